@@ -1,0 +1,1 @@
+"""What several parts share: files, images, colors. No registry, no torch."""

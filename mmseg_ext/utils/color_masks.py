@@ -1,0 +1,331 @@
+"""Color masks: which color is which class, and masks to indices at speed."""
+
+import csv
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mmseg_ext.utils.images import decode_image
+
+#: Index of pixels that carry no label; losses and metrics leave them out.
+IGNORE_INDEX = 255
+
+#: Names under which data sets list their unlabeled pixels.
+VOID_NAMES = frozenset({'void', 'unlabelled', 'unlabeled'})
+
+#: Share of a mask's pixels that may have unknown colors by default. Blurred
+#: edges stay below it, a class list that does not fit the masks does not.
+MAX_UNKNOWN = 0.1
+
+#: Stands for "color in no row" in the tables; 255 is taken by void.
+_UNKNOWN = 254
+
+#: Rows decoded at a time: the temporaries of a strip stay in the cache,
+#: those of a whole image cost thousands of page faults.
+_STRIP_PIXELS = 48 * 960
+
+Color = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class ColorClasses:
+    """Class list of a data set with color masks.
+
+    Attributes:
+        names: Class names; the position is the class index.
+        palette: RGB color of each class, 0 to 255, to draw it with.
+        color_map: ``((R, G, B), index)`` for each color that masks may hold.
+            Several colors may share an index; void has ``IGNORE_INDEX``.
+        index_map: Class index of each row of the class list that index masks
+            were written with; the identity but for void.
+    """
+
+    names: tuple[str, ...]
+    palette: tuple[Color, ...]
+    color_map: tuple[tuple[Color, int], ...]
+    index_map: tuple[int, ...]
+
+    @classmethod
+    def from_colors(cls, colors: Mapping[str, Color]) -> 'ColorClasses':
+        """Take a class list as it is.
+
+        Args:
+            colors: ``name -> (R, G, B)`` in the order of the indices. Void
+                (see ``VOID_NAMES``) keeps its place in the list, so that the
+                other indices are those of the release, but its pixels become
+                ``IGNORE_INDEX``.
+
+        Returns:
+            The class list.
+        """
+        indices = tuple(
+            IGNORE_INDEX if name.lower() in VOID_NAMES else index
+            for index, name in enumerate(colors)
+        )
+        return cls(
+            names=tuple(colors),
+            palette=tuple(colors.values()),
+            color_map=tuple(zip(colors.values(), indices, strict=True)),
+            index_map=indices,
+        )
+
+    @classmethod
+    def grouped(
+        cls,
+        colors: Mapping[str, Color],
+        groups: Mapping[str, tuple[Color, Sequence[str]]],
+    ) -> 'ColorClasses':
+        """Merge the classes of a list into groups.
+
+        Args:
+            colors: ``name -> (R, G, B)``. A name is a member of a group, the
+                name of a group itself, or void.
+            groups: ``group -> ((R, G, B), member names)``.
+
+        Returns:
+            The class list of the groups.
+
+        Raises:
+            ValueError: A name is none of these.
+        """
+        index_of = {}
+        for index, (group, (_, members)) in enumerate(groups.items()):
+            index_of.update(dict.fromkeys((group, *members), index))
+        homeless = [
+            name
+            for name in colors
+            if name not in index_of and name.lower() not in VOID_NAMES
+        ]
+        if homeless:
+            raise ValueError(
+                f'classes {homeless} belong to no group; expected members of '
+                f'{list(groups)}'
+            )
+        indices = tuple(index_of.get(name, IGNORE_INDEX) for name in colors)
+        return cls(
+            names=tuple(groups),
+            palette=tuple(color for color, _ in groups.values()),
+            color_map=tuple(zip(colors.values(), indices, strict=True)),
+            index_map=indices,
+        )
+
+
+def read_class_dict(path: str | os.PathLike) -> dict[str, Color]:
+    """Read a ``class_dict.csv`` with the columns ``name, r, g, b``.
+
+    Args:
+        path: The file; spaces after the commas are allowed.
+
+    Returns:
+        ``name -> (R, G, B)`` in the order of the rows.
+
+    Raises:
+        ValueError: A column is missing, a color is no color or stands twice,
+            a name stands twice, or there are no or too many rows.
+    """
+    with open(path, newline='', encoding='utf-8-sig') as file:
+        rows = csv.reader(file, skipinitialspace=True)
+        header = [field.strip().lower() for field in next(rows, [])]
+        missing = [key for key in ('name', 'r', 'g', 'b') if key not in header]
+        if missing:
+            raise ValueError(
+                f'{path}: column {missing[0]!r} is missing; expected the '
+                f'header name,r,g,b, got {",".join(header)!r}'
+            )
+        columns = [header.index(key) for key in ('name', 'r', 'g', 'b')]
+        colors: dict[str, Color] = {}
+        for row in filter(any, rows):
+            name, color = _parse_row(f'{path}, line {rows.line_num}', row,
+                                     columns)
+            for other, other_color in colors.items():
+                if name == other or color == other_color:
+                    raise ValueError(
+                        f'{path}, line {rows.line_num}: {name} {color} '
+                        f'repeats {other} {other_color}; every name and '
+                        'every color may stand once'
+                    )
+            colors[name] = color
+    if not 1 <= len(colors) < _UNKNOWN:
+        raise ValueError(
+            f'{path}: {len(colors)} classes; expected 1 to {_UNKNOWN - 1}, '
+            'which is what 8-bit labels can hold'
+        )
+    return colors
+
+
+def _parse_row(
+    place: str, row: list[str], columns: list[int]
+) -> tuple[str, Color]:
+    """Take name and color from a row of the CSV file."""
+    try:
+        name, *color = (row[column].strip() for column in columns)
+        red, green, blue = map(int, color)
+    except (IndexError, ValueError):
+        raise ValueError(
+            f'{place}: expected a name and three integers, got {row}'
+        ) from None
+    if not all(0 <= value <= 255 for value in (red, green, blue)):
+        raise ValueError(
+            f'{place}: color {(red, green, blue)} is outside 0 to 255'
+        )
+    return name, (red, green, blue)
+
+
+class MaskDecoder:
+    """Turns mask files, in color or already of indices, into label maps.
+
+    One table of 2^24 bytes answers for every color at once, so the time does
+    not depend on the number of classes.
+
+    Args:
+        color_map: ``((R, G, B), index)`` pairs, see :class:`ColorClasses`.
+        index_map: Class index of each value that index masks may hold;
+            ``IGNORE_INDEX`` is always allowed and kept.
+    """
+
+    def __init__(
+        self,
+        color_map: Sequence[tuple[Color, int]],
+        index_map: Sequence[int],
+    ) -> None:
+        self._colors = np.full(1 << 24, _UNKNOWN, np.uint8)
+        for (red, green, blue), index in color_map:
+            self._colors[red << 16 | green << 8 | blue] = index
+        self._indices = np.full(256, _UNKNOWN, np.uint8)
+        self._indices[: len(index_map)] = index_map
+        self._indices[IGNORE_INDEX] = IGNORE_INDEX
+        self._num_indices = len(index_map)
+
+    def decode_file(
+        self, data: bytes, path: str, max_unknown: float
+    ) -> tuple[np.ndarray, str | None]:
+        """Decode the bytes of a mask file.
+
+        Args:
+            data: Content of a PNG, BMP or any other lossless image file with
+                one channel (indices), three (RGB) or four (alpha is dropped).
+            path: Name of the file, for messages.
+            max_unknown: Share of the pixels, 0 to 1, that may have a color in
+                no row of the class list.
+
+        Returns:
+            uint8 (H, W) class indices, unknown colors as ``IGNORE_INDEX``;
+            and a sentence that counts the unknown colors, None without any.
+
+        Raises:
+            ValueError: The file is no 8-bit image, an index is outside the
+                class list, or more than ``max_unknown`` of the pixels have
+                unknown colors.
+        """
+        mask = decode_image(data, cv2.IMREAD_UNCHANGED)
+        if mask is None:
+            raise ValueError(
+                f'label {path} cannot be read as an image ({len(data)} '
+                'bytes): it is truncated or of another format; copy or '
+                'download it again'
+            )
+        if mask.dtype != np.uint8:
+            raise ValueError(
+                f'label {path} has pixels of {mask.dtype}; expected 8 bits '
+                'a channel'
+            )
+        if mask.ndim == 2:
+            return self._decode_indices(mask, path), None
+        labels, unknown = self.decode_colors(mask)
+        if not unknown:
+            return labels, None
+        report = self._describe_unknown(mask, unknown)
+        if unknown > max_unknown * labels.size:
+            raise ValueError(
+                f'label {path}: {report}; at most {max_unknown:.0%} may be. '
+                "Do the masks fit the class list's colors (RGB order, "
+                'lossless file)?'
+            )
+        return labels, f'label {path}: {report}, ignored'
+
+    def decode_colors(self, mask: np.ndarray) -> tuple[np.ndarray, int]:
+        """Look the colors of a mask up.
+
+        Args:
+            mask: uint8 (H, W, 3) BGR or (H, W, 4) BGRA, as OpenCV reads it.
+
+        Returns:
+            uint8 (H, W) class indices, unknown colors as ``IGNORE_INDEX``;
+            and the number of pixels with unknown colors.
+        """
+        height, width = mask.shape[:2]
+        rows = max(1, _STRIP_PIXELS // max(1, width))
+        labels = np.empty((height, width), np.uint8)
+        bgra = np.empty((min(rows, height), width, 4), np.uint8)
+        unknown = 0
+        for top in range(0, height, rows):
+            strip = mask[top : top + rows]
+            out = labels[top : top + rows]
+            if strip.shape[2] == 3:
+                part = bgra[: len(strip)]
+                cv2.cvtColor(strip, cv2.COLOR_BGR2BGRA, dst=part)
+            else:
+                part = strip.copy()
+                part[..., 3] = 255
+            # Alpha 255 makes the key negative by exactly the table's length,
+            # which 'wrap' undoes with one addition and no bounds check.
+            keys = part.view('<i4')[..., 0]
+            self._colors.take(keys, mode='wrap', out=out)
+            count = int(np.count_nonzero(out == _UNKNOWN))
+            if count:
+                out[out == _UNKNOWN] = IGNORE_INDEX
+                unknown += count
+        return labels, unknown
+
+    def _decode_indices(self, mask: np.ndarray, path: str) -> np.ndarray:
+        """Map the values of an index mask; all of them must be known."""
+        labels = cv2.LUT(mask, self._indices)
+        wrong = labels == _UNKNOWN
+        if wrong.any():
+            raise ValueError(
+                f'label {path} holds the values '
+                f'{np.unique(mask[wrong]).tolist()}, but the class list has '
+                f'{self._num_indices} rows: expected 0 to '
+                f'{self._num_indices - 1} and {IGNORE_INDEX}'
+            )
+        return labels
+
+    def _describe_unknown(self, mask: np.ndarray, unknown: int) -> str:
+        """Count the unknown colors of a mask, the most frequent ones first."""
+        pixels = mask[..., 2::-1].reshape(-1, 3).astype(np.int32)
+        keys = pixels @ np.array([1 << 16, 1 << 8, 1], np.int32)
+        counts = Counter(
+            keys[self._colors[keys] == _UNKNOWN].tolist()
+        ).most_common()
+        shown = ', '.join(
+            f'({key >> 16}, {key >> 8 & 255}, {key & 255}) {count} times'
+            for key, count in counts[:5]
+        )
+        more = f' and {len(counts) - 5} more colors' * (len(counts) > 5)
+        return (
+            f'{unknown} of {keys.size} pixels have colors in no row of the '
+            f'class list: {shown}{more}'
+        )
+
+
+@lru_cache(maxsize=4)
+def mask_decoder(
+    color_map: tuple[tuple[Color, int], ...], index_map: tuple[int, ...]
+) -> MaskDecoder:
+    """Make a decoder, or give the one already made for the same maps."""
+    return MaskDecoder(color_map, index_map)
+
+
+def find_class_dict(*folders: str | os.PathLike) -> Path | None:
+    """Find the first ``class_dict.csv`` in some folders."""
+    for folder in folders:
+        path = Path(folder) / 'class_dict.csv'
+        if path.is_file():
+            return path
+    return None
