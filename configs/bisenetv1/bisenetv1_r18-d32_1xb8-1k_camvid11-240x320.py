@@ -1,0 +1,43 @@
+# BiSeNet V1 from scratch on the 11 classes: light enough to train on a CPU.
+_base_ = [
+    'mmseg::_base_/models/bisenetv1_r18-d32.py',
+    'mmseg::_base_/default_runtime.py',
+    'mmseg::_base_/schedules/schedule_20k.py',
+    '../_base_/datasets/camvid11.py',
+]
+
+max_iters = 1000
+norm_cfg = dict(type='BN', requires_grad=True)
+head = dict(num_classes=_base_.num_classes, norm_cfg=norm_cfg)
+model = dict(
+    data_preprocessor=dict(size=_base_.crop_size),
+    backbone=dict(norm_cfg=norm_cfg, backbone_cfg=dict(norm_cfg=norm_cfg)),
+    decode_head=head,
+    auxiliary_head=[
+        {**aux, **head} for aux in _base_.model.auxiliary_head
+    ],
+)
+
+train_dataloader = dict(batch_size=8)
+train_cfg = dict(max_iters=max_iters, val_interval=250)
+optim_wrapper = dict(
+    optimizer=dict(
+        _delete_=True, type='AdamW', lr=1e-3, weight_decay=1e-2
+    ),
+)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.1, begin=0, end=50, by_epoch=False),
+    dict(
+        type='PolyLR',
+        eta_min=1e-5,
+        power=0.9,
+        begin=50,
+        end=max_iters,
+        by_epoch=False,
+    ),
+]
+default_hooks = dict(
+    checkpoint=dict(interval=250, max_keep_ckpts=1, save_best='mIoU'),
+    logger=dict(interval=25),
+)
+randomness = dict(seed=0)

@@ -1,0 +1,1 @@
+"""Raw data sets to training data, one module a data set."""

@@ -1,0 +1,116 @@
+"""Loading of label maps from color masks."""
+
+import logging
+
+import mmengine.fileio as fileio
+from mmengine.logging import print_log
+from mmseg.datasets.transforms import LoadAnnotations
+from mmseg.registry import TRANSFORMS
+
+from mmseg_ext.utils.color_masks import (
+    IGNORE_INDEX,
+    MAX_UNKNOWN,
+    mask_decoder,
+)
+
+
+@TRANSFORMS.register_module()
+class LoadColorMasks(LoadAnnotations):
+    """Load a label map from an RGB mask, or from an index mask.
+
+    A drop-in for MMSeg's ``LoadAnnotations`` that looks the class of each
+    pixel's color up in one table, whatever the number of classes. Files of
+    one channel are taken for index masks and their values are checked.
+
+    Required keys: ``seg_map_path``, ``color_map`` and ``index_map`` (see
+    :class:`mmseg_ext.utils.color_masks.ColorClasses`), ``seg_fields``;
+    optional: ``label_map`` and ``ori_shape``, which the label must have. An
+    image without ``seg_map_path``, as in inference, passes through.
+
+    Added keys: ``gt_seg_map``, uint8 (H, W), class index or 255.
+
+    A color that is in no row of the class list becomes 255; how many pixels
+    that are and in which file is logged, once a file.
+
+    Args:
+        max_unknown: Share of a mask's pixels, 0 to 1, that may have unknown
+            colors before it is an error: beyond it the masks and the class
+            list do not belong together.
+        backend_args: How mmengine's ``fileio`` reads the files.
+    """
+
+    def __init__(
+        self, max_unknown: float = MAX_UNKNOWN, backend_args: dict | None = None
+    ) -> None:
+        super().__init__(backend_args=backend_args)
+        if not 0 <= max_unknown <= 1:
+            raise ValueError(
+                f'max_unknown={max_unknown}: expected a share from 0 to 1'
+            )
+        self.max_unknown = max_unknown
+        self._reported: set[str] = set()
+
+    def _load_seg_map(self, results: dict) -> None:
+        """Load the label map into ``results``.
+
+        Raises:
+            FileNotFoundError: There is no such label.
+            ValueError: The label is no 8-bit image, its size is not the
+                image's, or its colors or values are not those of the class
+                list.
+        """
+        path = results.get('seg_map_path')
+        if path is None:
+            return
+        if 'color_map' not in results:
+            raise ValueError(
+                'LoadColorMasks needs the color map of the data set, which '
+                'CamVid gives; use LoadAnnotations for index masks of other '
+                'data sets'
+            )
+        try:
+            data = fileio.get(path, backend_args=self.backend_args)
+        except FileNotFoundError:
+            raise FileNotFoundError(
+                f'label {path} of image {results.get("img_path")} is missing'
+            ) from None
+        decoder = mask_decoder(
+            *_relabel(
+                results['color_map'],
+                results['index_map'],
+                results.get('label_map'),
+            )
+        )
+        label, report = decoder.decode_file(data, path, self.max_unknown)
+        if report and path not in self._reported:
+            self._reported.add(path)
+            print_log(report, logger='current', level=logging.WARNING)
+        expected = results.get('ori_shape', label.shape)
+        if label.shape != tuple(expected[:2]):
+            raise ValueError(
+                f'label {path} is {label.shape[1]}x{label.shape[0]} pixels, '
+                f'its image {results.get("img_path")} '
+                f'{expected[1]}x{expected[0]}; expected equal sizes'
+            )
+        results['gt_seg_map'] = label
+        results['seg_fields'].append('gt_seg_map')
+
+    def __repr__(self) -> str:
+        """Name the options."""
+        return (
+            f'{type(self).__name__}(max_unknown={self.max_unknown}, '
+            f'backend_args={self.backend_args})'
+        )
+
+
+def _relabel(
+    color_map: tuple, index_map: tuple, label_map: dict[int, int] | None
+) -> tuple[tuple, tuple]:
+    """Apply MMSeg's ``label_map``, which custom ``classes`` give, to both."""
+    if not label_map:
+        return color_map, index_map
+    new = {IGNORE_INDEX: IGNORE_INDEX, **label_map}
+    return (
+        tuple((color, new[index]) for color, index in color_map),
+        tuple(new[index] for index in index_map),
+    )

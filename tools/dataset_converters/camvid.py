@@ -1,0 +1,80 @@
+"""Write index masks for CamVid's color masks, once, before training.
+
+Expects::
+
+    DATA_ROOT/class_dict.csv                   (or the 32 classes are taken)
+    DATA_ROOT/{train,val,test}_labels/X_L.png  RGB
+
+and writes ``OUT_DIR/class_dict.csv`` and
+``OUT_DIR/{train,val,test}_labels/X_L.png`` with 8-bit class indices, 255 where
+nothing is labeled. Training needs no conversion: the ``CamVid`` data set reads
+either.
+"""
+
+import argparse
+from pathlib import Path
+
+from mmseg_ext.converters.camvid import GROUPINGS, convert
+from mmseg_ext.utils.color_masks import MAX_UNKNOWN
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('data_root', type=Path, help="CamVid's folder")
+    parser.add_argument(
+        '--out-dir',
+        type=Path,
+        help='default: DATA_ROOT/index, or DATA_ROOT/GROUPING',
+    )
+    parser.add_argument(
+        '--grouping',
+        choices=GROUPINGS,
+        help='merge the classes into those of the benchmark',
+    )
+    parser.add_argument(
+        '--max-unknown',
+        type=float,
+        default=MAX_UNKNOWN,
+        help='share of a mask, 0 to 1, that may have colors in no row of the '
+        'class list before it is an error (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--nproc', type=int, default=1, help='number of processes'
+    )
+    parser.add_argument(
+        '--overwrite',
+        action='store_true',
+        help='write masks again that are there already',
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the converter."""
+    args = parse_args(argv)
+    out_dir = args.out_dir or args.data_root / (args.grouping or 'index')
+    try:
+        report = convert(
+            args.data_root,
+            out_dir,
+            grouping=args.grouping,
+            max_unknown=args.max_unknown,
+            nproc=args.nproc,
+            overwrite=args.overwrite,
+        )
+    except (OSError, ValueError) as error:
+        raise SystemExit(f'error: {error}') from None
+    for warning in report.warnings:
+        print(f'warning: {warning}')
+    print(
+        f'{out_dir}: {report.written} index masks written, {report.kept} were '
+        f'there already, {len(report.warnings)} with unknown colors'
+    )
+
+
+if __name__ == '__main__':
+    main()
