@@ -1,0 +1,26 @@
+"""Data sets, models, metrics and hooks for MMSegmentation and MMDetection.
+
+Importing the package registers its classes in the OpenMMLab registries and
+lets mmengine's own checkpoints pass torch's ``weights_only`` loading. Configs
+do it with ``custom_imports = dict(imports=['mmseg_ext'])``.
+"""
+
+from mmseg_ext.environment import check_environment, explain_import_error
+
+__version__ = '0.1.0'
+
+check_environment()
+try:
+    # Imported to register their classes.
+    from mmseg_ext import (  # noqa: F401
+        datasets,
+        engine,
+        evaluation,
+        models,
+        registry,
+    )
+    from mmseg_ext.engine.checkpoint import allow_mmengine_checkpoints
+except (ImportError, RuntimeError) as error:
+    raise explain_import_error(error) from error
+
+allow_mmengine_checkpoints()

@@ -1,0 +1,5 @@
+"""Scores of predictions."""
+
+from mmseg_ext.evaluation.metrics import IoU
+
+__all__ = ['IoU']

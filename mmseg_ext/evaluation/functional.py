@@ -1,0 +1,189 @@
+"""Counting and scoring as pure functions.
+
+Shapes: (H, W) an image, C the number of classes. A confusion matrix has a row
+for each label class and a column for each predicted class.
+"""
+
+import cv2
+import numpy as np
+import torch
+
+#: ``cv2.calcHist`` counts in float32, which is exact up to here.
+_EXACT_FLOAT32 = 1 << 24
+
+
+def confusion_matrix(
+    prediction: torch.Tensor,
+    label: torch.Tensor,
+    num_classes: int,
+    ignore_index: int = 255,
+) -> torch.Tensor:
+    """Count the pixels of each pair of label class and predicted class.
+
+    Args:
+        prediction: (H, W) class indices of any integer type.
+        label: (H, W) class indices of any integer type.
+        num_classes: C.
+        ignore_index: Pixels with this label are left out, whatever was
+            predicted there.
+
+    Returns:
+        int64 (C, C) on the device of ``prediction``; row label, column
+        prediction.
+
+    Raises:
+        ValueError: The shapes differ, or a label or prediction is outside 0
+            to C - 1.
+    """
+    if prediction.shape != label.shape:
+        raise ValueError(
+            f'prediction of shape {tuple(prediction.shape)} against label of '
+            f'shape {tuple(label.shape)}; expected equal shapes (was the '
+            'label resized with the image?)'
+        )
+    label = label.to(prediction.device)
+    if (
+        prediction.device.type == 'cpu'
+        and num_classes <= 256
+        and 0 <= ignore_index <= 255
+    ):
+        images = _as_bytes(label), _as_bytes(prediction)
+        if all(image is not None for image in images):
+            return _count_bytes(*images, num_classes, ignore_index)
+    kept = label != ignore_index
+    label = label[kept].long()
+    prediction = prediction[kept].long()
+    _check_range('label', label, num_classes, ignore_index)
+    _check_range('prediction', prediction, num_classes, ignore_index)
+    counts = torch.bincount(
+        label * num_classes + prediction, minlength=num_classes**2
+    )
+    return counts.view(num_classes, num_classes)
+
+
+def _as_bytes(tensor: torch.Tensor) -> np.ndarray | None:
+    """Cast to one row of 8 bits; None where values would wrap around.
+
+    NumPy and one pass for the check: torch's threads wait for one another,
+    which takes longer than the work where data loaders use the cores too.
+    """
+    values = tensor.numpy()
+    if values.dtype != np.uint8:
+        # The bits of all values together: one above 255 or below 0 shows.
+        if not 0 <= np.bitwise_or.reduce(values, axis=None) <= 255:
+            return None
+        values = values.astype(np.uint8)
+    return values.reshape(1, -1)
+
+
+def _count_bytes(
+    label: np.ndarray,
+    prediction: np.ndarray,
+    num_classes: int,
+    ignore_index: int,
+) -> torch.Tensor:
+    """Count with OpenCV's two-dimensional histogram of 8-bit images."""
+    matrix = np.zeros((num_classes, num_classes), np.int64)
+    for start in range(0, label.size, _EXACT_FLOAT32):
+        part = slice(start, start + _EXACT_FLOAT32)
+        matrix += cv2.calcHist(
+            [label[:, part], prediction[:, part]],
+            channels=[0, 1],
+            mask=None,
+            histSize=[num_classes, num_classes],
+            ranges=[0, num_classes, 0, num_classes],
+        ).astype(np.int64)
+    if ignore_index < num_classes:
+        matrix[ignore_index] = 0
+    kept = label != ignore_index
+    if matrix.sum() != np.count_nonzero(kept):
+        for name, image in (('label', label), ('prediction', prediction)):
+            values = torch.from_numpy(image[kept])
+            _check_range(name, values, num_classes, ignore_index)
+    return torch.from_numpy(matrix)
+
+
+def _check_range(
+    name: str, values: torch.Tensor, num_classes: int, ignore_index: int
+) -> None:
+    """Refuse values that are no class."""
+    wrong = values[(values < 0) | (values >= num_classes)]
+    if wrong.numel():
+        raise ValueError(
+            f'{name} value {int(wrong[0])} ({wrong.numel()} pixels with '
+            f'values outside the list) with {num_classes} classes; expected '
+            f'0 to {num_classes - 1}'
+            + f', or {ignore_index} to ignore' * (name == 'label')
+        )
+
+
+def class_scores(
+    matrix: np.ndarray, beta: float = 1.0
+) -> dict[str, np.ndarray]:
+    """Score each class.
+
+    Args:
+        matrix: int64 (C, C) confusion matrix, row label, column prediction.
+        beta: Weight of recall against precision in the F score.
+
+    Returns:
+        float64 (C,) each, 0 to 1: ``IoU``, ``Acc`` (pixels of the class that
+        were found, which is recall), ``Dice``, ``Fscore``, ``Precision`` and
+        ``Recall``. NaN where the score is not defined: IoU and Dice of a
+        class that is neither in the labels nor predicted, accuracy and recall
+        of one that is not in the labels, precision of one that was never
+        predicted, and the F score where precision or recall is not defined or
+        both are 0.
+    """
+    hit = np.diagonal(matrix).astype(np.float64)
+    labeled = matrix.sum(1).astype(np.float64)
+    predicted = matrix.sum(0).astype(np.float64)
+    with np.errstate(invalid='ignore', divide='ignore'):
+        recall = hit / labeled
+        precision = hit / predicted
+        fscore = (
+            (1 + beta**2)
+            * precision
+            * recall
+            / (beta**2 * precision + recall)
+        )
+        return {
+            'IoU': hit / (labeled + predicted - hit),
+            'Acc': recall,
+            'Dice': 2 * hit / (labeled + predicted),
+            'Fscore': fscore,
+            'Precision': precision,
+            'Recall': recall,
+        }
+
+
+def pixel_accuracy(matrix: np.ndarray) -> float:
+    """Share of the labeled pixels that were predicted right (aAcc), 0 to 1.
+
+    NaN where no pixel is labeled.
+    """
+    total = matrix.sum()
+    return float(np.trace(matrix) / total) if total else float('nan')
+
+
+def frequency_weighted_iou(
+    matrix: np.ndarray, included: np.ndarray
+) -> float:
+    """Average the IoU of classes, weighted by their share of labeled pixels.
+
+    Long et al., "Fully Convolutional Networks for Semantic Segmentation"
+    (arXiv:1411.4038), section 5.
+
+    Args:
+        matrix: int64 (C, C) confusion matrix, row label, column prediction.
+        included: bool (C,), the classes to average over.
+
+    Returns:
+        0 to 1; NaN where no pixel of these classes is labeled.
+    """
+    labeled = matrix.sum(1)
+    used = included & (labeled > 0)
+    if not used.any():
+        return float('nan')
+    iou = class_scores(matrix)['IoU'][used]
+    return float(np.average(iou, weights=labeled[used]))

@@ -1,0 +1,261 @@
+"""IoU and its relatives, from one confusion matrix of the whole data set."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from mmengine.dist import all_reduce, get_dist_info
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
+from mmseg.registry import METRICS
+from prettytable import PrettyTable
+
+from mmseg_ext.evaluation.functional import (
+    class_scores,
+    confusion_matrix,
+    frequency_weighted_iou,
+    pixel_accuracy,
+)
+
+#: What each name in ``iou_metrics`` adds to the result: columns of class scores.
+_COLUMNS = {
+    'mIoU': ('IoU', 'Acc'),
+    'mDice': ('Dice',),
+    'mFscore': ('Fscore', 'Precision', 'Recall'),
+    'mPrecision': ('Precision',),
+    'mRecall': ('Recall',),
+    'FWIoU': (),
+}
+
+
+@METRICS.register_module()
+class IoU(BaseMetric):
+    """Mean IoU and other scores from one exact confusion matrix.
+
+    All pixels of the data set are counted into one int64 matrix, on the
+    device where the predictions are. Nothing is kept per image, and in
+    distributed evaluation the ranks add up their matrices.
+
+    The averaging rule is that of MMSeg's ``IoUMetric``: a mean goes over the
+    classes whose score is defined, so mIoU leaves out a class that is neither
+    labeled nor predicted anywhere and counts one that is only predicted as 0.
+
+    Results, in percent: ``aAcc`` always; ``mIoU`` with ``mAcc``, ``mDice``,
+    ``mFscore`` (with ``mPrecision`` and ``mRecall``), ``mPrecision``,
+    ``mRecall`` and ``FWIoU`` as asked for. A table of all classes is logged.
+
+    Args:
+        iou_metrics: Any of the names above that may be asked for. (mmengine
+            takes a plain ``metrics`` in a config for a list of evaluators.)
+        ignore_index: Label of the pixels that do not count.
+        exclude: Names of classes that the means leave out. Their pixels still
+            count as wrong predictions of the others, and in ``aAcc``.
+        classwise: Also give each class's scores, as ``IoU.<class>`` and so
+            on, so that they reach the scalars of the work dir.
+        beta: Weight of recall against precision in the F score.
+        prefix: Put before the names of the results with a slash.
+
+    Raises:
+        ValueError: ``iou_metrics`` holds an unknown name.
+    """
+
+    # Not None, which mmengine takes for forgotten and warns of; the names
+    # stay plain, as MMSeg's, for save_best='mIoU'.
+    default_prefix = ''
+
+    def __init__(
+        self,
+        iou_metrics: Sequence[str] = ('mIoU',),
+        ignore_index: int = 255,
+        exclude: Sequence[str] = (),
+        classwise: bool = False,
+        beta: float = 1.0,
+        prefix: str | None = None,
+    ) -> None:
+        super().__init__(prefix=prefix)
+        self.iou_metrics = (
+            [iou_metrics]
+            if isinstance(iou_metrics, str)
+            else list(iou_metrics)
+        )
+        if not self.iou_metrics or set(self.iou_metrics) - set(_COLUMNS):
+            raise ValueError(
+                f'iou_metrics={self.iou_metrics}: expected one or more of '
+                f'{list(_COLUMNS)}'
+            )
+        if beta <= 0:
+            raise ValueError(f'beta={beta}: expected a positive number')
+        self.ignore_index = ignore_index
+        self.exclude = (
+            (exclude,) if isinstance(exclude, str) else tuple(exclude)
+        )
+        self.classwise = classwise
+        self.beta = beta
+        self._reset()
+
+    def _reset(self) -> None:
+        """Forget everything that was counted."""
+        self._matrix: torch.Tensor | None = None
+        self._last: torch.Tensor | None = None
+        self._seen = 0
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Count the pixels of a batch.
+
+        Args:
+            data_batch: Not used.
+            data_samples: One dict for each image with
+                ``pred_sem_seg.data`` and ``gt_sem_seg.data``, integer
+                (1, H, W) or (H, W).
+
+        Raises:
+            ValueError: A label or prediction is outside the class list, the
+                sizes differ, or there is no label.
+        """
+        num_classes = len(self._class_names())
+        for sample in data_samples:
+            name = sample.get('seg_map_path') or sample.get('img_path')
+            if 'gt_sem_seg' not in sample:
+                raise ValueError(
+                    f'{name}: no label to compare with; add '
+                    "dict(type='LoadAnnotations') to the test pipeline and "
+                    'labels to the data set'
+                )
+            prediction, label = (
+                sample[key]['data'].flatten(0, -2)
+                for key in ('pred_sem_seg', 'gt_sem_seg')
+            )
+            try:
+                matrix = confusion_matrix(
+                    prediction, label, num_classes, self.ignore_index
+                )
+            except ValueError as error:
+                raise ValueError(f'{name}: {error}') from None
+            self._add(matrix)
+
+    def _add(self, matrix: torch.Tensor) -> None:
+        """Add the matrix of one image."""
+        self._matrix = (
+            matrix if self._matrix is None else self._matrix + matrix
+        )
+        self._last = matrix
+        self._seen += 1
+
+    def _class_names(self) -> list[str]:
+        """Class names of the data set, after a check of ``exclude``."""
+        names = list((self.dataset_meta or {}).get('classes') or ())
+        if not names:
+            raise ValueError(
+                'IoU: the data set gives no classes; expected them in its '
+                'metainfo'
+            )
+        unknown = [name for name in self.exclude if name not in names]
+        if unknown:
+            raise ValueError(
+                f'exclude={list(self.exclude)}: {unknown} not among the '
+                f'classes {names}'
+            )
+        return names
+
+    def evaluate(self, size: int) -> dict[str, float]:
+        """Add up the matrices of all ranks and score them.
+
+        Args:
+            size: Number of samples in the data set. Samplers hand sample k to
+                rank k mod world size and pad with repeated samples after the
+                last one; those beyond ``size`` are not counted.
+
+        Returns:
+            Name to percent, the same on all ranks.
+        """
+        names = self._class_names()
+        matrix = self._own_matrix(size, len(names))
+        seen = torch.tensor(self._seen)
+        self._reset()
+        all_reduce(seen)
+        if not seen:
+            raise ValueError(
+                'IoU has nothing to score: no sample was processed; is the '
+                'data set empty?'
+            )
+        all_reduce(matrix)
+        return self.compute_metrics([matrix.cpu().numpy()])
+
+    def _own_matrix(self, size: int, num_classes: int) -> torch.Tensor:
+        """Matrix of this rank's samples, without a padded last one."""
+        if self._matrix is None or self._last is None:
+            return torch.zeros(num_classes, num_classes, dtype=torch.int64)
+        rank, world_size = get_dist_info()
+        beyond = sum(
+            index * world_size + rank >= size
+            for index in (self._seen - 1, self._seen - 2)
+        )
+        if beyond > 1:
+            raise ValueError(
+                f'rank {rank} of {world_size} processed {self._seen} samples '
+                f'of a data set of {size}: expected a sampler that pads each '
+                'rank by one at most (DefaultSampler)'
+            )
+        return self._matrix - self._last if beyond else self._matrix
+
+    def compute_metrics(self, results: list[np.ndarray]) -> dict[str, float]:
+        """Score confusion matrices.
+
+        Args:
+            results: int64 (C, C) matrices, row label, column prediction.
+
+        Returns:
+            Name to percent.
+        """
+        names = self._class_names()
+        matrix = np.sum(results, axis=0)
+        scores = class_scores(matrix, self.beta)
+        columns = list(
+            dict.fromkeys(
+                column
+                for metric in self.iou_metrics
+                for column in _COLUMNS[metric]
+            )
+        )
+        included = np.array([name not in self.exclude for name in names])
+        summary = {'aAcc': pixel_accuracy(matrix)}
+        for column in columns:
+            summary[f'm{column}'] = _mean(scores[column][included])
+        if 'FWIoU' in self.iou_metrics:
+            summary['FWIoU'] = frequency_weighted_iou(matrix, included)
+        self._log_table(names, included, {c: scores[c] for c in columns})
+        if self.classwise:
+            summary.update(
+                (f'{column}.{name}', scores[column][index])
+                for column in columns
+                for index, name in enumerate(names)
+            )
+        return {
+            f'{self.prefix}/{key}' if self.prefix else key: float(value) * 100
+            for key, value in summary.items()
+        }
+
+    def _log_table(
+        self,
+        names: list[str],
+        included: np.ndarray,
+        scores: dict[str, np.ndarray],
+    ) -> None:
+        """Log the scores of each class in percent."""
+        table = PrettyTable()
+        table.add_column(
+            'Class',
+            [
+                name if inside else f'{name} (excluded)'
+                for name, inside in zip(names, included, strict=True)
+            ],
+        )
+        for column, values in scores.items():
+            table.add_column(column, np.round(values * 100, 2).tolist())
+        print_log(f'per class results:\n{table}', logger='current')
+
+
+def _mean(scores: np.ndarray) -> float:
+    """Mean of the defined scores; NaN without any."""
+    defined = scores[~np.isnan(scores)]
+    return float(defined.mean()) if defined.size else float('nan')

@@ -1,0 +1,23 @@
+"""Scope ``mmseg_ext``: models and configs are found by name.
+
+The classes of the package live in the registries of MMSeg and MMDet, under
+plain names. The children here are empty: they only make ``mmseg_ext`` a scope
+that OpenMMLab's inferencers accept, as in
+``MMSegInferencer(NAME, scope='mmseg_ext')``, and fall back to MMSeg for every
+class.
+"""
+
+from mmengine.config.utils import MODULE2PACKAGE
+from mmengine.registry import Registry
+from mmseg.registry import registry as mmseg_registries
+
+SCOPE = 'mmseg_ext'
+
+#: One child for each of MMSeg's registries, ``'DATASETS'`` and so on.
+CHILDREN = {
+    name: Registry(parent.name, parent=parent, scope=SCOPE)
+    for name, parent in vars(mmseg_registries).items()
+    if isinstance(parent, Registry) and parent.scope == 'mmseg'
+}
+
+MODULE2PACKAGE[SCOPE] = 'mmseg-ext'
