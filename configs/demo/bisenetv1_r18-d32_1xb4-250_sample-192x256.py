@@ -1,5 +1,5 @@
 # The demo: sample scenes at 320x240, a few minutes on two CPU cores.
-_base_ = '../bisenetv1/bisenetv1_r18-d32_1xb8-1k_camvid11-240x320.py'
+_base_ = '../bisenetv1/bisenetv1_r18-d32_1xb4-1k_camvid11-240x320.py'
 
 max_iters = 250
 crop_size = (192, 256)  # (height, width)

@@ -1,10 +1,11 @@
 """CamVid: RGB masks to index masks."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -158,7 +159,9 @@ def _convert_mask(job: tuple[Path, Path, ColorClasses, float]) -> str | None:
     return warning
 
 
-def _map(function, jobs: list, nproc: int, unit: str) -> Iterable:
+def _map(
+    function: Callable[[Any], Any], jobs: list, nproc: int, unit: str
+) -> Iterator[Any]:
     """Call ``function`` with each job, in order, with a progress bar."""
     bar = {'total': len(jobs), 'unit': f' {unit}', 'disable': not jobs}
     if nproc <= 1:

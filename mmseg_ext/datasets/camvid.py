@@ -3,6 +3,7 @@
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 from mmengine.logging import print_log
 from mmseg.datasets import BaseSegDataset
@@ -61,7 +62,7 @@ class CamVid(BaseSegDataset):
         img_suffix: str = '.png',
         seg_map_suffix: str = '_L.png',
         metainfo: dict | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         root = Path(data_root or '')
         data_prefix = data_prefix or {

@@ -1,17 +1,26 @@
-"""Loading of checkpoints without running code that they carry."""
+"""Loading of checkpoints: without running their code, and only if they fit."""
 
+import os
 import pickle
+import re
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from torch import nn
 
 #: The module of NumPy's functions that pickles name, in NumPy 1 and 2.
 _NUMPY_MODULES = ('numpy.core.multiarray', 'numpy._core.multiarray')
 
 #: Element types of the arrays in mmengine's message hub.
 _DTYPES = ('f8', 'f4', 'f2', 'i8', 'i4', 'i2', 'i1', 'u1', '?')
+
+#: The methods that a history buffer keeps references to.
+_STATISTICS = ('min', 'max', 'current', 'mean')
 
 
 def allow_mmengine_checkpoints() -> None:
@@ -49,9 +58,128 @@ def _history_method(owner: type, name: str) -> Callable:
         UnpicklingError: Anything else than a statistic of ``HistoryBuffer``
             is asked for.
     """
-    if owner is HistoryBuffer and name in HistoryBuffer._statistics_methods:
-        return HistoryBuffer._statistics_methods[name]
+    if owner is HistoryBuffer and name in _STATISTICS:
+        return getattr(HistoryBuffer, name)
     raise pickle.UnpicklingError(
         f'the checkpoint asks for {name!r} of {owner!r}; only the statistics '
         'of HistoryBuffer are allowed'
     )
+
+
+def existing_checkpoint(path: str | os.PathLike) -> str:
+    """Give the path of a checkpoint with ``~`` resolved.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise FileNotFoundError(
+            f'there is no checkpoint file {path}; if it is an address, '
+            'download it first'
+        )
+    return str(file)
+
+
+def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
+    """Load a checkpoint on the CPU, with ``weights_only``.
+
+    Args:
+        path: A file.
+
+    Returns:
+        What the file holds: a state dict, or a dict with one.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file cannot be loaded, holds objects that are not
+            allowed, or holds no dict.
+    """
+    path = existing_checkpoint(path)
+    try:
+        checkpoint = torch.load(path, map_location='cpu', weights_only=True)
+    # Anything may come out of the bytes of a foreign file.
+    except Exception as error:
+        raise ValueError(_why_not_loaded(path, error)) from error
+    if not isinstance(checkpoint, dict):
+        raise ValueError(
+            f'{path} is no checkpoint: expected a dict of weights, found '
+            f'{type(checkpoint).__name__}'
+        )
+    return checkpoint
+
+
+def _why_not_loaded(path: str | os.PathLike, error: Exception) -> str:
+    """Say in one line why torch did not load a file."""
+    reason = ' '.join(str(error).split())
+    refused = re.search(r"(?:GLOBAL |but got <class ')([\w.]+)", reason)
+    if refused:
+        return (
+            f'{path} is refused: it holds {refused[1]}, which is neither a '
+            'tensor nor a plain value nor one of the records that mmengine '
+            'writes, and loading it could run code from the file; save the '
+            "weights alone with torch.save({'state_dict': ...})"
+        )
+    # Torch surrounds the reason with general advice.
+    reason = re.sub('^.*(trusted source[.]|Unpickler error:) ', '', reason)
+    reason = reason.partition(' Check the documentation')[0][:200]
+    return (
+        f'{path} cannot be loaded; it is truncated, no PyTorch checkpoint, or '
+        f'holds what is not allowed ({type(error).__name__}: {reason})'
+    )
+
+
+def check_checkpoint(
+    model: nn.Module, path: str | os.PathLike, resume: bool = False
+) -> None:
+    """Check that a checkpoint fits a model, before anything is run with it.
+
+    mmengine drops parameters of another shape with no more than a warning, so
+    that, with another number of classes, the scores are those of a random
+    head.
+
+    Args:
+        model: The model, wrapped or not.
+        path: The file, loaded with ``weights_only``.
+        resume: Also ask for the state that resuming a training needs.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file cannot be loaded, parameters differ in shape, or
+            none belongs to the model.
+    """
+    checkpoint = read_checkpoint(path)
+    absent = [k for k in ('meta', 'message_hub') if k not in checkpoint]
+    if resume and absent:
+        raise ValueError(
+            f'{path} has no {" and no ".join(absent)}, so no training can be '
+            'resumed from it; to start from its weights use --cfg-options '
+            f'load_from={path}'
+        )
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    own = model.state_dict()
+    # As mmengine does, without the prefix that wrapped models give.
+    loaded = {
+        key.removeprefix('module.'): value
+        for key, value in checkpoint.get('state_dict', checkpoint).items()
+        if isinstance(value, torch.Tensor)
+    }
+    common = [key for key in own if key in loaded]
+    if not common:
+        raise ValueError(
+            f'{path} holds none of the parameters of '
+            f'{type(model).__name__}: it belongs to another model or to a '
+            'backbone alone'
+        )
+    differing = [
+        f'{key} {tuple(loaded[key].shape)} and {tuple(own[key].shape)}'
+        for key in common
+        if loaded[key].shape != own[key].shape
+    ]
+    if differing:
+        raise ValueError(
+            f'{path} does not fit the model of the config, such as with '
+            'another number of classes; shapes in the file and in the model: '
+            + '; '.join(differing)
+        )

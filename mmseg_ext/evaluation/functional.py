@@ -113,7 +113,8 @@ def _check_range(
             f'{name} value {int(wrong[0])} ({wrong.numel()} pixels with '
             f'values outside the list) with {num_classes} classes; expected '
             f'0 to {num_classes - 1}'
-            + f', or {ignore_index} to ignore' * (name == 'label')
+            + f', or {ignore_index} to ignore'
+            * (name == 'label')
         )
 
 
@@ -142,10 +143,7 @@ def class_scores(
         recall = hit / labeled
         precision = hit / predicted
         fscore = (
-            (1 + beta**2)
-            * precision
-            * recall
-            / (beta**2 * precision + recall)
+            (1 + beta**2) * precision * recall / (beta**2 * precision + recall)
         )
         return {
             'IoU': hit / (labeled + predicted - hit),
@@ -166,9 +164,7 @@ def pixel_accuracy(matrix: np.ndarray) -> float:
     return float(np.trace(matrix) / total) if total else float('nan')
 
 
-def frequency_weighted_iou(
-    matrix: np.ndarray, included: np.ndarray
-) -> float:
+def frequency_weighted_iou(matrix: np.ndarray, included: np.ndarray) -> float:
     """Average the IoU of classes, weighted by their share of labeled pixels.
 
     Long et al., "Fully Convolutional Networks for Semantic Segmentation"

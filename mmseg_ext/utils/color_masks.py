@@ -141,8 +141,9 @@ def read_class_dict(path: str | os.PathLike) -> dict[str, Color]:
         columns = [header.index(key) for key in ('name', 'r', 'g', 'b')]
         colors: dict[str, Color] = {}
         for row in filter(any, rows):
-            name, color = _parse_row(f'{path}, line {rows.line_num}', row,
-                                     columns)
+            name, color = _parse_row(
+                f'{path}, line {rows.line_num}', row, columns
+            )
             for other, other_color in colors.items():
                 if name == other or color == other_color:
                     raise ValueError(

@@ -40,7 +40,9 @@ class LoadColorMasks(LoadAnnotations):
     """
 
     def __init__(
-        self, max_unknown: float = MAX_UNKNOWN, backend_args: dict | None = None
+        self,
+        max_unknown: float = MAX_UNKNOWN,
+        backend_args: dict | None = None,
     ) -> None:
         super().__init__(backend_args=backend_args)
         if not 0 <= max_unknown <= 1:

@@ -13,17 +13,13 @@ model = dict(
     data_preprocessor=dict(size=_base_.crop_size),
     backbone=dict(norm_cfg=norm_cfg, backbone_cfg=dict(norm_cfg=norm_cfg)),
     decode_head=head,
-    auxiliary_head=[
-        {**aux, **head} for aux in _base_.model.auxiliary_head
-    ],
+    auxiliary_head=[{**aux, **head} for aux in _base_.model.auxiliary_head],
 )
 
-train_dataloader = dict(batch_size=8)
+train_dataloader = dict(batch_size=4)
 train_cfg = dict(max_iters=max_iters, val_interval=250)
 optim_wrapper = dict(
-    optimizer=dict(
-        _delete_=True, type='AdamW', lr=1e-3, weight_decay=1e-2
-    ),
+    optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=1e-2),
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, begin=0, end=50, by_epoch=False),

@@ -1,0 +1,64 @@
+# PYTHON, TORCH and VENV choose the interpreter, the PyTorch to install (as pip
+# takes it) and the folder of the environment: docs/install.md.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+
+INSTALL = $(PYTHON) tools/install.py --venv '$(VENV)' \
+    $(if $(TORCH),--torch '$(TORCH)')
+SOURCES := $(shell find mmseg_ext configs tools -type f \
+    -not -path '*/__pycache__/*') README.md model-index.yml
+
+.DEFAULT_GOAL := help
+.PHONY: help env test-env demo test bench lint format wheel clean clean-env
+.NOTPARALLEL:
+
+help:  ## Show the targets
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 12
+
+# The package is installed, not linked: the tests meet what a user gets.
+$(VENV)/.ready: pyproject.toml tools/install.py
+	$(INSTALL)
+	@touch $@
+
+$(VENV)/.test-ready: $(VENV)/.ready
+	$(INSTALL) --tests
+	@touch $@
+
+$(VENV)/.package: $(SOURCES) pyproject.toml | $(VENV)/.ready
+	$(INSTALL) --package-only
+	@touch $@
+
+env: $(VENV)/.ready $(VENV)/.package  ## Set up the environment only
+
+test-env: env $(VENV)/.test-ready  ## Set up with what the tests need
+
+demo: env  ## Set up, then train, test and show a model on a toy data set
+	$(VENV)/bin/python tools/demo.py
+
+# Not `python -m pytest`, which would put the source tree on sys.path.
+test: test-env  ## Set up, then run the tests on the installed package
+	$(VENV)/bin/pytest $(PYTEST)
+
+bench: env  ## Run the benchmarks
+	$(VENV)/bin/python benchmarks/run.py
+
+lint: test-env  ## Check style and spelling
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/codespell
+
+format: test-env  ## Fix style
+	$(VENV)/bin/ruff check --fix
+	$(VENV)/bin/ruff format
+
+wheel: test-env  ## Build sdist and wheel into dist/ and check the wheel
+	rm -rf dist
+	$(VENV)/bin/python -m build
+	$(VENV)/bin/python .ci/check_wheel.py dist/*.whl
+
+clean:  ## Remove what was built and cached
+	rm -rf dist .pytest_cache .ruff_cache
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+clean-env:  ## Remove the environment
+	test ! -e '$(VENV)/pyvenv.cfg' || rm -rf '$(VENV)'

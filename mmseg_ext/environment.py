@@ -1,0 +1,277 @@
+"""Whether the installed packages fit, told before anything heavy is imported.
+
+The accepted ranges are those of ``pyproject.toml``. They are read from the
+metadata of the installed distribution, never written a second time.
+"""
+
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+DISTRIBUTION = 'mmseg-ext'
+
+#: The extra with the packages that pip alone would install wrongly, PyTorch
+#: and MMCV. They are needed all the same.
+STACK = 'stack'
+
+#: The extras whose packages may be absent, but not out of range.
+OPTIONAL = ('mmdet',)
+
+#: Other distributions of the same module.
+SUBSTITUTES = {
+    'opencv-python': (
+        'opencv-python-headless',
+        'opencv-contrib-python',
+        'opencv-contrib-python-headless',
+    )
+}
+
+#: Why a package is needed, where that is not plain.
+REASONS = {'setuptools': 'MMEngine looks packages up with its pkg_resources'}
+
+
+class Problem(NamedTuple):
+    """A package that does not fit.
+
+    Attributes:
+        package: Name of the distribution.
+        needed: What would fit.
+        found: What is there.
+        mend: A command line that puts it right.
+    """
+
+    package: str
+    needed: str
+    found: str
+    mend: str
+
+    def __str__(self) -> str:
+        return (
+            f'- {self.package}: needs {self.needed}; found {self.found}\n'
+            f'    {self.mend}'
+        )
+
+
+def check_environment(path: Sequence[str] | None = None) -> None:
+    """Refuse an environment in which the package could not work.
+
+    Only metadata is read and nothing is imported. Checked are the ranges of
+    all that the package needs, that MMCV has its compiled ops, and, where
+    they are installed, MMDet's range and that torchvision belongs to the
+    installed PyTorch. A source tree that is not installed has no metadata, so
+    that its ranges are unknown and nothing is checked.
+
+    Args:
+        path: The folders to look for packages in. ``sys.path`` by default.
+
+    Raises:
+        ImportError: Something is missing or out of range. The message names
+            each such package, what is needed, what is there, and a command
+            that mends it.
+    """
+    problems = find_problems(sys.path if path is None else path)
+    if problems:
+        raise ImportError(
+            f'mmseg_ext cannot work in this environment ({sys.prefix}):\n'
+            + '\n'.join(map(str, problems))
+            + '\ndocs/install.md says more.'
+        )
+
+
+def find_problems(path: Sequence[str]) -> list[Problem]:
+    """Find what :func:`check_environment` complains of.
+
+    Args:
+        path: The folders to look for packages in.
+
+    Returns:
+        The problems in an order in which they can be mended.
+    """
+    problems = []
+    for extra, needed in _requirements(path):
+        found = _find(needed.name, path)
+        if found is None and extra in OPTIONAL:
+            continue
+        if found is None or not _contains(needed, found.version):
+            problems.append(_out_of_range(needed, found, path))
+        elif needed.name == 'mmcv' and not _has_ops(found):
+            problems.append(
+                Problem(
+                    'mmcv',
+                    'its compiled ops',
+                    f'{found.version} without them',
+                    rebuild_mmcv(requirement('mmcv', path)),
+                )
+            )
+    problems += _torchvision_problems(path)
+    # MMCV is built against PyTorch and with setuptools, so it comes last.
+    return sorted(problems, key=lambda problem: problem.package == 'mmcv')
+
+
+def requirement(package: str, path: Sequence[str] | None = None) -> str:
+    """Look up what the installed ``mmseg-ext`` asks of a package.
+
+    Args:
+        package: Name of a distribution that is always needed.
+        path: The folders to look for packages in. ``sys.path`` by default.
+
+    Returns:
+        Name and range as pip takes them, ``'mmcv<2.2.0,>=2.1.0'``; the bare
+        name where ``mmseg-ext`` is not installed.
+    """
+    for _, needed in _requirements(sys.path if path is None else path):
+        if needed.name == package:
+            return f'{package}{needed.specifier}'
+    return package
+
+
+def rebuild_mmcv(needed: str) -> str:
+    """Give the command that builds MMCV's ops for the installed PyTorch.
+
+    ``--no-cache-dir`` and ``--no-binary`` keep pip from taking a wheel that
+    was built against another PyTorch: its cache does not tell them apart.
+
+    Args:
+        needed: Name and range of MMCV, as pip takes them.
+    """
+    return (
+        'pip install wheel ninja psutil && MMCV_WITH_OPS=1 pip install '
+        '--no-build-isolation --no-cache-dir --no-binary mmcv '
+        f'--force-reinstall --no-deps {shlex.quote(needed)}'
+    )
+
+
+def torchvision_for(torch_version: str) -> str:
+    """Name the torchvision that is made for a PyTorch release.
+
+    torchvision 0.15 came with PyTorch 2.0, and both have counted on since.
+
+    Args:
+        torch_version: A version of PyTorch 2, ``'2.13.0+cpu'``.
+
+    Returns:
+        A requirement as pip takes it, ``'torchvision==0.28.*'``.
+    """
+    return f'torchvision==0.{Version(torch_version).minor + 15}.*'
+
+
+def explain_import_error(error: Exception) -> Exception:
+    """Turn the known failures of compiled packages into clear errors.
+
+    Metadata cannot tell them beforehand. Meant for ``raise
+    explain_import_error(error) from error`` around the first heavy imports.
+
+    Args:
+        error: What an import raised.
+
+    Returns:
+        An :class:`ImportError` that says what to do, or ``error`` itself
+        where nothing is known about it.
+    """
+    library = Path(getattr(error, 'path', None) or '')
+    if library.match('mmcv/_ext.*'):
+        return ImportError(
+            "mmcv's compiled ops do not fit the installed PyTorch: "
+            f'{error}\nBuild them again:\n'
+            f'    {rebuild_mmcv(requirement("mmcv"))}'
+        )
+    if library.match('cv2/cv2.*') and 'libGL' in str(error):
+        return ImportError(
+            f'OpenCV lacks a system library: {error}\n'
+            'Install it (Debian, Ubuntu):\n    apt-get install libgl1\n'
+            'or take the OpenCV that does without:\n    pip uninstall -y '
+            'opencv-python && pip install opencv-python-headless'
+        )
+    if 'torchvision::' in str(error):
+        return ImportError(
+            'the installed torchvision is built for another PyTorch, such '
+            f'as one for CUDA beside a CPU build: {error}\n'
+            'Only MMDeeplabV3 needs it. Remove it, or see docs/install.md:\n'
+            '    pip uninstall -y torchvision'
+        )
+    return error
+
+
+def _requirements(path: Sequence[str]) -> Iterator[tuple[str, Requirement]]:
+    """Yield each requirement of interest and its extra, '' for none."""
+    own = _find(DISTRIBUTION, path)
+    for text in (own and own.requires) or ():
+        needed = Requirement(text)
+        for extra in ('', STACK, *OPTIONAL):
+            if not needed.marker or needed.marker.evaluate({'extra': extra}):
+                yield extra, needed
+                break
+
+
+def _find(name: str, path: Sequence[str]) -> metadata.Distribution | None:
+    """Find an installed distribution, or another one of the same module."""
+    for candidate in (name, *SUBSTITUTES.get(name, ())):
+        found = metadata.Distribution.discover(name=candidate, path=path)
+        for distribution in found:
+            return distribution
+    return None
+
+
+def _contains(needed: Requirement, version: str) -> bool:
+    return needed.specifier.contains(version, prereleases=True)
+
+
+def _out_of_range(
+    needed: Requirement,
+    found: metadata.Distribution | None,
+    path: Sequence[str],
+) -> Problem:
+    """Describe a package that is missing or has a version that won't do."""
+    plain = f'{needed.name}{needed.specifier}'
+    mend = f'pip install {shlex.quote(plain)}'
+    there = found.version if found else 'not installed'
+    if needed.name == 'mmcv':
+        mend = rebuild_mmcv(plain)
+        lite = _find('mmcv-lite', path)
+        if lite:
+            mend = f'pip uninstall -y mmcv-lite && {mend}'
+            there = f'mmcv-lite {lite.version}, which has no compiled ops'
+    reason = REASONS.get(needed.name)
+    return Problem(
+        needed.name,
+        (str(needed.specifier) or 'any version')
+        + (f' ({reason})' if reason else ''),
+        there,
+        mend,
+    )
+
+
+def _has_ops(mmcv: metadata.Distribution) -> bool:
+    """Whether MMCV's extension module is there, as far as files tell.
+
+    An editable install has its files elsewhere and gets the benefit of the
+    doubt.
+    """
+    folder = mmcv.locate_file('mmcv')
+    return not folder.is_dir() or any(
+        file.suffix in ('.so', '.pyd') for file in folder.glob('_ext.*')
+    )
+
+
+def _torchvision_problems(path: Sequence[str]) -> Iterator[Problem]:
+    """Yield a problem if torchvision asks for another PyTorch."""
+    torchvision = _find('torchvision', path)
+    torch = _find('torch', path)
+    if not (torchvision and torch):
+        return
+    for needed in map(Requirement, torchvision.requires or ()):
+        if needed.name == 'torch' and not _contains(needed, torch.version):
+            fitting = torchvision_for(torch.version)
+            yield Problem(
+                'torchvision',
+                f'{fitting.removeprefix("torchvision")} beside torch '
+                f'{torch.version}',
+                f'{torchvision.version}, made for torch{needed.specifier}',
+                f'pip install {shlex.quote(fitting)}',
+            )

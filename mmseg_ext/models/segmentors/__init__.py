@@ -1,0 +1,5 @@
+"""Semantic segmentation models for MMSegmentation."""
+
+from mmseg_ext.models.segmentors.mm_deeplabv3 import MMDeeplabV3
+
+__all__ = ['MMDeeplabV3']

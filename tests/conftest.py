@@ -1,0 +1,52 @@
+"""Fixtures that several folders of tests use."""
+
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from mmengine.logging import MMLogger
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _one_thread():
+    """Networks this small run many times slower on contending threads."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope='session')
+def torchvision():
+    """The real torchvision, also where its compiled operators do not load.
+
+    Registries carry torchvision for CUDA. Beside a torch for CPU its import
+    fails where it describes its operators to torch, which the segmentation
+    networks do not use. There it lies in ``<sys.prefix>/torchvision``, where
+    nothing else finds it, and is imported with that description left out.
+    """
+    try:
+        return importlib.import_module('torchvision')
+    except (ImportError, RuntimeError):
+        folder = Path(sys.prefix, 'torchvision')
+        sys.path.append(str(folder))
+        description = 'torchvision._meta_registrations'
+        sys.modules[description] = ModuleType(description)
+    try:
+        return importlib.import_module('torchvision')
+    except (ImportError, RuntimeError) as error:
+        minor = int(torch.__version__.split('.')[1]) + 15
+        pytest.fail(
+            f'no torchvision for torch {torch.__version__} ({error}): run '
+            f'pip install --no-deps --target {folder} '
+            f"'torchvision==0.{minor}.*'"
+        )
+
+
+@pytest.fixture
+def mmlog(caplog):
+    """What mmengine's logger says; it does not propagate to the root."""
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    yield caplog
+    logger.removeHandler(caplog.handler)

@@ -1,0 +1,114 @@
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from helpers.camvid import write_class_dict, write_pair
+from mmseg_ext.converters.camvid import convert, load_classes
+from mmseg_ext.labels.camvid import CAMVID11, CAMVID32
+from references import color_masks as reference
+
+TOOL = Path(__file__, '../../../tools/dataset_converters/camvid.py').resolve()
+
+
+@pytest.fixture
+def root(tmp_path):
+    for split in ('train', 'val'):
+        for seed in range(3):
+            write_pair(tmp_path, split, f'{split}_{seed}', seed=seed)
+    write_class_dict(tmp_path)
+    return tmp_path
+
+
+def contents(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob('*')
+        if path.is_file()
+    }
+
+
+@pytest.mark.parametrize('grouping', [None, 'camvid11'])
+@pytest.mark.parametrize('nproc', [1, 2])
+def test_masks_equal_reference(root, grouping, nproc):
+    color_map = load_classes(root / 'class_dict.csv', grouping).color_map
+    report = convert(root, root / 'out', grouping, nproc=nproc)
+    masks = sorted(root.glob('*_labels/*.png'))
+    assert (report.written, report.kept, report.warnings) == (6, 0, [])
+    assert len(masks) == 6
+    for path in masks:
+        written = Image.open(root / 'out' / path.relative_to(root))
+        expected, _ = reference.decode(path, color_map)
+        assert written.mode == 'L'
+        assert (np.array(written) == expected).all()
+
+
+def test_classes_beside_the_masks(root):
+    convert(root, root / 'out', 'camvid11')
+    classes = load_classes(root / 'out' / 'class_dict.csv', None)
+    assert classes.names == tuple(CAMVID11)
+    assert classes.palette == tuple(color for color, _ in CAMVID11.values())
+
+
+def test_stopped_run_ends_in_the_same_bytes(root):
+    convert(root, root / 'whole')
+    bad = root / 'val_labels' / 'val_1_L.png'
+    good = bad.read_bytes()
+    bad.write_bytes(good[:50])
+    with pytest.raises(ValueError, match=r'val_1_L\.png cannot be read'):
+        convert(root, root / 'out')
+    assert not list((root / 'out').rglob('.*'))
+    bad.write_bytes(good)
+    report = convert(root, root / 'out')
+    assert (report.written, report.kept) == (2, 4)
+    assert contents(root / 'out') == contents(root / 'whole')
+
+
+def test_overwrite(root):
+    convert(root, root / 'out')
+    assert convert(root, root / 'out').written == 0
+    assert convert(root, root / 'out', overwrite=True).written == 6
+
+
+def test_other_classes_in_the_folder(root):
+    convert(root, root / 'out')
+    with pytest.raises(ValueError, match='of another class list'):
+        convert(root, root / 'out', 'camvid11')
+
+
+def test_unknown_colors_are_counted(root):
+    path = root / 'train_labels' / 'train_0_L.png'
+    mask = np.array(Image.open(path))
+    mask[:2, :3] = (1, 2, 3)
+    Image.fromarray(mask).save(path)
+    report = convert(root, root / 'out')
+    assert len(report.warnings) == 1
+    assert 'train_0_L.png: 6 of 768 pixels' in report.warnings[0]
+    with pytest.raises(ValueError, match=r'train_0_L\.png: 6 of 768'):
+        convert(root, root / 'strict', max_unknown=0)
+
+
+def test_missing_root(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'nowhere is missing'):
+        convert(tmp_path / 'nowhere', tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+
+
+def test_root_without_masks(tmp_path):
+    with pytest.raises(FileNotFoundError, match='has no masks'):
+        convert(tmp_path, tmp_path / 'out')
+
+
+def test_built_in_classes():
+    assert load_classes(None, None).names == tuple(CAMVID32)
+
+
+def test_tool(root, capsys):
+    main = runpy.run_path(str(TOOL))['main']
+    main([str(root), '--grouping', 'camvid11'])
+    assert '6 index masks written' in capsys.readouterr().out
+    assert len(list((root / 'camvid11').rglob('*_L.png'))) == 6
+    with pytest.raises(SystemExit, match='error: data root .* is missing'):
+        main([str(root / 'nowhere')])

@@ -1,0 +1,89 @@
+import logging
+
+import numpy as np
+import pytest
+from mmseg.registry import TRANSFORMS
+from PIL import Image
+
+from mmseg_ext.datasets.transforms.load_color_masks import LoadColorMasks
+
+MAPS = {
+    'color_map': (((255, 0, 0), 0), ((0, 255, 0), 1), ((0, 0, 0), 255)),
+    'index_map': (0, 1, 255),
+}
+
+
+@pytest.fixture
+def mask(tmp_path):
+    pixels = np.zeros((2, 6, 3), np.uint8)
+    pixels[0, 0] = (255, 0, 0)
+    pixels[1, 5] = (0, 255, 0)
+    pixels[1, 1] = (1, 2, 3)
+    Image.fromarray(pixels).save(tmp_path / 'x_L.png')
+    return tmp_path / 'x_L.png'
+
+
+def results_of(path, **others):
+    return {
+        'img_path': 'x.png',
+        'seg_map_path': str(path),
+        'seg_fields': [],
+        **MAPS,
+        **others,
+    }
+
+
+def test_label_map(mask):
+    transform = TRANSFORMS.build({'type': 'LoadColorMasks'})
+    results = transform(results_of(mask))
+    assert results['gt_seg_map'].tolist() == [[0] + [255] * 5, [255] * 5 + [1]]
+    assert results['seg_fields'] == ['gt_seg_map']
+
+
+def test_unknown_colors_are_reported_once(mask, mmlog):
+    transform = LoadColorMasks()
+    with mmlog.at_level(logging.WARNING):
+        transform(results_of(mask))
+        transform(results_of(mask))
+    assert mmlog.text.count('x_L.png: 1 of 12 pixels') == 1
+    assert '(1, 2, 3) 1 times' in mmlog.text
+
+
+def test_unknown_colors_can_be_refused(mask):
+    with pytest.raises(ValueError, match=r'x_L\.png: 1 of 12 pixels'):
+        LoadColorMasks(max_unknown=0)(results_of(mask))
+
+
+def test_label_map_of_custom_classes(mask):
+    results = LoadColorMasks()(results_of(mask, label_map={0: 255, 1: 0}))
+    assert results['gt_seg_map'].tolist() == [[255] * 6, [255] * 5 + [0]]
+
+
+def test_size_of_the_image(mask):
+    LoadColorMasks()(results_of(mask, ori_shape=(2, 6)))
+    with pytest.raises(
+        ValueError, match=r'x_L\.png is 6x2 pixels, its image x\.png 6x4'
+    ):
+        LoadColorMasks()(results_of(mask, ori_shape=(4, 6)))
+
+
+def test_image_without_label_passes():
+    results = {'img_path': 'x.png'}
+    assert LoadColorMasks()(results) == results
+
+
+def test_missing_label():
+    with pytest.raises(FileNotFoundError, match=r'y_L\.png of image x\.png'):
+        LoadColorMasks()(results_of('y_L.png'))
+
+
+def test_other_data_set(mask):
+    results = results_of(mask)
+    del results['color_map']
+    with pytest.raises(ValueError, match='needs the color map'):
+        LoadColorMasks()(results)
+
+
+def test_wrong_share():
+    with pytest.raises(ValueError, match='max_unknown=50'):
+        LoadColorMasks(max_unknown=50)

@@ -1,0 +1,253 @@
+import os
+import pickle
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import HistoryBuffer, MessageHub
+from mmengine.model import BaseTTAModel
+from mmengine.runner import CheckpointLoader
+from torch import nn
+
+import mmseg_ext  # noqa: F401  (allows mmengine's classes)
+from mmseg_ext.engine.checkpoint import check_checkpoint, read_checkpoint
+
+
+class Exploit:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f'touch {self.path}',)
+
+
+def make_checkpoint():
+    hub = MessageHub('test_checkpoint')
+    hub.update_scalar('train/loss', 0.5, 2)
+    hub.update_scalar('train/lr', np.float32(0.25))
+    hub.update_scalar('train/tensor', torch.tensor(3.0))
+    hub.update_info('best', np.float64(71.5))
+    return {
+        'state_dict': {'weight': torch.arange(3.0)},
+        'message_hub': hub.state_dict(),
+        'meta': {'iter': 7, 'scores': np.array([1, 2])},
+    }
+
+
+def load(path):
+    return CheckpointLoader.load_checkpoint(str(path), 'cpu')
+
+
+def test_checkpoint_of_mmengine_loads(tmp_path):
+    torch.save(make_checkpoint(), tmp_path / 'a.pth')
+    loaded = load(tmp_path / 'a.pth')
+    losses, counts = loaded['message_hub']['log_scalars']['train/loss'].data
+    assert (losses.tolist(), counts.tolist()) == ([0.5], [2])
+    assert loaded['message_hub']['runtime_info']['best'] == 71.5
+    assert loaded['meta']['scores'].tolist() == [1, 2]
+
+
+def test_it_loads_in_a_new_process(tmp_path):
+    """No history buffer was made there that would have set things up."""
+    torch.save(make_checkpoint(), tmp_path / 'a.pth')
+    code = (
+        'import sys, torch, mmseg_ext; '
+        "print(torch.load(sys.argv[1])['meta']['iter'])"
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code, tmp_path / 'a.pth'],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == '7'
+
+
+def test_checkpoint_of_numpy_1_loads(tmp_path):
+    """Files of 2023 name NumPy's functions by the module of that time."""
+    torch.save(make_checkpoint(), tmp_path / 'new.pth')
+    with (
+        zipfile.ZipFile(tmp_path / 'new.pth') as new,
+        zipfile.ZipFile(tmp_path / 'old.pth', 'w') as old,
+    ):
+        for info in new.infolist():
+            data = new.read(info)
+            if info.filename.endswith('data.pkl'):
+                assert b'numpy._core.multiarray' in data
+                data = data.replace(
+                    b'cnumpy._core.multiarray', b'cnumpy.core.multiarray'
+                )
+            old.writestr(info, data)
+    loaded = load(tmp_path / 'old.pth')
+    assert loaded['message_hub']['runtime_info']['best'] == 71.5
+
+
+def test_checkpoint_that_runs_code_is_refused(tmp_path):
+    ran = tmp_path / 'ran'
+    torch.save(
+        {**make_checkpoint(), 'extra': Exploit(ran)}, tmp_path / 'a.pth'
+    )
+    with pytest.raises(pickle.UnpicklingError, match='posix.system'):
+        load(tmp_path / 'a.pth')
+    assert not ran.exists()
+    # It would have run: the test does not pass for want of a working trap.
+    torch.load(tmp_path / 'a.pth', weights_only=False)
+    assert ran.exists()
+
+
+class Attribute:
+    """Unpickled by ``getattr``, the first step of many an attack."""
+
+    def __init__(self, owner, name):
+        self.of = owner, name
+
+    def __reduce__(self):
+        return getattr, self.of
+
+
+@pytest.mark.parametrize(
+    'value',
+    [
+        pytest.param(np.array([{}], object), id='array of objects'),
+        pytest.param(np.random.default_rng(0), id='another NumPy class'),
+        pytest.param(Attribute(HistoryBuffer, '__init__'), id='attribute'),
+        pytest.param(Attribute(np.ndarray, 'tofile'), id='method of NumPy'),
+    ],
+)
+def test_only_what_is_needed_is_allowed(tmp_path, value):
+    torch.save({'x': value}, tmp_path / 'a.pth')
+    with pytest.raises(pickle.UnpicklingError):
+        load(tmp_path / 'a.pth')
+
+
+class _Model(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.backbone = nn.Conv2d(3, 4, 3)
+        self.head = nn.Conv2d(4, num_classes, 1)
+
+    def test_step(self, data):
+        raise NotImplementedError
+
+
+class _TTA(BaseTTAModel):
+    def merge_preds(self, data_samples_list):
+        raise NotImplementedError
+
+
+class _Payload:
+    """Makes a file when it is unpickled without care."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / 'last.pth'
+
+
+def _state(num_classes, prefix=''):
+    state = _Model(num_classes).state_dict()
+    return {prefix + key: value for key, value in state.items()}
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        pytest.param({'state_dict': _state(3)}, id='of mmengine'),
+        pytest.param(_state(3), id='bare state dict'),
+        pytest.param({'state_dict': _state(3, 'module.')}, id='of a wrapper'),
+        pytest.param(
+            {'state_dict': {'backbone.bias': torch.zeros(4)}}, id='a part'
+        ),
+    ],
+)
+@pytest.mark.parametrize('wrap', [nn.Module, _TTA], ids=['plain', 'TTA'])
+def test_accepts(path, content, wrap):
+    torch.save(content, path)
+    model = _Model(3)
+    check_checkpoint(_TTA(model) if wrap is _TTA else model, path)
+
+
+def test_history_of_mmengine_is_read(path):
+    buffer = HistoryBuffer([0.5, 0.25], [1, 1])
+    torch.save({'message_hub': {'loss': buffer}}, path)
+    assert read_checkpoint(path)['message_hub']['loss'].mean() == 0.375
+
+
+def test_other_class_count(path):
+    torch.save({'state_dict': _state(19)}, path)
+    with pytest.raises(ValueError, match='does not fit') as caught:
+        check_checkpoint(_Model(3), path)
+    text = str(caught.value)
+    assert str(path) in text
+    assert 'head.weight (19, 4, 1, 1) and (3, 4, 1, 1)' in text
+    assert 'head.bias (19,) and (3,)' in text
+    assert 'backbone' not in text
+    assert '\n' not in text
+
+
+def test_another_model(path):
+    torch.save({'state_dict': {'conv1.weight': torch.zeros(1)}}, path)
+    with pytest.raises(ValueError, match='none of the parameters of _Model'):
+        check_checkpoint(_Model(3), path)
+
+
+def test_foreign_objects_are_refused_and_not_run(path, tmp_path):
+    trace = tmp_path / 'trace'
+    torch.save({'state_dict': _state(3), 'meta': _Payload(trace)}, path)
+    with pytest.raises(ValueError, match=r'refused: it holds \w+\.mkdir') as e:
+        check_checkpoint(_Model(3), path)
+    assert str(path) in str(e.value)
+    assert not trace.exists()
+    # The trap works: a loader that trusts the file steps into it.
+    torch.load(path, weights_only=False)
+    assert trace.is_dir()
+
+
+def _truncated(path):
+    torch.save(_state(3), path)
+    path.write_bytes(path.read_bytes()[:-400])
+
+
+@pytest.mark.parametrize(
+    ('write', 'message'),
+    [
+        pytest.param(_truncated, 'cannot be loaded', id='truncated'),
+        pytest.param(Path.touch, 'cannot be loaded', id='empty'),
+        pytest.param(
+            lambda path: path.write_text('<html>404</html>'),
+            'cannot be loaded',
+            id='a web page',
+        ),
+        pytest.param(
+            lambda path: torch.save(torch.zeros(2), path),
+            'expected a dict of weights, found Tensor',
+            id='a tensor',
+        ),
+        pytest.param(lambda path: None, 'no checkpoint file', id='absent'),
+    ],
+)
+def test_no_checkpoint(path, write, message):
+    write(path)
+    with pytest.raises((ValueError, FileNotFoundError), match=message) as e:
+        read_checkpoint(path)
+    assert str(path) in str(e.value)
+    assert '\n' not in str(e.value)
+
+
+def test_resuming_needs_more_than_weights(path):
+    torch.save({'state_dict': _state(3), 'meta': {}}, path)
+    check_checkpoint(_Model(3), path)
+    with pytest.raises(ValueError, match=r'has no message_hub.*load_from='):
+        check_checkpoint(_Model(3), path, resume=True)

@@ -1,0 +1,576 @@
+import warnings
+from collections import Counter
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+from mmengine.structures import PixelData
+from mmseg.registry import HOOKS
+from mmseg.structures import SegDataSample
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import (
+    EventAccumulator,
+)
+
+from mmseg_ext.engine.hooks import seg_vis_hook
+from mmseg_ext.engine.hooks.seg_vis_hook import SegVisHook
+
+CLASSES = ('road', 'sky', 'tree', 'car')
+PALETTE = [[200, 10, 20], [30, 200, 40], [50, 60, 200], [210, 220, 30]]
+
+
+class RecordingVisualizer:
+    def __init__(self):
+        self.images = []
+
+    def add_image(self, name, image, step):
+        self.images.append((name, image, step))
+
+
+def make_runner(folder, classes=CLASSES, palette=PALETTE, iteration=500):
+    loader = SimpleNamespace(
+        dataset=SimpleNamespace(
+            metainfo={'classes': classes, 'palette': palette}
+        )
+    )
+    return SimpleNamespace(
+        log_dir=str(folder / 'work'),
+        iter=iteration,
+        val_dataloader=loader,
+        test_dataloader=loader,
+        visualizer=RecordingVisualizer(),
+    )
+
+
+def make_sample(path, size=(12, 20), seed=0, label=True):
+    """Write a random image, and give it random label and prediction."""
+    generator = np.random.default_rng(seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), generator.integers(0, 256, (*size, 3), np.uint8))
+    sample = SegDataSample(metainfo={'img_path': str(path)})
+    prediction = torch.tensor(generator.integers(0, len(CLASSES), size))
+    sample.pred_sem_seg = PixelData(data=prediction[None])
+    if label:
+        values = torch.tensor(generator.integers(0, len(CLASSES), size))
+        values[2:5, 3:9] = 255
+        sample.gt_sem_seg = PixelData(data=values[None])
+    return sample
+
+
+def validate(hook, runner, batches, mode='val'):
+    hook.before_run(runner)
+    getattr(hook, f'before_{mode}')(runner)
+    for index, batch in enumerate(batches):
+        getattr(hook, f'after_{mode}_iter')(
+            runner, batch_idx=index, data_batch={}, outputs=batch
+        )
+
+
+def written(folder):
+    root = folder / 'work' / 'seg_vis'
+    return sorted(
+        path.relative_to(root).as_posix()
+        for path in root.rglob('*')
+        if path.is_file()
+    )
+
+
+def paint(values, ignored):
+    """Color a map pixel by pixel, RGB."""
+    values = values.squeeze().numpy()
+    picture = np.empty((*values.shape, 3), np.uint8)
+    for row, column in np.ndindex(values.shape):
+        value = values[row, column]
+        known = 0 <= value < len(CLASSES)
+        picture[row, column] = PALETTE[value] if known else ignored
+    return picture
+
+
+def test_files_of_a_sample(tmp_path):
+    runner = make_runner(tmp_path)
+    sample = make_sample(tmp_path / 'data' / 'street.png')
+    validate(SegVisHook(), runner, [[sample]])
+
+    folder = 'val_iter_000500/00000_street'
+    assert written(tmp_path) == [
+        f'{folder}/{name}.png'
+        for name in ('image', 'label', 'panel', 'prediction')
+    ]
+    root = tmp_path / 'work' / 'seg_vis' / folder
+    image = cv2.imread(str(tmp_path / 'data' / 'street.png'))
+    assert np.array_equal(cv2.imread(str(root / 'image.png')), image)
+    for name, data in (
+        ('label', sample.gt_sem_seg.data),
+        ('prediction', sample.pred_sem_seg.data),
+    ):
+        file = Image.open(root / f'{name}.png')
+        assert np.array_equal(np.asarray(file), data[0].numpy())
+        expected = paint(data, ignored=(0, 0, 0))
+        assert np.array_equal(np.asarray(file.convert('RGB')), expected)
+        colors = cv2.imread(str(root / f'{name}.png'))[..., ::-1]
+        assert np.array_equal(colors, expected)
+
+    ((name, panel, step),) = runner.visualizer.images
+    assert (name, step) == ('seg_vis_val_00000_street', 500)
+    assert np.array_equal(
+        cv2.imread(str(root / 'panel.png'))[..., ::-1], panel
+    )
+
+
+@pytest.mark.parametrize(
+    ('palette', 'ignored'),
+    [
+        pytest.param(PALETTE, 0, id='black'),
+        pytest.param(np.array(PALETTE), 0, id='array'),
+        pytest.param([[0, 0, 0], *PALETTE[1:]], 255, id='white'),
+        pytest.param(
+            [[0, 0, 0], [255, 255, 255], [1, 1, 1], [2, 2, 2]], 3, id='gray'
+        ),
+    ],
+)
+def test_ignored_pixels_have_no_color_of_a_class(tmp_path, palette, ignored):
+    sample = make_sample(tmp_path / 'a.png')
+    validate(SegVisHook(), make_runner(tmp_path, palette=palette), [[sample]])
+    root = tmp_path / 'work/seg_vis/val_iter_000500/00000_a'
+    label = cv2.imread(str(root / 'label.png'))
+    assert (label[2:5, 3:9] == ignored).all()
+    outside = np.ones(label.shape[:2], bool)
+    outside[2:5, 3:9] = False
+    assert not (label[outside] == ignored).all(axis=1).any()
+
+
+def test_values_beyond_the_classes_are_no_class(tmp_path):
+    sample = make_sample(tmp_path / 'a.png')
+    sample.pred_sem_seg.data[0, 0, :3] = torch.tensor([4, 300, -1])
+    validate(SegVisHook(), make_runner(tmp_path), [[sample]])
+    root = tmp_path / 'work/seg_vis/val_iter_000500/00000_a'
+    indices = np.asarray(Image.open(root / 'prediction.png'))
+    assert (indices[0, :3] == 255).all()
+    assert np.array_equal(indices[1:], sample.pred_sem_seg.data[0, 1:])
+
+
+def test_no_label_no_label_file(tmp_path):
+    runner = make_runner(tmp_path)
+    sample = make_sample(tmp_path / 'a.png', size=(330, 400), label=False)
+    validate(SegVisHook(), runner, [[sample]], mode='test')
+    assert written(tmp_path) == [
+        f'test/00000_a/{name}.png' for name in ('image', 'panel', 'prediction')
+    ]
+    ((name, panel, _),) = runner.visualizer.images
+    assert name == 'seg_vis_test_00000_a'
+    assert 2 * 400 < panel.shape[1] < 3 * 400
+
+
+def test_binary_prediction_of_floats(tmp_path):
+    """MMSeg's models with one output channel predict 0.0 and 1.0."""
+    sample = make_sample(tmp_path / 'a.png')
+    values = torch.arange(12 * 20).reshape(1, 12, 20) % 2
+    sample.pred_sem_seg = PixelData(data=values.float())
+    validate(SegVisHook(), make_runner(tmp_path), [[sample]])
+    root = tmp_path / 'work/seg_vis/val_iter_000500/00000_a'
+    indices = np.asarray(Image.open(root / 'prediction.png'))
+    assert np.array_equal(indices, values[0])
+
+
+def test_every_sample_has_a_folder_of_its_own(tmp_path, monkeypatch):
+    """Same names, several in a batch, two processes, two validations."""
+    batches = [
+        [
+            make_sample(tmp_path / f'{batch}{item}' / 'same.png', seed=item)
+            for item in range(2)
+        ]
+        for batch in range(3)
+    ]
+    monkeypatch.setattr(seg_vis_hook, 'get_world_size', lambda: 2)
+    for rank in range(2):
+        monkeypatch.setattr(seg_vis_hook, 'get_rank', lambda rank=rank: rank)
+        hook = SegVisHook(vis_num=2)
+        runner = make_runner(tmp_path)
+        validate(hook, runner, batches)
+        validate(hook, runner, batches)
+        runner.iter = 1000
+        validate(hook, runner, batches)
+        validate(hook, runner, batches, mode='test')
+        assert len({image[::2] for image in runner.visualizer.images}) == 12
+
+    folders = Counter(name.rsplit('/', 1)[0] for name in written(tmp_path))
+    assert sorted(folders) == sorted(
+        f'{stage}/{number:05d}_same'
+        for stage in (
+            'val_iter_000500',
+            'val_iter_000500_2',
+            'val_iter_001000',
+            'test',
+        )
+        for number in range(8)
+    )
+    assert set(folders.values()) == {4}
+
+
+def test_numbers_are_positions_in_the_data_set(tmp_path, monkeypatch):
+    """MMEngine's sampler deals images out to the processes in turn."""
+    monkeypatch.setattr(seg_vis_hook, 'get_world_size', lambda: 3)
+    for rank in range(3):
+        monkeypatch.setattr(seg_vis_hook, 'get_rank', lambda rank=rank: rank)
+        mine = [make_sample(tmp_path / f'{n}.png') for n in range(rank, 6, 3)]
+        validate(SegVisHook(), make_runner(tmp_path), [mine])
+    folders = {name.split('/')[1] for name in written(tmp_path)}
+    assert folders == {f'{n:05d}_{n}' for n in range(6)}
+
+
+@pytest.mark.parametrize('vis_num', [0, 1, 3])
+def test_batches_after_the_first_are_not_touched(tmp_path, vis_num):
+    batches = [[make_sample(tmp_path / f'{n}.png')] for n in range(vis_num)]
+    validate(
+        SegVisHook(vis_num=vis_num),
+        make_runner(tmp_path),
+        [*batches, None, None],
+    )
+    assert len(written(tmp_path)) == 4 * vis_num
+
+
+def test_names_stay_inside_the_folder(tmp_path):
+    path = tmp_path / 'a b#%&ö.png'
+    validate(SegVisHook(), make_runner(tmp_path), [[make_sample(path)]])
+    assert written(tmp_path)[0].split('/')[1] == '00000_a_b___ö'
+
+
+def find(picture, whole):
+    """Left edges where ``picture`` occurs in ``whole``, pixel for pixel."""
+    height, width = picture.shape[:2]
+    rows, columns = np.nonzero((whole == picture[0, 0]).all(axis=-1))
+    return [
+        column
+        for row, column in zip(rows, columns, strict=True)
+        if np.array_equal(
+            whole[row : row + height, column : column + width], picture
+        )
+    ]
+
+
+def test_panel_shows_image_label_and_prediction_in_order(tmp_path):
+    runner = make_runner(tmp_path)
+    sample = make_sample(tmp_path / 'a.png', size=(60, 330))
+    validate(SegVisHook(), runner, [[sample]])
+    panel = runner.visualizer.images[0][1]
+    image = cv2.imread(str(tmp_path / 'a.png'))[..., ::-1]
+    lefts = [
+        find(picture, panel)
+        for picture in (
+            image,
+            paint(sample.gt_sem_seg.data, ignored=(0, 0, 0)),
+            paint(sample.pred_sem_seg.data, ignored=(0, 0, 0)),
+        )
+    ]
+    assert [len(found) for found in lefts] == [1, 1, 1]
+    assert lefts == sorted(lefts)
+
+
+@pytest.mark.parametrize(
+    ('label', 'prediction', 'shown'),
+    [
+        pytest.param(2, 2, {2}, id='one'),
+        pytest.param(0, 3, {0, 3}, id='two'),
+        pytest.param(255, 1, {1, 'ignored'}, id='ignored'),
+    ],
+)
+def test_legend_names_the_classes_present(
+    tmp_path, monkeypatch, label, prediction, shown
+):
+    texts = []
+    draw_text = seg_vis_hook.ImageDraw.ImageDraw.text
+
+    def text(self, position, value, *args):
+        texts.append(value)
+        return draw_text(self, position, value, *args)
+
+    monkeypatch.setattr(seg_vis_hook.ImageDraw.ImageDraw, 'text', text)
+    sample = make_sample(tmp_path / 'a.png', size=(100, 320))
+    sample.gt_sem_seg.data[:] = label
+    sample.pred_sem_seg.data[:] = prediction
+    runner = make_runner(tmp_path)
+    validate(SegVisHook(), runner, [[sample]])
+
+    names = {CLASSES[i] if i != 'ignored' else i for i in shown}
+    assert texts[:4] == ['a.png', 'image', 'label', 'prediction']
+    assert set(texts[4:]) == names
+    legend = runner.visualizer.images[0][1][-40:]
+    colors = {tuple(color) for color in legend.reshape(-1, 3).tolist()}
+    for index, color in enumerate(PALETTE):
+        assert (tuple(color) in colors) is (index in shown)
+    assert ((0, 0, 0) in colors) is ('ignored' in shown)
+
+
+@pytest.mark.parametrize(
+    ('size', 'tile'),
+    [
+        pytest.param((3, 5), (192, 320), id='tiny'),
+        pytest.param((400, 500), (400, 500), id='as-it-is'),
+        pytest.param((1000, 2000), (400, 800), id='large'),
+        pytest.param((4, 4000), (1, 800), id='strip'),
+    ],
+)
+def test_tile_size(size, tile):
+    image = np.zeros((*size, 3), np.uint8)
+    assert seg_vis_hook.fit_tile(image, cv2.INTER_AREA).shape[:2] == tile
+
+
+def test_tiles_of_maps_hold_no_new_values():
+    indices = np.random.default_rng(0).choice([0, 7, 200], (10, 32))
+    indices = indices.astype(np.uint8)
+    enlarged = seg_vis_hook.fit_tile(indices, cv2.INTER_NEAREST)
+    assert np.array_equal(enlarged, np.kron(indices, np.ones((10, 10))))
+    reduced = seg_vis_hook.fit_tile(
+        np.kron(indices, np.ones((50, 50), np.uint8)), cv2.INTER_NEAREST
+    )
+    assert np.array_equal(reduced, np.kron(indices, np.ones((25, 25))))
+
+
+def test_legend_wraps():
+    places, lines = seg_vis_hook.flow([40, 50, 20, 100, 1], 100)
+    assert places == [(0, 0), (40, 0), (0, 1), (0, 2), (0, 3)]
+    assert lines == 4
+
+
+def test_narrow_image_with_many_long_names(tmp_path):
+    """The whole legend is in the panel: nothing is drawn past its edges."""
+    names = [f'vehicle.with.a.very.long.name.{n}' for n in range(4)]
+    runner = make_runner(tmp_path, classes=names)
+    sample = make_sample(tmp_path / 'a.png', size=(300, 20))
+    validate(SegVisHook(), runner, [[sample]])
+    panel = runner.visualizer.images[0][1]
+    for edge in (panel[0], panel[-1], panel[:, 0], panel[:, -1]):
+        assert (edge == 255).all()
+    bottom = panel[-130:]
+    dark = (bottom.max(axis=-1) < 100).any(axis=0)
+    assert dark.sum() > 100
+
+
+# Errors
+
+
+@pytest.mark.parametrize('vis_num', [-1, 1.0, '1', True, None])
+def test_wrong_vis_num(vis_num):
+    with pytest.raises(ValueError, match=f'0 or above, got {vis_num!r}'):
+        SegVisHook(vis_num=vis_num)
+
+
+@pytest.mark.parametrize(
+    ('classes', 'palette', 'message'),
+    [
+        pytest.param(None, None, 'SimpleNamespace, got 0 and 0', id='none'),
+        pytest.param(CLASSES, [], 'got 4 and 0', id='no-palette'),
+        pytest.param(CLASSES, PALETTE[:3], 'got 4 and 3', id='short'),
+        pytest.param(range(256), PALETTE * 64, 'got 256', id='too-many'),
+        pytest.param(
+            CLASSES,
+            [*PALETTE[:3], [255]],
+            r'three values of 0 to 255 for car, got \[255\]',
+            id='one-value',
+        ),
+        pytest.param(
+            CLASSES,
+            [*PALETTE[:3], [0, 0, 256]],
+            r'for car, got \[0, 0, 256\]',
+            id='beyond-8-bits',
+        ),
+    ],
+)
+def test_wrong_metainfo(tmp_path, classes, palette, message):
+    runner = make_runner(tmp_path, classes=classes, palette=palette)
+    with pytest.raises(ValueError, match=message):
+        validate(SegVisHook(), runner, [])
+
+
+def spoil_image(sample, path):
+    path.write_bytes(path.read_bytes()[:20])
+
+
+def remove_image(sample, path):
+    path.unlink()
+
+
+def forget_path(sample, path):
+    del sample.img_path
+
+
+def shrink_label(sample, path):
+    values = torch.zeros(1, 6, 10, dtype=torch.long)
+    sample.gt_sem_seg = PixelData(data=values)
+
+
+@pytest.mark.parametrize(
+    ('change', 'error', 'message'),
+    [
+        (spoil_image, ValueError, r'a\.png cannot be read .*20 bytes'),
+        (remove_image, FileNotFoundError, r'a\.png'),
+        (forget_path, ValueError, "add it to PackSegInputs' meta_keys"),
+        (shrink_label, ValueError, r'a\.png: the label is 10x6 .* 20x12'),
+    ],
+)
+def test_wrong_sample(tmp_path, change, error, message):
+    sample = make_sample(tmp_path / 'a.png')
+    change(sample, tmp_path / 'a.png')
+    with pytest.raises(error, match=message):
+        validate(SegVisHook(), make_runner(tmp_path), [[sample]])
+    assert written(tmp_path) == []
+
+
+# With MMSeg
+
+
+@pytest.fixture
+def config(tmp_path):
+    """A tiny segmentor, trained for two steps and validated after each."""
+    generator = np.random.default_rng(0)
+    for folder in ('first', 'second'):
+        for kind in ('images', 'labels'):
+            (tmp_path / 'data' / kind / folder).mkdir(parents=True)
+        image = generator.integers(0, 256, (40, 56, 3), np.uint8)
+        label = generator.integers(0, len(CLASSES), (40, 56), np.uint8)
+        label[:7] = 255
+        for kind, values in (('images', image), ('labels', label)):
+            path = tmp_path / 'data' / kind / folder / 'scene.png'
+            cv2.imwrite(str(path), values)
+
+    norm = dict(type='BN')
+    pipeline = [
+        dict(type='LoadImageFromFile'),
+        dict(type='Resize', scale=(64, 48)),
+        dict(type='LoadAnnotations'),
+        dict(type='PackSegInputs'),
+    ]
+    train_pipeline = [pipeline[0], pipeline[2], pipeline[1], pipeline[3]]
+
+    def loader(pipeline, shuffle=False):
+        return dict(
+            batch_size=2,
+            num_workers=0,
+            sampler=dict(type='DefaultSampler', shuffle=shuffle),
+            dataset=dict(
+                type='BaseSegDataset',
+                metainfo=dict(classes=CLASSES, palette=PALETTE),
+                data_root=str(tmp_path / 'data'),
+                data_prefix=dict(img_path='images', seg_map_path='labels'),
+                img_suffix='.png',
+                pipeline=pipeline,
+            ),
+        )
+
+    return dict(
+        default_scope='mmseg',
+        work_dir=str(tmp_path / 'work_dir'),
+        model=dict(
+            type='EncoderDecoder',
+            data_preprocessor=dict(type='SegDataPreProcessor', size=(48, 64)),
+            backbone=dict(
+                type='ResNetV1c', depth=18, base_channels=4, norm_cfg=norm
+            ),
+            decode_head=dict(
+                type='FCNHead',
+                in_channels=32,
+                channels=4,
+                num_classes=len(CLASSES),
+                norm_cfg=norm,
+                loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True),
+            ),
+            test_cfg=dict(mode='whole'),
+        ),
+        train_dataloader=loader(train_pipeline, shuffle=True),
+        val_dataloader=loader(pipeline),
+        test_dataloader=loader([pipeline[0], pipeline[1], pipeline[3]]),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01)),
+        train_cfg=dict(by_epoch=False, max_iters=2, val_interval=1),
+        val_cfg=dict(),
+        test_cfg=dict(),
+        val_evaluator=dict(type='IoUMetric'),
+        test_evaluator=dict(
+            type='IoUMetric', format_only=True, output_dir=str(tmp_path / 'p')
+        ),
+        custom_hooks=[dict(type='SegVisHook')],
+        visualizer=dict(
+            type='SegLocalVisualizer',
+            vis_backends=[
+                dict(type='LocalVisBackend'),
+                dict(type='TensorboardVisBackend'),
+            ],
+        ),
+        randomness=dict(seed=0),
+        experiment_name=tmp_path.name,
+    )
+
+
+def test_training_validation_and_test_with_mmseg(config, tmp_path):
+    assert HOOKS.get('SegVisHook') is SegVisHook
+    runner = Runner.from_cfg(Config(config))
+    runner.train()
+    runner.test()
+
+    (root,) = (tmp_path / 'work_dir').glob('*/seg_vis')
+    files = {
+        path.relative_to(root).as_posix()
+        for path in root.rglob('*')
+        if path.is_file()
+    }
+    assert files == {
+        f'{stage}/{number:05d}_scene/{name}.png'
+        for stage, names in (
+            ('val_iter_000001', ('image', 'label', 'prediction', 'panel')),
+            ('val_iter_000002', ('image', 'label', 'prediction', 'panel')),
+            ('test', ('image', 'prediction', 'panel')),
+        )
+        for number in range(2)
+        for name in names
+    }
+    for number, folder in enumerate(('first', 'second')):
+        shown = root / 'val_iter_000002' / f'{number:05d}_scene'
+        for name, kind in (('image', 'images'), ('label', 'labels')):
+            data = tmp_path / 'data' / kind / folder / 'scene.png'
+            assert np.array_equal(
+                np.asarray(Image.open(shown / f'{name}.png')),
+                np.asarray(Image.open(data)),
+            )
+        # The model has not changed since its last validation.
+        with torch.no_grad():
+            item = runner.val_dataloader.dataset[number]
+            (result,) = runner.model.val_step(
+                {
+                    'inputs': [item['inputs']],
+                    'data_samples': [item['data_samples']],
+                }
+            )
+        assert np.array_equal(
+            np.asarray(Image.open(shown / 'prediction.png')),
+            result.pred_sem_seg.data[0].numpy(),
+        )
+
+    data = root.parent / 'vis_data'
+    for step in (1, 2):
+        for number in range(2):
+            name = f'{number:05d}_scene'
+            stored = data / 'vis_image' / f'seg_vis_val_{name}_{step}.png'
+            panel = root / f'val_iter_{step:06d}' / name / 'panel.png'
+            assert np.array_equal(
+                cv2.imread(str(stored)), cv2.imread(str(panel))
+            )
+    runner.visualizer.close()
+    events = EventAccumulator(str(data))
+    events.Reload()
+    images = events.Images('seg_vis_val_00001_scene')
+    assert [image.step for image in images] == [1, 2]
+    sent = cv2.imdecode(
+        np.frombuffer(images[1].encoded_image_string, np.uint8),
+        cv2.IMREAD_COLOR,
+    )
+    panel = root / 'val_iter_000002' / '00001_scene' / 'panel.png'
+    assert np.array_equal(sent, cv2.imread(str(panel)))
+
+
+def test_default_does_not_warn():
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        SegVisHook()

@@ -1,0 +1,303 @@
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mmseg_ext.environment import (
+    check_environment,
+    explain_import_error,
+    find_problems,
+    requirement,
+    torchvision_for,
+)
+
+REQUIRES = (
+    'mmengine>=0.10.7,<0.11',
+    'opencv-python',
+    'setuptools<81',
+    "mmcv<2.2.0,>=2.1.0; extra == 'stack'",
+    "torch>=2.6; extra == 'stack'",
+    "mmdet<4,>=3.3.0; extra == 'mmdet'",
+    "setuptools>=77; extra == 'mim'",
+    "absent-tool; extra == 'test'",
+)
+FITTING = {
+    'mmengine': '0.10.7',
+    'opencv-python': '5.0.0.93',
+    'setuptools': '80.9.0',
+    'mmcv': '2.1.0',
+    'torch': '2.13.0+cpu',
+}
+BUILD_MMCV = (
+    'pip install wheel ninja psutil && MMCV_WITH_OPS=1 pip install '
+    '--no-build-isolation --no-cache-dir --no-binary mmcv '
+    "--force-reinstall --no-deps 'mmcv<2.2.0,>=2.1.0'"
+)
+
+
+def add_distribution(folder, name, version, requires=()):
+    info = folder / f'{name.replace("-", "_")}-{version}.dist-info'
+    info.mkdir()
+    lines = ['Metadata-Version: 2.1', f'Name: {name}', f'Version: {version}']
+    lines += [f'Requires-Dist: {text}' for text in requires]
+    (info / 'METADATA').write_text('\n'.join(lines) + '\n')
+
+
+def site_packages(
+    folder, changes=(), ops='_ext.cpython-311-x86_64-linux-gnu.so'
+):
+    """Fake an environment: what fits, but for the changes."""
+    add_distribution(folder, 'mmseg-ext', '0.1.0', REQUIRES)
+    for name, version in {**FITTING, **dict(changes)}.items():
+        if version:
+            add_distribution(folder, name, version)
+    (folder / 'mmcv').mkdir()
+    (folder / 'mmcv' / 'version.py').touch()
+    if ops:
+        (folder / 'mmcv' / ops).touch()
+    return [str(folder)]
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        pytest.param({}, id='without-mmdet'),
+        pytest.param({'mmdet': '3.3.0'}, id='with-mmdet'),
+        pytest.param({'mmengine': '0.10.99'}, id='upper-end'),
+        pytest.param(
+            {'setuptools': '65.5.0'}, id='setuptools-too-old-for-mim'
+        ),
+        pytest.param({'torch': '2.14.0a0+git1'}, id='torch-prerelease'),
+        pytest.param(
+            {'opencv-python': None, 'opencv-python-headless': '4.12.0'},
+            id='headless-opencv',
+        ),
+    ],
+)
+def test_fitting_environment_passes(tmp_path, changes):
+    assert check_environment(site_packages(tmp_path, changes)) is None
+
+
+@pytest.mark.parametrize(
+    ('changes', 'needed', 'found', 'mend'),
+    [
+        pytest.param(
+            {'mmengine': '0.11.0'},
+            '<0.11,>=0.10.7',
+            '0.11.0',
+            "pip install 'mmengine<0.11,>=0.10.7'",
+            id='too-new',
+        ),
+        pytest.param(
+            {'mmengine': None},
+            '<0.11,>=0.10.7',
+            'not installed',
+            "pip install 'mmengine<0.11,>=0.10.7'",
+            id='missing',
+        ),
+        pytest.param(
+            {'opencv-python': None},
+            'any version',
+            'not installed',
+            'pip install opencv-python',
+            id='no-range',
+        ),
+        pytest.param(
+            {'torch': '2.5.1'},
+            '>=2.6',
+            '2.5.1',
+            "pip install 'torch>=2.6'",
+            id='too-old',
+        ),
+        pytest.param(
+            {'setuptools': '84.0.0'},
+            '<81 (MMEngine looks packages up with its pkg_resources)',
+            '84.0.0',
+            "pip install 'setuptools<81'",
+            id='setuptools-without-pkg-resources',
+        ),
+        pytest.param(
+            {'mmdet': '2.28.2'},
+            '<4,>=3.3.0',
+            '2.28.2',
+            "pip install 'mmdet<4,>=3.3.0'",
+            id='optional-but-out-of-range',
+        ),
+        pytest.param(
+            {'mmcv': '2.2.0'},
+            '<2.2.0,>=2.1.0',
+            '2.2.0',
+            BUILD_MMCV,
+            id='mmcv-too-new',
+        ),
+        pytest.param(
+            {'mmcv': None, 'mmcv-lite': '2.1.0'},
+            '<2.2.0,>=2.1.0',
+            'mmcv-lite 2.1.0, which has no compiled ops',
+            f'pip uninstall -y mmcv-lite && {BUILD_MMCV}',
+            id='mmcv-lite',
+        ),
+    ],
+)
+def test_package_is_named(tmp_path, changes, needed, found, mend):
+    problems = find_problems(site_packages(tmp_path, changes))
+    package = next(iter(changes))
+    assert problems == [(package, needed, found, mend)]
+
+
+def test_mmcv_without_ops_is_named(tmp_path):
+    path = site_packages(tmp_path, ops=None)
+    assert find_problems(path) == [
+        ('mmcv', 'its compiled ops', '2.1.0 without them', BUILD_MMCV)
+    ]
+
+
+def test_windows_ops_are_found(tmp_path):
+    assert not find_problems(site_packages(tmp_path, ops='_ext.pyd'))
+
+
+def test_editable_mmcv_gets_the_benefit_of_the_doubt(tmp_path):
+    path = site_packages(tmp_path, ops=None)
+    (tmp_path / 'mmcv' / 'version.py').unlink()
+    (tmp_path / 'mmcv').rmdir()
+    assert not find_problems(path)
+
+
+@pytest.mark.parametrize(
+    ('needs', 'problems'),
+    [
+        pytest.param('torch (==2.13.0)', [], id='matching-cpu-build'),
+        pytest.param(
+            'torch==2.12.0',
+            [
+                (
+                    'torchvision',
+                    '==0.28.* beside torch 2.13.0+cpu',
+                    '0.27.0, made for torch==2.12.0',
+                    "pip install 'torchvision==0.28.*'",
+                )
+            ],
+            id='made-for-another',
+        ),
+    ],
+)
+def test_torchvision_has_to_match_torch(tmp_path, needs, problems):
+    path = site_packages(tmp_path)
+    add_distribution(tmp_path, 'torchvision', '0.27.0', ['numpy', needs])
+    assert find_problems(path) == problems
+
+
+def test_message_names_all_and_puts_mmcv_last(tmp_path):
+    changes = {'mmcv': '2.2.0', 'mmengine': None, 'torch': '2.5.1'}
+    with pytest.raises(ImportError) as caught:
+        check_environment(site_packages(tmp_path, changes))
+    assert str(caught.value) == (
+        f'mmseg_ext cannot work in this environment ({sys.prefix}):\n'
+        '- mmengine: needs <0.11,>=0.10.7; found not installed\n'
+        "    pip install 'mmengine<0.11,>=0.10.7'\n"
+        '- torch: needs >=2.6; found 2.5.1\n'
+        "    pip install 'torch>=2.6'\n"
+        '- mmcv: needs <2.2.0,>=2.1.0; found 2.2.0\n'
+        f'    {BUILD_MMCV}\n'
+        'docs/install.md says more.'
+    )
+
+
+def test_source_tree_without_metadata_is_not_checked(tmp_path):
+    add_distribution(tmp_path, 'mmcv', '1.0.0')
+    assert check_environment([str(tmp_path)]) is None
+
+
+def test_requirement_is_read_from_the_metadata(tmp_path):
+    path = site_packages(tmp_path)
+    assert requirement('mmcv', path) == 'mmcv<2.2.0,>=2.1.0'
+    assert requirement('mmcv', []) == 'mmcv'
+
+
+def test_this_environment_fits():
+    assert check_environment() is None
+    assert requirement('mmcv') == 'mmcv<2.2.0,>=2.1.0'
+
+
+@pytest.mark.parametrize(
+    ('torch', 'torchvision'),
+    [
+        pytest.param('2.0.1', 'torchvision==0.15.*', id='2.0'),
+        pytest.param('2.13.0+cpu', 'torchvision==0.28.*', id='2.13'),
+    ],
+)
+def test_torchvision_for(torch, torchvision):
+    assert torchvision_for(torch) == torchvision
+
+
+def test_ops_that_do_not_load_are_explained(tmp_path):
+    library = tmp_path / 'mmcv' / '_ext.cpython-311-x86_64-linux-gnu.so'
+    library.parent.mkdir()
+    library.write_bytes(b'no library')
+    spec = importlib.util.spec_from_file_location('mmcv._ext', library)
+    with pytest.raises(ImportError) as caught:
+        importlib.util.module_from_spec(spec)
+    explained = explain_import_error(caught.value)
+    assert isinstance(explained, ImportError)
+    assert str(explained) == (
+        "mmcv's compiled ops do not fit the installed PyTorch: "
+        f'{caught.value}\nBuild them again:\n    {BUILD_MMCV}'
+    )
+
+
+@pytest.mark.parametrize(
+    ('error', 'command'),
+    [
+        pytest.param(
+            ImportError(
+                'libGL.so.1: cannot open shared object file',
+                path='/site-packages/cv2/cv2.abi3.so',
+            ),
+            'apt-get install libgl1',
+            id='opencv',
+        ),
+        pytest.param(
+            RuntimeError('operator torchvision::nms does not exist'),
+            'pip uninstall -y torchvision',
+            id='torchvision',
+        ),
+    ],
+)
+def test_other_failures_are_explained(error, command):
+    explained = explain_import_error(error)
+    assert isinstance(explained, ImportError)
+    lines = str(explained).splitlines()
+    assert str(error) in lines[0]
+    assert f'    {command}' in lines
+
+
+def test_unknown_error_is_left_alone():
+    error = ModuleNotFoundError('no module', name='mmseg_ext.nowhere')
+    assert explain_import_error(error) is error
+
+
+def test_import_stops_before_anything_heavy(tmp_path):
+    add_distribution(tmp_path, 'mmengine', '0.9.0')
+    program = (
+        'import sys\n'
+        'try:\n'
+        '    import mmseg_ext\n'
+        'except ImportError as error:\n'
+        '    print(error)\n'
+        "print({'torch', 'mmcv', 'mmengine'} & set(sys.modules))"
+    )
+    paths = [str(tmp_path), os.environ.get('PYTHONPATH', '')]
+    done = subprocess.run(
+        [sys.executable, '-c', program],
+        env={**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, paths))},
+        cwd=Path(tmp_path),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = done.stdout.splitlines()
+    assert lines[1] == '- mmengine: needs <0.11,>=0.10.7; found 0.9.0'
+    assert lines[-1] == 'set()'

@@ -1,0 +1,157 @@
+import numpy as np
+import pytest
+import torch
+
+from mmseg_ext.evaluation.functional import (
+    class_scores,
+    confusion_matrix,
+    frequency_weighted_iou,
+    pixel_accuracy,
+)
+from references import confusion
+
+
+def random_maps(
+    num_classes, shape=(23, 31), ignore_index=255, seed=0, dtype=torch.int64
+):
+    rng = np.random.default_rng(seed)
+    prediction = rng.integers(0, num_classes, shape)
+    label = rng.integers(0, num_classes, shape)
+    label[rng.random(shape) < 0.2] = ignore_index
+    return (
+        torch.from_numpy(prediction).to(dtype),
+        torch.from_numpy(label).to(dtype),
+    )
+
+
+@pytest.mark.parametrize(
+    ('num_classes', 'ignore_index', 'dtype'),
+    [
+        pytest.param(11, 255, torch.int64, id='int64'),
+        pytest.param(11, 255, torch.uint8, id='uint8'),
+        pytest.param(1, 255, torch.int64, id='one class'),
+        pytest.param(11, 3, torch.int64, id='a class is ignored'),
+        pytest.param(255, 255, torch.int64, id='255 classes'),
+        pytest.param(256, 17, torch.int64, id='256 classes'),
+        pytest.param(400, 999, torch.int64, id='more than bytes hold'),
+        pytest.param(11, -100, torch.int64, id='negative ignore index'),
+        pytest.param(11, 255, torch.int32, id='int32'),
+    ],
+)
+def test_confusion_matrix_equals_reference(num_classes, ignore_index, dtype):
+    prediction, label = random_maps(
+        num_classes, ignore_index=ignore_index, dtype=dtype
+    )
+    expected = confusion.count(
+        prediction.tolist(), label.tolist(), num_classes, ignore_index
+    )
+
+    matrix = confusion_matrix(prediction, label, num_classes, ignore_index)
+
+    assert matrix.dtype == torch.int64
+    assert matrix.tolist() == expected
+
+
+def test_rows_are_labels():
+    prediction = torch.tensor([[1, 1, 2]])
+    label = torch.tensor([[0, 1, 255]])
+    matrix = confusion_matrix(prediction, label, 3)
+    assert matrix.tolist() == [[0, 1, 0], [0, 1, 0], [0, 0, 0]]
+
+
+@pytest.mark.parametrize('fill', [255, 0], ids=['all ignored', 'one class'])
+def test_constant_label(fill):
+    prediction = torch.zeros(4, 5, dtype=torch.int64)
+    label = torch.full((4, 5), fill)
+    assert confusion_matrix(prediction, label, 2).tolist() == [
+        [20 if fill == 0 else 0, 0],
+        [0, 0],
+    ]
+
+
+def test_empty_image():
+    empty = torch.zeros(0, 5, dtype=torch.int64)
+    assert confusion_matrix(empty, empty, 2).tolist() == [[0, 0], [0, 0]]
+
+
+def test_not_contiguous():
+    prediction, label = random_maps(7)
+    expected = confusion_matrix(prediction, label, 7)
+    assert torch.equal(confusion_matrix(prediction.T, label.T, 7), expected)
+
+
+def test_counts_beyond_float32(monkeypatch):
+    """Images of more than 2^24 pixels are counted in exact pieces."""
+    monkeypatch.setattr('mmseg_ext.evaluation.functional._EXACT_FLOAT32', 100)
+    prediction, label = random_maps(5)
+    expected = confusion.count(prediction.tolist(), label.tolist(), 5, 255)
+    assert confusion_matrix(prediction, label, 5).tolist() == expected
+
+
+def test_exact_above_2_to_24():
+    size = (1 << 24) + 3
+    zeros = torch.zeros(1, size, dtype=torch.uint8)
+    assert confusion_matrix(zeros, zeros, 1).item() == size
+
+
+@pytest.mark.parametrize('value', [11, 254, 256, 267, -1, 10**12])
+@pytest.mark.parametrize('wrong', ['label', 'prediction'])
+def test_value_outside_class_list(value, wrong):
+    """256 + 11 and others that wrap around in 8 bits are caught as well."""
+    maps = dict(zip(('prediction', 'label'), random_maps(11), strict=True))
+    maps['label'][1, 2] = 0
+    maps[wrong][1, 2] = value
+    with pytest.raises(ValueError, match=f'{wrong} value {value} .*0 to 10'):
+        confusion_matrix(**maps, num_classes=11)
+
+
+def test_prediction_under_ignored_label_does_not_count():
+    prediction = torch.tensor([[77, 1]])
+    label = torch.tensor([[255, 1]])
+    assert confusion_matrix(prediction, label, 2).tolist() == [[0, 0], [0, 1]]
+
+
+def test_shapes_differ():
+    with pytest.raises(ValueError, match=r'\(2, 3\) .* \(3, 2\)'):
+        confusion_matrix(
+            torch.zeros(2, 3, dtype=int), torch.zeros(3, 2, dtype=int), 2
+        )
+
+
+def test_scores_by_hand():
+    # Class 0: 6 of 8 found, 1 wrongly predicted. Class 1: 1 of 2. Class 2 is
+    # only predicted, class 3 nowhere.
+    matrix = np.array([[6, 1, 1, 0], [1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+    scores = class_scores(matrix, beta=2)
+    nan = np.nan
+    expected = {
+        'IoU': [6 / 9, 1 / 3, 0, nan],
+        'Acc': [6 / 8, 1 / 2, nan, nan],
+        'Dice': [12 / 15, 2 / 4, 0, nan],
+        'Precision': [6 / 7, 1 / 2, 0, nan],
+        'Recall': [6 / 8, 1 / 2, nan, nan],
+        'Fscore': [
+            5 * (6 / 7) * (6 / 8) / (4 * 6 / 7 + 6 / 8),
+            1 / 2,
+            nan,
+            nan,
+        ],
+    }
+    assert scores.keys() == expected.keys()
+    for name, values in expected.items():
+        np.testing.assert_allclose(scores[name], values, err_msg=name)
+    assert pixel_accuracy(matrix) == 7 / 10
+    every = np.ones(4, bool)
+    assert frequency_weighted_iou(matrix, every) == pytest.approx(
+        0.8 * 6 / 9 + 0.2 * 1 / 3
+    )
+    assert frequency_weighted_iou(
+        matrix, np.array([False, True, True, True])
+    ) == pytest.approx(1 / 3)
+
+
+def test_scores_of_nothing_are_nan():
+    matrix = np.zeros((3, 3), np.int64)
+    assert all(np.isnan(v).all() for v in class_scores(matrix).values())
+    assert np.isnan(pixel_accuracy(matrix))
+    assert np.isnan(frequency_weighted_iou(matrix, np.ones(3, bool)))

@@ -1,0 +1,188 @@
+import copy
+import json
+
+import numpy as np
+import pytest
+import torch
+import torch.multiprocessing as mp
+from mmseg.evaluation import IoUMetric
+from mmseg.registry import METRICS
+
+from helpers.iou_ranks import SIZES, WORLD_SIZES, evaluate_rank
+from helpers.segmentation import CLASSES, make_samples
+from mmseg_ext.evaluation.metrics.iou import IoU
+from references import confusion
+
+
+def evaluate(metric, samples, classes=CLASSES):
+    metric.dataset_meta = {'classes': classes}
+    for sample in samples:
+        metric.process({}, [copy.deepcopy(sample)])
+    return metric.evaluate(len(samples))
+
+
+@pytest.mark.parametrize('num', [1, 7])
+def test_agrees_with_mmseg(num):
+    samples = make_samples(num)
+    names = ['mIoU', 'mDice', 'mFscore']
+    expected = evaluate(IoUMetric(iou_metrics=names), samples)
+
+    result = evaluate(IoU(iou_metrics=names), samples)
+
+    assert result.keys() == expected.keys()
+    for name, value in expected.items():
+        assert round(result[name], 2) == pytest.approx(value), name
+
+
+def test_agrees_with_reference_and_leaves_classes_out():
+    samples = make_samples(3, classes=5)
+    total = np.sum(
+        [
+            confusion.count(
+                sample['pred_sem_seg']['data'][0].tolist(),
+                sample['gt_sem_seg']['data'][0].tolist(),
+                5,
+                255,
+            )
+            for sample in samples
+        ],
+        axis=0,
+    )
+    every = evaluate(IoU(), samples)
+    some = evaluate(IoU(exclude=['void', 'sky'], iou_metrics='mIoU'), samples)
+
+    assert every['mIoU'] == pytest.approx(100 * confusion.mean_iou(total))
+    assert some['mIoU'] == pytest.approx(
+        100 * confusion.mean_iou(total, excluded=(3, 4))
+    )
+    assert some['aAcc'] == every['aAcc']
+
+
+def test_absent_class_is_left_out_and_predicted_one_counts_zero():
+    label = torch.tensor([[[0, 0, 1, 1]]])
+    prediction = torch.tensor([[[0, 0, 1, 2]]])
+    sample = {
+        'img_path': 'x.png',
+        'gt_sem_seg': {'data': label},
+        'pred_sem_seg': {'data': prediction},
+    }
+    result = evaluate(
+        IoU(iou_metrics=['mIoU', 'mPrecision', 'FWIoU'], classwise=True),
+        [sample],
+    )
+    # road 2/2, car 1/2, tree 0/1; sky and void in neither.
+    assert result['mIoU'] == pytest.approx(50)
+    assert result['mAcc'] == pytest.approx(75)
+    assert result['aAcc'] == pytest.approx(75)
+    assert result['mPrecision'] == pytest.approx(200 / 3)
+    assert result['FWIoU'] == pytest.approx(75)
+    assert result['IoU.car'] == pytest.approx(50)
+    assert result['IoU.tree'] == 0
+    assert np.isnan(result['IoU.sky'])
+
+
+def test_all_ignored_gives_nan():
+    (sample,) = make_samples(1)
+    sample['gt_sem_seg']['data'][:] = 255
+    assert np.isnan(evaluate(IoU(), [sample])['mIoU'])
+
+
+def test_wide_and_flat_images():
+    for shape in ((1, 9), (9, 1), (1, 1)):
+        samples = make_samples(2, shape=shape)
+        assert evaluate(IoU(), samples).keys() == {'aAcc', 'mIoU', 'mAcc'}
+
+
+def test_evaluating_twice_starts_anew():
+    metric = IoU()
+    first = evaluate(metric, make_samples(3, seed=1))
+    second = evaluate(metric, make_samples(2, seed=2))
+    assert evaluate(metric, make_samples(3, seed=1)) == first != second
+
+
+def test_memory_does_not_grow():
+    """Two matrices are kept, whatever the number of images."""
+    metric = IoU()
+    metric.dataset_meta = {'classes': CLASSES}
+    for sample in make_samples(20):
+        metric.process({}, [sample])
+    assert metric.results == []
+    kept = [v for v in vars(metric).values() if isinstance(v, torch.Tensor)]
+    assert [tuple(tensor.shape) for tensor in kept] == [(5, 5)] * 2
+
+
+def test_prefix_and_registration():
+    metric = METRICS.build({'type': 'IoU', 'prefix': 'val'})
+    assert isinstance(metric, IoU)
+    assert 'val/mIoU' in evaluate(metric, make_samples(1))
+
+
+def test_label_outside_class_list_names_image_value_and_count():
+    (sample,) = make_samples(1)
+    sample['gt_sem_seg']['data'][0, 3, 4] = 19
+    with pytest.raises(ValueError, match=r'image_0\.png: label value 19 .*5 '):
+        evaluate(IoU(), [sample])
+
+
+def test_label_of_another_size_names_image():
+    (sample,) = make_samples(1)
+    sample['gt_sem_seg']['data'] = sample['gt_sem_seg']['data'][:, :5]
+    with pytest.raises(ValueError, match=r'image_0\.png.*\(13, 17\).*\(5, 17'):
+        evaluate(IoU(), [sample])
+
+
+def test_no_label():
+    (sample,) = make_samples(1)
+    del sample['gt_sem_seg']
+    with pytest.raises(ValueError, match=r'image_0\.png: no label'):
+        evaluate(IoU(), [sample])
+
+
+@pytest.mark.parametrize(
+    ('options', 'error', 'message'),
+    [
+        pytest.param(
+            {'iou_metrics': ['mIOU']}, ValueError, 'mIOU', id='misspelt name'
+        ),
+        pytest.param({'iou_metrics': []}, ValueError, 'one or', id='no name'),
+        pytest.param(
+            {'ignore_idx': 0}, TypeError, 'ignore_idx', id='misspelt option'
+        ),
+        pytest.param({'beta': 0}, ValueError, 'beta=0', id='beta'),
+    ],
+)
+def test_wrong_options(options, error, message):
+    with pytest.raises(error, match=message):
+        IoU(**options)
+
+
+def test_unknown_class_in_exclude():
+    with pytest.raises(ValueError, match=r"exclude=\['Void'\].*'void'"):
+        evaluate(IoU(exclude=['Void']), make_samples(1))
+
+
+def test_nothing_to_score():
+    with pytest.raises(ValueError, match='no sample was processed'):
+        evaluate(IoU(), [])
+
+
+def test_distributed_equals_single_process(tmp_path):
+    mp.spawn(evaluate_rank, (tmp_path,), nprocs=max(WORLD_SIZES))
+
+    expected = {size: evaluate(IoU(), make_samples(size)) for size in SIZES}
+    compared = 0
+    for rank in range(max(WORLD_SIZES)):
+        results = json.loads((tmp_path / f'{rank}.json').read_text())
+        for size, shuffle, result in results:
+            assert result == expected[size], (rank, size, shuffle)
+        compared += len(results)
+    assert compared == sum(WORLD_SIZES) * len(SIZES) * 2
+
+
+def test_sampler_that_pads_more_is_refused():
+    metric = IoU()
+    metric.dataset_meta = {'classes': CLASSES}
+    for sample in make_samples(4):
+        metric.process({}, [sample])
+    with pytest.raises(ValueError, match='4 samples of a data set of 2'):
+        metric.evaluate(2)

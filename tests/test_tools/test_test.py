@@ -1,0 +1,299 @@
+import json
+import pickle
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine import DefaultScope
+from mmengine.config import Config
+from mmengine.registry import MODELS
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from test_tools.tiny_runs import (
+    TOOLS,
+    run_tool,
+    write_detection,
+    write_segmentation,
+)
+
+
+def _with_checkpoint(config, rough=False):
+    """Save untrained weights of a config's model.
+
+    With ``rough`` they are large enough for predictions of several classes.
+    """
+    cfg = Config.fromfile(config)
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        model = MODELS.build(cfg.model)
+    for weight in model.parameters():
+        if rough and weight.ndim > 1:
+            torch.nn.init.kaiming_normal_(weight)
+    path = config.with_suffix('.pth')
+    torch.save({'state_dict': model.state_dict(), 'meta': {}}, path)
+    return config, path
+
+
+@pytest.fixture(scope='module')
+def segmentation(tmp_path_factory):
+    root = tmp_path_factory.mktemp('seg')
+    return _with_checkpoint(write_segmentation(root), rough=True)
+
+
+@pytest.fixture(scope='module')
+def detection(tmp_path_factory):
+    return _with_checkpoint(write_detection(tmp_path_factory.mktemp('det')))
+
+
+def _naive_scores(predictions, labels):
+    """Mean IoU and Dice in percent, over the classes that occur."""
+    ious, dices = [], []
+    for index in range(3):
+        both = either = areas = 0
+        for prediction, label in zip(predictions, labels, strict=True):
+            mine, truth = prediction == index, label == index
+            both += (mine & truth).sum()
+            either += (mine | truth).sum()
+            areas += mine.sum() + truth.sum()
+        if either:
+            ious.append(100 * both / either)
+            dices.append(200 * both / areas)
+    return np.mean(ious), np.mean(dices)
+
+
+def test_segmentor(segmentation, tmp_path, capsys):
+    config, checkpoint = segmentation
+    out, pictures = tmp_path / 'out', tmp_path / 'pictures'
+    scores = run_tool(
+        'test',
+        config,
+        checkpoint,
+        '--work-dir',
+        tmp_path / 'work',
+        '--eval',
+        'mIoU',
+        'mDice',
+        '--out',
+        out,
+        '--show-dir',
+        pictures,
+    )
+    names = ['seq0/0.png', 'seq0/1.png', 'seq1/0.png', 'seq1/1.png']
+    written = sorted(str(p.relative_to(out)) for p in out.rglob('*.*'))
+    assert written == names
+    predictions, labels = (
+        [cv2.imread(str(folder / name), -1) for name in names]
+        for folder in (out, config.parent / 'labels')
+    )
+    miou, mdice = _naive_scores(predictions, labels)
+    # The prefix is that of the config's own evaluator.
+    assert scores['seg/mIoU'] == pytest.approx(miou)
+    assert scores['seg/mDice'] == pytest.approx(mdice)
+    assert 0 < miou < 100
+    line = (
+        '--eval mIoU mDice: the test evaluator is IoU(ignore_index=255, '
+        "prefix='seg', iou_metrics=['mIoU', 'mDice']) in place of IoUMetric"
+    )
+    assert line in capsys.readouterr().out
+    [log] = (tmp_path / 'work').rglob('*.log')
+    assert line in log.read_text()
+    # MMSeg names a picture after its file alone.
+    drawn = sorted(p.name for p in pictures.rglob('*.png'))
+    assert drawn == ['test_0.png_0.png', 'test_1.png_0.png']
+
+
+def test_tta_averages_the_flipped_views(segmentation, tmp_path):
+    config, checkpoint = segmentation
+    plain, flipped, both = (tmp_path / name for name in ('p', 'f', 'b'))
+    run_tool(
+        'test', config, checkpoint, '--work-dir', plain, '--out', plain / 'out'
+    )
+    tta = ['--work-dir', both, '--tta', '--out', both / 'out']
+    scores = run_tool('test', config, checkpoint, *tta)
+    # The evaluator of the config, as it was.
+    assert set(scores) == {'seg/aAcc', 'seg/mIoU', 'seg/mAcc'}
+    run_tool(
+        'test',
+        config,
+        checkpoint,
+        '--tta',
+        '--work-dir',
+        flipped,
+        '--out',
+        flipped / 'out',
+        '--cfg-options',
+        'tta_pipeline.1.transforms.0.0.prob=1.0',
+    )
+    name = 'out/seq0/0.png'
+    maps = [
+        cv2.imread(str(folder / name), -1) for folder in (plain, flipped, both)
+    ]
+    # Where the views agree, so does their mean; they do not everywhere.
+    agree = maps[0] == maps[1]
+    assert 0 < agree.mean() < 1
+    np.testing.assert_array_equal(maps[2][agree], maps[0][agree])
+
+
+def test_detector(detection, tmp_path, capsys):
+    config, checkpoint = detection
+    out, pictures = tmp_path / 'out' / 'p.pkl', tmp_path / 'pictures'
+    scores = run_tool(
+        'test',
+        config,
+        checkpoint,
+        '--work-dir',
+        tmp_path / 'work',
+        '--eval',
+        'bbox',
+        '--out',
+        out,
+        '--show-dir',
+        pictures,
+    )
+    assert '--eval bbox: the test evaluator is Coco' in capsys.readouterr().out
+    found = []
+    for sample in pickle.loads(out.read_bytes()):
+        boxes = sample['pred_instances']
+        for (x1, y1, x2, y2), score, label in zip(
+            boxes['bboxes'].tolist(),
+            boxes['scores'].tolist(),
+            boxes['labels'].tolist(),
+            strict=True,
+        ):
+            found.append(
+                dict(
+                    image_id=sample['img_id'],
+                    category_id=label + 1,
+                    bbox=[x1, y1, x2 - x1, y2 - y1],
+                    score=score,
+                )
+            )
+    assert len({box['image_id'] for box in found}) == 3
+    truth = COCO(str(config.parent / 'boxes.json'))
+    evaluation = COCOeval(truth, truth.loadRes(found), 'bbox')
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    expected = evaluation.stats[:2]
+    assert scores['coco/bbox_mAP'] == pytest.approx(expected[0], abs=1e-3)
+    assert scores['coco/bbox_mAP_50'] == pytest.approx(expected[1], abs=1e-3)
+    assert expected[1] > 0
+    drawn = sorted(str(p.relative_to(pictures)) for p in pictures.rglob('*'))
+    assert drawn == ['0.png', '1.png', '2.png']
+
+
+def test_detector_with_default_tta(detection, tmp_path):
+    config, checkpoint = detection
+    scores = run_tool(
+        'test',
+        config,
+        checkpoint,
+        '--work-dir',
+        tmp_path,
+        '--eval',
+        'bbox',
+        '--tta',
+    )
+    assert 0 <= scores['coco/bbox_mAP_50'] <= 1
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        pytest.param(
+            ['--eval', 'bbox'],
+            'configs with default_scope mmdet; this one has mmseg',
+            id='metric of a detector',
+        ),
+        pytest.param(
+            ['--eval', 'IoU'], '--eval IoU: expected one', id='no such metric'
+        ),
+        pytest.param(
+            [
+                '--show-dir',
+                'x',
+                '--cfg-options',
+                'default_hooks.visualization=None',
+            ],
+            '--show-dir need a visualizer and the hook',
+            id='nothing that draws',
+        ),
+        pytest.param(
+            ['--tta', '--cfg-options', 'tta_pipeline=None'],
+            'has no tta_pipeline',
+            id='no augmentation',
+        ),
+        pytest.param(
+            ['--out', 'x.pkl'], 'expected a folder', id='out of a detector'
+        ),
+        pytest.param(
+            ['--launcher', 'pytorch'], 'not started by torchrun', id='launcher'
+        ),
+        pytest.param(
+            [
+                '--cfg-options',
+                'test_dataloader.dataset.data_root=/gone',
+            ],
+            'the data of the config is not there',
+            id='no data',
+        ),
+        pytest.param(
+            ['--cfg-options', 'test_cfg=None'], 'has no test_cfg', id='no test'
+        ),
+        pytest.param(
+            ['--cfg-options', 'model.decode_head.num_classes=5'],
+            'decode_head.conv_seg.weight (3, 8, 1, 1) and (5, 8, 1, 1)',
+            id='other class count',
+        ),
+    ],
+)
+def test_one_line_says_what_is_wrong(
+    segmentation, tmp_path, capsys, monkeypatch, arguments, message
+):
+    monkeypatch.delenv('RANK', raising=False)
+    config, checkpoint = segmentation
+    with pytest.raises(SystemExit) as caught:
+        run_tool(
+            'test', config, checkpoint, '--work-dir', tmp_path, *arguments
+        )
+    assert caught.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert ': error: ' in last
+    assert message in last
+
+
+def test_files_that_are_not_there(segmentation, tmp_path, capsys):
+    config, checkpoint = segmentation
+    for argv, message in (
+        (['gone.py', checkpoint], 'there is no config gone.py'),
+        ([config, 'gone.pth'], 'there is no checkpoint file gone.pth'),
+        ([config, config], f'{config} cannot be loaded'),
+    ):
+        with pytest.raises(SystemExit):
+            run_tool('test', *argv, '--work-dir', tmp_path)
+        assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_as_mim_starts_it_and_without_mmdet(segmentation, tmp_path):
+    config, _ = segmentation
+    # A checkpoint with all that mmengine records in training.
+    run_tool('train', config, '--work-dir', tmp_path / 'train')
+    checkpoint = tmp_path / 'train' / 'iter_2.pth'
+    argv = [config, checkpoint, '--launcher', 'none', '--eval', 'mIoU']
+    argv += ['--work-dir', tmp_path / 'test']
+    code = (
+        'import runpy, sys\n'
+        "sys.modules['mmdet'] = None\n"
+        f'sys.argv = {[str(TOOLS / "test.py"), *map(str, argv)]!r}\n'
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    [scalars] = tmp_path.glob('test/*/*.json')
+    assert 0 < json.loads(scalars.read_text())['seg/mIoU'] < 100

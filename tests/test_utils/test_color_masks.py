@@ -1,0 +1,222 @@
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmseg_ext.labels.camvid import CAMVID11, CAMVID32
+from mmseg_ext.utils.color_masks import (
+    MAX_UNKNOWN,
+    ColorClasses,
+    MaskDecoder,
+    find_class_dict,
+    mask_decoder,
+    read_class_dict,
+)
+from references import color_masks as reference
+
+CAMVID = ColorClasses.from_colors(CAMVID32)
+
+
+def write_mask(path, shape=(37, 53), seed=0, colors=None, unknown=0.0):
+    """Write a mask of random colors; ``unknown`` of them in no row."""
+    rng = np.random.default_rng(seed)
+    colors = np.array(colors or list(CAMVID32.values()), np.uint8)
+    mask = colors[rng.integers(0, len(colors), shape)]
+    if unknown:
+        wrong = rng.random(shape) < unknown
+        mask[wrong] = rng.integers(1, 64, (int(wrong.sum()), 3))
+    Image.fromarray(mask).save(path)
+    return path
+
+
+def decode(path, classes=CAMVID, max_unknown=1.0):
+    decoder = MaskDecoder(classes.color_map, classes.index_map)
+    return decoder.decode_file(path.read_bytes(), str(path), max_unknown)
+
+
+@pytest.mark.parametrize(
+    'shape',
+    [
+        pytest.param((37, 53), id='one strip'),
+        pytest.param((130, 960), id='several strips'),
+        pytest.param((3, 50_000), id='wider than a strip'),
+        pytest.param((1, 1), id='one pixel'),
+    ],
+)
+@pytest.mark.parametrize('unknown', [0.0, 0.1, 1.0])
+def test_decoding_equals_reference(tmp_path, shape, unknown):
+    path = write_mask(tmp_path / 'x.png', shape, unknown=unknown)
+    expected, count = reference.decode(path, CAMVID.color_map)
+
+    labels, report = decode(path)
+
+    assert labels.dtype == np.uint8
+    assert (labels == expected).all()
+    if count:
+        assert f'{count} of {labels.size} pixels' in report
+        assert str(path) in report
+    else:
+        assert report is None
+
+
+def test_every_color_is_its_row():
+    mask = np.array([list(CAMVID32.values())], np.uint8)[..., ::-1]
+    labels, unknown = MaskDecoder(
+        CAMVID.color_map, CAMVID.index_map
+    ).decode_colors(np.ascontiguousarray(mask))
+    expected = list(range(32))
+    expected[30] = 255  # Void
+    assert labels.tolist() == [expected]
+    assert unknown == 0
+
+
+def test_groups_by_hand():
+    groups = ColorClasses.grouped(CAMVID32, CAMVID11)
+    index = {
+        name: index
+        for name, (_, index) in zip(CAMVID32, groups.color_map, strict=True)
+    }
+    assert groups.names == tuple(CAMVID11)
+    assert groups.palette[4] == (60, 40, 222)
+    assert index['RoadShoulder'] == index['Sidewalk'] == 4
+    assert index['LaneMkgsNonDriv'] == index['Road'] == 3
+    assert index['Archway'] == index['Tunnel'] == 1
+    assert index['MotorcycleScooter'] == 10
+    assert index['Void'] == 255
+    assert set(index.values()) == {*range(11), 255}
+
+
+def test_groups_of_groups_are_themselves():
+    colors = {name: color for name, (color, _) in CAMVID11.items()}
+    colors['Unlabelled'] = (0, 0, 0)
+    groups = ColorClasses.grouped(colors, CAMVID11)
+    assert groups.index_map == (*range(11), 255)
+
+
+def test_class_in_no_group():
+    with pytest.raises(ValueError, match=r"\['Spaceship'\] belong to no"):
+        ColorClasses.grouped({'Spaceship': (1, 2, 3)}, CAMVID11)
+
+
+def test_most_frequent_unknown_colors_are_reported(tmp_path):
+    mask = np.zeros((4, 5, 3), np.uint8)
+    mask[0, :3] = (1, 2, 3)
+    mask[1, 0] = (9, 8, 7)
+    Image.fromarray(mask).save(tmp_path / 'x.png')
+    labels, report = decode(tmp_path / 'x.png')
+    assert (labels == 255).all()
+    assert '4 of 20 pixels' in report
+    assert '(1, 2, 3) 3 times, (9, 8, 7) 1 times' in report
+
+
+def test_more_unknown_pixels_than_allowed(tmp_path):
+    path = write_mask(tmp_path / 'x.png', unknown=0.4)
+    decode(path, max_unknown=0.5)
+    with pytest.raises(ValueError, match=r'x\.png: .* at most 30% may be'):
+        decode(path, max_unknown=0.3)
+
+
+def test_swapped_channels_are_caught(tmp_path):
+    """The mistake behind many a training with IoU 0."""
+    path = write_mask(tmp_path / 'x.png')
+    cv2.imwrite(str(path), cv2.imread(str(path))[..., ::-1])
+    with pytest.raises(ValueError, match='RGB order'):
+        decode(path, max_unknown=MAX_UNKNOWN)
+
+
+@pytest.mark.parametrize('mode', ['RGBA', 'P'])
+def test_other_ways_to_store_colors(tmp_path, mode):
+    path = write_mask(tmp_path / 'x.png')
+    expected, _ = decode(path)
+    image = Image.open(path)
+    if mode == 'RGBA':
+        image.putalpha(Image.new('L', image.size, 7))
+    else:
+        image = image.quantize(256, dither=Image.Dither.NONE)
+    image.save(path)
+    assert (decode(path)[0] == expected).all()
+
+
+def test_index_mask(tmp_path):
+    mask = np.array([[0, 30, 31, 255]], np.uint8)
+    Image.fromarray(mask).save(tmp_path / 'x.png')
+    labels, report = decode(tmp_path / 'x.png')
+    assert labels.tolist() == [[0, 255, 31, 255]]
+    assert report is None
+
+
+def test_index_outside_class_list(tmp_path):
+    mask = np.array([[0, 32, 32, 254]], np.uint8)
+    Image.fromarray(mask).save(tmp_path / 'x.png')
+    with pytest.raises(
+        ValueError, match=r'x\.png holds the values \[32, 254\].* 32 rows'
+    ):
+        decode(tmp_path / 'x.png')
+
+
+@pytest.mark.parametrize('share', [0, 0.3, 0.9])
+def test_truncated_mask(tmp_path, share):
+    path = write_mask(tmp_path / 'x.png')
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(ValueError, match=r'x\.png cannot be read'):
+        decode(path)
+
+
+def test_16_bit_mask(tmp_path):
+    cv2.imwrite(str(tmp_path / 'x.png'), np.zeros((2, 2, 3), np.uint16))
+    with pytest.raises(ValueError, match=r'x\.png has pixels of uint16'):
+        decode(tmp_path / 'x.png')
+
+
+def test_decoders_are_made_once():
+    maps = CAMVID.color_map, CAMVID.index_map
+    assert mask_decoder(*maps) is mask_decoder(*maps)
+
+
+def test_class_dict(tmp_path):
+    path = tmp_path / 'class_dict.csv'
+    path.write_text('\ufeffname, r, g, b\nRoad,1, 2, 3\n\nVoid ,0,0, 0\n')
+    assert read_class_dict(path) == {'Road': (1, 2, 3), 'Void': (0, 0, 0)}
+    assert find_class_dict(tmp_path / 'no', tmp_path) == path
+    assert find_class_dict(tmp_path / 'no') is None
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        pytest.param('', "'name' is missing", id='empty'),
+        pytest.param(
+            'name,r,g\nRoad,1,2', "'b' is missing; .* 'name,r,g'$", id='column'
+        ),
+        pytest.param('name,r,g,b\n', '0 classes', id='no rows'),
+        pytest.param(
+            'name,r,g,b\nA,1,2,3\nB,1,2,3',
+            r'line 3: B \(1, 2, 3\) repeats A',
+            id='duplicate color',
+        ),
+        pytest.param(
+            'name,r,g,b\nA,1,2,3\nA,1,2,4',
+            r'line 3: A \(1, 2, 4\) repeats A',
+            id='duplicate name',
+        ),
+        pytest.param(
+            'name,r,g,b\nA,1,x,3', 'line 2: expected a name', id='no number'
+        ),
+        pytest.param(
+            'name,r,g,b\nA,1,2', 'line 2: expected a name', id='short row'
+        ),
+        pytest.param('name,r,g,b\nA,1,2,256', 'outside 0 to', id='range'),
+        pytest.param(
+            'name,r,g,b\n' + '\n'.join(f'c{i},{i},0,0' for i in range(255)),
+            '255 classes; expected 1 to 253',
+            id='too many',
+        ),
+    ],
+)
+def test_wrong_class_dict(tmp_path, text, message):
+    path = tmp_path / 'class_dict.csv'
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message) as error:
+        read_class_dict(path)
+    assert str(path) in str(error.value)

@@ -1,0 +1,36 @@
+import cv2
+import numpy as np
+import pytest
+
+from mmseg_ext.utils.images import read_image, write_png
+
+
+def test_round_trip(tmp_path):
+    image = np.arange(60, dtype=np.uint8).reshape(4, 5, 3)
+    write_png(tmp_path / 'new' / 'a.png', image)
+    assert (read_image(tmp_path / 'new' / 'a.png') == image).all()
+    grey = cv2.IMREAD_UNCHANGED
+    write_png(tmp_path / 'b.png', image[..., 0].copy())
+    assert (read_image(tmp_path / 'b.png', grey) == image[..., 0]).all()
+
+
+@pytest.mark.parametrize('share', [0, 0.5, 0.99])
+def test_truncated_file_is_named(tmp_path, share):
+    path = tmp_path / 'a.png'
+    noise = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    write_png(path, noise)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(ValueError, match=r'a\.png cannot be read'):
+        read_image(path)
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'nothing\.png'):
+        read_image(tmp_path / 'nothing.png')
+
+
+def test_what_is_no_image(tmp_path):
+    with pytest.raises(ValueError, match=r'a\.png: an array of float64'):
+        write_png(tmp_path / 'a.png', np.zeros((2, 3, 7)))
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,167 @@
+"""See the whole way once, in a few minutes on a CPU.
+
+Writes a small sample data set in CamVid's raw format, trains a light model on
+it with MIM, tests it before and after, and lets ``MMSegInferencer`` segment
+images that it has not seen. Ends with mIoU, times and where the pictures are.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.runner import set_random_seed
+from mmseg.apis import MMSegInferencer
+from mmseg.registry import MODELS
+
+import mmseg_ext  # noqa: F401  registers its classes
+from mmseg_ext.sample_data.camvid import write_camvid
+
+CONFIG = (
+    Path(__file__).resolve().parents[1]
+    / 'configs/demo/bisenetv1_r18-d32_1xb4-250_sample-192x256.py'
+)
+SIZE = (320, 240)  # (width, height)
+
+
+class Demo:
+    """The steps, and how long each took.
+
+    Args:
+        out_dir: Folder for everything that is written.
+        num: Number of sample images.
+    """
+
+    def __init__(self, out_dir: Path, num: int) -> None:
+        self.data = out_dir / 'data'
+        self.work_dir = out_dir / 'train'
+        self.out_dir = out_dir
+        self.num = num
+        self.seconds: dict[str, float] = {}
+
+    def run(self) -> None:
+        """Run all steps and print the summary."""
+        untrained = self.out_dir / 'untrained.pth'
+        trained = self.work_dir / 'iter_250.pth'
+        with self._step('sample data'):
+            write_camvid(self.data, num=self.num, size=SIZE)
+        with self._step('test, untrained'):
+            save_untrained(untrained)
+            before = self._test(untrained)
+        with self._step('train'):
+            mim(
+                *('train', 'mmseg', CONFIG, '--work-dir', self.work_dir),
+                *self._options('val'),
+            )
+        with self._step('test, trained'):
+            after = self._test(trained)
+        with self._step('inference'):
+            pictures = self._infer(trained)
+        print(f'\nmIoU on images not seen in training, {self.data}/test:')
+        print(f'  untrained {before:6.2f}\n  trained   {after:6.2f}')
+        print('seconds:')
+        for name, value in self.seconds.items():
+            print(f'  {name:16}{value:6.1f}')
+        print('pictures:')
+        for folder in pictures:
+            print(f'  {folder}')
+
+    @contextmanager
+    def _step(self, name: str) -> Iterator[None]:
+        """Announce a step and take its time."""
+        print(f'\n=== {name}', flush=True)
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - start
+
+    def _options(self, split: str) -> list[str]:
+        """Point the config at the sample data; test on one of its splits."""
+        prefix = 'test_dataloader.dataset'
+        return [
+            '--cfg-options',
+            f'train_dataloader.dataset.data_root={self.data}',
+            f'val_dataloader.dataset.data_root={self.data}',
+            f'{prefix}.data_root={self.data}',
+            f'{prefix}.data_prefix.img_path={split}',
+            f'{prefix}.data_prefix.seg_map_path={split}_labels',
+        ]
+
+    def _test(self, checkpoint: Path) -> float:
+        """Test a checkpoint on the unseen images; give its mIoU."""
+        work_dir = self.out_dir / f'test_{checkpoint.stem}'
+        mim(
+            *('test', 'mmseg_ext', CONFIG, '--checkpoint', checkpoint),
+            *('--eval', 'mIoU', '--work-dir', work_dir),
+            *self._options('test'),
+        )
+        # The newest of the folders that mmengine names by the time.
+        scores = max(work_dir.glob('*/*.json'))
+        return json.loads(scores.read_text())['mIoU']
+
+    def _infer(self, checkpoint: Path) -> list[Path]:
+        """Segment the unseen images; give the folders of pictures."""
+        images = sorted(map(str, self.data.glob('test/*.png')))
+        out_dir = self.out_dir / 'inference'
+        MMSegInferencer(str(CONFIG), str(checkpoint))(
+            images, out_dir=str(out_dir), img_out_dir='vis'
+        )
+        panels = max(self.out_dir.glob('test_iter_*/*/seg_vis'))
+        return [out_dir / 'vis', panels]
+
+
+def save_untrained(path: Path) -> None:
+    """Save the model of the config as it is before training."""
+    config = Config.fromfile(CONFIG)
+    init_default_scope('mmseg')
+    set_random_seed(0)
+    model = MODELS.build(config.model)
+    model.init_weights()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({'state_dict': model.state_dict()}, path)
+
+
+def mim(*arguments: str | Path) -> None:
+    """Run MIM of this environment as a user would."""
+    folder = Path(sys.executable).parent
+    print('$ mim', *arguments, flush=True)
+    # MIM starts `python` by its name.
+    path = f'{folder}{os.pathsep}{os.environ["PATH"]}'
+    subprocess.run(
+        [folder / 'mim', *arguments],
+        check=True,
+        env={**os.environ, 'PATH': path, 'PYTHONWARNINGS': 'ignore'},
+    )
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the demo."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        '--out-dir',
+        type=Path,
+        default=Path('work_dirs/demo'),
+        help='default: %(default)s',
+    )
+    parser.add_argument(
+        '--num',
+        type=int,
+        default=60,
+        help='number of sample images (default: %(default)s)',
+    )
+    args = parser.parse_args(argv)
+    Demo(args.out_dir.resolve(), args.num).run()
+
+
+if __name__ == '__main__':
+    main()

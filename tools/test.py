@@ -1,0 +1,81 @@
+"""Test a checkpoint of a segmentor or detector, see --help."""
+
+from collections.abc import Sequence
+
+import mmseg_ext  # noqa: F401  registers its classes
+from mmseg_ext.engine.evaluators import (
+    DETECTION_METRICS,
+    SEGMENTATION_METRICS,
+)
+from mmseg_ext.engine.launch import make_parser, run_test, run_tool
+
+EXAMPLES = """\
+examples:
+  scores of the config's own test evaluator
+    test.py CONFIG.py work_dirs/first/iter_20000.pth
+  mean IoU and Dice of a segmentor, label maps as PNG files
+    test.py CONFIG.py CHECKPOINT.pth --eval mIoU mDice --out predictions/
+  box and mask AP of a detector, pictures of the predictions
+    test.py CONFIG.py CHECKPOINT.pth --eval bbox segm --show-dir pictures/
+
+A checkpoint is only loaded if it holds weights and mmengine's own records,
+and only tested if its parameters have the shapes of the model's.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, float]:
+    """Test as the command line says and return the scores."""
+    parser = make_parser(
+        'Test a checkpoint with the model and test set of an MMSegmentation '
+        'or MMDetection config.',
+        EXAMPLES,
+    )
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument(
+        '--eval',
+        dest='metrics',
+        nargs='+',
+        default=(),
+        metavar='METRIC',
+        help=f'scores to compute: any of {", ".join(SEGMENTATION_METRICS)} '
+        f'with an MMSeg config, or of {", ".join(DETECTION_METRICS)} with an '
+        'MMDet config. Sets the test evaluator (IoU or CocoMetric), keeps '
+        "what the config's own one says besides, and logs what was set "
+        "(default: the config's own evaluator)",
+    )
+    parser.add_argument(
+        '--out',
+        metavar='PATH',
+        help='write the predictions: with an MMSeg config to a folder, as '
+        'PNG files of class indices in the subfolders of their images; with '
+        'an MMDet config to a .pkl file',
+    )
+    parser.add_argument(
+        '--show',
+        action='store_true',
+        help='show each prediction in a window (needs a display)',
+    )
+    parser.add_argument(
+        '--show-dir',
+        metavar='DIR',
+        help='write pictures of the predictions: with an MMDet config to '
+        'DIR, with an MMSeg config to DIR/vis_data/vis_image',
+    )
+    parser.add_argument(
+        '--wait-time',
+        type=float,
+        default=2.0,
+        metavar='SECONDS',
+        help='how long --show leaves each window open (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--tta',
+        action='store_true',
+        help='test-time augmentation by tta_model and tta_pipeline of the '
+        'config; MMDet configs without them get horizontal flips',
+    )
+    return run_tool(parser, run_test, argv)
+
+
+if __name__ == '__main__':
+    main()

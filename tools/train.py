@@ -1,0 +1,48 @@
+"""Train a segmentor or detector from a config, see --help."""
+
+from collections.abc import Sequence
+
+import mmseg_ext  # noqa: F401  registers its classes
+from mmseg_ext.engine.launch import make_parser, run_tool, run_training
+
+EXAMPLES = """\
+examples:
+  train, and validate as the config says
+    train.py CONFIG.py --work-dir work_dirs/first
+  go on after an interruption, from the latest checkpoint in the work dir
+    train.py CONFIG.py --work-dir work_dirs/first --resume
+  four GPUs of one machine
+    torchrun --nproc_per_node 4 train.py CONFIG.py --launcher pytorch
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train as the command line says."""
+    parser = make_parser(
+        'Train the model of an MMSegmentation or MMDetection config.', EXAMPLES
+    )
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on with an interrupted training: from CHECKPOINT, or '
+        'without it from the latest one in the work dir, or anew if there '
+        'is none',
+    )
+    parser.add_argument(
+        '--amp',
+        action='store_true',
+        help='train with automatic mixed precision (needs a GPU)',
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate by the actual batch size over all '
+        'GPUs, relative to auto_scale_lr.base_batch_size of the config',
+    )
+    run_tool(parser, run_training, argv)
+
+
+if __name__ == '__main__':
+    main()
