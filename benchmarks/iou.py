@@ -54,34 +54,31 @@ def _check_equal(metrics: dict[str, BaseMetric]) -> None:
 
 def run() -> list[Row]:
     """Time one image of each size."""
-    rows = []
-    for shape, num_classes in CASES:
-        sample = make_sample(shape, num_classes)
-        metrics = {
-            'mmseg': IoUMetric(),
-            'ours': IoU(),
+    return [row for case in CASES for row in _run_case(*case)]
+
+
+def _run_case(shape: tuple[int, int], num_classes: int) -> list[Row]:
+    """Time one image of one size."""
+    sample = make_sample(shape, num_classes)
+    metrics = {'mmseg': IoUMetric(), 'ours': IoU()}
+    for metric in metrics.values():
+        metric.dataset_meta = {'classes': list(map(str, range(num_classes)))}
+        metric.process({}, [sample])
+    _check_equal(metrics)
+
+    def process(name: str) -> None:
+        metrics[name].process({}, [sample])
+        metrics[name].results.clear()
+
+    times = interleaved(
+        {
+            'ours': lambda: process('ours'),
+            'mmseg': lambda: process('mmseg'),
+            'bincount': lambda: bincount(sample, num_classes),
         }
-        for metric in metrics.values():
-            metric.dataset_meta = {
-                'classes': [str(index) for index in range(num_classes)]
-            }
-            metric.process({}, [sample])
-        _check_equal(metrics)
-
-        def process(name: str) -> None:
-            metrics[name].process({}, [sample])
-            metrics[name].results.clear()
-
-        times = interleaved(
-            {
-                'ours': lambda: process('ours'),
-                'mmseg': lambda: process('mmseg'),
-                'bincount': lambda: bincount(sample, num_classes),
-            }
-        )
-        case = f'IoU, {shape[1]}x{shape[0]}, {num_classes} classes'
-        rows += [
-            Row(case, "MMSeg's IoUMetric", times['ours'], times['mmseg']),
-            Row(case, 'torch.bincount', times['ours'], times['bincount']),
-        ]
-    return rows
+    )
+    what = f'IoU, {shape[1]}x{shape[0]}, {num_classes} classes'
+    return [
+        Row(what, "MMSeg's IoUMetric", times['ours'], times['mmseg']),
+        Row(what, 'torch.bincount', times['ours'], times['bincount']),
+    ]

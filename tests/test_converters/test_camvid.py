@@ -110,5 +110,5 @@ def test_tool(root, capsys):
     main([str(root), '--grouping', 'camvid11'])
     assert '6 index masks written' in capsys.readouterr().out
     assert len(list((root / 'camvid11').rglob('*_L.png'))) == 6
-    with pytest.raises(SystemExit, match='error: data root .* is missing'):
+    with pytest.raises(SystemExit, match=r'error: data root .* is missing'):
         main([str(root / 'nowhere')])

@@ -93,7 +93,7 @@ def test_checkpoint_that_runs_code_is_refused(tmp_path):
     torch.save(
         {**make_checkpoint(), 'extra': Exploit(ran)}, tmp_path / 'a.pth'
     )
-    with pytest.raises(pickle.UnpicklingError, match='posix.system'):
+    with pytest.raises(pickle.UnpicklingError, match=r'posix\.system'):
         load(tmp_path / 'a.pth')
     assert not ran.exists()
     # It would have run: the test does not pass for want of a working trap.

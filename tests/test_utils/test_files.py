@@ -8,9 +8,14 @@ from mmseg_ext.utils.files import atomic_path, path_inside, write_text
 def test_whole_file_or_old_one(tmp_path):
     path = tmp_path / 'folder' / 'data.txt'
     write_text(path, 'old')
-    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
-        temporary.write_text('half of the n')
-        raise RuntimeError
+
+    def stop_halfway():
+        with atomic_path(path) as temporary:
+            temporary.write_text('half of the n')
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        stop_halfway()
     assert path.read_text() == 'old'
     assert os.listdir(path.parent) == ['data.txt']
 

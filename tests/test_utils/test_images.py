@@ -9,9 +9,10 @@ def test_round_trip(tmp_path):
     image = np.arange(60, dtype=np.uint8).reshape(4, 5, 3)
     write_png(tmp_path / 'new' / 'a.png', image)
     assert (read_image(tmp_path / 'new' / 'a.png') == image).all()
-    grey = cv2.IMREAD_UNCHANGED
     write_png(tmp_path / 'b.png', image[..., 0].copy())
-    assert (read_image(tmp_path / 'b.png', grey) == image[..., 0]).all()
+    assert (
+        read_image(tmp_path / 'b.png', cv2.IMREAD_UNCHANGED) == image[..., 0]
+    ).all()
 
 
 @pytest.mark.parametrize('share', [0, 0.5, 0.99])

@@ -17,7 +17,7 @@ from mmseg_ext.evaluation.functional import (
     pixel_accuracy,
 )
 
-#: What each name in ``iou_metrics`` adds to the result: columns of class scores.
+#: The columns of class scores that each name in ``iou_metrics`` adds.
 _COLUMNS = {
     'mIoU': ('IoU', 'Acc'),
     'mDice': ('Dice',),
