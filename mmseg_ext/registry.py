@@ -13,9 +13,11 @@ from mmseg.registry import registry as mmseg_registries
 
 SCOPE = 'mmseg_ext'
 
-#: One child for each of MMSeg's registries, ``'DATASETS'`` and so on.
+#: One child for each of MMSeg's registries, ``'DATASETS'`` and so on. The
+#: location is the package itself, which registers on import; without one
+#: mmengine would call ``mmseg_ext.utils.register_all_modules``.
 CHILDREN = {
-    name: Registry(parent.name, parent=parent, scope=SCOPE)
+    name: Registry(parent.name, parent=parent, scope=SCOPE, locations=[SCOPE])
     for name, parent in vars(mmseg_registries).items()
     if isinstance(parent, Registry) and parent.scope == 'mmseg'
 }

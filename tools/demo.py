@@ -38,19 +38,21 @@ class Demo:
     Args:
         out_dir: Folder for everything that is written.
         num: Number of sample images.
+        iterations: Number of training iterations.
     """
 
-    def __init__(self, out_dir: Path, num: int) -> None:
+    def __init__(self, out_dir: Path, num: int, iterations: int) -> None:
         self.data = out_dir / 'data'
         self.work_dir = out_dir / 'train'
         self.out_dir = out_dir
         self.num = num
+        self.iterations = iterations
         self.seconds: dict[str, float] = {}
 
     def run(self) -> None:
         """Run all steps and print the summary."""
         untrained = self.out_dir / 'untrained.pth'
-        trained = self.work_dir / 'iter_250.pth'
+        trained = self.work_dir / f'iter_{self.iterations}.pth'
         with self._step('sample data'):
             write_camvid(self.data, num=self.num, size=SIZE)
         with self._step('test, untrained'):
@@ -60,6 +62,9 @@ class Demo:
             mim(
                 *('train', 'mmseg', CONFIG, '--work-dir', self.work_dir),
                 *self._options('val'),
+                f'train_cfg.max_iters={self.iterations}',
+                f'train_cfg.val_interval={self.iterations}',
+                f'default_hooks.checkpoint.interval={self.iterations}',
             )
         with self._step('test, trained'):
             after = self._test(trained)
@@ -159,8 +164,14 @@ def main(argv: list[str] | None = None) -> None:
         default=60,
         help='number of sample images (default: %(default)s)',
     )
+    parser.add_argument(
+        '--iterations',
+        type=int,
+        default=Config.fromfile(CONFIG).max_iters,
+        help='training iterations (default: %(default)s)',
+    )
     args = parser.parse_args(argv)
-    Demo(args.out_dir.resolve(), args.num).run()
+    Demo(args.out_dir.resolve(), args.num, args.iterations).run()
 
 
 if __name__ == '__main__':

@@ -1,0 +1,18 @@
+"""Sample data with exact ground truth, written in the raw formats.
+
+Street scenes are drawn from a seed, and a writer for each data set puts them
+on disk as the original lies there. No registry, no torch.
+"""
+
+from mmseg_ext.sample_data.camvid import write_camvid
+from mmseg_ext.sample_data.render import render_scene
+from mmseg_ext.sample_data.scene import KINDS, THINGS, Scene, SceneObject
+
+__all__ = [
+    'KINDS',
+    'THINGS',
+    'Scene',
+    'SceneObject',
+    'render_scene',
+    'write_camvid',
+]

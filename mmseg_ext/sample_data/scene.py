@@ -1,0 +1,251 @@
+"""Scenes made of polygons, and the exact ground truth that follows from them.
+
+Nothing here knows a data set format. A scene is an image and a list of
+polygons from back to front; label maps, instance maps and masks are all read
+off the same rasterisation, so the files of every format agree pixel for pixel.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+#: What a sample scene can hold. ``unlabeled`` is street furniture outside
+#: every class, ``ego`` the bonnet of the recording car.
+KINDS = (
+    'sky',
+    'building',
+    'wall',
+    'fence',
+    'vegetation',
+    'terrain',
+    'road',
+    'lane_marking',
+    'sidewalk',
+    'pole',
+    'traffic_sign',
+    'traffic_light',
+    'traffic_cone',
+    'car',
+    'truck',
+    'bus',
+    'motorcycle',
+    'bicycle',
+    'rider',
+    'person',
+    'ego',
+    'unlabeled',
+)
+
+#: The kinds that are counted one by one; all others are stuff.
+THINGS = frozenset(
+    (
+        'traffic_cone',
+        'car',
+        'truck',
+        'bus',
+        'motorcycle',
+        'bicycle',
+        'rider',
+        'person',
+    )
+)
+
+
+@dataclass(frozen=True, eq=False)
+class SceneObject:
+    """One filled polygon.
+
+    Attributes:
+        kind: What it shows, for the sample scenes one of :data:`KINDS`.
+        polygon: float64 (N, 2), N >= 3, xy in pixels, may leave the image.
+            Vertices are moved to whole pixels on construction: programs that
+            round the coordinates of a file and programs that cut their
+            decimals off then see the same outline.
+        distance: Meters from the camera.
+    """
+
+    kind: str
+    polygon: np.ndarray
+    distance: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the polygon and move it to whole pixels."""
+        polygon = np.rint(np.asarray(self.polygon, np.float64))
+        if (
+            polygon.ndim != 2
+            or polygon.shape[1] != 2
+            or len(polygon) < 3
+            or not np.isfinite(polygon).all()
+        ):
+            raise ValueError(
+                f'polygon of a {self.kind}: expected at least three finite xy '
+                f'points, got an array of shape {polygon.shape}'
+            )
+        # Adding zero turns -0.0, which JSON would show, into 0.0.
+        object.__setattr__(self, 'polygon', polygon + 0.0)
+
+    @property
+    def is_thing(self) -> bool:
+        """Whether objects of this kind are counted one by one."""
+        return self.kind in THINGS
+
+
+class Rasterizer:
+    """Turns polygons into masks; the one place that knows how.
+
+    The rule is Pillow's ``ImageDraw.polygon`` on whole-pixel vertices: a pixel
+    belongs to the polygon when its center is inside or the outline runs
+    through it. The tools of Cityscapes and IDD draw their polygons the same
+    way.
+
+    Args:
+        size: Width and height of the image in pixels.
+    """
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self.size = size
+        self._image = Image.new('L', size)
+        self._draw = ImageDraw.Draw(self._image)
+
+    def mask(
+        self, polygon: np.ndarray
+    ) -> tuple[tuple[slice, slice], np.ndarray]:
+        """Fill one polygon.
+
+        Args:
+            polygon: (N, 2) whole-pixel xy.
+
+        Returns:
+            The rows and columns of the image that the polygon's bounding box
+            covers, and the uint8 mask (0 or 255) of that window. Both are
+            empty when the box lies outside.
+        """
+        spans = []
+        for axis, side in enumerate(self.size):
+            values = polygon[:, axis]
+            start = min(max(int(values.min()), 0), side)
+            stop = min(max(int(values.max()) + 1, start), side)
+            spans.append(slice(start, stop))
+        (left, right), (top, bottom) = ((s.start, s.stop) for s in spans)
+        shape = bottom - top, right - left
+        if 0 in shape:
+            return (spans[1], spans[0]), np.zeros(shape, np.uint8)
+        box = left, top, right, bottom
+        self._draw.polygon(polygon.ravel().tolist(), fill=255)
+        data = self._image.crop(box).tobytes()
+        self._image.paste(0, box)
+        mask = np.frombuffer(data, np.uint8).reshape(shape)
+        return (spans[1], spans[0]), mask
+
+
+@dataclass(eq=False)
+class Scene:
+    """An image and the polygons it is made of.
+
+    Attributes:
+        image: uint8 (H, W, 3), BGR.
+        objects: Back to front: a later object hides the earlier ones.
+    """
+
+    image: np.ndarray
+    objects: list[SceneObject]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.image.shape[1], self.image.shape[0]
+
+    @property
+    def things(self) -> list[int]:
+        """Positions in ``objects`` of the things, hidden ones included."""
+        return [i for i, item in enumerate(self.objects) if item.is_thing]
+
+    @cached_property
+    def object_map(self) -> np.ndarray:
+        """int32 (H, W): position of the frontmost object, -1 for none."""
+        result = np.full(self.image.shape[:2], -1, np.int32)
+        rasterizer = Rasterizer(self.size)
+        for index, item in enumerate(self.objects):
+            window, mask = rasterizer.mask(item.polygon)
+            result[window][mask > 0] = index
+        return result
+
+    def label_map(
+        self, indices: Mapping[str, int], fill: int = 255
+    ) -> np.ndarray:
+        """Give every pixel the class index of the object it shows.
+
+        Args:
+            indices: Kind to class index, 0 to 255.
+            fill: Value of the pixels that no object covers.
+
+        Returns:
+            uint8 (H, W).
+
+        Raises:
+            ValueError: A kind of the scene is missing in ``indices``, or an
+                index does not fit into eight bits.
+        """
+        missing = {item.kind for item in self.objects} - set(indices)
+        if missing:
+            raise ValueError(
+                f'no class index for {", ".join(sorted(missing))}: expected '
+                'one for every kind in the scene'
+            )
+        for name, value in {**indices, 'fill': fill}.items():
+            if not 0 <= value <= 255:
+                raise ValueError(
+                    f'index of {name}: expected 0 to 255, got {value}'
+                )
+        values = [indices[item.kind] for item in self.objects]
+        return np.array([*values, fill], np.uint8)[self.object_map]
+
+    def instance_map(self) -> np.ndarray:
+        """Number the things.
+
+        Returns:
+            int32 (H, W): k where ``objects[things[k - 1]]`` is seen, 0 where
+            there is stuff or nothing.
+        """
+        numbers = np.zeros(len(self.objects) + 1, np.int32)
+        things = self.things
+        numbers[things] = np.arange(1, len(things) + 1)
+        return numbers[self.object_map]
+
+    def visible_mask(self, index: int) -> np.ndarray:
+        """Bool (H, W): where ``objects[index]`` is not hidden."""
+        return self.object_map == index
+
+    def visible_masks(self) -> Iterator[np.ndarray]:
+        """Yield :meth:`visible_mask` of every object, in order."""
+        return map(self.visible_mask, range(len(self.objects)))
+
+    def amodal_mask(self, index: int) -> np.ndarray:
+        """Bool (H, W): ``objects[index]`` with its hidden parts."""
+        result = np.zeros(self.image.shape[:2], bool)
+        window, mask = Rasterizer(self.size).mask(self.objects[index].polygon)
+        result[window] = mask > 0
+        return result
+
+    def amodal_box(self, index: int) -> tuple[int, int, int, int] | None:
+        """Bounding box of an object with its hidden parts.
+
+        Args:
+            index: Position in ``objects``.
+
+        Returns:
+            Whole pixels x0, y0, x1, y1 inside the image, x1 and y1 exclusive;
+            None when all of the object is outside.
+        """
+        rows, columns = np.nonzero(self.amodal_mask(index))
+        if not len(rows):
+            return None
+        return (
+            int(columns.min()),
+            int(rows.min()),
+            int(columns.max()) + 1,
+            int(rows.max()) + 1,
+        )

@@ -1,0 +1,110 @@
+from pathlib import Path
+
+import mmengine
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope, init_default_scope
+from mmseg.apis import MMSegInferencer, inference_model, init_model
+from mmseg.registry import MODELS
+from PIL import Image
+
+import mmseg_ext
+from mmseg_ext.registry import CHILDREN
+
+ROOT = Path(__file__).parents[1]
+NAME = 'bisenetv1_r18-d32_1xb4-1k_camvid11-240x320'
+
+
+@pytest.fixture(autouse=True)
+def _anywhere(tmp_path, monkeypatch):
+    """Work in a folder that has nothing to do with the project."""
+    monkeypatch.chdir(tmp_path)
+    yield
+    init_default_scope('mmseg')
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """A checkpoint as the runner writes it: weights and class list."""
+    config = find_config(NAME)
+    init_default_scope('mmseg')
+    torch.manual_seed(0)
+    model = MODELS.build(config.model)
+    meta = {
+        'dataset_meta': {
+            'classes': [f'class {index}' for index in range(11)],
+            'palette': [[20 * index, 0, 0] for index in range(11)],
+        }
+    }
+    path = tmp_path / 'model.pth'
+    torch.save({'state_dict': model.state_dict(), 'meta': meta}, path)
+    return path
+
+
+def installed(name):
+    return Path(mmseg_ext.__file__).parent / '.mim' / name
+
+
+def find_config(name):
+    (path,) = installed('configs').rglob(f'{name}.py')
+    return Config.fromfile(path)
+
+
+def test_models_are_listed():
+    names = MMSegInferencer.list_models('mmseg_ext')
+    configs = {
+        path.stem
+        for path in (ROOT / 'configs').rglob('*.py')
+        if '_base_' not in path.parts
+    }
+    assert sorted(names) == sorted(configs)
+
+
+def test_metafiles_are_complete():
+    index = mmengine.load(ROOT / 'model-index.yml')
+    metafiles = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / 'configs').rglob('metafile.yaml')
+    }
+    assert set(index['Import']) == metafiles
+    for metafile in metafiles:
+        content = mmengine.load(ROOT / metafile)
+        for collection in content.get('Collections', ()):
+            assert (ROOT / collection['README']).is_file()
+        for model in content['Models']:
+            path = ROOT / model['Config']
+            assert path.stem == model['Name']
+            batch_size = Config.fromfile(path).train_dataloader.batch_size
+            assert model['Metadata']['Batch Size'] == batch_size
+
+
+def test_inferencer_finds_a_model_by_name(checkpoint, tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+    Image.fromarray(image).save(tmp_path / 'x.png')
+    inferencer = MMSegInferencer(
+        NAME, weights=str(checkpoint), scope='mmseg_ext', device='cpu'
+    )
+    result = inferencer(
+        str(tmp_path / 'x.png'), out_dir=str(tmp_path / 'out')
+    )['predictions']
+
+    config = find_config(NAME)
+    model = init_model(config, str(checkpoint), device='cpu')
+    expected = inference_model(model, str(tmp_path / 'x.png'))
+    assert (result == expected.pred_sem_seg.data[0].numpy()).all()
+    assert result.shape == (60, 80)
+    assert list(tmp_path.glob('out/vis/*'))
+
+
+def test_unknown_name():
+    with pytest.raises(ValueError, match='Cannot find model: nothing'):
+        MMSegInferencer('nothing', scope='mmseg_ext')
+
+
+def test_children_are_empty_and_fall_back_to_mmseg():
+    assert all(len(child) == 0 for child in CHILDREN.values())
+    with DefaultScope.overwrite_default_scope('mmseg_ext'):
+        metric = CHILDREN['METRICS'].build({'type': 'IoU'})
+    assert type(metric).__module__ == 'mmseg_ext.evaluation.metrics.iou'

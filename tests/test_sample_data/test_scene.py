@@ -1,0 +1,302 @@
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from mmseg_ext.sample_data import (
+    KINDS,
+    THINGS,
+    Scene,
+    SceneObject,
+    render_scene,
+)
+
+INDICES = {kind: index for index, kind in enumerate(KINDS)}
+
+
+@pytest.fixture(scope='module')
+def scenes():
+    return [render_scene((240, 180), seed=0, index=i) for i in range(12)]
+
+
+def box(x0, y0, x1, y1):
+    """Corners of a rectangle, last column and row included."""
+    return [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
+
+
+@pytest.fixture
+def squares():
+    """A road with two cars, the nearer one over the other, and a person.
+
+    The second car reaches out of the image.
+    """
+    objects = [
+        SceneObject('road', box(0, 4, 19, 11)),
+        SceneObject('car', box(2, 2, 7, 7), 30.0),
+        SceneObject('car', box(5, 5, 10, 14), 20.0),
+        SceneObject('person', box(15.4, 0.6, 16.4, 5.4), 10.0),
+    ]
+    return Scene(np.zeros((12, 20, 3), np.uint8), objects)
+
+
+def test_later_objects_hide_earlier_ones(squares):
+    areas = [int(mask.sum()) for mask in squares.visible_masks()]
+    # 6 x 7 pixels of the near car are inside; it hides 3 x 3 of the far one.
+    # Of the road's 20 x 8 pixels the cars hide 24 + 42 - 9 and the person,
+    # which rounding puts on columns 15 to 16 and rows 1 to 5, hides 4.
+    assert areas == [160 - (24 + 42 - 9) - 4, 36 - 9, 42, 10]
+    assert squares.object_map[6, 6] == 2
+    assert (squares.object_map == -1).sum() == 20 * 12 - sum(areas)
+
+
+def test_label_and_instance_maps_of_squares(squares):
+    labels = squares.label_map({'road': 7, 'car': 3, 'person': 9}, fill=200)
+    instances = squares.instance_map()
+    assert labels.dtype == np.uint8
+    assert np.bincount(labels.ravel()).nonzero()[0].tolist() == [3, 7, 9, 200]
+    assert (labels == 3).sum() == 27 + 42
+    assert squares.things == [1, 2, 3]
+    assert np.bincount(instances.ravel()).tolist() == [240 - 79, 27, 42, 10]
+    assert (instances[5:12, 5:11] == 2).all()
+
+
+def test_amodal_mask_and_box(squares):
+    assert squares.amodal_mask(1).sum() == 36
+    assert squares.amodal_box(1) == (2, 2, 8, 8)
+    assert squares.amodal_box(2) == (5, 5, 11, 12)
+    outside = SceneObject('car', box(30, 2, 40, 9))
+    scene = Scene(squares.image, [outside])
+    assert scene.amodal_box(0) is None
+    assert not scene.amodal_mask(0).any()
+
+
+def test_missing_kind_is_named(squares):
+    with pytest.raises(ValueError, match='no class index for person'):
+        squares.label_map({'road': 0, 'car': 1})
+
+
+@pytest.mark.parametrize(
+    ('indices', 'fill', 'name'),
+    [
+        pytest.param({'car': 256}, 255, 'car', id='index'),
+        pytest.param({'car': 1}, -1, 'fill', id='fill'),
+    ],
+)
+def test_index_must_fit_eight_bits(squares, indices, fill, name):
+    with pytest.raises(ValueError, match=f'index of {name}'):
+        squares.label_map({'road': 0, 'person': 2, **indices}, fill)
+
+
+@pytest.mark.parametrize(
+    'polygon',
+    [
+        pytest.param([(0, 0), (1, 1)], id='two-points'),
+        pytest.param([(0, 0), (1, np.nan), (2, 2)], id='nan'),
+        pytest.param([(0, 0, 0)] * 3, id='three-coordinates'),
+    ],
+)
+def test_bad_polygon(polygon):
+    with pytest.raises(ValueError, match='polygon of a car'):
+        SceneObject('car', polygon)
+
+
+def test_vertices_are_whole_pixels():
+    item = SceneObject('car', [(-0.4, 1.5), (9.51, 2.49), (3, -7.6)])
+    assert item.polygon.tolist() == [[0, 2], [10, 2], [3, -8]]
+    assert '-0.0' not in str(item.polygon.tolist())
+
+
+def distance_inside(polygon, width, height):
+    """Signed distance of pixel centers from the outline, naively.
+
+    Positive inside, by the crossing number.
+    """
+    x, y = np.meshgrid(np.arange(width), np.arange(height))
+    inside = np.zeros((height, width), bool)
+    nearest = np.full((height, width), np.inf)
+    for (x0, y0), (x1, y1) in zip(
+        polygon, np.roll(polygon, -1, 0), strict=True
+    ):
+        if (x0, y0) != (x1, y1):
+            along = ((x - x0) * (x1 - x0) + (y - y0) * (y1 - y0)) / (
+                (x1 - x0) ** 2 + (y1 - y0) ** 2
+            )
+            along = np.clip(along, 0, 1)
+            gap = np.hypot(
+                x - x0 - along * (x1 - x0), y - y0 - along * (y1 - y0)
+            )
+            nearest = np.minimum(nearest, gap)
+        if y0 != y1:
+            crosses = (y0 <= y) != (y1 <= y)
+            inside ^= crosses & (x < x0 + (y - y0) * (x1 - x0) / (y1 - y0))
+    return np.where(inside, nearest, -nearest)
+
+
+def test_masks_against_point_in_polygon(scenes):
+    checked = 0
+    for index, item in enumerate(scenes[0].objects):
+        mask = scenes[0].amodal_mask(index)
+        distance = distance_inside(item.polygon, *scenes[0].size)
+        assert mask[distance >= 0].all()
+        # Beside the outline, at most the pixels that it runs through.
+        assert not mask[distance < -1].any()
+        checked += int(mask.sum())
+    assert checked > 240 * 180
+
+
+def test_labels_against_drawing_all_polygons(scenes):
+    """As the tools of Cityscapes do it: one image, all objects in order."""
+    for scene in scenes:
+        image = Image.new('L', scene.size, 255)
+        draw = ImageDraw.Draw(image)
+        for item in scene.objects:
+            points = [tuple(point) for point in item.polygon.tolist()]
+            draw.polygon(points, fill=INDICES[item.kind])
+        assert (scene.label_map(INDICES) == np.asarray(image)).all()
+
+
+def test_visible_masks_are_disjoint_and_cover(scenes):
+    for scene in scenes:
+        total = np.zeros(scene.image.shape[:2], int)
+        for index, mask in enumerate(scene.visible_masks()):
+            assert not (mask & ~scene.amodal_mask(index)).any()
+            total += mask
+        assert (total == 1).all()
+
+
+def test_instances_agree_with_labels(scenes):
+    for scene in scenes:
+        labels, instances = scene.label_map(INDICES), scene.instance_map()
+        things = np.isin(labels, [INDICES[kind] for kind in THINGS])
+        assert (things == (instances > 0)).all()
+        for number in np.unique(instances[instances > 0]):
+            item = scene.objects[scene.things[number - 1]]
+            assert (labels[instances == number] == INDICES[item.kind]).all()
+
+
+def test_scenes_hold_all_kinds(scenes):
+    more = [render_scene((240, 180), 0, index) for index in range(12, 60)]
+    seen = set()
+    for scene in (*scenes, *more):
+        seen |= {scene.objects[i].kind for i in np.unique(scene.object_map)}
+    assert seen == set(KINDS)
+
+
+def test_picture_shows_the_objects(scenes):
+    """Sharp edges of the picture lie on edges of the label map."""
+    for scene in scenes:
+        image = scene.image.astype(float).mean(2)
+        step = np.abs(np.diff(image, axis=1))
+        border = np.diff(scene.object_map, axis=1) != 0
+        assert step[border].mean() > 1.5 * step[~border].mean()
+
+
+def test_farther_things_are_smaller():
+    heights = {'near': [], 'far': []}
+    for index in range(20):
+        scene = render_scene((240, 180), 1, index)
+        for number, item in enumerate(scene.objects):
+            box = scene.amodal_box(number)
+            if item.kind == 'person' and box[1] > 0 and box[3] < 180:
+                near = item.distance < 15
+                heights['near' if near else 'far'].append(box[3] - box[1])
+    assert min(map(len, heights.values())) >= 5
+    assert np.mean(heights['near']) > 1.5 * np.mean(heights['far'])
+
+
+@pytest.mark.parametrize(
+    'size',
+    [
+        pytest.param((33, 47), id='odd-and-small'),
+        pytest.param((321, 181), id='odd'),
+        pytest.param((90, 240), id='upright'),
+        pytest.param((640, 130), id='panorama'),
+        pytest.param((1600, 900), id='nuimages'),
+        pytest.param((2048, 1024), id='cityscapes'),
+    ],
+)
+def test_any_size(size):
+    scene = render_scene(size, seed=2, index=5)
+    width, height = size
+    assert scene.image.shape == (height, width, 3)
+    assert scene.image.dtype == np.uint8
+    assert scene.size == size
+    assert scene.object_map.min() >= 0
+    assert scene.image.std() > 10
+
+
+def test_size_only_changes_the_resolution():
+    small, large = (
+        render_scene(size, 4, 2).label_map(INDICES)
+        for size in ((240, 180), (960, 720))
+    )
+    # Pixel centers lie on whole numbers.
+    assert (small == large[::4, ::4]).mean() > 0.97
+
+
+def test_same_seed_same_scene():
+    first, second = (render_scene((160, 120), 3, 7) for _ in range(2))
+    assert (first.image == second.image).all()
+    for one, other in zip(first.objects, second.objects, strict=True):
+        assert one.kind == other.kind
+        assert (one.polygon == other.polygon).all()
+
+
+@pytest.mark.parametrize(
+    ('seed', 'index'),
+    [
+        pytest.param(4, 7, id='other-seed'),
+        pytest.param(3, 8, id='other-index'),
+    ],
+)
+def test_other_seed_or_index_other_scene(seed, index):
+    scene = render_scene((160, 120), 3, 7)
+    other = render_scene((160, 120), seed, index)
+    assert (scene.object_map != other.object_map).mean() > 0.2
+
+
+def test_global_random_state_is_left_alone():
+    images = []
+    for seed in (0, 1):
+        np.random.seed(seed)
+        before = np.random.get_state()[1].copy()
+        images.append(render_scene((64, 48)).image)
+        assert (np.random.get_state()[1] == before).all()
+    assert (images[0] == images[1]).all()
+
+
+def test_same_scene_in_another_process():
+    code = (
+        'import sys; from mmseg_ext.sample_data import render_scene; '
+        'sys.stdout.buffer.write(render_scene((96, 72), 1, 2).image.tobytes())'
+    )
+    # Strings hash differently there: no order may come from a set.
+    done = subprocess.run(
+        [sys.executable, '-c', code],
+        check=True,
+        capture_output=True,
+        env={**os.environ, 'PYTHONHASHSEED': '12'},
+    )
+    expected = render_scene((96, 72), 1, 2).image.tobytes()
+    assert done.stdout.endswith(expected)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'name'),
+    [
+        pytest.param({'size': (16, 360)}, 'size', id='too-small'),
+        pytest.param({'size': (480, 10000)}, 'size', id='too-large'),
+        pytest.param({'size': (480.0, 360)}, 'size', id='float'),
+        pytest.param({'size': 480}, 'size', id='one-number'),
+        pytest.param({'size': (480, 360, 3)}, 'size', id='three-numbers'),
+        pytest.param({'seed': -1}, 'seed', id='negative-seed'),
+        pytest.param({'seed': 'a'}, 'seed', id='text-seed'),
+        pytest.param({'index': 1.5}, 'index', id='float-index'),
+    ],
+)
+def test_bad_argument(arguments, name):
+    with pytest.raises(ValueError, match=f'^{name}: expected'):
+        render_scene(**arguments)

@@ -1,0 +1,24 @@
+import re
+import runpy
+from pathlib import Path
+
+TOOL = Path(__file__).parents[2] / 'tools' / 'demo.py'
+
+
+def test_whole_way_with_mim(tmp_path, capsys):
+    """Data, training, both tests and inference, but three iterations."""
+    main = runpy.run_path(str(TOOL))['main']
+    main(['--out-dir', str(tmp_path), '--num', '6', '--iterations', '3'])
+
+    text = capsys.readouterr().out
+    scores = re.search(r'untrained +([\d.]+)\n +trained +([\d.]+)', text)
+    assert all(0 < float(score) < 100 for score in scores.groups())
+    seconds = re.findall(r'^  ([a-z ,]+?) +[\d.]+$', text, re.MULTILINE)
+    assert {'sample data', 'train', 'inference'} <= set(seconds)
+    assert (tmp_path / 'train' / 'iter_3.pth').is_file()
+    images = {path.name for path in tmp_path.glob('data/test/*.png')}
+    shown = {path.name for path in tmp_path.glob('inference/vis/*')}
+    assert images == shown != set()
+    assert list(tmp_path.glob('test_iter_3/*/seg_vis/test/*/panel.png'))
+    for folder in re.findall(r'^  (/.+)$', text, re.MULTILINE):
+        assert list(Path(folder).iterdir())

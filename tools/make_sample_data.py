@@ -1,0 +1,97 @@
+"""Draw a sample data set: street scenes with exact labels, from a seed.
+
+Each format is written as the original lies on disk, so converters, data sets
+and training can be tried before the original is there. The same arguments give
+the same files; a run that was stopped is continued by starting it again.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmseg_ext.sample_data import write_camvid
+
+#: What to do with the data, by format; {root} is where it was written.
+NEXT = {
+    'camvid': """\
+a small model to train on it:
+  python tools/train.py \\
+    configs/demo/bisenetv1_r18-d32_1xb4-250_sample-192x256.py --cfg-options \\
+    train_dataloader.dataset.data_root={root} \\
+    val_dataloader.dataset.data_root={root} \\
+    test_dataloader.dataset.data_root={root}""",
+}
+WRITERS = {'camvid': write_camvid}
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """Read ``480x360``."""
+    width, separator, height = text.lower().partition('x')
+    if not (separator and width.isdecimal() and height.isdecimal()):
+        raise argparse.ArgumentTypeError(
+            f'expected WIDTHxHEIGHT in pixels, as in 480x360, got {text!r}'
+        )
+    return int(width), int(height)
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument('root', type=Path, metavar='OUT', help='folder')
+    common.add_argument(
+        '--num',
+        type=int,
+        default=40,
+        help='number of scenes, of which three fifths are for training and '
+        'one fifth each for validation and test (default: %(default)s)',
+    )
+    common.add_argument(
+        '--size',
+        type=image_size,
+        default=(480, 360),
+        metavar='WxH',
+        help='width and height in pixels (default: 480x360)',
+    )
+    common.add_argument(
+        '--seed',
+        type=int,
+        default=0,
+        help='other seeds give other scenes (default: %(default)s)',
+    )
+    common.add_argument(
+        '--overwrite',
+        action='store_true',
+        help='replace files of another seed or size',
+    )
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    formats = parser.add_subparsers(
+        dest='format', required=True, metavar='FORMAT'
+    )
+    formats.add_parser(
+        'camvid',
+        parents=[common],
+        help='CamVid, 32 classes: {train,val,test}/X.png, '
+        '{train,val,test}_labels/X_L.png, class_dict.csv',
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the data set and say what to do with it."""
+    args = vars(parse_args(argv))
+    name, root = args.pop('format'), args['root']
+    try:
+        counts = WRITERS[name](**args)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f'error: {error}') from None
+    images = ', '.join(f'{split} {count}' for split, count in counts.items())
+    width, height = args['size']
+    print(f'{root}: {images} images of {width}x{height}')
+    print(f'next: {NEXT[name].format(root=root)}')
+
+
+if __name__ == '__main__':
+    main()
