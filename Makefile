@@ -33,7 +33,7 @@ env: $(VENV)/.ready $(VENV)/.package  ## Set up the environment only
 test-env: env $(VENV)/.test-ready  ## Set up with what the tests need
 
 demo: env  ## Set up, then train, test and show a model on a toy data set
-	$(VENV)/bin/python tools/demo.py
+	$(VENV)/bin/python -W ignore tools/demo.py
 
 # Not `python -m pytest`, which would put the source tree on sys.path.
 test: test-env  ## Set up, then run the tests on the installed package

@@ -2,7 +2,7 @@
 
 Nothing here knows a data set format. A scene is an image and a list of
 polygons from back to front; label maps, instance maps and masks are all read
-off the same rasterisation, so the files of every format agree pixel for pixel.
+off the same rasterization, so the files of every format agree pixel for pixel.
 """
 
 from collections.abc import Iterator, Mapping

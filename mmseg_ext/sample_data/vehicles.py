@@ -206,7 +206,7 @@ def truck(
 
 
 def _paint(rng: np.random.Generator) -> Color:
-    """Mostly greys as on the road, some colors."""
+    """Mostly grays as on the road, some colors."""
     if rng.random() < 0.55:
         return jittered(rng, (rng.uniform(25, 235),) * 3, 8)
     return random_color(rng, (0.45, 0.9), (0.3, 0.85))

@@ -89,15 +89,29 @@ class SegVisHook(Hook):
         self.vis_num = vis_num
         self.backend_args = backend_args
         self._stages = Counter()
+        self._trains = False
 
     def before_run(self, runner: Runner) -> None:
         """Fix the folder that everything goes to."""
         self._root = Path(runner.log_dir, 'seg_vis')
 
+    def before_train(self, runner: Runner) -> None:
+        """Note that there are iterations to count."""
+        self._trains = True
+
+    def _iteration(self, runner: Runner) -> int:
+        """Number of training iterations so far.
+
+        Where nothing is trained, ``runner.iter`` would build the training
+        data set, which need not be there.
+        """
+        return runner.iter if self._trains else 0
+
     def before_val(self, runner: Runner) -> None:
         """Choose the folder of this validation."""
+        iteration = self._iteration(runner)
         self._begin(
-            'val', f'val_iter_{runner.iter:06d}', runner.val_dataloader.dataset
+            'val', f'val_iter_{iteration:06d}', runner.val_dataloader.dataset
         )
 
     def before_test(self, runner: Runner) -> None:
@@ -160,7 +174,7 @@ class SegVisHook(Hook):
             name = f'{number:05d}_{stem}'
             panel = self._write_sample(sample, path, self._folder / name)
             runner.visualizer.add_image(
-                f'seg_vis_{self._mode}_{name}', panel, step=runner.iter
+                f'seg_vis_{self._mode}_{name}', panel, step=self._iteration(runner)
             )
 
     def _write_sample(

@@ -63,6 +63,7 @@ def make_sample(path, size=(12, 20), seed=0, label=True):
 
 def validate(hook, runner, batches, mode='val'):
     hook.before_run(runner)
+    hook.before_train(runner)
     getattr(hook, f'before_{mode}')(runner)
     for index, batch in enumerate(batches):
         getattr(hook, f'after_{mode}_iter')(
@@ -568,6 +569,17 @@ def test_training_validation_and_test_with_mmseg(config, tmp_path):
     )
     panel = root / 'val_iter_000002' / '00001_scene' / 'panel.png'
     assert np.array_equal(sent, cv2.imread(str(panel)))
+
+
+@pytest.mark.parametrize('mode', ['val', 'test'])
+def test_training_data_need_not_be_there(config, tmp_path, mode):
+    config['train_dataloader']['dataset']['data_root'] = str(tmp_path / 'no')
+    config['experiment_name'] += mode
+    runner = Runner.from_cfg(Config(config))
+    getattr(runner, mode)()
+    stage = {'val': 'val_iter_000000', 'test': 'test'}[mode]
+    panels = tmp_path.glob(f'work_dir/*/seg_vis/{stage}/*/panel.png')
+    assert len(list(panels)) == 2
 
 
 def test_default_does_not_warn():
