@@ -32,7 +32,7 @@ def run() -> list[Row]:
     classes = ColorClasses.from_colors(CAMVID32)
     decoder = mask_decoder(classes.color_map, classes.index_map)
     with tempfile.TemporaryDirectory() as folder:
-        write_camvid(folder, num=3, size=SIZE)
+        write_camvid(folder, num=3, size=SIZE, progress=False)
         path = min(Path(folder, 'train_labels').iterdir())
         mask = cv2.imread(str(path))
         if (

@@ -32,7 +32,7 @@ def main() -> None:
     if unknown:
         parser.error(f'no benchmark {unknown[0]!r}; there are {BENCHMARKS}')
     table = PrettyTable(
-        ['what', 'ms', 'baseline', 'its ms', 'times faster'], align='r'
+        ['what', 'ms', 'baseline', 'its ms', 'baseline / ours'], align='r'
     )
     table.align['what'] = table.align['baseline'] = 'l'
     # One thread each: on a busy machine torch's threads wait for one another,

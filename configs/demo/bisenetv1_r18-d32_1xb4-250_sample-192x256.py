@@ -37,3 +37,4 @@ param_scheduler = [
     ),
 ]
 default_hooks = dict(checkpoint=dict(interval=max_iters))
+custom_hooks = [dict(type='SegVisHook', vis_num=6)]
