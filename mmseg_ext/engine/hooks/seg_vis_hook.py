@@ -174,7 +174,9 @@ class SegVisHook(Hook):
             name = f'{number:05d}_{stem}'
             panel = self._write_sample(sample, path, self._folder / name)
             runner.visualizer.add_image(
-                f'seg_vis_{self._mode}_{name}', panel, step=self._iteration(runner)
+                f'seg_vis_{self._mode}_{name}',
+                panel,
+                step=self._iteration(runner),
             )
 
     def _write_sample(
