@@ -191,7 +191,7 @@ def run_training(
     if resume and cfg.resume:
         with _told_in_one_line():
             check_checkpoint(runner.model, cfg.load_from, resume=True)
-    with _missing_data_named('train'):
+    with _data_errors_named('train'):
         # Both are made before the first iteration anyway.
         _ = runner.train_loop, runner.val_loop
     return runner.train()
@@ -246,7 +246,7 @@ def run_test(
     runner = _build_runner(cfg, notes)
     with _told_in_one_line():
         check_checkpoint(runner.model, cfg.load_from)
-    with _missing_data_named('test'):
+    with _data_errors_named('test'):
         evaluator = runner.test_loop.evaluator
     if writer:
         evaluator.metrics.append(writer)
@@ -262,8 +262,8 @@ def _build_runner(cfg: Config, notes: Sequence[str]) -> Runner:
 
 
 @contextmanager
-def _missing_data_named(mode: str) -> Iterator[None]:
-    """Turn a missing file of the train or test set into one line."""
+def _data_errors_named(mode: str) -> Iterator[None]:
+    """Turn what is wrong with the train or test set into one line."""
     try:
         yield
     except FileNotFoundError as error:
@@ -271,6 +271,10 @@ def _missing_data_named(mode: str) -> Iterator[None]:
             f'the data of the config is not there: {error}; prepare the data '
             'set, or say where it is, such as with --cfg-options '
             f'{mode}_dataloader.dataset.data_root=...'
+        ) from error
+    except ValueError as error:
+        raise LaunchError(
+            f'the data of the config cannot be used: {error}'
         ) from error
 
 

@@ -90,9 +90,24 @@ def _weights_alone(segmentation, tmp_path):
     return ['--resume', path]
 
 
+def _two_classes_of_one_color(segmentation, tmp_path):
+    (tmp_path / 'class_dict.csv').write_text('name,r,g,b\nA,1,2,3\nB,1,2,3')
+    dataset = 'train_dataloader.dataset'
+    return [
+        '--cfg-options',
+        f'{dataset}.type=CamVid',
+        f'{dataset}.data_root={tmp_path}',
+    ]
+
+
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
+        pytest.param(
+            _two_classes_of_one_color,
+            'class_dict.csv, line 3: B (1, 2, 3) repeats A',
+            id='wrong class list',
+        ),
         pytest.param(
             lambda *_: ['--resume', 'gone.pth'],
             'there is no checkpoint file gone.pth',
