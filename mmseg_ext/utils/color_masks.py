@@ -204,7 +204,11 @@ class MaskDecoder:
         self._num_indices = len(index_map)
 
     def decode_file(
-        self, data: bytes, path: str, max_unknown: float
+        self,
+        data: bytes,
+        path: str,
+        max_unknown: float,
+        describe: bool = True,
     ) -> tuple[np.ndarray, str | None]:
         """Decode the bytes of a mask file.
 
@@ -214,10 +218,13 @@ class MaskDecoder:
             path: Name of the file, for messages.
             max_unknown: Share of the pixels, 0 to 1, that may have a color in
                 no row of the class list.
+            describe: Count the unknown colors one by one, which takes longer
+                than all the rest.
 
         Returns:
             uint8 (H, W) class indices, unknown colors as ``IGNORE_INDEX``;
-            and a sentence that counts the unknown colors, None without any.
+            and a sentence that counts the unknown colors, None without any
+            or where it was not asked for.
 
         Raises:
             ValueError: The file is no 8-bit image, an index is outside the
@@ -239,10 +246,11 @@ class MaskDecoder:
         if mask.ndim == 2:
             return self._decode_indices(mask, path), None
         labels, unknown = self.decode_colors(mask)
-        if not unknown:
+        too_many = unknown > max_unknown * labels.size
+        if not unknown or not (describe or too_many):
             return labels, None
         report = self._describe_unknown(mask, unknown)
-        if unknown > max_unknown * labels.size:
+        if too_many:
             raise ValueError(
                 f'label {path}: {report}; at most {max_unknown:.0%} may be. '
                 "Do the masks fit the class list's colors (RGB order, "

@@ -83,8 +83,10 @@ class LoadColorMasks(LoadAnnotations):
                 results.get('label_map'),
             )
         )
-        label, report = decoder.decode_file(data, path, self.max_unknown)
-        if report and path not in self._reported:
+        label, report = decoder.decode_file(
+            data, path, self.max_unknown, path not in self._reported
+        )
+        if report:
             self._reported.add(path)
             print_log(report, logger='current', level=logging.WARNING)
         expected = results.get('ori_shape', label.shape)
