@@ -10,12 +10,12 @@ from mmseg_ext.labels.camvid import CAMVID32, VOID
 from mmseg_ext.sample_data.output import (
     check_folders,
     checked_root,
-    png_bytes,
     split_scenes,
     write_same,
 )
 from mmseg_ext.sample_data.render import check_arguments, render_scene
 from mmseg_ext.sample_data.scene import Scene
+from mmseg_ext.utils.images import encode_png
 
 #: Kind of object in a scene -> name of the class in the release.
 CAMVID_CLASSES = {
@@ -89,7 +89,7 @@ def write_camvid(
         scene = render_scene(size, seed, index)
         pictures = (scene.image, color_mask(scene))
         for path, picture in zip(_paths(index, split), pictures, strict=True):
-            write_same(root / path, png_bytes(picture), overwrite)
+            write_same(root / path, encode_png(picture), overwrite)
     return {split: len(part) for split, part in splits.items()}
 
 

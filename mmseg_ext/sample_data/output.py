@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from mmseg_ext.utils.files import write_bytes
@@ -89,17 +88,6 @@ def write_same(path: Path, data: bytes, overwrite: bool) -> None:
                 'overwriting'
             )
     write_bytes(path, data)
-
-
-def png_bytes(image: np.ndarray) -> bytes:
-    """Encode uint8 or uint16 (H, W), or uint8 BGR (H, W, 3), as PNG."""
-    done, data = cv2.imencode('.png', image)
-    if not done:
-        raise ValueError(
-            f'an array of {image.dtype} and shape {image.shape} cannot be '
-            'written as PNG'
-        )
-    return data.tobytes()
 
 
 def checked_root(root: str | os.PathLike) -> Path:

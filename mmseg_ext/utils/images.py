@@ -46,12 +46,14 @@ def decode_image(data: bytes, flags: int) -> np.ndarray | None:
         return None
 
 
-def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
-    """Write a PNG, whole or not at all.
+def encode_png(image: np.ndarray) -> bytes:
+    """Encode an image as PNG.
 
     Args:
-        path: The file to write; parent folders are made.
-        image: uint8 (H, W) or BGR (H, W, 3).
+        image: uint8 or uint16 (H, W), or uint8 BGR (H, W, 3).
+
+    Returns:
+        The content of a PNG file.
 
     Raises:
         ValueError: The array is no image.
@@ -60,7 +62,20 @@ def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
         _, data = cv2.imencode('.png', image)
     except cv2.error:
         raise ValueError(
-            f'{os.fspath(path)}: an array of {image.dtype} and shape '
-            f'{image.shape} cannot be written as PNG'
+            f'an array of {image.dtype} and shape {image.shape} cannot be '
+            'written as PNG'
         ) from None
-    write_bytes(path, data.tobytes())
+    return data.tobytes()
+
+
+def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
+    """Write a PNG, whole or not at all.
+
+    Args:
+        path: The file to write; parent folders are made.
+        image: See :func:`encode_png`.
+
+    Raises:
+        ValueError: The array is no image.
+    """
+    write_bytes(path, encode_png(image))
