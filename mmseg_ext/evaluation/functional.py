@@ -21,8 +21,9 @@ def confusion_matrix(
     """Count the pixels of each pair of label class and predicted class.
 
     Args:
-        prediction: (H, W) class indices of any integer type.
-        label: (H, W) class indices of any integer type.
+        prediction: (H, W) class indices of any type; MMSeg's models with one
+            output channel give them as floats.
+        label: (H, W) class indices of any type.
         num_classes: C.
         ignore_index: Pixels with this label are left out, whatever was
             predicted there.
@@ -42,6 +43,10 @@ def confusion_matrix(
             'label resized with the image?)'
         )
     label = label.to(prediction.device)
+    label, prediction = (
+        tensor.long() if tensor.is_floating_point() else tensor
+        for tensor in (label, prediction)
+    )
     if (
         prediction.device.type == 'cpu'
         and num_classes <= 256

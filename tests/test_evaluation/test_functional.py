@@ -36,6 +36,8 @@ def random_maps(
         pytest.param(400, 999, torch.int64, id='more than bytes hold'),
         pytest.param(11, -100, torch.int64, id='negative ignore index'),
         pytest.param(11, 255, torch.int32, id='int32'),
+        pytest.param(11, 255, torch.float32, id='float32'),
+        pytest.param(2, 255, torch.float16, id='float16'),
     ],
 )
 def test_confusion_matrix_equals_reference(num_classes, ignore_index, dtype):
@@ -43,7 +45,10 @@ def test_confusion_matrix_equals_reference(num_classes, ignore_index, dtype):
         num_classes, ignore_index=ignore_index, dtype=dtype
     )
     expected = confusion.count(
-        prediction.tolist(), label.tolist(), num_classes, ignore_index
+        prediction.long().tolist(),
+        label.long().tolist(),
+        num_classes,
+        ignore_index,
     )
 
     matrix = confusion_matrix(prediction, label, num_classes, ignore_index)
