@@ -123,7 +123,11 @@ def _find_masks(data_root: Path) -> list[Path]:
     """List the masks of all splits."""
     if not data_root.is_dir():
         raise FileNotFoundError(f'data root {data_root} is missing')
-    masks = sorted(data_root.glob('*_labels/**/*.png'))
+    masks = sorted(
+        path
+        for path in data_root.glob('*_labels/**/*.png')
+        if not path.name.startswith('.')
+    )
     if not masks:
         raise FileNotFoundError(
             f'{data_root} has no masks; expected <split>_labels/*.png, as in '

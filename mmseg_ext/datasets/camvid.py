@@ -138,6 +138,11 @@ class CamVid(BaseSegDataset):
         """
         images = self._folder('img_path')
         labels = self._folder('seg_map_path')
+        if images is None:
+            raise ValueError(
+                f'{type(self).__name__}: data_prefix={self.data_prefix} names '
+                'no img_path, the folder of the images'
+            )
         stems = self._listed_stems() or self._stems(images, self.img_suffix)
         if not stems:
             raise FileNotFoundError(
@@ -216,9 +221,11 @@ class CamVid(BaseSegDataset):
 
     def _stems(self, folder: Path, suffix: str) -> list[str]:
         """List the files of a folder that end in ``suffix``, without it."""
+        # Hidden files are not data: macOS leaves ._X.png beside X.png.
         names = (
             path.relative_to(folder).as_posix()
             for path in folder.rglob(f'*{suffix}')
+            if not path.name.startswith('.')
         )
         # Where both lie in one folder, X_L.png also ends like an image.
         is_label = suffix != self.seg_map_suffix and (

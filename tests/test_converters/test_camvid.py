@@ -96,6 +96,11 @@ def test_missing_root(tmp_path):
     assert not (tmp_path / 'out').exists()
 
 
+def test_hidden_files_are_left_alone(root):
+    (root / 'train_labels' / '._train_0_L.png').write_bytes(b'no image')
+    assert convert(root, root / 'out').written == 6
+
+
 def test_root_without_masks(tmp_path):
     with pytest.raises(FileNotFoundError, match='has no masks'):
         convert(tmp_path, tmp_path / 'out')

@@ -143,6 +143,12 @@ def test_images_and_labels_in_one_folder(root):
     assert len(build(root, data_prefix=prefix)) == 3
 
 
+def test_hidden_files_are_left_alone(root):
+    for folder, name in (('train', '._a.png'), ('train_labels', '._a_L.png')):
+        (root / folder / name).write_bytes(b'no image')
+    assert len(build(root)) == 3
+
+
 def test_without_labels(root):
     dataset = build(root, data_prefix={'img_path': 'train'}, test_mode=True)
     sample = dataset[0]['data_samples']
@@ -174,6 +180,12 @@ def test_label_without_image_is_named(root, mmlog):
             FileNotFoundError,
             'nowhere is missing',
             id='folder',
+        ),
+        pytest.param(
+            {'data_prefix': {'seg_map_path': 'train_labels'}},
+            ValueError,
+            'names no img_path',
+            id='no image folder',
         ),
         pytest.param(
             {'ann_file': 'nothing.txt'},
