@@ -3,7 +3,8 @@
 import os
 import pickle
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,25 @@ def _history_method(owner: type, name: str) -> Callable:
         f'the checkpoint asks for {name!r} of {owner!r}; only the statistics '
         'of HistoryBuffer are allowed'
     )
+
+
+@contextmanager
+def weights_only() -> Iterator[None]:
+    """Make ``torch.load`` refuse all but what is allowed, whoever calls it.
+
+    mmengine loads addresses through ``torch.hub``, which turns torch's own
+    default off.
+    """
+    name = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
+    before = os.environ.get(name)
+    os.environ[name] = '1'
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def existing_checkpoint(path: str | os.PathLike) -> str:

@@ -26,6 +26,7 @@ import mmseg_ext
 from mmseg_ext.engine.checkpoint import (
     check_checkpoint,
     existing_checkpoint,
+    weights_only,
 )
 from mmseg_ext.engine.evaluators import (
     data_sets,
@@ -145,7 +146,9 @@ def run_tool(
     if local_rank is not None:
         os.environ.setdefault('LOCAL_RANK', str(local_rank))
     try:
-        return run(**arguments)
+        # A config may name checkpoints too, by address.
+        with weights_only():
+            return run(**arguments)
     except LaunchError as error:
         parser.exit(2, f'{parser.prog}: error: {error}\n')
 

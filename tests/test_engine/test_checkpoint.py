@@ -14,7 +14,11 @@ from mmengine.runner import CheckpointLoader
 from torch import nn
 
 import mmseg_ext  # noqa: F401  (allows mmengine's classes)
-from mmseg_ext.engine.checkpoint import check_checkpoint, read_checkpoint
+from mmseg_ext.engine.checkpoint import (
+    check_checkpoint,
+    read_checkpoint,
+    weights_only,
+)
 
 
 class Exploit:
@@ -99,6 +103,16 @@ def test_checkpoint_that_runs_code_is_refused(tmp_path):
     # It would have run: the test does not pass for want of a working trap.
     torch.load(tmp_path / 'a.pth', weights_only=False)
     assert ran.exists()
+
+
+def test_weights_only_holds_whoever_loads(tmp_path):
+    torch.save({'extra': Exploit(tmp_path / 'ran')}, tmp_path / 'a.pth')
+    address = (tmp_path / 'a.pth').as_uri()
+    with weights_only(), pytest.raises(pickle.UnpicklingError):
+        torch.hub.load_state_dict_from_url(address, model_dir=tmp_path / 'hub')
+    assert not (tmp_path / 'ran').exists()
+    torch.load(tmp_path / 'a.pth', weights_only=False)
+    assert (tmp_path / 'ran').exists()
 
 
 class Attribute:

@@ -1,11 +1,9 @@
 """torchvision's segmentation networks as a segmentor of MMSegmentation."""
 
 import inspect
-import os
 import pickle
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from types import ModuleType
 
 import torch
@@ -26,6 +24,8 @@ from mmseg.utils import (
     add_prefix,
 )
 from torch import Tensor, nn
+
+from mmseg_ext.engine.checkpoint import weights_only
 
 DEFAULT_LOSS = {'type': 'CrossEntropyLoss', 'avg_non_ignore': True}
 
@@ -446,7 +446,7 @@ def _load_backbone(backbone: nn.Module, source: str) -> None:
 def _read_state_dict(source: str) -> dict[str, Tensor]:
     """Load a state dict through mmengine, refusing all but weights."""
     try:
-        with _weights_only():
+        with weights_only():
             loaded = CheckpointLoader.load_checkpoint(source, 'cpu', 'current')
     except KeyError as error:
         raise ValueError(
@@ -470,25 +470,6 @@ def _read_state_dict(source: str) -> dict[str, Tensor]:
             'under the names of their layers'
         )
     return state_dict
-
-
-@contextmanager
-def _weights_only() -> Iterator[None]:
-    """Make ``torch.load`` refuse all but weights.
-
-    mmengine's loader goes through ``torch.hub`` for a URL, which turns
-    torch's own default off.
-    """
-    name = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
-    before = os.environ.get(name)
-    os.environ[name] = '1'
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
 
 
 def _stack_labels(data_samples: SampleList) -> Tensor:
