@@ -223,6 +223,20 @@ def test_missing_root(tmp_path):
         build(tmp_path / 'no_such_root')
 
 
+def test_empty_folder(root):
+    for path in (root / 'train').iterdir():
+        path.unlink()
+    with pytest.raises(FileNotFoundError, match=r'train holds no \*\.png'):
+        build(root)
+
+
+def test_truncated_image_is_named(root):
+    path = root / 'train' / '0001TP_000001.png'
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(AssertionError, match=r'0001TP_000001\.png'):
+        build(root)[1]
+
+
 @pytest.mark.parametrize(
     ('line', 'error', 'message'),
     [
