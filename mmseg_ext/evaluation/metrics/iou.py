@@ -114,7 +114,7 @@ class IoU(BaseMetric):
         """
         num_classes = len(self._class_names())
         for sample in data_samples:
-            name = sample.get('seg_map_path') or sample.get('img_path')
+            name = _name(sample)
             if 'gt_sem_seg' not in sample:
                 raise ValueError(
                     f'{name}: no label to compare with; add '
@@ -253,6 +253,12 @@ class IoU(BaseMetric):
         for column, values in scores.items():
             table.add_column(column, np.round(values * 100, 2).tolist())
         print_log(f'per class results:\n{table}', logger='current')
+
+
+def _name(sample: dict) -> str:
+    """Name an image, and the file of its label where that is known."""
+    label = sample.get('seg_map_path')
+    return f'{sample.get("img_path")}' + (f' (label {label})' if label else '')
 
 
 def _mean(scores: np.ndarray) -> float:

@@ -122,6 +122,9 @@ def test_label_outside_class_list_names_image_value_and_count():
     sample['gt_sem_seg']['data'][0, 3, 4] = 19
     with pytest.raises(ValueError, match=r'image_0\.png: label value 19 .*5 '):
         evaluate(IoU(), [sample])
+    sample['seg_map_path'] = 'label_0.png'
+    with pytest.raises(ValueError, match=r'image_0\.png \(label label_0\.png'):
+        evaluate(IoU(), [sample])
 
 
 def test_label_of_another_size_names_image():
