@@ -118,26 +118,19 @@ class SegVisHook(Hook):
         """Choose the folder of this test."""
         self._begin('test', 'test', runner.test_dataloader.dataset)
 
-    def after_val_iter(
+    def _after_iter(
         self,
         runner: Runner,
         batch_idx: int,
         data_batch: dict | None = None,
         outputs: Sequence[SegDataSample] | None = None,
+        mode: str = 'train',
     ) -> None:
-        """Write the samples of a batch, if it is one of the first."""
-        if batch_idx < self.vis_num:
-            self._write_batch(runner, outputs)
+        """Write the samples of a batch, if it is one of the first.
 
-    def after_test_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: Sequence[SegDataSample] | None = None,
-    ) -> None:
-        """Write the samples of a batch, if it is one of the first."""
-        if batch_idx < self.vis_num:
+        mmengine calls it after each iteration of every mode.
+        """
+        if mode != 'train' and batch_idx < self.vis_num:
             self._write_batch(runner, outputs)
 
     def _begin(self, mode: str, stage: str, dataset: object) -> None:
