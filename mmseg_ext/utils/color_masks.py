@@ -231,13 +231,7 @@ class MaskDecoder:
                 class list, or more than ``max_unknown`` of the pixels have
                 unknown colors.
         """
-        mask = decode_image(data, cv2.IMREAD_UNCHANGED)
-        if mask is None:
-            raise ValueError(
-                f'label {path} cannot be read as an image ({len(data)} '
-                'bytes): it is truncated or of another format; copy or '
-                'download it again'
-            )
+        mask = decode_image(data, f'label {path}', cv2.IMREAD_UNCHANGED)
         if mask.dtype != np.uint8:
             raise ValueError(
                 f'label {path} has pixels of {mask.dtype}; expected 8 bits '

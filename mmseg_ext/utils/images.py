@@ -1,4 +1,4 @@
-"""Reading and writing images, with errors that name the file."""
+"""Images from bytes and to files, with errors that name the file."""
 
 import os
 
@@ -8,42 +8,32 @@ import numpy as np
 from mmseg_ext.utils.files import write_bytes
 
 
-def read_image(
-    path: str | os.PathLike, flags: int = cv2.IMREAD_COLOR
+def decode_image(
+    data: bytes, name: str, flags: int = cv2.IMREAD_COLOR
 ) -> np.ndarray:
-    """Read an image with OpenCV.
+    """Decode the content of an image file with OpenCV.
 
     Args:
-        path: An image file.
+        data: What the file holds.
+        name: Name of the file, for messages.
         flags: OpenCV's reading mode.
 
     Returns:
         uint8 array, (H, W, 3) in BGR order with the default mode.
 
     Raises:
-        FileNotFoundError: There is no such file.
         ValueError: The file is not a whole image.
     """
-    with open(path, 'rb') as file:
-        data = file.read()
-    image = decode_image(data, flags)
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:  # for no data at all
+        image = None
     if image is None:
         raise ValueError(
-            f'{os.fspath(path)} cannot be read as an image ({len(data)} '
-            'bytes): it is truncated or of another format; copy or download '
-            'it again'
+            f'{name} cannot be read as an image ({len(data)} bytes): it is '
+            'truncated or of another format; copy or download it again'
         )
     return image
-
-
-def decode_image(data: bytes, flags: int) -> np.ndarray | None:
-    """Decode the bytes of an image file; None where that fails."""
-    if not data:
-        return None
-    try:
-        return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:
-        return None
 
 
 def encode_png(image: np.ndarray) -> bytes:

@@ -2,16 +2,20 @@ import cv2
 import numpy as np
 import pytest
 
-from mmseg_ext.utils.images import read_image, write_png
+from mmseg_ext.utils.images import decode_image, write_png
+
+
+def read(path, *flags):
+    return decode_image(path.read_bytes(), str(path), *flags)
 
 
 def test_round_trip(tmp_path):
     image = np.arange(60, dtype=np.uint8).reshape(4, 5, 3)
     write_png(tmp_path / 'new' / 'a.png', image)
-    assert (read_image(tmp_path / 'new' / 'a.png') == image).all()
+    assert (read(tmp_path / 'new' / 'a.png') == image).all()
     write_png(tmp_path / 'b.png', image[..., 0].copy())
     assert (
-        read_image(tmp_path / 'b.png', cv2.IMREAD_UNCHANGED) == image[..., 0]
+        read(tmp_path / 'b.png', cv2.IMREAD_UNCHANGED) == image[..., 0]
     ).all()
 
 
@@ -23,12 +27,7 @@ def test_truncated_file_is_named(tmp_path, share):
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
     with pytest.raises(ValueError, match=r'a\.png cannot be read'):
-        read_image(path)
-
-
-def test_missing_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r'nothing\.png'):
-        read_image(tmp_path / 'nothing.png')
+        read(path)
 
 
 def test_what_is_no_image(tmp_path):

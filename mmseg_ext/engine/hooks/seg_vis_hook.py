@@ -200,12 +200,7 @@ class SegVisHook(Hook):
     def _read_image(self, path: str) -> np.ndarray:
         """Read the original image, RGB."""
         data = fileio.get(path, self.backend_args)
-        image = decode_image(data, cv2.IMREAD_COLOR)
-        if image is None:
-            raise ValueError(
-                f'{path} cannot be read as an image ({len(data)} bytes), so '
-                'SegVisHook cannot show it'
-            )
+        image = decode_image(data, path)
         return np.ascontiguousarray(image[..., ::-1])
 
 
