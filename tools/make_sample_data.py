@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmseg_ext.sample_data import write_camvid
+from mmseg_ext.sample_data import write_camvid, write_nuimages
 
 #: What to do with the data, by format; {root} is where it was written.
 NEXT = {
@@ -20,8 +20,14 @@ a small model to train on it:
     train_dataloader.dataset.data_root={root} \\
     val_dataloader.dataset.data_root={root} \\
     test_dataloader.dataset.data_root={root}""",
+    'nuimages': """\
+label maps and COCO files from the tables:
+  python tools/dataset_converters/nuimages.py --data-root {root} \\
+    --versions v1.0-train v1.0-val v1.0-test --out-dir {root}/annotations""",
 }
-WRITERS = {'camvid': write_camvid}
+WRITERS = {'camvid': write_camvid, 'nuimages': write_nuimages}
+#: What the numbers that a writer returns count.
+COUNTED = {'camvid': 'images', 'nuimages': 'key frames'}
 
 
 def image_size(text: str) -> tuple[int, int]:
@@ -34,35 +40,40 @@ def image_size(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument('root', type=Path, metavar='OUT', help='folder')
-    common.add_argument(
+def common_options(size: str) -> argparse.ArgumentParser:
+    """Give the options of every format, with the default of ``--size``."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument('root', type=Path, metavar='OUT', help='folder')
+    parser.add_argument(
         '--num',
         type=int,
         default=40,
         help='number of scenes, of which three fifths are for training and '
         'one fifth each for validation and test (default: %(default)s)',
     )
-    common.add_argument(
+    parser.add_argument(
         '--size',
         type=image_size,
-        default=(480, 360),
+        default=size,
         metavar='WxH',
-        help='width and height in pixels (default: 480x360)',
+        help='width and height in pixels (default: %(default)s)',
     )
-    common.add_argument(
+    parser.add_argument(
         '--seed',
         type=int,
         default=0,
         help='other seeds give other scenes (default: %(default)s)',
     )
-    common.add_argument(
+    parser.add_argument(
         '--overwrite',
         action='store_true',
         help='replace files of another seed or size',
     )
+    return parser
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -72,9 +83,15 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     formats.add_parser(
         'camvid',
-        parents=[common],
+        parents=[common_options('480x360')],
         help='CamVid, 32 classes: {train,val,test}/X.png, '
         '{train,val,test}_labels/X_L.png, class_dict.csv',
+    )
+    formats.add_parser(
+        'nuimages',
+        parents=[common_options('1600x900')],
+        help='nuImages, 25 classes: v1.0-{train,val,test}/TABLE.json, '
+        'samples/CAM/X.jpg, sweeps/CAM/X.jpg; each scene is a key frame',
     )
     return parser.parse_args(argv)
 
@@ -87,9 +104,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         counts = WRITERS[name](**args)
     except (OSError, ValueError) as error:
         raise SystemExit(f'error: {error}') from None
-    images = ', '.join(f'{split} {count}' for split, count in counts.items())
+    parts = ', '.join(f'{split} {count}' for split, count in counts.items())
     width, height = args['size']
-    print(f'{root}: {images} images of {width}x{height}')
+    print(f'{root}: {parts} {COUNTED[name]} of {width}x{height}')
     print(f'next: {NEXT[name].format(root=root)}')
 
 

@@ -5,6 +5,11 @@ on disk as the original lies there. No registry, no torch.
 """
 
 from mmseg_ext.sample_data.camvid import write_camvid
+from mmseg_ext.sample_data.nuimages import (
+    nuimages_filename,
+    nuimages_label_map,
+    write_nuimages,
+)
 from mmseg_ext.sample_data.render import render_scene
 from mmseg_ext.sample_data.scene import KINDS, THINGS, Scene, SceneObject
 
@@ -13,6 +18,9 @@ __all__ = [
     'THINGS',
     'Scene',
     'SceneObject',
+    'nuimages_filename',
+    'nuimages_label_map',
     'render_scene',
     'write_camvid',
+    'write_nuimages',
 ]
