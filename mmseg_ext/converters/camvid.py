@@ -1,11 +1,8 @@
 """CamVid: RGB masks to index masks."""
 
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -20,6 +17,7 @@ from mmseg_ext.utils.color_masks import (
 )
 from mmseg_ext.utils.files import write_text
 from mmseg_ext.utils.images import write_png
+from mmseg_ext.utils.parallel import ordered_map
 
 #: Name of a grouping and its groups.
 GROUPINGS = {'camvid11': CAMVID11}
@@ -113,9 +111,9 @@ def convert(
     ]
     todo = [job for job in jobs if overwrite or not job[1].exists()]
     report = Report(written=len(todo), kept=len(jobs) - len(todo))
-    report.warnings.extend(
-        filter(None, _map(_convert_mask, todo, nproc, 'masks'))
-    )
+    warnings = ordered_map(_convert_mask, todo, nproc)
+    bar = tqdm(warnings, total=len(todo), unit=' masks', disable=not todo)
+    report.warnings.extend(filter(None, bar))
     return report
 
 
@@ -161,15 +159,3 @@ def _convert_mask(job: tuple[Path, Path, ColorClasses, float]) -> str | None:
     )
     write_png(out, np.ascontiguousarray(labels))
     return warning
-
-
-def _map(
-    function: Callable[[Any], Any], jobs: list, nproc: int, unit: str
-) -> Iterator[Any]:
-    """Call ``function`` with each job, in order, with a progress bar."""
-    bar = {'total': len(jobs), 'unit': f' {unit}', 'disable': not jobs}
-    if nproc <= 1:
-        yield from tqdm(map(function, jobs), **bar)
-        return
-    with ProcessPoolExecutor(nproc) as pool:
-        yield from tqdm(pool.map(function, jobs, chunksize=8), **bar)

@@ -1,9 +1,9 @@
 """Files that are either whole or not there, and paths that stay inside."""
 
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -18,26 +18,29 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         path: The file to write. Missing parent folders are made.
 
     Yields:
-        A path in the same folder with the same suffix, to be written.
+        A path in the same folder with the same suffix, of an empty file to
+        be written.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(
-        dir=path.parent, prefix=f'.{path.stem}.', suffix=path.suffix
-    )
-    os.close(handle)
-    temporary = Path(name)
+    folder, name = os.path.split(path)
+    stem, suffix = os.path.splitext(name)
+    temporary = os.path.join(folder, f'.{stem}.{secrets.token_hex(4)}{suffix}')
     try:
-        yield temporary
-        # mkstemp makes files that only their owner can read; ask for what
-        # an ordinary open() would have given.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
+        _create(temporary)
+    except FileNotFoundError:
+        os.makedirs(folder, exist_ok=True)
+        _create(temporary)
+    try:
+        yield Path(temporary)
+        os.replace(temporary, path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
         raise
+
+
+def _create(path: str) -> None:
+    """Make a new file with the permissions that ``open`` gives."""
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
 
 
 def write_bytes(path: str | os.PathLike, data: bytes) -> None:
@@ -64,13 +67,10 @@ def path_inside(root: str | os.PathLike, relative: str) -> Path:
     Raises:
         ValueError: ``relative`` is absolute or leads out of ``root``.
     """
-    root = Path(root)
-    joined = Path(os.path.normpath(root / relative))
-    if Path(relative).is_absolute() or not joined.is_relative_to(
-        os.path.normpath(root)
-    ):
+    first = os.path.normpath(relative).split(os.sep, 1)[0]
+    if os.path.isabs(relative) or first == os.pardir:
         raise ValueError(
             f'path {relative!r} leaves its root {root}: expected a relative '
             'path below it'
         )
-    return joined
+    return Path(os.path.normpath(os.path.join(root, relative)))

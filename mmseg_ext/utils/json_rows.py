@@ -1,0 +1,136 @@
+"""Rows of a big JSON table, one at a time."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+#: Bytes read at once.
+CHUNK = 1 << 22
+
+#: A row that is longer is taken for a broken one.
+_LONGEST_ROW = 1 << 26
+
+_WHITESPACE = ' \t\r\n'
+
+
+class Row(NamedTuple):
+    """One row of a table.
+
+    Attributes:
+        start: Offset in the file of its first byte.
+        raw: The bytes of the row, UTF-8 JSON.
+        value: The row as Python's parser reads it from these bytes taken for
+            Latin-1: right for keys and ASCII values. Decode ``raw`` for
+            others.
+    """
+
+    start: int
+    raw: bytes
+    value: Any
+
+
+def iter_rows(
+    path: str | os.PathLike, on_chunk: Callable[[bytes], Any] | None = None
+) -> Iterator[Row]:
+    """Read a JSON file that is one list of objects, in one pass.
+
+    What was read is dropped: memory does not grow with the file.
+
+    Args:
+        path: The file.
+        on_chunk: Called with each part of the file as it is read.
+
+    Yields:
+        The rows in order.
+
+    Raises:
+        ValueError: The file is not a list of objects, or ends early.
+    """
+    with open(path, 'rb') as file:
+        yield from _Parser(file.read, on_chunk or len, path).rows()
+
+
+class _Parser:
+    """Holds the part of the text that is not parsed yet."""
+
+    # Latin-1 turns each byte into one character, so that positions in the
+    # text are positions in the file; JSON's own signs are ASCII.
+
+    def __init__(
+        self,
+        read: Callable[[int], bytes],
+        on_chunk: Callable[[bytes], Any],
+        path: str | os.PathLike,
+    ) -> None:
+        self.read, self.on_chunk, self.path = read, on_chunk, path
+        self.text, self.offset, self.at = '', 0, 0
+        self.decode = json.JSONDecoder().raw_decode
+
+    def rows(self) -> Iterator[Row]:
+        self.expect('[', 'the list of rows')
+        if self.next_sign() == ']':
+            self.at += 1
+        else:
+            yield self.row()
+            while self.expect(',]', 'the next row') == ',':
+                self.next_sign()
+                yield self.row()
+        if rest := self.next_sign():
+            raise self.error(f'{rest!r} after the end of the list')
+
+    def row(self) -> Row:
+        """Parse the row that starts here."""
+        if (sign := self.next_sign()) != '{':
+            raise self.error(f'expected a row, an object in braces: {sign!r}')
+        while True:
+            try:
+                value, stop = self.decode(self.text, self.at)
+                break
+            except json.JSONDecodeError as error:
+                # A row that goes on in the next chunk looks broken too.
+                too_long = len(self.text) - self.at > _LONGEST_ROW
+                if too_long or not self.more():
+                    raise self.error(
+                        f'the row is no JSON or the file ends in it '
+                        f'({error.msg})'
+                    ) from None
+        raw = self.text[self.at : stop].encode('latin-1')
+        row = Row(self.offset + self.at, raw, value)
+        self.at = stop
+        return row
+
+    def expect(self, signs: str, what: str) -> str:
+        sign = self.next_sign()
+        if not sign or sign not in signs:
+            raise self.error(
+                f'expected {" or ".join(signs)} for {what}, got '
+                + (repr(sign) if sign else 'the end of the file')
+            )
+        self.at += 1
+        return sign
+
+    def next_sign(self) -> str:
+        """Go to the next sign that is no white space; '' at the end."""
+        while True:
+            while self.at < len(self.text):
+                if self.text[self.at] not in _WHITESPACE:
+                    return self.text[self.at]
+                self.at += 1
+            if not self.more():
+                return ''
+
+    def more(self) -> bool:
+        """Read the next chunk and drop what was parsed."""
+        chunk = self.read(CHUNK)
+        self.on_chunk(chunk)
+        self.text = self.text[self.at :] + chunk.decode('latin-1')
+        self.offset += self.at
+        self.at = 0
+        return bool(chunk)
+
+    def error(self, reason: str) -> ValueError:
+        return ValueError(
+            f'{self.path}: byte {self.offset + self.at}: {reason}; expected '
+            'a JSON list of objects: copy or download the file again'
+        )
