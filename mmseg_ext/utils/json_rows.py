@@ -20,14 +20,10 @@ class Row(NamedTuple):
     Attributes:
         start: Offset in the file of its first byte.
         raw: The bytes of the row, UTF-8 JSON.
-        value: The row as Python's parser reads it from these bytes taken for
-            Latin-1: right for keys and ASCII values. Decode ``raw`` for
-            others.
     """
 
     start: int
     raw: bytes
-    value: Any
 
 
 def iter_rows(
@@ -85,7 +81,7 @@ class _Parser:
             raise self.error(f'expected a row, an object in braces: {sign!r}')
         while True:
             try:
-                value, stop = self.decode(self.text, self.at)
+                _, stop = self.decode(self.text, self.at)
                 break
             except json.JSONDecodeError as error:
                 # A row that goes on in the next chunk looks broken too.
@@ -96,7 +92,7 @@ class _Parser:
                         f'({error.msg})'
                     ) from None
         raw = self.text[self.at : stop].encode('latin-1')
-        row = Row(self.offset + self.at, raw, value)
+        row = Row(self.offset + self.at, raw)
         self.at = stop
         return row
 

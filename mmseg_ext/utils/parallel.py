@@ -32,8 +32,7 @@ def ordered_map(
     Raises:
         ValueError: ``nproc`` is below 1.
     """
-    if nproc < 1:
-        raise ValueError(f'nproc={nproc}: expected 1 or more processes')
+    check_nproc(nproc)
     if nproc == 1:
         yield from map(function, jobs)
         return
@@ -52,3 +51,13 @@ def ordered_map(
                 yield result
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def check_nproc(nproc: int) -> None:
+    """Refuse a number of processes that nothing can be done with.
+
+    Raises:
+        ValueError: It is below 1.
+    """
+    if nproc < 1:
+        raise ValueError(f'nproc={nproc}: expected 1 or more processes')

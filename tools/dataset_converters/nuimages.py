@@ -1,0 +1,104 @@
+"""Write label maps and COCO instances for nuImages.
+
+Expects the tables of the metadata archive; the photographs need not be there::
+
+    DATA_ROOT/v1.0-{mini,train,val,test}/*.json
+
+and writes::
+
+    OUT_DIR/semantic_masks/samples/<CAM>/X.png   8-bit class indices, 0 to 24,
+                                                 255 where nothing is labeled
+    OUT_DIR/nuimages_<version>.json              COCO, ten thing classes
+    OUT_DIR/nuimages_v1.0-val2400.json           2,400 images of v1.0-val
+
+v1.0-test has no annotations: its JSON lists the images and there are no masks.
+A run that was stopped is continued by starting it again.
+"""
+
+import argparse
+from pathlib import Path
+
+from mmseg_ext.converters.nuimages import (
+    VERSIONS,
+    Report,
+    convert,
+    find_versions,
+)
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        '--data-root',
+        type=Path,
+        default=Path('data/nuimages'),
+        help="nuImages' folder (default: %(default)s)",
+    )
+    parser.add_argument(
+        '--versions',
+        '--version',
+        nargs='+',
+        choices=VERSIONS,
+        metavar='VERSION',
+        help=f'of {", ".join(VERSIONS)} (default: those in DATA_ROOT)',
+    )
+    parser.add_argument(
+        '--out-dir', type=Path, help='default: DATA_ROOT/annotations'
+    )
+    parser.add_argument(
+        '--nproc', type=int, default=1, help='number of processes'
+    )
+    parser.add_argument(
+        '--overwrite',
+        action='store_true',
+        help='remove the masks that are there and start anew',
+    )
+    parser.add_argument(
+        '--skip-invalid',
+        action='store_true',
+        help='leave out images with invalid rows and list them in '
+        'OUT_DIR/skipped.json, instead of stopping at the first',
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the converter."""
+    args = parse_args(argv)
+    out_dir = args.out_dir or args.data_root / 'annotations'
+    try:
+        reports = convert(
+            args.data_root,
+            args.versions or find_versions(args.data_root),
+            out_dir,
+            nproc=args.nproc,
+            overwrite=args.overwrite,
+            skip_invalid=args.skip_invalid,
+        )
+    except (OSError, ValueError) as error:
+        raise SystemExit(f'error: {error}') from None
+    for version, report in reports.items():
+        print(
+            f'{out_dir}: {version}: {report.images} images, '
+            f'{report.annotations} instances; {report.written} masks written, '
+            f'{report.kept} were there already'
+            + skipped(report, out_dir / 'skipped.json')
+        )
+
+
+def skipped(report: Report, path: Path) -> str:
+    """Say what was left out, the first by name."""
+    rows = report.skipped
+    if not rows:
+        return ''
+    names = [str(row.image or f'{row.table} {row.token}') for row in rows[:3]]
+    more = f' and {len(rows) - 3} more' * (len(rows) > 3)
+    return f'; left out: {", ".join(names)}{more}, see {path}'
+
+
+if __name__ == '__main__':
+    main()
