@@ -12,9 +12,9 @@ train_pipeline = [
         ratio_range=(0.8, 1.5),
         keep_ratio=True,
     ),
-    dict(type='RandomCrop', crop_size=crop_size),
+    dict(type='FastRandomCrop', crop_size=crop_size),
     dict(type='RandomFlip', prob=0.5),
-    dict(type='PhotoMetricDistortion'),
+    dict(type='FastPhotoMetricDistortion'),
     dict(type='PackSegInputs'),
 ]
 model = dict(data_preprocessor=dict(size=crop_size))

@@ -1,6 +1,19 @@
 """Data sets and the transforms that read them."""
 
 from mmseg_ext.datasets.camvid import CamVid
-from mmseg_ext.datasets.transforms import LoadColorMasks
+from mmseg_ext.datasets.nuimages import NuImagesDataset
+from mmseg_ext.datasets.transforms import (
+    FastLoadAnnotations,
+    FastPhotoMetricDistortion,
+    FastRandomCrop,
+    LoadColorMasks,
+)
 
-__all__ = ['CamVid', 'LoadColorMasks']
+__all__ = [
+    'CamVid',
+    'FastLoadAnnotations',
+    'FastPhotoMetricDistortion',
+    'FastRandomCrop',
+    'LoadColorMasks',
+    'NuImagesDataset',
+]

@@ -1,5 +1,17 @@
 """Steps of data pipelines."""
 
+from mmseg_ext.datasets.transforms.fast_load_annotations import (
+    FastLoadAnnotations,
+)
+from mmseg_ext.datasets.transforms.fast_photo_metric_distortion import (
+    FastPhotoMetricDistortion,
+)
+from mmseg_ext.datasets.transforms.fast_random_crop import FastRandomCrop
 from mmseg_ext.datasets.transforms.load_color_masks import LoadColorMasks
 
-__all__ = ['LoadColorMasks']
+__all__ = [
+    'FastLoadAnnotations',
+    'FastPhotoMetricDistortion',
+    'FastRandomCrop',
+    'LoadColorMasks',
+]

@@ -2,11 +2,11 @@
 
 import logging
 
-import mmengine.fileio as fileio
 from mmengine.logging import print_log
 from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.registry import TRANSFORMS
 
+from mmseg_ext.datasets.transforms.label_files import put_label, read_label
 from mmseg_ext.utils.color_masks import (
     IGNORE_INDEX,
     MAX_UNKNOWN,
@@ -70,12 +70,7 @@ class LoadColorMasks(LoadAnnotations):
                 'CamVid gives; use LoadAnnotations for index masks of other '
                 'data sets'
             )
-        try:
-            data = fileio.get(path, backend_args=self.backend_args)
-        except FileNotFoundError:
-            raise FileNotFoundError(
-                f'label {path} of image {results.get("img_path")} is missing'
-            ) from None
+        data = read_label(results, self.backend_args)
         decoder = mask_decoder(
             *_relabel(
                 results['color_map'],
@@ -89,15 +84,7 @@ class LoadColorMasks(LoadAnnotations):
         if report:
             self._reported.add(path)
             print_log(report, logger='current', level=logging.WARNING)
-        expected = results.get('ori_shape', label.shape)
-        if label.shape != tuple(expected[:2]):
-            raise ValueError(
-                f'label {path} is {label.shape[1]}x{label.shape[0]} pixels, '
-                f'its image {results.get("img_path")} '
-                f'{expected[1]}x{expected[0]}; expected equal sizes'
-            )
-        results['gt_seg_map'] = label
-        results['seg_fields'].append('gt_seg_map')
+        put_label(results, label)
 
     def __repr__(self) -> str:
         """Name the options."""
