@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import mmengine
@@ -52,14 +53,17 @@ def find_config(name):
     return Config.fromfile(path)
 
 
-def test_models_are_listed():
-    names = MMSegInferencer.list_models('mmseg_ext')
-    configs = {
+def config_names():
+    return sorted(
         path.stem
         for path in (ROOT / 'configs').rglob('*.py')
         if '_base_' not in path.parts
-    }
-    assert sorted(names) == sorted(configs)
+    )
+
+
+def test_models_are_listed():
+    names = MMSegInferencer.list_models('mmseg_ext')
+    assert sorted(names) == config_names()
 
 
 def test_metafiles_are_complete():
@@ -69,15 +73,32 @@ def test_metafiles_are_complete():
         for path in (ROOT / 'configs').rglob('metafile.yaml')
     }
     assert set(index['Import']) == metafiles
-    for metafile in metafiles:
-        content = mmengine.load(ROOT / metafile)
-        for collection in content.get('Collections', ()):
-            assert (ROOT / collection['README']).is_file()
-        for model in content['Models']:
-            path = ROOT / model['Config']
-            assert path.stem == model['Name']
-            batch_size = Config.fromfile(path).train_dataloader.batch_size
-            assert model['Metadata']['Batch Size'] == batch_size
+    contents = [mmengine.load(ROOT / metafile) for metafile in metafiles]
+    collections = {
+        collection['Name']
+        for content in contents
+        for collection in content.get('Collections', ())
+        if (ROOT / collection['README']).is_file()
+    }
+    models = [model for content in contents for model in content['Models']]
+    for model in models:
+        path = ROOT / model['Config']
+        assert path.stem == model['Name']
+        assert model['In Collection'] in collections
+        assert model['Metadata']['Batch Size'] == total_batch_size(path)
+    assert sorted(model['Name'] for model in models) == config_names()
+
+
+def total_batch_size(path):
+    """Images of an iteration, for the number of GPUs that a config means."""
+    config = Config.fromfile(path)
+    batch_size = config.train_dataloader.batch_size
+    named = re.search(r'_(\d+)xb(\d+)-', path.stem)
+    if not named:  # as MMDet's
+        return config.auto_scale_lr.base_batch_size
+    gpus, in_name = map(int, named.groups())
+    assert in_name == batch_size
+    return gpus * batch_size
 
 
 def test_inferencer_finds_a_model_by_name(checkpoint, tmp_path):

@@ -236,7 +236,7 @@ class _Image:
     """A key frame and where the rows about it lie in the tables.
 
     ``name`` is the path of the photograph, normalized and relative to the
-    data root; ``spans`` has start and stop in bytes, by table.
+    data root; ``spans`` has start and length in bytes, by table.
     """
 
     number: int
@@ -313,9 +313,8 @@ class _Index:
         for row in self.table('sample_data'):
             name = None
             try:
-                if not _decode(
-                    'sample_data', row.raw, _SampleData
-                ).is_key_frame:
+                data = _decode('sample_data', row.raw, _SampleData)
+                if not data.is_key_frame:
                     continue
                 frame = _decode('sample_data', row.raw, _KeyFrame)
                 name = _safe_name(frame, self.folder.parent)

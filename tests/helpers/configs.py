@@ -1,40 +1,60 @@
 """Configs cut down to what a CPU does in seconds."""
 
+import os
+
 import torch
 from mmengine.config import Config
 
+from mmseg_ext.engine.evaluators import data_sets
+
 
 def load_small(path, data_root, work_dir, size=(128, 96)):
-    """Load a config with small images and nothing to download.
+    """Load a config and make it small; see :func:`make_small`."""
+    config = Config.fromfile(path)
+    make_small(config, data_root, work_dir, size)
+    return config
+
+
+def make_small(config, data_root, work_dir, size=(128, 96)):
+    """Give a config small images and nothing to download.
 
     Args:
-        path: A config on CamVid.
+        config: A config of MMSeg or MMDet; it is changed.
         data_root: Where its data is.
         work_dir: Where its results go.
-        size: Width and height that images are resized to for training; crops
-            are as large.
+        size: Width and height that images are resized to where they are
+            resized; crops are as large.
     """
-    config = Config.fromfile(path)
     crop_size = size[::-1]
     config.work_dir = str(work_dir)
     config.load_from = None
-    config.model.pop('pretrained', None)
-    config.model.pop('backbone_init', None)
-    config.model.get('backbone', {}).pop('pretrained', None)
+    _forget_weights(config.model)
     if 'size' in config.model.data_preprocessor:
         config.model.data_preprocessor.size = crop_size
-    for step in config.train_dataloader.dataset.pipeline:
-        if 'scale' in step:
-            step.scale = size
-        if 'crop_size' in step:
-            step.crop_size = crop_size
     for name in ('train', 'val', 'test'):
         loader = config[f'{name}_dataloader']
-        loader.dataset.data_root = str(data_root)
+        for dataset in data_sets(loader):
+            dataset.data_root = str(data_root)
+            for step in dataset.pipeline:
+                if 'scale' in step:
+                    step.scale = size
+                if 'crop_size' in step:
+                    step.crop_size = crop_size
         loader.num_workers = 0
         loader.persistent_workers = False
+    for name in ('val', 'test'):
+        evaluator = config[f'{name}_evaluator']
+        if 'ann_file' in evaluator:
+            (dataset,) = data_sets(config[f'{name}_dataloader'])
+            evaluator.ann_file = os.path.join(data_root, dataset.ann_file)
     config.train_dataloader.batch_size = 2
     config.default_hooks.logger.interval = 1
     if not torch.cuda.is_available():
         config.optim_wrapper.type = 'OptimWrapper'
-    return config
+
+
+def _forget_weights(model):
+    """Take out what would be downloaded; detectors have it in ``init_cfg``."""
+    for part in (model, model.get('backbone', {})):
+        for key in ('pretrained', 'backbone_init', 'init_cfg'):
+            part.pop(key, None)

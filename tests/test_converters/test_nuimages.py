@@ -852,8 +852,20 @@ def test_tool(root, tables, capsys):
         run_tool(*common, '--out-dir', root / 'out')
     run_tool(*common, '--out-dir', root / 'out', '--skip-invalid')
     last = capsys.readouterr().out.splitlines()[-1]
-    assert re.search(r'left out: samples/CAM_FRONT/0\.jpg, see .*json', last)
+    assert '3 images' in last
+    assert f'left out: {IMAGE}, see {root / "out" / "skipped.json"}' in last
     assert len(read_masks(root / 'out')) == 3
+
+
+def test_tool_counts_what_it_does_not_name(tmp_path, capsys):
+    tables = tiny_tables(images=8)
+    for row in tables['object_ann'][:5]:
+        row['category_token'] = 'x'
+    write_tables(tmp_path, tables)
+    run_tool('--data-root', tmp_path, '--skip-invalid')
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert '3 images' in last
+    assert 'CAM_FRONT/2.jpg and 2 more' in last
 
 
 def test_tool_explains_itself(capsys):
