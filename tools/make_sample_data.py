@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmseg_ext.sample_data import write_camvid, write_nuimages
+from mmseg_ext.sample_data import write_camvid, write_idd, write_nuimages
 
 #: What to do with the data, by format; {root} is where it was written.
 NEXT = {
@@ -20,14 +20,26 @@ a small model to train on it:
     train_dataloader.dataset.data_root={root} \\
     val_dataloader.dataset.data_root={root} \\
     test_dataloader.dataset.data_root={root}""",
+    'idd': """\
+label maps and splits from the polygons of both parts:
+  python tools/dataset_converters/idd.py {root}/IDD_Segmentation \\
+    {root}/idd20kII --out-dir {root}/idd""",
     'nuimages': """\
 label maps and COCO files from the tables:
   python tools/dataset_converters/nuimages.py --data-root {root} \\
     --versions v1.0-train v1.0-val v1.0-test --out-dir {root}/annotations""",
 }
-WRITERS = {'camvid': write_camvid, 'nuimages': write_nuimages}
+WRITERS = {
+    'camvid': write_camvid,
+    'idd': write_idd,
+    'nuimages': write_nuimages,
+}
 #: What the numbers that a writer returns count.
-COUNTED = {'camvid': 'images', 'nuimages': 'key frames'}
+COUNTED = {
+    'camvid': 'images',
+    'idd': 'images, the larger ones',
+    'nuimages': 'key frames',
+}
 
 
 def image_size(text: str) -> tuple[int, int]:
@@ -86,6 +98,14 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         parents=[common_options('480x360')],
         help='CamVid, 32 classes: {train,val,test}/X.png, '
         '{train,val,test}_labels/X_L.png, class_dict.csv',
+    )
+    formats.add_parser(
+        'idd',
+        parents=[common_options('480x360')],
+        help='IDD 20K, both parts, 26 classes at level 3: '
+        '{IDD_Segmentation,idd20kII}/leftImg8bit/SPLIT/SEQ/X_leftImg8bit.'
+        '{png,jpg}, gtFine/SPLIT/SEQ/X_gtFine_polygons.json; a third of the '
+        'sequences is of a smaller size',
     )
     formats.add_parser(
         'nuimages',

@@ -5,6 +5,12 @@ on disk as the original lies there. No registry, no torch.
 """
 
 from mmseg_ext.sample_data.camvid import write_camvid
+from mmseg_ext.sample_data.idd import (
+    idd_label_map,
+    idd_scene,
+    idd_stem,
+    write_idd,
+)
 from mmseg_ext.sample_data.nuimages import (
     nuimages_filename,
     nuimages_label_map,
@@ -18,9 +24,13 @@ __all__ = [
     'THINGS',
     'Scene',
     'SceneObject',
+    'idd_label_map',
+    'idd_scene',
+    'idd_stem',
     'nuimages_filename',
     'nuimages_label_map',
     'render_scene',
     'write_camvid',
+    'write_idd',
     'write_nuimages',
 ]
