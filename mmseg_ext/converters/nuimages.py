@@ -270,6 +270,8 @@ class _Index:
         self.frames: list[tuple[_KeyFrame, str] | None] = []
         self.numbers: dict[str, int] = {}
         self.rows: dict[str, _Spans] = {}
+        #: Whether there are any, invalid ones included.
+        self.has_annotations = False
 
     def read(self) -> None:
         """Read each table once."""
@@ -356,6 +358,7 @@ class _Index:
     def read_spans(self, name: str) -> '_Spans':
         spans = _Spans(len(self.frames))
         for row in self.table(name):
+            self.has_annotations = True
             try:
                 frame = msgspec.json.decode(row.raw, type=_Annotation)
                 token = frame.sample_data_token
@@ -406,9 +409,6 @@ class _Spans:
         self.image.append(image)
         self.start.append(start)
         self.length.append(length)
-
-    def __len__(self) -> int:
-        return len(self.start)
 
     def group(self) -> None:
         """Sort by image; the rows of an image keep their order."""
@@ -703,7 +703,7 @@ class _Conversion:
     def run(self, nproc: int) -> Report:
         index = _Index(self.folder, self.on_invalid)
         index.read()
-        labeled = any(map(len, index.rows.values()))
+        labeled = index.has_annotations
         if not labeled and self.version != _UNLABELED:
             raise ValueError(
                 f'{self.folder}: object_ann.json and surface_ann.json are '
