@@ -1,4 +1,4 @@
-# nuImages sample scenes at 400x225, a few minutes on two CPU cores.
+# nuImages sample scenes at 448x252, a few minutes on two CPU cores.
 _base_ = [
     'mmseg::_base_/models/bisenetv1_r18-d32.py',
     'mmseg::_base_/default_runtime.py',
@@ -6,9 +6,8 @@ _base_ = [
     '../_base_/datasets/nuimages.py',
 ]
 
-max_iters = 400
-scale = (400, 225)  # (width, height)
-crop_size = (192, 320)  # (height, width)
+max_iters = 300
+crop_size = (256, 448)  # (height, width)
 data_root = 'data/sample_nuimages'
 norm_cfg = dict(type='BN', requires_grad=True)
 head = dict(num_classes=_base_.num_classes, norm_cfg=norm_cfg)
@@ -24,23 +23,23 @@ train_pipeline = [
     dict(type='FastLoadAnnotations'),
     dict(
         type='RandomResize',
-        scale=scale,
-        ratio_range=(0.9, 1.6),
+        scale=(448, 256),
+        ratio_range=(1.0, 1.5),
         keep_ratio=True,
     ),
-    dict(type='FastRandomCrop', crop_size=crop_size, cat_max_ratio=0.75),
+    dict(type='FastRandomCrop', crop_size=crop_size),
     dict(type='RandomFlip', prob=0.5),
     dict(type='FastPhotoMetricDistortion'),
     dict(type='PackSegInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=scale, keep_ratio=True),
+    dict(type='Resize', scale=(448, 256), keep_ratio=True),
     dict(type='FastLoadAnnotations'),
     dict(type='PackSegInputs'),
 ]
 train_dataloader = dict(
-    batch_size=4,
+    batch_size=2,
     num_workers=2,
     dataset=dict(data_root=data_root, pipeline=train_pipeline),
 )
