@@ -18,17 +18,12 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         path: The file to write. Missing parent folders are made.
 
     Yields:
-        A path in the same folder with the same suffix, of an empty file to
-        be written.
+        A path in the same folder with the same suffix, to be written.
     """
     folder, name = os.path.split(path)
     stem, suffix = os.path.splitext(name)
     temporary = os.path.join(folder, f'.{stem}.{secrets.token_hex(4)}{suffix}')
-    try:
-        _create(temporary)
-    except FileNotFoundError:
-        os.makedirs(folder, exist_ok=True)
-        _create(temporary)
+    os.makedirs(folder or os.curdir, exist_ok=True)
     try:
         yield Path(temporary)
         os.replace(temporary, path)
@@ -36,11 +31,6 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         with suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
-
-
-def _create(path: str) -> None:
-    """Make a new file with the permissions that ``open`` gives."""
-    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
 
 
 def write_bytes(path: str | os.PathLike, data: bytes) -> None:
