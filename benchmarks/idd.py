@@ -1,0 +1,193 @@
+"""IDD's polygon files to label maps, whole runs.
+
+1920x1080, 60 polygons an image. The baseline is what the data set's own tools
+do on one process: load the JSON, draw with Pillow, save with its defaults. It
+draws only; ours also checks sizes and values, links the images, counts pixels
+and writes splits and report.
+
+Milliseconds are per image. Run by itself it prints the peak memory of a
+worker for sets of several sizes.
+"""
+
+import contextlib
+import gc
+import io
+import json
+import multiprocessing
+import os
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from mmseg_ext.converters.idd import convert
+from mmseg_ext.labels.idd import IDD_LABELS
+from timing import Row
+
+SIZE = (1920, 1080)
+POLYGONS = 60
+LEVEL3 = {label.name: label.level3 for label in IDD_LABELS}
+
+#: Images that ours converts, the baseline converts, and different ones.
+IMAGES, BASELINE_IMAGES, DIFFERENT = 1000, 25, 25
+ROUNDS = 5
+
+#: Numbers of images for which memory is measured.
+MEMORY_IMAGES = (500, 2000, 8000)
+
+
+def run() -> list[Row]:
+    """Time the converter."""
+    times: dict[str, list[float]] = {'ours': [], 'two': [], 'baseline': []}
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        write_set(root, IMAGES)
+        check_equal(root)
+        ways = {
+            'ours': (IMAGES, lambda out: convert([root], out)),
+            'two': (IMAGES, lambda out: convert([root], out, nproc=2)),
+            'baseline': (BASELINE_IMAGES, lambda out: draw_some(root, out)),
+        }
+        for _ in range(ROUNDS):
+            for name, (images, way) in ways.items():
+                with tempfile.TemporaryDirectory(dir=folder) as out:
+                    times[name].append(timed(way, Path(out)) / images)
+    seconds = {name: median(values) for name, values in times.items()}
+    return [
+        Row(
+            'IDD converter, one process',
+            'Pillow, default settings',
+            seconds['ours'],
+            seconds['baseline'],
+        ),
+        Row(
+            'IDD converter, two processes',
+            'one process',
+            seconds['two'],
+            seconds['ours'],
+        ),
+    ]
+
+
+def timed(function: Callable, *args: object) -> float:
+    """Give the seconds that a call takes; it may show progress."""
+    gc.collect()
+    with contextlib.redirect_stderr(io.StringIO()):
+        start = time.perf_counter()
+        function(*args)
+        return time.perf_counter() - start
+
+
+# The baseline.
+
+
+def draw_some(root: Path, out: Path) -> None:
+    """Draw the first polygon files, one after the other."""
+    for path in polygon_files(root)[:BASELINE_IMAGES]:
+        content = json.loads(path.read_text())
+        size = content['imgWidth'], content['imgHeight']
+        image = Image.new('L', size, 255)
+        draw = ImageDraw.Draw(image)
+        for item in content['objects']:
+            points = [(x, y) for x, y in item['polygon']]
+            draw.polygon(points, fill=LEVEL3[item['label']])
+        image.save(out / f'{path.parent.name}_{path.name[:6]}.png')
+
+
+def check_equal(root: Path) -> None:
+    """See that both ways give the same labels."""
+    with tempfile.TemporaryDirectory(dir=root) as folder:
+        ours, other = Path(folder, 'ours'), Path(folder)
+        timed(lambda: convert([root], ours))
+        draw_some(root, other)
+        for path in other.glob('*.png'):
+            one = Image.open(ours / 'train_label' / path.name)
+            if not np.array_equal(one, Image.open(path)):
+                raise RuntimeError(f'the labels of {path.name} differ')
+
+
+# The set.
+
+
+def polygon_files(root: Path) -> list[Path]:
+    """List the polygon files."""
+    return sorted(root.glob('gtFine/train/*/*_polygons.json'))
+
+
+def write_set(root: Path, images: int) -> None:
+    """Write a made-up set; all but the first images are links to these."""
+    rng = np.random.default_rng(0)
+    photograph = root / 'photograph.jpg'
+    Image.new('RGB', SIZE).save(photograph)
+    files = []
+    for number in range(images):
+        image, polygons = (
+            root / folder / 'train' / '0' / f'{number:06}_{ending}'
+            for folder, ending in (
+                ('leftImg8bit', 'leftImg8bit.jpg'),
+                ('gtFine', 'gtFine_polygons.json'),
+            )
+        )
+        for path in (image, polygons):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        os.link(photograph, image)
+        if number < DIFFERENT:
+            polygons.write_text(json.dumps(polygon_file(rng)))
+            files.append(polygons)
+        else:
+            os.link(files[number % DIFFERENT], polygons)
+
+
+def polygon_file(rng: np.random.Generator) -> dict:
+    """Draw polygons of all sizes, the large ones first."""
+    radii = np.sort(rng.lognormal(4.2, 1.0, POLYGONS))[::-1]
+    objects = []
+    for number, radius in enumerate(radii):
+        points = int(rng.integers(4, 40))
+        angles = np.sort(rng.uniform(0, 2 * np.pi, points))
+        circle = np.stack([np.cos(angles), np.sin(angles)], 1)
+        ragged = radius * rng.uniform(0.7, 1, (points, 1)) * circle
+        objects.append(
+            {
+                'date': '15-Mar-2018 13:03:55',
+                'deleted': 0,
+                'draw': True,
+                'id': number,
+                'label': IDD_LABELS[int(rng.integers(len(IDD_LABELS)))].name,
+                'polygon': (rng.uniform((0, 0), SIZE) + ragged).tolist(),
+                'user': 'anue',
+                'verified': 0,
+            }
+        )
+    return {'imgHeight': SIZE[1], 'imgWidth': SIZE[0], 'objects': objects}
+
+
+# Memory.
+
+
+def worker_peak(images: int) -> float:
+    """Give the peak memory of a worker, in MiB; in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        write_set(root, images)
+        timed(lambda: convert([root], root / 'out', nproc=2))
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+
+
+def main() -> None:
+    """Print the peak memory of a worker."""
+    context = multiprocessing.get_context('spawn')
+    for images in MEMORY_IMAGES:
+        with ProcessPoolExecutor(1, mp_context=context) as pool:
+            peak = pool.submit(worker_peak, images).result()
+        print(f'{images} images: at most {peak:.0f} MiB a worker')
+
+
+if __name__ == '__main__':
+    main()
