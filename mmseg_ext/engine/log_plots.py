@@ -1,0 +1,457 @@
+"""Curves, bars and tables from the scalars that mmengine leaves behind."""
+
+import csv
+import io
+import json
+import math
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mmseg_ext.utils.files import atomic_path, write_text
+
+if TYPE_CHECKING:
+    # Loaded in the functions that draw, as it is needed nowhere else.
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: The scores drawn over time: mIoU, seg/mIoU, coco/bbox_mAP, pascal_voc/mAP.
+_HEADLINE = re.compile(r'(^|[/_])m(IoU|AP)$')
+
+#: What ``IoU(classwise=True)`` gives, with or without a prefix.
+_CLASS_IOU = re.compile(r'(?P<prefix>(?:[^.]*/)?)IoU\.(?P<name>.+)', re.DOTALL)
+
+#: Written by mmengine into the copy of the config of a resumed training.
+_RESUMED = re.compile(r'^resume\s*=\s*True\b', re.MULTILINE)
+
+
+class Curve(NamedTuple):
+    """One line of a diagram.
+
+    Attributes:
+        steps: Iterations or epochs, ascending.
+        values: As many values, NaN where undefined.
+    """
+
+    steps: list[float]
+    values: list[float]
+
+
+class History(NamedTuple):
+    """What a training logged.
+
+    Attributes:
+        losses: Name to curve over iterations.
+        scores: Name of a headline score of validation to its curve.
+        scores_over: Unit of the steps of ``scores``, iteration or epoch.
+    """
+
+    losses: dict[str, Curve]
+    scores: dict[str, Curve]
+    scores_over: str
+
+
+class ClassIoU(NamedTuple):
+    """IoU of each class, in percent.
+
+    Attributes:
+        values: Class name to IoU in the order of the classes, NaN for a class
+            that is neither labeled nor predicted.
+        mean: The mIoU that came with it, or None.
+        source: Where it is from, in words.
+    """
+
+    values: dict[str, float]
+    mean: float | None
+    source: str
+
+
+class PlotReport(NamedTuple):
+    """What was made of a work dir.
+
+    Attributes:
+        files: The files written.
+        notes: What is missing, and why.
+    """
+
+    files: list[Path]
+    notes: list[str]
+
+
+def plot_work_dir(
+    work_dir: str | os.PathLike, out_dir: str | os.PathLike
+) -> PlotReport:
+    """Draw what a training or test of MMSeg or MMDet logged.
+
+    Writes ``curves.png`` (losses, mIoU or mAP), ``class_iou.png``,
+    ``class_iou.md`` and ``class_iou.csv``, each if there is something to put
+    in. The newest training counts; if it was resumed, those that it goes on
+    from are put before it. IoU per class is that of the last validation, or
+    of a test into the same work dir if that is newer.
+
+    Args:
+        work_dir: Holds ``TIME/vis_data/scalars.json`` of trainings and
+            ``TIME/TIME.json`` of tests.
+        out_dir: Folder for the files; made if missing.
+
+    Returns:
+        The files and what is missing.
+
+    Raises:
+        FileNotFoundError: There is no ``work_dir``, or no scalars in it.
+        ValueError: A file is empty or broken, or there is nothing to draw.
+    """
+    work_dir, out_dir = Path(work_dir), Path(out_dir)
+    runs = _training_runs(work_dir)
+    tests = _test_results(work_dir)
+    if not runs and not tests:
+        raise FileNotFoundError(
+            f'{work_dir}: no */vis_data/scalars.json of a training and no '
+            'result of a test; expected the folder that --work-dir named, '
+            'after the first lines were logged'
+        )
+    records = _join(runs)
+    history = read_history(records)
+    class_iou = _class_iou(runs, records, tests, history.scores_over)
+    files = []
+    if history.losses or history.scores:
+        path = out_dir / 'curves.png'
+        _save(draw_curves(history), path)
+        files.append(path)
+    if class_iou:
+        path = out_dir / 'class_iou.png'
+        _save(draw_class_iou(class_iou), path)
+        write_text(path.with_suffix('.md'), markdown_table(class_iou))
+        write_text(path.with_suffix('.csv'), csv_table(class_iou))
+        files += [path, path.with_suffix('.md'), path.with_suffix('.csv')]
+    notes = []
+    if runs and not history.scores:
+        notes.append(f'no mIoU or mAP of a validation yet in {max(runs)}')
+    segmentation = [*history.scores, *(k for t in tests.values() for k in t)]
+    if not class_iou and any(key.endswith('mIoU') for key in segmentation):
+        notes.append(_how_to_get_class_iou(work_dir))
+    if not files:
+        raise ValueError(
+            f'{work_dir}: nothing to draw; expected a loss, mIoU, mAP or IoU '
+            'per class in '
+            + '\n'.join([', '.join(map(str, [*runs, *tests])), *notes])
+        )
+    return PlotReport(files, notes)
+
+
+def _how_to_get_class_iou(work_dir: Path) -> str:
+    """Explain why there is no IoU per class, and the way to it."""
+    return (
+        'no IoU per class was logged: the metric IoU does so with '
+        'classwise=True. After a training, test with\n'
+        f'  tools/test.py CONFIG CHECKPOINT --work-dir {work_dir} '
+        '--cfg-options test_evaluator.type=IoU test_evaluator.classwise=True'
+    )
+
+
+def _training_runs(work_dir: Path) -> dict[Path, list[dict[str, Any]]]:
+    """Read the newest training and those that it was resumed from.
+
+    Returns:
+        File of scalars to its records, oldest first.
+    """
+    if not work_dir.is_dir():
+        raise FileNotFoundError(f'there is no folder {work_dir}')
+    runs = {}
+    # mmengine names the folders by the time.
+    for path in sorted(work_dir.glob('*/vis_data/scalars.json'), reverse=True):
+        runs[path] = read_scalars(path)
+        config = path.with_name('config.py')
+        if not config.is_file() or not _RESUMED.search(
+            config.read_text(encoding='utf-8', errors='replace')
+        ):
+            break
+    return dict(reversed(runs.items()))
+
+
+def read_scalars(path: str | os.PathLike) -> list[dict[str, Any]]:
+    """Read the file of scalars of one training.
+
+    Args:
+        path: Text with one JSON object a line; each has a number ``step``.
+
+    Returns:
+        The objects in order.
+
+    Raises:
+        ValueError: The file is empty, a line is no such object, or a value
+            to be drawn is no number.
+    """
+    records = []
+    with open(path, 'rb') as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            where = f'{path}, line {number}'
+            record = _parse(line, where)
+            for key in {'step': None, **record}:
+                if key in ('step', 'epoch') or _is_drawn(key):
+                    _number(record, key, where)
+            records.append(record)
+    if not records:
+        raise ValueError(
+            f'{path}: empty; expected one JSON object a line. Was the '
+            'training stopped before it logged anything?'
+        )
+    return records
+
+
+def _parse(text: bytes, where: str) -> dict[str, Any]:
+    """Parse a JSON object."""
+    try:
+        record = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f'{where}: broken, {error}; expected a JSON object'
+        ) from None
+    if not isinstance(record, dict):
+        raise ValueError(f'{where}: expected a JSON object, got {record!r}')
+    return record
+
+
+def _number(record: dict[str, Any], key: str, where: str) -> float:
+    """Give a value that has to be a number."""
+    value = record.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f'{where}: {key} is {value!r}; expected a number')
+    return value
+
+
+def _is_drawn(key: str) -> bool:
+    """Tell whether values of this name become a curve."""
+    return 'loss' in key or bool(_HEADLINE.search(key))
+
+
+def _is_training(record: dict[str, Any]) -> bool:
+    """Tell a record of training from one of validation."""
+    return 'iter' in record
+
+
+def _join(runs: dict[Path, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Put runs one after the other.
+
+    A run was stopped some way after the checkpoint that the next one starts
+    from; what it logged there is replaced.
+    """
+    joined: list[dict[str, Any]] = []
+    for records in runs.values():
+        start = next((r['step'] for r in records if _is_training(r)), math.inf)
+        for index, record in enumerate(joined):
+            if _is_training(record) and record['step'] >= start:
+                del joined[index:]
+                break
+        joined += records
+    return joined
+
+
+def read_history(records: list[dict[str, Any]]) -> History:
+    """Sort records into curves.
+
+    Losses are all values with ``loss`` in their name. Validations carry no
+    iteration but a step, which is an epoch where the training counts epochs
+    and ``LoggerHook(log_metric_by_epoch=True)``, and an iteration else.
+
+    Args:
+        records: Of a training, in order.
+
+    Returns:
+        The curves; of two values for one step the later one counts.
+    """
+    losses: dict[str, dict[float, float]] = {}
+    scores: dict[str, dict[float, float]] = {}
+    by_epoch = _validates_by_epoch(records)
+    iteration = 0
+    for record in records:
+        step = record['step']
+        if _is_training(record):
+            iteration = step
+            curves, names = losses, [key for key in record if 'loss' in key]
+        else:
+            curves, names = scores, list(filter(_HEADLINE.search, record))
+            # A training by iterations may count validations by epoch; the
+            # iteration is then the last that was logged.
+            step = step if by_epoch else max(step, iteration)
+        for name in names:
+            curves.setdefault(name, {})[step] = record[name]
+    return History(
+        {name: _curve(points) for name, points in losses.items()},
+        {name: _curve(points) for name, points in scores.items()},
+        'epoch' if by_epoch else 'iteration',
+    )
+
+
+def _validates_by_epoch(records: list[dict[str, Any]]) -> bool:
+    """Tell whether the steps of validations are epochs."""
+    epochs = [r['epoch'] for r in records if 'epoch' in r]
+    steps = [r['step'] for r in records if not _is_training(r)]
+    return bool(epochs and steps) and max(steps) <= max(epochs)
+
+
+def _curve(points: dict[float, float]) -> Curve:
+    """Sort points by step."""
+    steps = sorted(points)
+    return Curve(steps, [points[step] for step in steps])
+
+
+def _test_results(work_dir: Path) -> dict[Path, dict[str, Any]]:
+    """Read what tests wrote, oldest first."""
+    paths = sorted(work_dir.glob('*/*.json'))
+    return {
+        path: _parse(path.read_bytes(), str(path))
+        for path in paths
+        if path.stem == path.parent.name
+    }
+
+
+def _class_iou(
+    runs: dict[Path, list[dict[str, Any]]],
+    records: list[dict[str, Any]],
+    tests: dict[Path, dict[str, Any]],
+    unit: str,
+) -> ClassIoU | None:
+    """Take the newest IoU per class; None if there is none."""
+    found = [
+        (path.parent.name, path, f'test of {path.stem}', record)
+        for path, record in tests.items()
+    ]
+    if runs:
+        path = max(runs)
+        found += [
+            (
+                path.parents[1].name,
+                path,
+                f'validation at {unit} {r["step"]}',
+                r,
+            )
+            for r in records
+            if not _is_training(r)
+        ]
+    # The sort is stable: of one run the last validation counts.
+    for _, path, source, record in sorted(found, key=lambda f: f[0])[::-1]:
+        matches = list(filter(None, map(_CLASS_IOU.fullmatch, record)))
+        if matches:
+            # Several evaluators have several prefixes.
+            prefix = matches[0]['prefix']
+            mean = f'{prefix}mIoU'
+            return ClassIoU(
+                {
+                    match['name']: _number(record, match[0], str(path))
+                    for match in matches
+                    if match['prefix'] == prefix
+                },
+                _number(record, mean, str(path)) if mean in record else None,
+                source,
+            )
+    return None
+
+
+def draw_curves(history: History) -> 'Figure':
+    """Draw losses, and scores of validation below them.
+
+    Args:
+        history: With one curve at least.
+
+    Returns:
+        The figure, with one or two diagrams.
+    """
+    # Not pyplot, which keeps figures and looks for a display.
+    from matplotlib.figure import Figure
+
+    rows = bool(history.losses) + bool(history.scores)
+    figure = Figure(figsize=(9, 4 * rows), layout='constrained')
+    one_unit = history.scores_over == 'iteration'
+    grid = figure.subplots(rows, 1, sharex=one_unit, squeeze=False)
+    all_axes = list(grid[:, 0])
+    if history.losses:
+        axes = all_axes.pop(0)
+        axes.set(title='Training', ylabel='loss')
+        _draw(axes, history.losses, 'iteration')
+    if history.scores:
+        axes = all_axes.pop(0)
+        percent = any(name.endswith('mIoU') for name in history.scores)
+        axes.set(title='Validation', ylabel='percent' if percent else 'mAP')
+        _draw(axes, history.scores, history.scores_over, marker='o')
+    return figure
+
+
+def _draw(
+    axes: 'Axes', curves: dict[str, Curve], unit: str, marker: str = ''
+) -> None:
+    """Draw curves into one diagram."""
+    for name, (steps, values) in curves.items():
+        # A line through one point is invisible.
+        shape = marker or ('o' if len(steps) == 1 else '')
+        width = 2 if name == 'loss' else 1
+        axes.plot(steps, values, label=name, marker=shape, linewidth=width)
+    axes.set_xlabel(unit)
+    axes.grid(alpha=0.3)
+    axes.legend()
+
+
+def draw_class_iou(class_iou: ClassIoU) -> 'Figure':
+    """Draw one bar for each class, the first class at the top.
+
+    Args:
+        class_iou: With one class at least.
+
+    Returns:
+        The figure; a dashed line shows the mean.
+    """
+    from matplotlib.figure import Figure
+
+    names, values = list(class_iou.values), list(class_iou.values.values())
+    figure = Figure(figsize=(9, 1.5 + 0.3 * len(names)), layout='constrained')
+    axes = figure.subplots()
+    # By number: names that look alike must not share a bar.
+    places = range(len(names))
+    bars = axes.barh(places, [0 if math.isnan(v) else v for v in values])
+    axes.bar_label(bars, [f'{value:.2f}' for value in values], padding=3)
+    axes.set_yticks(places, names, parse_math=False)
+    axes.invert_yaxis()
+    axes.set(
+        title=f'IoU per class, {class_iou.source}', xlabel='IoU in percent'
+    )
+    # Room for the numbers beside full bars.
+    axes.set_xlim(0, 110)
+    axes.set_xticks(range(0, 101, 20))
+    mean = class_iou.mean
+    if mean is not None and not math.isnan(mean):
+        axes.axvline(
+            mean, color='black', linestyle='--', label=f'mIoU {mean:.2f}'
+        )
+        figure.legend(loc='outside lower right')
+    return figure
+
+
+def markdown_table(class_iou: ClassIoU) -> str:
+    """Write IoU per class as Markdown, rounded, with mIoU as the last row."""
+    rows = [
+        (re.sub(r'([\\|])', r'\\\1', name), value)
+        for name, value in class_iou.values.items()
+    ]
+    if class_iou.mean is not None:
+        rows.append(('**mIoU**', class_iou.mean))
+    lines = ['| Class | IoU |', '| --- | ---: |']
+    lines += [f'| {name} | {value:.2f} |' for name, value in rows]
+    return '\n'.join(lines) + '\n'
+
+
+def csv_table(class_iou: ClassIoU) -> str:
+    """Write IoU per class as CSV: a header and a row a class, not rounded."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator='\n')
+    writer.writerow(['class', 'IoU'])
+    writer.writerows(class_iou.values.items())
+    return text.getvalue()
+
+
+def _save(figure: 'Figure', path: Path) -> None:
+    """Write a figure as PNG, whole or not at all."""
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=120)

@@ -1,0 +1,275 @@
+import csv
+import json
+import math
+
+import cv2
+import numpy as np
+import pytest
+
+from mmseg_ext.engine.log_plots import (
+    ClassIoU,
+    draw_class_iou,
+    draw_curves,
+    plot_work_dir,
+    read_history,
+    read_scalars,
+)
+
+CLASSES = {'vehicle.car': 81.25, 'a|b': 7.0 / 3, 'sky': 0.0, '$_{$': 100.0}
+
+
+def _train(step, loss, **more):
+    return {'lr': 0.1, 'loss': loss, 'iter': step, 'step': step, **more}
+
+
+def _valid(step, miou, prefix='', classes=None):
+    per_class = {f'{prefix}IoU.{k}': v for k, v in (classes or {}).items()}
+    per_class |= {k.replace('IoU.', 'Acc.'): 1.0 for k in per_class}
+    return {'aAcc': 9.0, f'{prefix}mIoU': miou, **per_class, 'step': step}
+
+
+def _write_run(work_dir, time, records, resumed=False):
+    path = work_dir / time / 'vis_data' / 'scalars.json'
+    path.parent.mkdir(parents=True)
+    path.write_text(''.join(json.dumps(r) + '\n' for r in records))
+    path.with_name('config.py').write_text(f'a = 1\nresume = {resumed}\n')
+    return path
+
+
+def _write_test(work_dir, time, scores):
+    path = work_dir / time / f'{time}.json'
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(scores))
+    return path
+
+
+def _lines(axes):
+    return {
+        line.get_label(): (list(line.get_xdata()), list(line.get_ydata()))
+        for line in axes.lines
+    }
+
+
+def _read_csv(path):
+    with open(path, newline='', encoding='utf-8') as file:
+        header, *rows = csv.reader(file)
+    assert header == ['class', 'IoU']
+    return {name: float(value) for name, value in rows}
+
+
+def _joined(work_dir, monkeypatch):
+    """Give the history that is drawn for a work dir."""
+    drawn = []
+
+    def draw(history):
+        drawn.append(history)
+        return draw_curves(history)
+
+    monkeypatch.setattr('mmseg_ext.engine.log_plots.draw_curves', draw)
+    plot_work_dir(work_dir, work_dir / 'plots')
+    [history] = drawn
+    return history
+
+
+@pytest.mark.parametrize(
+    'prefix', [pytest.param('', id='plain'), pytest.param('seg/', id='prefix')]
+)
+def test_files_hold_the_last_validation(tmp_path, prefix):
+    classes = {**CLASSES, 'never seen': math.nan}
+    records = [
+        _train(50, 2.0),
+        _valid(50, 10.0, prefix, dict.fromkeys(classes, 5.0)),
+        _train(100, 1.0),
+        _valid(100, 45.896, prefix, classes),
+    ]
+    _write_run(tmp_path / 'work', '20260101_000000', records)
+    out_dir = tmp_path / 'deep' / 'out'
+    files, notes = plot_work_dir(tmp_path / 'work', out_dir)
+    assert notes == []
+    assert sorted(files) == sorted(out_dir.iterdir())
+    assert {path.name for path in files} == {
+        'curves.png',
+        'class_iou.png',
+        'class_iou.md',
+        'class_iou.csv',
+    }
+    table = _read_csv(out_dir / 'class_iou.csv')
+    assert list(table) == list(classes)
+    np.testing.assert_array_equal(list(table.values()), list(classes.values()))
+    assert (out_dir / 'class_iou.md').read_text().splitlines() == [
+        '| Class | IoU |',
+        '| --- | ---: |',
+        '| vehicle.car | 81.25 |',
+        r'| a\|b | 2.33 |',
+        '| sky | 0.00 |',
+        '| $_{$ | 100.00 |',
+        '| never seen | nan |',
+        '| **mIoU** | 45.90 |',
+    ]
+    for name in ('curves.png', 'class_iou.png'):
+        picture = cv2.imread(str(out_dir / name))
+        assert min(picture.shape[:2]) > 200
+        # White paper with something on it.
+        ink = (picture < 255).any(axis=-1).mean()
+        assert 0.005 < ink < 0.6
+
+
+def test_curves():
+    records = [
+        _train(50, 2.0, **{'decode.loss_ce': 1.5, 'decode.acc_seg': 30.0}),
+        _train(100, math.nan, **{'decode.loss_ce': 1.25}),
+        _valid(100, 20.0),
+        _train(150, 0.5, **{'decode.loss_ce': 1.0}),
+        _valid(160, 40.0),
+    ]
+    figure = draw_curves(read_history(records))
+    losses, scores = figure.axes
+    steps, values = _lines(losses).pop('loss')
+    assert steps == [50, 100, 150]
+    np.testing.assert_array_equal(values, [2.0, math.nan, 0.5])
+    assert _lines(losses)['decode.loss_ce'][1] == [1.5, 1.25, 1.0]
+    assert set(_lines(losses)) == {'loss', 'decode.loss_ce'}
+    assert _lines(scores) == {'mIoU': ([100, 160], [20.0, 40.0])}
+    assert scores.get_xlabel() == 'iteration'
+    assert scores.get_ylabel() == 'percent'
+
+
+def test_curves_of_a_detector_validated_by_epoch():
+    scores = {'coco/bbox_mAP': 0.1, 'coco/bbox_mAP_50': 0.3}
+    records = [
+        _train(50, 3.0, loss_rpn_bbox=1.0, epoch=1),
+        {**scores, 'coco/segm_mAP': 0.2, 'step': 1},
+        _train(150, 2.0, loss_rpn_bbox=0.5, epoch=2),
+        {**scores, 'coco/segm_mAP': 0.4, 'step': 2},
+    ]
+    upper, lower = draw_curves(read_history(records)).axes
+    assert _lines(upper) == {
+        'loss': ([50, 150], [3.0, 2.0]),
+        'loss_rpn_bbox': ([50, 150], [1.0, 0.5]),
+    }
+    assert _lines(lower) == {
+        'coco/bbox_mAP': ([1, 2], [0.1, 0.1]),
+        'coco/segm_mAP': ([1, 2], [0.2, 0.4]),
+    }
+    assert (lower.get_xlabel(), lower.get_ylabel()) == ('epoch', 'mAP')
+
+
+def test_validations_that_an_iteration_loop_counts_by_epoch():
+    records = [_train(50, 3.0), _valid(0, 1.0), _train(100, 2.0)]
+    records.append(_valid(0, 2.0))
+    history = read_history(records)
+    assert history.scores == {'mIoU': ([50, 100], [1.0, 2.0])}
+    assert history.scores_over == 'iteration'
+
+
+def test_bars():
+    classes = {**CLASSES, 'never seen': math.nan}
+    [axes] = draw_class_iou(ClassIoU(classes, 45.5, 'a test')).axes
+    assert [bar.get_width() for bar in axes.patches] == [
+        *CLASSES.values(),
+        0.0,
+    ]
+    assert [t.get_text() for t in axes.get_yticklabels()] == list(classes)
+    numbers = [text.get_text() for text in axes.texts]
+    assert numbers == ['81.25', '2.33', '0.00', '100.00', 'nan']
+    assert _lines(axes)['mIoU 45.50'][0] == [45.5, 45.5]
+    assert axes.yaxis_inverted()
+    assert 'a test' in axes.get_title()
+
+
+def test_a_resumed_run_goes_on_and_a_new_one_does_not(tmp_path, monkeypatch):
+    _write_run(tmp_path, '20260101_000000', [_train(1, 99.0)])
+    first = [_train(50, 9.0), _valid(50, 1.0), _train(100, 8.0)]
+    first += [_valid(100, 2.0), _train(150, 7.0)]
+    _write_run(tmp_path, '20260102_000000', first)
+    # From the checkpoint of iteration 50; what came after it is done again.
+    second = [_train(100, 6.0), _valid(100, 3.0)]
+    _write_run(tmp_path, '20260103_000000', second, resumed=True)
+    history = _joined(tmp_path, monkeypatch)
+    assert history.losses == {'loss': ([50, 100], [9.0, 6.0])}
+    assert history.scores == {'mIoU': ([50, 100], [1.0, 3.0])}
+
+
+def test_the_newer_of_validation_and_test_counts(tmp_path):
+    out = tmp_path / 'plots'
+    test = {'mIoU': 1.0, 'IoU.sky': 1.0}
+    _write_test(tmp_path, '20260101_000000', test)
+    plot_work_dir(tmp_path, out)
+    assert _read_csv(out / 'class_iou.csv') == {'sky': 1.0}
+    assert not (out / 'curves.png').exists()
+    validation = _valid(50, 2.0, classes={'sky': 2.0})
+    _write_run(tmp_path, '20260102_000000', [_train(50, 1.0), validation])
+    plot_work_dir(tmp_path, out)
+    assert _read_csv(out / 'class_iou.csv') == {'sky': 2.0}
+    _write_test(tmp_path, '20260103_000000', {**test, 'IoU.sky': 3.0})
+    # Newer still, but without classes.
+    _write_test(tmp_path, '20260104_000000', {'mIoU': 4.0})
+    plot_work_dir(tmp_path, out)
+    assert _read_csv(out / 'class_iou.csv') == {'sky': 3.0}
+
+
+def test_what_is_missing_is_said(tmp_path):
+    path = _write_run(tmp_path / 'a', '20260101_000000', [_train(50, 1.0)])
+    files, notes = plot_work_dir(tmp_path / 'a', tmp_path / 'out')
+    assert [file.name for file in files] == ['curves.png']
+    assert notes == [f'no mIoU or mAP of a validation yet in {path}']
+
+    records = [_train(50, 1.0), _valid(50, 2.0)]
+    _write_run(tmp_path / 'b', '20260101_000000', records)
+    files, [note] = plot_work_dir(tmp_path / 'b', tmp_path / 'out')
+    assert [file.name for file in files] == ['curves.png']
+    assert 'no IoU per class' in note
+    assert 'test_evaluator.classwise=True' in note
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        pytest.param('', 'scalars.json: empty', id='empty'),
+        pytest.param(
+            '{"step": 1, "loss": 2.0}\n{"step": 2, "lo',
+            'scalars.json, line 2: broken',
+            id='cut off',
+        ),
+        pytest.param(
+            '[1]\n', 'line 1: expected a JSON object', id='no object'
+        ),
+        pytest.param('{"loss": 2.0}', 'line 1: step is None', id='no step'),
+        pytest.param(
+            '{"step": 1, "loss": "low"}', "loss is 'low'", id='no number'
+        ),
+        pytest.param(
+            '{"step": 1, "lr": 0.5, "iter": 1}',
+            'nothing to draw',
+            id='no loss',
+        ),
+    ],
+)
+def test_a_broken_file_is_named(tmp_path, text, message):
+    path = _write_run(tmp_path, '20260101_000000', [])
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message) as caught:
+        plot_work_dir(tmp_path, tmp_path / 'out')
+    assert str(path) in str(caught.value)
+    assert not (tmp_path / 'out').exists()
+
+
+def test_a_broken_test_result_is_named(tmp_path):
+    path = _write_test(tmp_path, '20260101_000000', {})
+    path.write_text('{"mIoU":')
+    with pytest.raises(ValueError, match='broken') as caught:
+        plot_work_dir(tmp_path, tmp_path)
+    assert str(path) in str(caught.value)
+
+
+def test_no_scalars(tmp_path):
+    with pytest.raises(FileNotFoundError, match='of a training and no'):
+        plot_work_dir(tmp_path, tmp_path)
+    with pytest.raises(FileNotFoundError, match='there is no folder'):
+        plot_work_dir(tmp_path / 'gone', tmp_path)
+
+
+def test_blank_lines_do_not_matter(tmp_path):
+    path = tmp_path / 'scalars.json'
+    path.write_text('\n{"step": 1}\n\n{"step": 2}\n\n')
+    assert read_scalars(path) == [{'step': 1}, {'step': 2}]

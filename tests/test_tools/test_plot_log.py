@@ -1,0 +1,101 @@
+import csv
+import importlib.util
+import json
+
+import cv2
+import pytest
+
+from mmseg_ext.engine import log_plots
+from mmseg_ext.engine.log_plots import draw_curves
+from test_tools.tiny_runs import TOOLS, run_tool, write_segmentation
+
+VALIDATION = """
+val_dataloader = test_dataloader
+val_evaluator = dict(type='IoU', classwise=True)
+val_cfg = dict(type='ValLoop')
+train_cfg['val_interval'] = 1
+"""
+
+
+def _plot(*argv):
+    spec = importlib.util.spec_from_file_location(
+        'plot_log', TOOLS / 'analysis' / 'plot_log.py'
+    )
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    tool.main([str(part) for part in argv])
+
+
+def _table(path):
+    with open(path, newline='', encoding='utf-8') as file:
+        return {
+            row['class']: float(row['IoU']) for row in csv.DictReader(file)
+        }
+
+
+@pytest.fixture(scope='module')
+def config(tmp_path_factory):
+    config = write_segmentation(tmp_path_factory.mktemp('seg'))
+    config.write_text(config.read_text() + VALIDATION)
+    return config
+
+
+def test_training_then_test(config, tmp_path, capsys):
+    run_tool('train', config, '--work-dir', tmp_path)
+    [scalars] = tmp_path.glob('*/vis_data/scalars.json')
+    _plot(tmp_path)
+    plots = tmp_path / 'plots'
+    names = ['curves.png', 'class_iou.png', 'class_iou.md', 'class_iou.csv']
+    printed = capsys.readouterr().out.splitlines()[-4:]
+    assert printed == [str(plots / name) for name in names]
+    last = json.loads(scalars.read_text().splitlines()[-1])
+    classes = ('sky', 'wall', 'road')
+    assert _table(plots / 'class_iou.csv') == pytest.approx(
+        {name: last[f'IoU.{name}'] for name in classes}, nan_ok=True
+    )
+    for name in names[:2]:
+        assert cv2.imread(str(plots / name)).std() > 5
+
+    # The way that the tool names where a training logged no classes.
+    scores = run_tool(
+        'test',
+        config,
+        tmp_path / 'iter_1.pth',
+        '--work-dir',
+        tmp_path / 'test',
+        '--cfg-options',
+        'test_evaluator.type=IoU',
+        'test_evaluator.classwise=True',
+    )
+    _plot(tmp_path / 'test', '--out-dir', tmp_path / 'out')
+    assert _table(tmp_path / 'out' / 'class_iou.csv') == pytest.approx(
+        {name: scores[f'seg/IoU.{name}'] for name in classes}, nan_ok=True
+    )
+    assert not (tmp_path / 'out' / 'curves.png').exists()
+
+
+def test_resumed_training(config, tmp_path, monkeypatch):
+    first = ['--cfg-options', 'train_cfg.max_iters=1']
+    run_tool('train', config, '--work-dir', tmp_path, *first)
+    run_tool('train', config, '--work-dir', tmp_path, '--resume')
+    logged = [
+        json.loads(line)
+        for path in sorted(tmp_path.glob('*/vis_data/scalars.json'))
+        for line in path.read_text().splitlines()
+    ]
+    drawn = []
+    monkeypatch.setattr(
+        log_plots,
+        'draw_curves',
+        lambda history: drawn.append(history) or draw_curves(history),
+    )
+    _plot(tmp_path)
+    [history] = drawn
+    for curves, name in ((history.losses, 'loss'), (history.scores, 'mIoU')):
+        values = [record[name] for record in logged if name in record]
+        assert curves[name] == ([1, 2], values)
+
+
+def test_errors_are_one_line(tmp_path):
+    with pytest.raises(SystemExit, match=r'^error: .*gone'):
+        _plot(tmp_path / 'gone')

@@ -1,0 +1,55 @@
+"""Draw what a training or test logged into its work dir.
+
+Reads::
+
+    WORK_DIR/TIME/vis_data/scalars.json   of the newest training, and of those
+                                          that it was resumed from
+    WORK_DIR/TIME/TIME.json               of tests
+
+and writes into OUT_DIR::
+
+    curves.png      losses, and mIoU (or mAP of an MMDet config), over time
+    class_iou.png   IoU per class: a bar chart,
+    class_iou.md    the rounded table,
+    class_iou.csv   and the exact one
+
+IoU per class is that of the newest validation or test that logged it, which
+the metric IoU does with classwise=True.
+"""
+
+import argparse
+from pathlib import Path
+
+from mmseg_ext.engine.log_plots import plot_work_dir
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        'work_dir', type=Path, help='the --work-dir of the training or test'
+    )
+    parser.add_argument('--out-dir', type=Path, help='default: WORK_DIR/plots')
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Draw the log."""
+    args = parse_args(argv)
+    try:
+        report = plot_work_dir(
+            args.work_dir, args.out_dir or args.work_dir / 'plots'
+        )
+    except (OSError, ValueError) as error:
+        raise SystemExit(f'error: {error}') from None
+    for note in report.notes:
+        print(f'note: {note}')
+    for path in report.files:
+        print(path)
+
+
+if __name__ == '__main__':
+    main()
