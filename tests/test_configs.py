@@ -9,10 +9,10 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.runner import Runner
 
 from helpers.configs import make_small
-from mmseg_ext.converters.nuimages import convert
+from mmseg_ext.converters import idd, nuimages
 from mmseg_ext.engine.evaluators import data_sets, scope_of
 from mmseg_ext.labels.nuimages import NUIMAGES, THING_OF, THINGS
-from mmseg_ext.sample_data import write_camvid, write_nuimages
+from mmseg_ext.sample_data import write_camvid, write_idd, write_nuimages
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 NAMES = sorted(
@@ -33,13 +33,20 @@ def make_camvid(root):
 
 def make_nuimages(root):
     write_nuimages(root, num=4, size=(160, 90), progress=False)
-    convert(root, ['v1.0-train', 'v1.0-val'], root / 'annotations')
+    nuimages.convert(root, ['v1.0-train', 'v1.0-val'], root / 'annotations')
+
+
+def make_idd(root):
+    write_idd(root / 'raw', num=10, size=(128, 96), progress=False)
+    parts = [root / 'raw' / name for name in ('IDD_Segmentation', 'idd20kII')]
+    idd.convert(parts, root)
 
 
 #: Kind of data set in a config -> what writes sample data for it.
 MAKERS = {
     'CamVid': make_camvid,
     'CocoDataset': make_nuimages,
+    'IDD_Data': make_idd,
     'NuImagesDataset': make_nuimages,
 }
 

@@ -1,6 +1,7 @@
 """Data sets and the transforms that read them."""
 
 from mmseg_ext.datasets.camvid import CamVid
+from mmseg_ext.datasets.idd import IDD_Data
 from mmseg_ext.datasets.nuimages import NuImagesDataset
 from mmseg_ext.datasets.transforms import (
     FastLoadAnnotations,
@@ -14,6 +15,7 @@ __all__ = [
     'FastLoadAnnotations',
     'FastPhotoMetricDistortion',
     'FastRandomCrop',
+    'IDD_Data',
     'LoadColorMasks',
     'NuImagesDataset',
 ]

@@ -4,9 +4,12 @@ Shapes: (H, W) an image, C the number of classes. A confusion matrix has a row
 for each label class and a column for each predicted class.
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import torch
+from PIL import Image
 
 #: ``cv2.calcHist`` counts in float32, which is exact up to here.
 _EXACT_FLOAT32 = 1 << 24
@@ -121,6 +124,35 @@ def _check_range(
             + f', or {ignore_index} to ignore'
             * (name == 'label')
         )
+
+
+def resize_nearest(
+    label_map: torch.Tensor, size: Sequence[int]
+) -> torch.Tensor:
+    """Resize a label map as Pillow does, nearest neighbor.
+
+    OpenCV's ``INTER_NEAREST`` takes other pixels: it goes by their corners,
+    Pillow by their centers.
+
+    Args:
+        label_map: (H, W) of any type.
+        size: Width and height to resize to, in pixels.
+
+    Returns:
+        (height, width) of the same type on the same device.
+    """
+    columns, rows = (
+        torch.from_numpy(_nearest(old, new)).to(label_map.device)
+        for old, new in zip(label_map.shape[::-1], size, strict=True)
+    )
+    return label_map[rows[:, None], columns]
+
+
+def _nearest(old: int, new: int) -> np.ndarray:
+    """Give int64 (new,), the pixels that Pillow takes of a row of ``old``."""
+    row = Image.fromarray(np.arange(old, dtype=np.int32)[None])
+    resized = row.resize((new, 1), Image.Resampling.NEAREST)
+    return np.asarray(resized)[0].astype(np.int64)
 
 
 def class_scores(

@@ -1,12 +1,14 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mmseg_ext.evaluation.functional import (
     class_scores,
     confusion_matrix,
     frequency_weighted_iou,
     pixel_accuracy,
+    resize_nearest,
 )
 from references import confusion
 
@@ -160,3 +162,22 @@ def test_scores_of_nothing_are_nan():
     assert all(np.isnan(v).all() for v in class_scores(matrix).values())
     assert np.isnan(pixel_accuracy(matrix))
     assert np.isnan(frequency_weighted_iou(matrix, np.ones(3, bool)))
+
+
+@pytest.mark.parametrize(
+    ('old', 'new'),
+    [
+        pytest.param((1920, 1080), (1280, 720), id='two thirds'),
+        pytest.param((2048, 1152), (1280, 720), id='ties'),
+        pytest.param((320, 241), (1280, 720), id='enlarged'),
+        pytest.param((1, 7), (3, 1), id='one pixel'),
+    ],
+)
+def test_resize_equals_pillow(old, new):
+    pixels = np.random.default_rng(0).integers(0, 256, old[::-1], np.uint8)
+    expected = Image.fromarray(pixels).resize(new, Image.Resampling.NEAREST)
+    label_map = torch.from_numpy(pixels)
+    for dtype in (torch.uint8, torch.int64):
+        resized = resize_nearest(label_map.to(dtype), new)
+        assert resized.dtype == dtype
+        assert (resized.numpy() == np.asarray(expected)).all()

@@ -15,6 +15,7 @@ from mmseg_ext.evaluation.functional import (
     confusion_matrix,
     frequency_weighted_iou,
     pixel_accuracy,
+    resize_nearest,
 )
 
 #: The columns of class scores that each name in ``iou_metrics`` adds.
@@ -54,9 +55,14 @@ class IoU(BaseMetric):
             on, so that they reach the scalars of the work dir.
         beta: Weight of recall against precision in the F score.
         prefix: Put before the names of the results with a slash.
+        resize: Width and height in pixels that predictions and labels are
+            resized to, each from its own size and nearest neighbor as Pillow
+            does it, before they are compared; None compares them as they are.
+            The benchmark of IDD uses (1280, 720).
 
     Raises:
-        ValueError: ``iou_metrics`` holds an unknown name.
+        ValueError: ``iou_metrics`` holds an unknown name, or ``beta`` or
+            ``resize`` is out of range.
     """
 
     # Not None, which mmengine takes for forgotten and warns of; the names
@@ -71,6 +77,7 @@ class IoU(BaseMetric):
         classwise: bool = False,
         beta: float = 1.0,
         prefix: str | None = None,
+        resize: Sequence[int] | None = None,
     ) -> None:
         super().__init__(prefix=prefix)
         self.iou_metrics = (
@@ -85,6 +92,12 @@ class IoU(BaseMetric):
             )
         if beta <= 0:
             raise ValueError(f'beta={beta}: expected a positive number')
+        if resize is not None and not _is_size(resize):
+            raise ValueError(
+                f'resize={resize!r}: expected width and height in pixels, '
+                'such as (1280, 720), or None'
+            )
+        self.resize = resize
         self.ignore_index = ignore_index
         self.exclude = (
             (exclude,) if isinstance(exclude, str) else tuple(exclude)
@@ -110,7 +123,7 @@ class IoU(BaseMetric):
 
         Raises:
             ValueError: A label or prediction is outside the class list, the
-                sizes differ, or there is no label.
+                sizes differ without ``resize``, or there is no label.
         """
         num_classes = len(self._class_names())
         for sample in data_samples:
@@ -125,6 +138,9 @@ class IoU(BaseMetric):
                 sample[key]['data'].flatten(0, -2)
                 for key in ('pred_sem_seg', 'gt_sem_seg')
             )
+            if self.resize:
+                prediction = resize_nearest(prediction, self.resize)
+                label = resize_nearest(label, self.resize)
             try:
                 matrix = confusion_matrix(
                     prediction, label, num_classes, self.ignore_index
@@ -259,6 +275,15 @@ def _name(sample: dict) -> str:
     """Name an image, and the file of its label where that is known."""
     label = sample.get('seg_map_path')
     return f'{sample.get("img_path")}' + (f' (label {label})' if label else '')
+
+
+def _is_size(value: object) -> bool:
+    """Tell two positive whole numbers from all else."""
+    return (
+        isinstance(value, Sequence)
+        and len(value) == 2
+        and all(type(side) is int and side > 0 for side in value)
+    )
 
 
 def _mean(scores: np.ndarray) -> float:

@@ -7,6 +7,7 @@ import torch
 import torch.multiprocessing as mp
 from mmseg.evaluation import IoUMetric
 from mmseg.registry import METRICS
+from PIL import Image
 
 from helpers.iou_ranks import SIZES, WORLD_SIZES, evaluate_rank
 from helpers.segmentation import CLASSES, make_samples
@@ -87,6 +88,32 @@ def test_all_ignored_gives_nan():
     assert np.isnan(evaluate(IoU(), [sample])['mIoU'])
 
 
+def test_resized_as_the_benchmark_of_idd_does():
+    """The benchmark's own script resizes with Pillow."""
+    samples = make_samples(1, shape=(96, 128)) + make_samples(1, shape=(7, 5))
+    resized = copy.deepcopy(samples)
+    for sample in resized:
+        for key in ('pred_sem_seg', 'gt_sem_seg'):
+            pixels = sample[key]['data'][0].numpy().astype(np.uint8)
+            image = Image.fromarray(pixels).resize((80, 45), Image.NEAREST)
+            sample[key]['data'] = torch.from_numpy(np.array(image))[None]
+    expected = evaluate(IoU(), resized)
+
+    assert evaluate(IoU(resize=[80, 45]), samples) == expected
+    assert evaluate(IoU(), samples) != expected
+
+
+def test_resize_makes_sizes_equal():
+    (small,) = make_samples(1, shape=(2, 3))
+    small['pred_sem_seg']['data'] = small['gt_sem_seg']['data'].clamp(max=3)
+    small['gt_sem_seg']['data'] = (
+        small['gt_sem_seg']['data']
+        .repeat_interleave(4, dim=1)
+        .repeat_interleave(4, dim=2)
+    )
+    assert evaluate(IoU(resize=(6, 4)), [small])['aAcc'] == 100
+
+
 def test_wide_and_flat_images():
     for shape in ((1, 9), (9, 1), (1, 1)):
         samples = make_samples(2, shape=shape)
@@ -152,6 +179,12 @@ def test_no_label():
             {'ignore_idx': 0}, TypeError, 'ignore_idx', id='misspelt option'
         ),
         pytest.param({'beta': 0}, ValueError, 'beta=0', id='beta'),
+        pytest.param(
+            {'resize': (1280, 0)}, ValueError, r'resize=\(1280, 0', id='size'
+        ),
+        pytest.param(
+            {'resize': 720}, ValueError, 'resize=720: expected width', id='one'
+        ),
     ],
 )
 def test_wrong_options(options, error, message):
