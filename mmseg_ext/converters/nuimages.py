@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from tempfile import TemporaryDirectory
+from typing import Any, BinaryIO, ClassVar, NoReturn
 
 import cv2
 import msgspec
@@ -214,12 +215,14 @@ class _Mask(msgspec.Struct):
 
 
 class _Surface(msgspec.Struct):
+    table: ClassVar = 'surface_ann'
     token: str
     category_token: str
     mask: _Mask | None
 
 
 class _Object(_Surface):
+    table: ClassVar = 'object_ann'
     bbox: tuple[float, float, float, float]
 
 
@@ -446,52 +449,60 @@ class _Worker:
                 )
                 for name in ('surface_ann', 'object_ann')
             }
+            scratch = self.masks and stack.enter_context(
+                TemporaryDirectory(prefix='.', dir=self.masks)
+            )
             for image in images:
                 try:
-                    results.append(self.convert(image, files))
+                    results.append(self.convert(image, files, scratch))
                 except _InvalidRowError as error:
                     results.append((image, error))
         return results
 
-    def convert(self, image: _Image, files: dict[str, BinaryIO]) -> _Converted:
-        surfaces = self.read('surface_ann', _Surface, image, files)
-        objects = self.read('object_ann', _Object, image, files)
+    def convert(
+        self, image: _Image, files: dict[str, BinaryIO], scratch: str | None
+    ) -> _Converted:
+        surfaces = self.read(_Surface, image, files)
+        objects = self.read(_Object, image, files)
         for row, *_ in objects:
             _check_box(row)
         objects.sort(key=lambda item: item[0].token)
+        annotations = surfaces + objects
+        runs = _decode_masks(annotations, image.frame)
         instances = [
             _instance(image, row, _THING_IDS[name], mask)
-            for row, name, mask, _ in objects
+            for row, name, mask in objects
             if name in _THING_IDS
         ]
         written = False
         if self.masks is not None:
             path = os.path.join(self.masks, _mask_name(image.name))
             if not os.path.exists(path):
-                labels = _paint(image.frame, surfaces + objects)
-                write_bytes(path, encode_labels(labels))
+                labels = _paint(image.frame, annotations, runs)
+                write_bytes(path, encode_labels(labels), scratch)
                 written = True
         return _Converted(image, instances, written)
 
     def read(
-        self, table: str, kind: type, image: _Image, files: dict
-    ) -> list[tuple]:
-        """Give row, category name, mask bytes and runs of each annotation."""
+        self, kind: type[_Surface], image: _Image, files: dict[str, BinaryIO]
+    ) -> list[tuple[_Surface, str, bytes | None]]:
+        """Give row, class name and code of the mask of each annotation."""
         found, tokens = [], set()
-        for start, length in image.spans[table]:
-            files[table].seek(start)
-            row = _decode(table, files[table].read(length), kind)
+        for start, length in image.spans[kind.table]:
+            files[kind.table].seek(start)
+            raw = files[kind.table].read(length)
+            row = _decode(kind.table, raw, kind)
             if row.token in tokens:
-                _invalid(table, row.token, 'another row has the same token')
+                _invalid(
+                    kind.table, row.token, 'another row has the same token'
+                )
             tokens.add(row.token)
-            name = self.category(table, row)
-            found.append((row, name, _mask_code(table, row, image.frame)))
-        runs = iter(_decode_masks(table, found, image.frame))
-        return [
-            (*item, None if item[2] is None else next(runs)) for item in found
-        ]
+            found.append(
+                (row, self.category(row), _mask_code(row, image.frame))
+            )
+        return found
 
-    def category(self, table: str, row: _Surface) -> str:
+    def category(self, row: _Surface) -> str:
         """Give the class name of an annotation."""
         name = self.categories.get(row.category_token)
         if name not in _INDICES:
@@ -501,7 +512,7 @@ class _Worker:
                 else f'that of {name!r}, which is no class of nuImages'
             )
             _invalid(
-                table,
+                row.table,
                 row.token,
                 f'category_token {row.category_token!r} is {what}',
             )
@@ -556,14 +567,14 @@ def _check_box(row: _Object) -> None:
         )
 
 
-def _mask_code(table: str, row: _Surface, frame: _KeyFrame) -> bytes | None:
+def _mask_code(row: _Surface, frame: _KeyFrame) -> bytes | None:
     """Give the compressed code of a mask; None without one."""
     if row.mask is None:
         return None
     height, width = row.mask.size
     if (height, width) != (frame.height, frame.width):
         _invalid(
-            table,
+            row.table,
             row.token,
             f'mask of {width}x{height} pixels, its image has '
             f'{frame.width}x{frame.height}',
@@ -571,37 +582,42 @@ def _mask_code(table: str, row: _Surface, frame: _KeyFrame) -> bytes | None:
     try:
         return base64.b64decode(row.mask.counts, validate=True)
     except ValueError as error:
-        _invalid(table, row.token, f'mask: broken base64: {error}')
+        _invalid(row.table, row.token, f'mask: broken base64: {error}')
 
 
 def _decode_masks(
-    table: str, rows: list[tuple], frame: _KeyFrame
-) -> list[np.ndarray]:
-    """Give the runs of the masks that are there."""
+    annotations: list[tuple], frame: _KeyFrame
+) -> list[np.ndarray | None]:
+    """Give the runs of each mask; None where there is none."""
     size = frame.height, frame.width
-    masks = [(row, code) for row, _, code in rows if code is not None]
+    codes = [code for *_, code in annotations]
     try:
-        return decode_runs([code for _, code in masks], size)
+        runs = iter(decode_runs([c for c in codes if c is not None], size))
     except ValueError:
         # One by one, to tell which it is.
-        for row, code in masks:
+        for row, _, code in annotations:
             try:
-                decode_runs([code], size)
+                decode_runs([] if code is None else [code], size)
             except ValueError as error:
-                _invalid(table, row.token, f'mask: {error}')
+                _invalid(row.table, row.token, f'mask: {error}')
         raise
+    return [None if code is None else next(runs) for code in codes]
 
 
-def _paint(frame: _KeyFrame, annotations: list[tuple]) -> np.ndarray:
+def _paint(
+    frame: _KeyFrame,
+    annotations: list[tuple],
+    runs: list[np.ndarray | None],
+) -> np.ndarray:
     """Paint annotations, later over earlier ones.
 
     Returns:
         uint8 (H, W).
     """
     canvas = np.full(frame.width * frame.height, _IGNORE_INDEX, np.uint8)
-    for _, name, _, runs in annotations:
-        if runs is not None:
-            paint_runs(canvas, runs, _INDICES[name])
+    for (_, name, _), mask in zip(annotations, runs, strict=True):
+        if mask is not None:
+            paint_runs(canvas, mask, _INDICES[name])
     return cv2.transpose(canvas.reshape(frame.width, frame.height))
 
 
@@ -773,6 +789,7 @@ class _Conversion:
                     'another --out-dir'
                 )
         write_bytes(record, digests)
+        self.masks.mkdir(exist_ok=True)
 
     def write(
         self, path: Path, index: _Index, worker: _Worker, nproc: int

@@ -8,22 +8,31 @@ from pathlib import Path
 
 
 @contextmanager
-def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` and rename it when all went well.
+def atomic_path(
+    path: str | os.PathLike, scratch: str | os.PathLike | None = None
+) -> Iterator[Path]:
+    """Give a temporary path and rename it to ``path`` when all went well.
 
     A reader therefore sees the old file or the whole new one, never a part,
     and a run that was stopped leaves nothing that looks finished.
 
     Args:
         path: The file to write. Missing parent folders are made.
+        scratch: Folder of the temporary file, on the file system of ``path``;
+            by default the folder of ``path``. Processes that make many files
+            in one folder wait for each other, unless each has its own here.
 
     Yields:
-        A path in the same folder with the same suffix, to be written.
+        A path with the same suffix, to be written.
     """
     folder, name = os.path.split(path)
     stem, suffix = os.path.splitext(name)
-    temporary = os.path.join(folder, f'.{stem}.{secrets.token_hex(4)}{suffix}')
-    os.makedirs(folder or os.curdir, exist_ok=True)
+    temporary = os.path.join(
+        folder if scratch is None else scratch,
+        f'.{stem}.{secrets.token_hex(4)}{suffix}',
+    )
+    if folder and not os.path.isdir(folder):
+        os.makedirs(folder, exist_ok=True)
     try:
         yield Path(temporary)
         os.replace(temporary, path)
@@ -33,10 +42,20 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         raise
 
 
-def write_bytes(path: str | os.PathLike, data: bytes) -> None:
-    """Write ``data`` to ``path``, whole or not at all."""
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(data)
+def write_bytes(
+    path: str | os.PathLike,
+    data: bytes,
+    scratch: str | os.PathLike | None = None,
+) -> None:
+    """Write ``data`` to ``path``, whole or not at all.
+
+    Args:
+        path: The file to write. Missing parent folders are made.
+        data: What it gets.
+        scratch: See :func:`atomic_path`.
+    """
+    with atomic_path(path, scratch) as temporary, open(temporary, 'wb') as f:
+        f.write(data)
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
