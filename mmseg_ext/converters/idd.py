@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, NoReturn
 
 import cv2
@@ -162,6 +163,7 @@ def convert(
     jobs.sort(key=lambda job: (job.split, job.stem))
     _check_names(jobs)
     _check_strangers(jobs, out_dir)
+    out_dir.mkdir(parents=True, exist_ok=True)
     stems = _convert_jobs(
         jobs,
         _Worker(out_dir, copy, check, overwrite),
@@ -363,14 +365,15 @@ class _Worker:
     ) -> list[tuple[_Job, _Converted | _InvalidFileError]]:
         """Convert a batch; an invalid image comes back with its error."""
         results = []
-        for job in jobs:
-            try:
-                results.append((job, self.convert(job)))
-            except _InvalidFileError as error:
-                results.append((job, error))
+        with TemporaryDirectory(prefix='.', dir=self.out_dir) as scratch:
+            for job in jobs:
+                try:
+                    results.append((job, self.convert(job, scratch)))
+                except _InvalidFileError as error:
+                    results.append((job, error))
         return results
 
-    def convert(self, job: _Job) -> _Converted:
+    def convert(self, job: _Job, scratch: str) -> _Converted:
         image_target, label_target = job.targets(self.out_dir)
         if self.overwrite:
             image_target.unlink(missing_ok=True)
@@ -387,7 +390,9 @@ class _Worker:
                 _compare(job, labels, _draw(size, shapes))
         pixels = _count_pixels(labels, job.label or job.polygons)
         if job.label is None:
-            written = _write_label(label_target, labels, job.polygons)
+            written = _write_label(
+                label_target, labels, job.polygons, scratch
+            )
         else:
             written = _place(job.label, label_target, self.copy)
         # The label goes first: an image without one is never left behind.
@@ -548,13 +553,15 @@ def _add(report: Report, job: _Job, result: _Converted) -> None:
 # What is written.
 
 
-def _write_label(target: Path, labels: np.ndarray, source: str) -> bool:
+def _write_label(
+    target: Path, labels: np.ndarray, source: str, scratch: str
+) -> bool:
     """Write a label map, unless it is there; say whether it was not."""
     data = encode_labels(labels)
     try:
         existing = target.read_bytes()
     except FileNotFoundError:
-        write_bytes(target, data)
+        write_bytes(target, data, scratch)
         return True
     if existing != data and not _is_label(existing, labels):
         _foreign(target, source)
