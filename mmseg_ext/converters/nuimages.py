@@ -144,14 +144,18 @@ def convert(
     versions = list(dict.fromkeys(versions))
     for version in versions:
         _check_version(data_root, version)
+    skipped = out_dir / 'skipped.json'
+    listed = _read_skipped(skipped) if skip_invalid else {}
     reports = {}
     for version in versions:
         conversion = _Conversion(
             data_root, version, out_dir, overwrite, skip_invalid
         )
         reports[version] = conversion.run(nproc)
+        listed[version] = msgspec.to_builtins(reports[version].skipped)
     if skip_invalid:
-        _list_skipped(out_dir / 'skipped.json', reports)
+        text = msgspec.json.format(msgspec.json.encode(listed))
+        write_bytes(skipped, text + b'\n')
     return reports
 
 
@@ -170,12 +174,16 @@ def _check_version(data_root: Path, version: str) -> None:
             )
 
 
-def _list_skipped(path: Path, reports: dict[str, Report]) -> None:
-    """Write what was skipped; other versions keep their entries."""
-    listed = msgspec.json.decode(path.read_bytes()) if path.exists() else {}
-    for version, report in reports.items():
-        listed[version] = msgspec.to_builtins(report.skipped)
-    write_bytes(path, msgspec.json.format(msgspec.json.encode(listed)) + b'\n')
+def _read_skipped(path: Path) -> dict[str, list]:
+    """Read what was skipped before: other versions keep their entries."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, list])
+    except FileNotFoundError:
+        return {}
+    except msgspec.DecodeError as error:
+        raise ValueError(
+            f'{path} is no list of skipped images ({error}): remove it'
+        ) from None
 
 
 # Rows as the tables hold them; msgspec checks the types. Other fields of the

@@ -714,6 +714,16 @@ def test_skipped_image_loses_its_mask(root, tables):
     assert len(read_masks(out)) == 3
 
 
+def test_broken_list_of_skipped_images(root):
+    (root / 'out').mkdir()
+    path = root / 'out' / 'skipped.json'
+    path.write_text('{')
+    with pytest.raises(ValueError, match='remove it') as error:
+        convert(root, [MINI], root / 'out', skip_invalid=True)
+    assert str(path) in str(error.value)
+    assert list(path.parent.iterdir()) == [path]
+
+
 # Broken tables and arguments.
 
 
