@@ -1,21 +1,35 @@
-# nuImages sample scenes at 448x252, a few minutes on two CPU cores.
+# nuImages sample scenes at 448x252, some minutes on two CPU cores: Semantic FPN
+# on a ResNet-18 of half the channels. Most objects are small and rare; Lovasz'
+# loss counts them by class.
 _base_ = [
-    'mmseg::_base_/models/bisenetv1_r18-d32.py',
+    'mmseg::_base_/models/fpn_r50.py',
     'mmseg::_base_/default_runtime.py',
     'mmseg::_base_/schedules/schedule_20k.py',
     '../_base_/datasets/nuimages.py',
 ]
 
-max_iters = 300
+max_iters = 600
 crop_size = (256, 448)  # (height, width)
 data_root = 'data/sample_nuimages'
 norm_cfg = dict(type='BN', requires_grad=True)
-head = dict(num_classes=_base_.num_classes, norm_cfg=norm_cfg)
 model = dict(
     data_preprocessor=dict(size=crop_size),
-    backbone=dict(norm_cfg=norm_cfg, backbone_cfg=dict(norm_cfg=norm_cfg)),
-    decode_head=head,
-    auxiliary_head=[{**aux, **head} for aux in _base_.model.auxiliary_head],
+    pretrained=None,
+    backbone=dict(
+        depth=18, base_channels=32, stem_channels=32, norm_cfg=norm_cfg
+    ),
+    neck=dict(in_channels=[32, 64, 128, 256], out_channels=64),
+    decode_head=dict(
+        in_channels=[64] * 4,
+        channels=64,
+        dropout_ratio=0,
+        num_classes=_base_.num_classes,
+        norm_cfg=norm_cfg,
+        loss_decode=[
+            dict(type='CrossEntropyLoss', avg_non_ignore=True),
+            dict(type='LovaszLoss', reduction='none', loss_weight=2.0),
+        ],
+    ),
 )
 
 train_pipeline = [
@@ -24,7 +38,7 @@ train_pipeline = [
     dict(
         type='RandomResize',
         scale=(448, 256),
-        ratio_range=(1.0, 1.5),
+        ratio_range=(1.0, 2.0),
         keep_ratio=True,
     ),
     dict(type='FastRandomCrop', crop_size=crop_size),
@@ -39,7 +53,7 @@ test_pipeline = [
     dict(type='PackSegInputs'),
 ]
 train_dataloader = dict(
-    batch_size=2,
+    batch_size=4,
     num_workers=2,
     dataset=dict(data_root=data_root, pipeline=train_pipeline),
 )
@@ -48,9 +62,9 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
+train_cfg = dict(max_iters=max_iters, val_interval=200)
 optim_wrapper = dict(
-    optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=1e-2),
+    optimizer=dict(_delete_=True, type='AdamW', lr=2e-3, weight_decay=1e-2),
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, begin=0, end=20, by_epoch=False),
