@@ -8,6 +8,7 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,6 +57,11 @@ class Problem(NamedTuple):
             f'- {self.package}: needs {self.needed}; found {self.found}\n'
             f'    {self.mend}'
         )
+
+
+def has_mmdet() -> bool:
+    """Tell whether MMDetection is there; what needs it is left out if not."""
+    return find_spec('mmdet') is not None
 
 
 def check_environment(path: Sequence[str] | None = None) -> None:

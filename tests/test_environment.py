@@ -301,3 +301,24 @@ def test_import_stops_before_anything_heavy(tmp_path):
     lines = done.stdout.splitlines()
     assert lines[1] == '- mmengine: needs <0.11,>=0.10.7; found 0.9.0'
     assert lines[-1] == 'set()'
+
+
+def test_without_mmdet():
+    """What needs MMDet alone is left out."""
+    program = (
+        'from importlib.machinery import PathFinder\n'
+        'find = PathFinder.find_spec\n'
+        'PathFinder.find_spec = lambda name, *more: (\n'
+        "    None if name.split('.')[0] == 'mmdet' else find(name, *more))\n"
+        'import mmseg_ext.datasets, mmseg_ext.models\n'
+        "print('IDD_Data' in mmseg_ext.datasets.__all__)\n"
+        "print('NailDataset' in mmseg_ext.datasets.__all__)\n"
+        'print(mmseg_ext.models.__all__)\n'
+    )
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', program],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ['True', 'False', "['MMDeeplabV3']"]

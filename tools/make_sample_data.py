@@ -1,4 +1,4 @@
-"""Draw a sample data set: street scenes with exact labels, from a seed.
+"""Draw a sample data set with exact labels from a seed: streets, or hands.
 
 Each format is written as the original lies on disk, so converters, data sets
 and training can be tried before the original is there. The same arguments give
@@ -9,7 +9,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmseg_ext.sample_data import write_camvid, write_idd, write_nuimages
+from mmseg_ext.sample_data import (
+    write_camvid,
+    write_idd,
+    write_nails,
+    write_nuimages,
+)
 
 #: What to do with the data, by format; {root} is where it was written.
 NEXT = {
@@ -24,6 +29,9 @@ a small model to train on it:
 label maps and splits from the polygons of both parts:
   python tools/dataset_converters/idd.py {root}/IDD_Segmentation \\
     {root}/idd20kII --out-dir {root}/idd""",
+    'nails': """\
+COCO files from the masks:
+  python tools/dataset_converters/nails.py {root}""",
     'nuimages': """\
 label maps and COCO files from the tables:
   python tools/dataset_converters/nuimages.py --data-root {root} \\
@@ -32,12 +40,14 @@ label maps and COCO files from the tables:
 WRITERS = {
     'camvid': write_camvid,
     'idd': write_idd,
+    'nails': write_nails,
     'nuimages': write_nuimages,
 }
 #: What the numbers that a writer returns count.
 COUNTED = {
     'camvid': 'images',
     'idd': 'images, the larger ones',
+    'nails': 'images',
     'nuimages': 'key frames',
 }
 
@@ -52,16 +62,26 @@ def image_size(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def common_options(size: str) -> argparse.ArgumentParser:
-    """Give the options of every format, with the default of ``--size``."""
+#: What becomes of the scenes of a street.
+SPLITS = (
+    'three fifths are for training and one fifth each for validation and test'
+)
+
+
+def common_options(size: str, parts: str = SPLITS) -> argparse.ArgumentParser:
+    """Give the options of every format.
+
+    Args:
+        size: Default of ``--size``.
+        parts: How the scenes are divided.
+    """
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument('root', type=Path, metavar='OUT', help='folder')
     parser.add_argument(
         '--num',
         type=int,
         default=40,
-        help='number of scenes, of which three fifths are for training and '
-        'one fifth each for validation and test (default: %(default)s)',
+        help=f'number of scenes; {parts} (default: %(default)s)',
     )
     parser.add_argument(
         '--size',
@@ -106,6 +126,12 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         '{IDD_Segmentation,idd20kII}/leftImg8bit/SPLIT/SEQ/X_leftImg8bit.'
         '{png,jpg}, gtFine/SPLIT/SEQ/X_gtFine_polygons.json; a third of the '
         'sequences is of a smaller size',
+    )
+    formats.add_parser(
+        'nails',
+        parents=[common_options('480x360', 'they are not split')],
+        help='hands with masks of their nails: Images/{1,2,3,4}/X.png, '
+        'Masks/{1,2,3,4}/X.png',
     )
     formats.add_parser(
         'nuimages',

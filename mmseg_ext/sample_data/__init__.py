@@ -1,7 +1,7 @@
 """Sample data with exact ground truth, written in the raw formats.
 
-Street scenes are drawn from a seed, and a writer for each data set puts them
-on disk as the original lies there. No registry, no torch.
+Street scenes and hands are drawn from a seed, and a writer for each data set
+puts them on disk as the original lies there. No registry, no torch.
 """
 
 from mmseg_ext.sample_data.camvid import write_camvid
@@ -10,6 +10,12 @@ from mmseg_ext.sample_data.idd import (
     idd_scene,
     idd_stem,
     write_idd,
+)
+from mmseg_ext.sample_data.nails import (
+    NailScene,
+    nail_scene,
+    nail_stem,
+    write_nails,
 )
 from mmseg_ext.sample_data.nuimages import (
     nuimages_filename,
@@ -22,15 +28,19 @@ from mmseg_ext.sample_data.scene import KINDS, THINGS, Scene, SceneObject
 __all__ = [
     'KINDS',
     'THINGS',
+    'NailScene',
     'Scene',
     'SceneObject',
     'idd_label_map',
     'idd_scene',
     'idd_stem',
+    'nail_scene',
+    'nail_stem',
     'nuimages_filename',
     'nuimages_label_map',
     'render_scene',
     'write_camvid',
     'write_idd',
+    'write_nails',
     'write_nuimages',
 ]

@@ -1,0 +1,327 @@
+"""Contact sheets of a COCO file: its images with boxes and masks."""
+
+import colorsys
+import os
+from collections import defaultdict
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import msgspec
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from pycocotools import mask as coco_mask
+from tqdm import tqdm
+
+from mmseg_ext.utils.files import path_inside, write_bytes
+from mmseg_ext.utils.images import decode_image
+from mmseg_ext.utils.rle import decode_runs
+
+#: The longer side of an image on a sheet, height of text and space between
+#: images, in pixels.
+_SIDE, _FONT, _MARGIN = 400, 11, 8
+
+#: Rows of a sheet.
+_ROWS = 3
+
+_PAPER, _INK = (255, 255, 255), (0, 0, 0)
+
+#: Share of a mask's color in what is seen.
+_OPACITY = 0.45
+
+#: Colors differ in hue by this part of the circle, the golden section: those
+#: that follow one another are far apart, however many there are.
+_HUE_STEP = 0.618034
+
+#: pycocotools walks along each edge of a polygon.
+_Coordinate = Annotated[float, msgspec.Meta(ge=-1e5, le=1e5)]
+
+
+class _Rle(msgspec.Struct):
+    size: tuple[int, int]
+    counts: str | list[Annotated[int, msgspec.Meta(ge=0, le=1 << 32)]]
+
+
+class _Image(msgspec.Struct):
+    id: int | str
+    file_name: str
+    width: int
+    height: int
+
+
+class _Annotation(msgspec.Struct):
+    image_id: int | str
+    category_id: int
+    bbox: tuple[_Coordinate, _Coordinate, _Coordinate, _Coordinate]
+    segmentation: _Rle | list[list[_Coordinate]] | None = None
+
+
+class _Category(msgspec.Struct):
+    id: int
+    name: str
+
+
+class _Coco(msgspec.Struct):
+    images: list[_Image]
+    annotations: list[_Annotation]
+    categories: list[_Category]
+
+
+def draw_sheets(
+    ann_file: str | os.PathLike,
+    out_dir: str | os.PathLike,
+    img_dir: str | os.PathLike | None = None,
+    columns: int = 4,
+    num: int | None = None,
+) -> list[Path]:
+    """Draw the images of a COCO file, some on a sheet.
+
+    Masks may be polygons, compressed or uncompressed RLE, or missing. If the
+    file has several categories, each has its color; otherwise each instance
+    has, so that neighbors can be told apart.
+
+    Args:
+        ann_file: The COCO file.
+        out_dir: Gets ``<name of ann_file>_001.jpg`` and so on.
+        img_dir: What file names are relative to; by default the nearest
+            folder above ``ann_file`` that has the first image.
+        columns: Number of images side by side.
+        num: At most so many images, evenly spread over the file; by default
+            all.
+
+    Returns:
+        The sheets.
+
+    Raises:
+        FileNotFoundError: The COCO file or an image is missing.
+        ValueError: An argument is out of range, the COCO file is broken, or
+            an image cannot be read or has another size than it says.
+    """
+    for name, value in (('columns', columns), ('num', num)):
+        if value is not None and value < 1:
+            raise ValueError(f'{name}={value}: expected 1 or more')
+    ann_file, out_dir = Path(ann_file), Path(out_dir)
+    coco = _read(ann_file)
+    img_dir = Path(img_dir) if img_dir else _find_images(ann_file, coco)
+    colors = _Colors(coco.categories)
+    annotations = defaultdict(list)
+    for annotation in coco.annotations:
+        annotations[annotation.image_id].append(annotation)
+    images = _spread(coco.images, num)
+    sheets = []
+    with tqdm(total=len(images), unit=' images') as bar:
+        for start in range(0, len(images), columns * _ROWS):
+            tiles = []
+            for image in images[start : start + columns * _ROWS]:
+                pixels = _load(img_dir, image)
+                name, found = image.file_name, annotations[image.id]
+                try:
+                    tiles.append(_tile(pixels, name, found, colors))
+                except _MaskError as error:
+                    raise ValueError(
+                        f'{ann_file}: image {image.file_name}: {error}'
+                    ) from None
+                bar.update()
+            number = len(sheets) + 1
+            path = out_dir / f'{ann_file.stem}_{number:03d}.jpg'
+            write_bytes(path, _encode(_sheet(tiles, columns)))
+            sheets.append(path)
+    return sheets
+
+
+def _read(path: Path) -> _Coco:
+    """Read a COCO file and check what is used of it."""
+    try:
+        coco = msgspec.json.decode(path.read_bytes(), type=_Coco)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f'{path} is no COCO file: {error}') from None
+    if not coco.images:
+        raise ValueError(f'{path} lists no images')
+    known = {category.id for category in coco.categories}
+    for annotation in coco.annotations:
+        if annotation.category_id not in known:
+            raise ValueError(
+                f'{path}: category_id {annotation.category_id} of an '
+                f'annotation is not among the categories {sorted(known)}'
+            )
+    return coco
+
+
+def _find_images(ann_file: Path, coco: _Coco) -> Path:
+    """Look for the first image in the folders above the COCO file."""
+    name = coco.images[0].file_name
+    for folder in ann_file.resolve().parents:
+        if path_inside(folder, name).is_file():
+            return folder
+    raise FileNotFoundError(
+        f'image {name} is in no folder above {ann_file}; say with --img-dir '
+        'where it is'
+    )
+
+
+def _spread(images: list[_Image], num: int | None) -> list[_Image]:
+    """Choose images evenly."""
+    if num is None or num >= len(images):
+        return images
+    return [images[index * len(images) // num] for index in range(num)]
+
+
+class _Colors:
+    """Colors of categories, or of instances where there is one category."""
+
+    def __init__(self, categories: list[_Category]) -> None:
+        self.names = {c.id: c.name for c in categories}
+        self.numbers = {key: n for n, key in enumerate(self.names)}
+
+    def of(self, index: int, annotation: _Annotation) -> tuple[int, int, int]:
+        """Give the RGB color of an instance, by its index in the image."""
+        several = len(self.numbers) > 1
+        number = self.numbers[annotation.category_id] if several else index
+        # Hues that are near one another differ in brightness.
+        value = (1.0, 0.7)[number // 8 % 2]
+        rgb = colorsys.hsv_to_rgb(number * _HUE_STEP % 1, 0.9, value)
+        return tuple(round(255 * part) for part in rgb)
+
+    def label(self, annotation: _Annotation) -> str:
+        """Give the text at a box; one name need not be repeated."""
+        several = len(self.numbers) > 1
+        return self.names[annotation.category_id] if several else ''
+
+
+class _MaskError(ValueError):
+    """A mask that fits not its image."""
+
+
+def _decode(
+    segmentation: _Rle | list[list[float]] | None, size: tuple[int, int]
+) -> np.ndarray | None:
+    """Give a mask as uint8 (H, W), 0 or 1; None if there is none.
+
+    pycocotools trusts what it is given, so that is checked.
+    """
+    height, width = size
+    if not segmentation:
+        return None
+    if isinstance(segmentation, list):
+        for points in segmentation:
+            if len(points) < 6 or len(points) % 2:
+                raise _MaskError(
+                    f'a polygon of {len(points)} numbers; expected x and y of '
+                    'at least three points'
+                )
+        codes = coco_mask.frPyObjects(segmentation, height, width)
+        return coco_mask.decode(coco_mask.merge(codes))
+    if segmentation.size != size:
+        raise _MaskError(
+            f'a mask of height x width {segmentation.size}, its image has '
+            f'{size}'
+        )
+    if isinstance(segmentation.counts, str):
+        try:
+            code = segmentation.counts.encode('ascii')
+            [runs] = decode_runs([code], size)
+        except ValueError as error:
+            raise _MaskError(str(error)) from None
+    else:
+        runs = np.array(segmentation.counts, np.int64)
+        if runs.sum() != height * width:
+            raise _MaskError(
+                f'the runs of a mask cover {runs.sum()} pixels, expected '
+                f'{height * width}'
+            )
+    pixels = np.repeat(np.arange(len(runs)) % 2, runs).astype(np.uint8)
+    return pixels.reshape(width, height).T
+
+
+def _load(img_dir: Path, image: _Image) -> np.ndarray:
+    """Read an image as RGB, uint8 (H, W, 3)."""
+    path = path_inside(img_dir, image.file_name)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'image {path} is missing; say with --img-dir where '
+            f'{image.file_name} is'
+        )
+    pixels = decode_image(path.read_bytes(), str(path))[..., ::-1]
+    height, width = pixels.shape[:2]
+    if (width, height) != (image.width, image.height):
+        raise ValueError(
+            f'{path} has {width}x{height} pixels, the COCO file says '
+            f'{image.width}x{image.height}'
+        )
+    return pixels
+
+
+def _tile(
+    pixels: np.ndarray,
+    name: str,
+    annotations: list[_Annotation],
+    colors: _Colors,
+) -> Image.Image:
+    """Draw an image with its instances, and its name below."""
+    size = pixels.shape[:2]
+    scale = _SIDE / max(size)
+    height, width = (max(1, round(scale * side)) for side in size)
+    canvas = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+    for index, annotation in enumerate(annotations):
+        mask = _decode(annotation.segmentation, size)
+        if mask is not None:
+            _blend(canvas, mask, colors.of(index, annotation))
+    picture = Image.fromarray(canvas)
+    draw = ImageDraw.Draw(picture)
+    font = ImageFont.load_default(_FONT)
+    for index, annotation in enumerate(annotations):
+        left, top, *extent = (scale * side for side in annotation.bbox)
+        right, bottom = left + max(extent[0], 0), top + max(extent[1], 0)
+        color = colors.of(index, annotation)
+        draw.rectangle((left, top, right, bottom), None, color)
+        text = (left + 2, top + 1), colors.label(annotation), color, font
+        draw.text(*text, stroke_width=1, stroke_fill=_INK)
+    tile = Image.new('RGB', (_SIDE, height + 2 * _FONT), _PAPER)
+    tile.paste(picture)
+    text = f'{name}: {len(annotations)}'
+    # The end of a path tells more than its beginning.
+    while font.getlength(text) > _SIDE:
+        text = '…' + text[2:]
+    ImageDraw.Draw(tile).text((0, height + 2), text, _INK, font)
+    return tile
+
+
+def _blend(
+    canvas: np.ndarray, mask: np.ndarray, color: tuple[int, int, int]
+) -> None:
+    """Color a mask on a smaller or larger image, uint8 (h, w, 3)."""
+    size = canvas.shape[1::-1]
+    shown = cv2.resize(
+        mask * np.uint8(255), size, interpolation=cv2.INTER_AREA
+    )
+    share = _OPACITY / 255 * shown[..., None].astype(np.float32)
+    canvas[:] = canvas + share * (np.float32(color) - canvas)
+    edges, _ = cv2.findContours(
+        (shown > 127).astype(np.uint8),
+        cv2.RETR_CCOMP,
+        cv2.CHAIN_APPROX_NONE,
+    )
+    cv2.drawContours(canvas, edges, -1, color, 1)
+
+
+def _sheet(tiles: list[Image.Image], columns: int) -> Image.Image:
+    """Put tiles in rows."""
+    rows = [
+        tiles[start : start + columns]
+        for start in range(0, len(tiles), columns)
+    ]
+    heights = [max(tile.height for tile in row) + _MARGIN for row in rows]
+    size = columns * (_SIDE + _MARGIN) + _MARGIN, sum(heights) + _MARGIN
+    sheet = Image.new('RGB', size, _PAPER)
+    top = _MARGIN
+    for row, height in zip(rows, heights, strict=True):
+        for column, tile in enumerate(row):
+            sheet.paste(tile, (_MARGIN + column * (_SIDE + _MARGIN), top))
+        top += height
+    return sheet
+
+
+def _encode(sheet: Image.Image) -> bytes:
+    pixels = np.asarray(sheet)[..., ::-1]
+    options = [cv2.IMWRITE_JPEG_QUALITY, 92]
+    return cv2.imencode('.jpg', pixels, options)[1].tobytes()

@@ -1,0 +1,39 @@
+"""Nails of a mask found pixel by pixel."""
+
+import numpy as np
+from PIL import Image
+
+
+def components(mask):
+    """Give the 8-connected components of bool (H, W), as bool (H, W) each."""
+    width = mask.shape[1] + 2  # nothing is beyond the last column
+    padded = np.pad(mask, 1)
+    left = set(np.flatnonzero(padded).tolist())
+    steps = [i * width + j for i in (-1, 0, 1) for j in (-1, 0, 1)]
+    found = []
+    while left:
+        reached = [left.pop()]
+        for pixel in reached:
+            for step in steps:
+                if pixel + step in left:
+                    left.remove(pixel + step)
+                    reached.append(pixel + step)
+        component = np.zeros(padded.size, bool)
+        component[reached] = True
+        found.append(component.reshape(padded.shape)[1:-1, 1:-1])
+    return found
+
+
+def nails(path, min_area=20):
+    """Give the nails of a black-and-white mask file, and what is too small."""
+    gray = np.asarray(Image.open(path).convert('L'))
+    found = components(gray > 127)
+    large = [component for component in found if component.sum() >= min_area]
+    return large, len(found) - len(large)
+
+
+def box(mask):
+    """Give left, top, width and height of bool (H, W)."""
+    rows, columns = np.nonzero(mask)
+    left, top = columns.min(), rows.min()
+    return [left, top, columns.max() + 1 - left, rows.max() + 1 - top]

@@ -1,0 +1,757 @@
+import contextlib
+import csv
+import io
+import json
+import os
+import runpy
+from hashlib import sha256
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from mmcv.transforms import LoadImageFromFile
+from PIL import Image
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from mmseg_ext.converters.nails import convert, find_nails
+from mmseg_ext.sample_data.nails import nail_scene, nail_stem, write_nails
+from references import nails as reference
+
+ROOT = Path(__file__).parents[2]
+TOOL = ROOT / 'tools/dataset_converters/nails.py'
+SIZE = (64, 48)
+
+#: Real photographs; without them, sample images in another format are used.
+NAILS = Path(os.environ.get('NAILS_ROOT', ROOT.parent / 'shared/data/nails'))
+
+
+@pytest.fixture(scope='session')
+def photographs(tmp_path_factory):
+    """Give a folder of images and black-and-white masks."""
+    if NAILS.is_dir():
+        return NAILS
+    root = tmp_path_factory.mktemp('nails')
+    for index in range(0, 24, 3):
+        scene = nail_scene((240, 180), 0, index)
+        add(root, f'{nail_stem(index)}', scene.mask, scene.image)
+    return root
+
+
+@pytest.fixture(scope='session')
+def truth(photographs):
+    """Give the nails of each image, and how many components are too small."""
+    found, dropped = {}, 0
+    for path in sorted(photographs.glob('images/*')):
+        [mask] = photographs.glob(f'labels/{path.stem}.*')
+        found[f'images/{path.name}'], small = reference.nails(mask)
+        dropped += small
+    return found, dropped
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / 'out'
+
+
+def blob(shape=SIZE[::-1], top=10, left=10, bottom=20, right=16):
+    """Give a mask with one bright rectangle, uint8 (H, W)."""
+    mask = np.zeros(shape, np.uint8)
+    mask[top:bottom, left:right] = 255
+    return mask
+
+
+def add(root, stem, mask=None, image=None, folders=None, suffixes=None):
+    """Write a pair; folders and suffixes are those of image and mask."""
+    mask = blob() if mask is None else mask
+    if image is None:
+        number = sum(map(ord, stem))
+        shape = *mask.shape[:2], 3
+        image = np.random.default_rng(number).integers(0, 256, shape, np.uint8)
+    paths = []
+    for pixels, folder, suffix in zip(
+        (image, mask),
+        folders or ('images', 'labels'),
+        suffixes or ('.jpg', '.png'),
+        strict=True,
+    ):
+        path = root / folder / f'{stem}{suffix}'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), pixels)
+        paths.append(path)
+    return paths
+
+
+def load(out):
+    return {
+        split: json.loads((out / f'{split}.json').read_text())
+        for split in ('train', 'valid')
+    }
+
+
+def file_names(out):
+    return {
+        split: [image['file_name'] for image in coco['images']]
+        for split, coco in load(out).items()
+    }
+
+
+def masks_of(out):
+    """Give the masks of each image, bool (H, W), as pycocotools reads them."""
+    found = {}
+    for split in ('train', 'valid'):
+        coco = quiet(COCO, out / f'{split}.json')
+        for number, image in coco.imgs.items():
+            found[image['file_name']] = [
+                coco.annToMask(annotation) > 0
+                for annotation in coco.imgToAnns[number]
+            ]
+    return found
+
+
+def quiet(function, *args):
+    with contextlib.redirect_stdout(io.StringIO()):
+        return function(*args)
+
+
+def contents(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob('*')
+        if path.is_file()
+    }
+
+
+def same(masks, others):
+    """Compare masks without their order."""
+    return sorted(m.tobytes() for m in masks) == sorted(
+        m.tobytes() for m in others
+    )
+
+
+def iou(one, other):
+    return (one & other).sum() / (one | other).sum()
+
+
+# Nails.
+
+
+@pytest.mark.parametrize('segmentation', ['rle', 'polygon'])
+def test_photographs_equal_reference(photographs, truth, out, segmentation):
+    report = convert(photographs, out, segmentation)
+    expected, dropped = truth
+    found = masks_of(out)
+    assert found.keys() == expected.keys()
+    for name, masks in expected.items():
+        assert same(found[name], masks), name
+    assert report.dropped == dropped
+    assert report.colored == 0
+    assert sum(report.instances.values()) == sum(map(len, expected.values()))
+    for coco in load(out).values():
+        assert [c['name'] for c in coco['categories']] == ['nail']
+        sizes = {
+            image['id']: (image['width'], image['height'])
+            for image in coco['images']
+        }
+        annotations = coco['annotations']
+        for number, annotation in enumerate(annotations, 1):
+            assert annotation['id'] == number
+            assert annotation['image_id'] in sizes
+            assert annotation['category_id'] == coco['categories'][0]['id']
+            assert annotation['iscrowd'] == 0
+        assert list(sizes) == list(range(1, len(sizes) + 1))
+        for image in coco['images']:
+            path = photographs / image['file_name']
+            assert sizes[image['id']] == Image.open(path).size
+            masks = found[image['file_name']]
+            ours = [a for a in annotations if a['image_id'] == image['id']]
+            for annotation, mask in zip(ours, masks, strict=True):
+                assert annotation['bbox'] == reference.box(mask)
+                assert annotation['area'] == mask.sum()
+
+
+@pytest.mark.parametrize('nproc', [1, 2])
+def test_sample_set_gives_the_scenes_nails(tmp_path, out, nproc):
+    write_nails(tmp_path / 'set', num=12, size=(240, 180), progress=False)
+    report = convert(tmp_path / 'set', out, nproc=nproc)
+    assert report.colored == 4
+    found = masks_of(out)
+    for index in range(12):
+        scene = nail_scene((240, 180), 0, index)
+        truth = [
+            scene.instances == n for n in range(1, scene.instances.max() + 1)
+        ]
+        if scene.style == 'touching':
+            truth = reference.components(scene.instances > 0)
+        name = f'Images/{index % 4 + 1}/{nail_stem(index)}.png'
+        assert same(found[name], truth)
+
+
+def test_split_touching_finds_the_scenes_nails(tmp_path, out):
+    write_nails(tmp_path / 'set', num=12, size=(480, 360), progress=False)
+    report = convert(tmp_path / 'set', out, split_touching=True)
+    assert report.cut == 4
+    found = masks_of(out)
+    for index in range(2, 12, 3):
+        scene = nail_scene((480, 360), 0, index)
+        masks = found[f'Images/{index % 4 + 1}/{nail_stem(index)}.png']
+        assert len(masks) == scene.instances.max()
+        assert (sum(masks) == (scene.instances > 0)).all()
+        for number in range(1, scene.instances.max() + 1):
+            truth = scene.instances == number
+            assert max(iou(truth, mask) for mask in masks) > 0.9
+
+
+def test_box_and_area_are_those_of_the_mask(tmp_path, out):
+    mask = np.zeros((30, 40), np.uint8)
+    mask[5:25, 7] = 255
+    mask[24, 7:27] = 255
+    add(tmp_path, 'a', mask)
+    add(tmp_path, 'b', mask)
+    convert(tmp_path, out)
+    [annotation] = load(out)['train']['annotations']
+    assert annotation['bbox'] == [7, 5, 20, 20]
+    assert annotation['area'] == 39
+    assert annotation['segmentation']['size'] == [30, 40]
+
+
+def test_small_components_are_left_out():
+    mask = np.zeros((60, 60), np.uint8)
+    mask[2:6, 2:7] = 255  # 20 pixels
+    mask[2:21, 30] = 255  # 19, in a box as high as that of the next one
+    mask[2:22, 40] = 255
+    np.fill_diagonal(mask[30:50, 30:50], 128)  # 8-connected
+    mask[50:60, 0:10] = 127  # too dark
+    mask = cv2.merge([mask] * 3)
+    found = find_nails(mask)
+    boxes = [(r.left, r.top, *r.mask.shape[::-1]) for r in found.regions]
+    assert boxes == [(2, 2, 5, 4), (40, 2, 1, 20), (30, 30, 20, 20)]
+    assert found.dropped == 1
+    assert len(find_nails(mask, min_area=19).regions) == 4
+
+
+def test_nested_components_stay_apart():
+    mask = np.zeros((60, 60), np.uint8)
+    cv2.circle(mask, (30, 30), 28, 255, 4)
+    cv2.circle(mask, (30, 30), 10, 255, -1)
+    found = find_nails(cv2.merge([mask] * 3)).regions
+    assert len(found) == 2
+    assert sum(int(region.mask.sum()) for region in found) == (mask > 0).sum()
+    whole, inner = found
+    assert whole.mask.shape == (60, 60)
+    assert whole.mask[30, 30] == 0
+    assert inner.mask.shape == (21, 21)
+
+
+@pytest.mark.parametrize('seed', range(6))
+@pytest.mark.parametrize('segmentation', ['rle', 'polygon'])
+def test_any_mask_comes_back(tmp_path, out, seed, segmentation):
+    """Specks, holes in holes, lines, and what touches the edges."""
+    rng = np.random.default_rng(seed)
+    noise = rng.random((40, 50)).astype(np.float32)
+    noise = cv2.GaussianBlur(noise, (0, 0), (0.3, 0.8, 1.5)[seed % 3])
+    mask = np.uint8(255) * (noise > np.quantile(noise, 0.45))
+    if seed == 5:
+        mask[:] = 255
+        mask[3:5, 3] = mask[20, 20] = mask[21, 21] = 0
+    for stem in 'ab':
+        add(tmp_path, stem, mask)
+    convert(tmp_path, out, segmentation, min_area=1)
+    found = masks_of(out)['images/a.jpg']
+    assert same(found, reference.components(mask > 0))
+    for annotation in load(out)['train']['annotations']:
+        shape = annotation['segmentation']
+        if segmentation == 'rle':
+            code = coco_mask.encode(
+                np.asfortranarray(
+                    quiet(COCO, out / 'train.json').annToMask(annotation)
+                )
+            )
+            assert shape['counts'] == code['counts'].decode()
+        else:
+            assert all(len(polygon) >= 6 for polygon in shape)
+
+
+@pytest.mark.parametrize('segmentation', ['rle', 'polygon'])
+def test_truth_scores_full_marks(photographs, out, segmentation):
+    convert(photographs, out, segmentation)
+    truth = quiet(COCO, out / 'train.json')
+    results = [{**a, 'score': 0.9} for a in truth.dataset['annotations']]
+    found = quiet(truth.loadRes, results)
+    for kind in ('bbox', 'segm'):
+        evaluation = COCOeval(truth, found, kind)
+        quiet(evaluation.evaluate)
+        quiet(evaluation.accumulate)
+        quiet(evaluation.summarize)
+        assert evaluation.stats[0] == 1.0
+
+
+# Colors.
+
+
+def test_jpeg_noise_is_no_color(tmp_path):
+    rng = np.random.default_rng(0)
+    mask = np.zeros((80, 120, 3), np.int16)
+    for left in (10, 60):
+        cv2.ellipse(mask, (left + 15, 40), (15, 25), 0, 0, 360, [230] * 3, -1)
+    gray = mask[..., 0] > 127
+    mask[::9, ::7] += rng.integers(-26, 26, mask[::9, ::7].shape)
+    mask = mask.clip(0, 255).astype(np.uint8)
+    assert 40 < np.ptp(mask, axis=2).max() <= 52
+    found = find_nails(mask)
+    assert not found.colored
+    assert sorted(int(region.mask.sum()) for region in found.regions) == [
+        c.sum() for c in sorted(reference.components(gray), key=np.sum)
+    ]
+
+
+@pytest.mark.parametrize('quality', [75, 95])
+def test_colors_survive_jpeg(quality):
+    for index in range(1, 12, 3):
+        scene = nail_scene((480, 360), 0, index)
+        data = cv2.imencode(
+            '.jpg', scene.mask, [cv2.IMWRITE_JPEG_QUALITY, quality]
+        )[1]
+        mask = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        regions = find_nails(mask).regions
+        assert len(regions) == scene.instances.max()
+        for region in regions:
+            painted = np.zeros(mask.shape[:2], bool)
+            height, width = region.mask.shape
+            painted[
+                region.top : region.top + height,
+                region.left : region.left + width,
+            ] = region.mask
+            assert (
+                max(
+                    iou(painted, scene.instances == number)
+                    for number in range(1, scene.instances.max() + 1)
+                )
+                > 0.85
+            )
+
+
+def test_smoothed_colors():
+    """Mixed pixels belong to a neighbor, not to nails of their own."""
+    scene = nail_scene((480, 360), 0, 1)
+    mask = cv2.GaussianBlur(scene.mask, (5, 5), 0)
+    found = find_nails(mask, min_area=1)
+    assert len(found.regions) == scene.instances.max()
+    assert found.dropped == 0
+
+
+def test_one_color_for_all():
+    mask = np.zeros((40, 60, 3), np.uint8)
+    mask[5:20, 5:15] = mask[5:20, 30:40] = (0, 0, 255)  # 76 of 255 in gray
+    found = find_nails(mask)
+    assert [region.left for region in found.regions] == [5, 30]
+    assert not found.colored
+
+
+# Nails that touch in one color.
+
+
+def pair(shape=(60, 80)):
+    mask = np.zeros(shape, np.uint8)
+    for column in (28, 51):
+        cv2.ellipse(mask, (column, 30), (12, 20), 0, 0, 360, 255, -1)
+    return mask
+
+
+def test_cut():
+    mask = cv2.merge([pair()] * 3)
+    assert len(find_nails(mask).regions) == 1
+    found = find_nails(mask, split_touching=True)
+    assert found.cut == 1
+    left, right = sorted(found.regions, key=lambda region: region.left)
+    assert abs(left.left + left.mask.shape[1] - 39.5) <= 1.5
+    assert abs(right.left - 39.5) <= 1.5
+    areas = [int(region.mask.sum()) for region in (left, right)]
+    assert sum(areas) == (mask[..., 0] > 0).sum()
+    assert abs(areas[0] - areas[1]) < 60
+
+
+@pytest.mark.parametrize('angle', [0, 30, 90])
+@pytest.mark.parametrize('axes', [(8, 8), (10, 20), (6, 28)])
+def test_single_nail_is_not_cut(axes, angle):
+    mask = np.zeros((80, 80), np.uint8)
+    cv2.ellipse(mask, (40, 40), axes, angle, 0, 360, 255, -1)
+    found = find_nails(cv2.merge([mask] * 3), split_touching=True)
+    assert len(found.regions) == 1
+    assert found.cut == 0
+
+
+# Layouts.
+
+
+def test_tree_of_the_tutorial(tmp_path, out):
+    for group in '1234':
+        for stem in 'abcde':
+            add(
+                tmp_path,
+                stem,
+                folders=(f'Images/{group}', f'Masks/{group}'),
+                suffixes=('.JPG', '.png'),
+            )
+    report = convert(tmp_path, out)
+    assert report.images == {'train': 16, 'valid': 4}
+    names = file_names(out)
+    assert [name.split('/')[1] for name in names['valid']] == list('1234')
+    assert names['train'] == sorted(names['train'])
+    assert names['train'][0].startswith('Images/1/')
+    assert names['train'][0].endswith('.JPG')
+
+
+def test_given_splits(tmp_path, out):
+    folders = {
+        'train': ('train/images/1', 'train/Masks/1'),
+        'VAL': ('deep/VAL/images', 'deep/VAL/labels'),
+        'valid': ('Images/valid', 'masks/valid'),
+    }
+    for name, pair_folders in folders.items():
+        add(tmp_path, name, folders=pair_folders)
+    convert(tmp_path, out)
+    assert file_names(out) == {
+        'train': ['train/images/1/train.jpg'],
+        'valid': ['Images/valid/valid.jpg', 'deep/VAL/images/VAL.jpg'],
+    }
+
+
+def test_lists(tmp_path, out):
+    for split in ('train', 'valid'):
+        folders = f'{split}/images', f'{split}/masks'
+        add(tmp_path, 'a, b', blob((20, 30)), folders=folders)
+    convert(tmp_path, out)
+    for split in ('train', 'valid'):
+        path = out / 'csv_file' / f'{split}_info.csv'
+        with open(path, newline='') as file:
+            assert list(csv.reader(file)) == [
+                ['images', 'masks', 'width', 'height'],
+                [
+                    f'{split}/images/a, b.jpg',
+                    f'{split}/masks/a, b.png',
+                    '30',
+                    '20',
+                ],
+            ]
+
+
+def test_other_files_are_passed_over(tmp_path, out):
+    for stem in 'ab':
+        add(tmp_path, stem)
+    convert(tmp_path, out)
+    expected = contents(out)
+    for name in (
+        '__MACOSX/images/._a.jpg',
+        'images/._a.jpg',
+        'images/.DS_Store',
+        'images/.hidden/c.jpg',
+        'images/Thumbs.db',
+        'labels/notes.txt',
+    ):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b'no image')
+    add(tmp_path, 'sheet', folders=('vis', 'vis'), suffixes=('.jpg', '.png'))
+    report = convert(tmp_path, out)
+    assert contents(out) == expected
+    assert report.stray == 2
+
+
+@pytest.mark.parametrize(
+    ('folders', 'message'),
+    [
+        pytest.param(
+            ('images/masks', 'masks'), r'images and masks each', id='kind'
+        ),
+        pytest.param(
+            ('train/images/val', 'masks'), r'train and val each', id='split'
+        ),
+        pytest.param(
+            ('train/images', 'train/masks'),
+            r'train/images/x\.jpg lies in the folder of a split, '
+            r'images/a\.jpg in none',
+            id='mixed',
+        ),
+    ],
+)
+def test_ambiguous_folders(tmp_path, out, folders, message):
+    add(tmp_path, 'a')
+    add(tmp_path, 'x', folders=folders)
+    with pytest.raises(ValueError, match=message):
+        convert(tmp_path, out, skip_invalid=True)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ('folders', 'suffixes', 'what'),
+    [
+        pytest.param(None, ('.png', '.png'), 'image', id='image'),
+        pytest.param(None, ('.jpg', '.bmp'), 'mask', id='mask'),
+        pytest.param(('images', 'masks'), None, 'mask', id='both-names'),
+    ],
+)
+def test_two_of_one_stem(tmp_path, out, folders, suffixes, what):
+    paths = add(tmp_path, 'a')
+    other = add(tmp_path, 'a', folders=folders, suffixes=suffixes)
+    index = ('image', 'mask').index(what)
+    for path in (paths, other)[1][1 - index :: 2]:
+        if path not in paths:
+            path.unlink()
+    with pytest.raises(ValueError, match=f'both be the {what} ') as error:
+        convert(tmp_path, out)
+    assert str(paths[index]) in str(error.value)
+    assert str(other[index]) in str(error.value)
+
+
+def test_one_split_only(tmp_path, out):
+    add(tmp_path, 'a', folders=('train/images', 'train/masks'))
+    with pytest.raises(ValueError, match='none for valid'):
+        convert(tmp_path, out)
+
+
+def test_nothing_there(tmp_path, out):
+    with pytest.raises(FileNotFoundError, match='no/where is missing'):
+        convert(tmp_path / 'no/where', out)
+    with pytest.raises(FileNotFoundError, match='has no pairs'):
+        convert(tmp_path, out)
+
+
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        pytest.param({'segmentation': 'rles'}, id='segmentation'),
+        pytest.param({'min_area': 0}, id='min_area'),
+        pytest.param({'val_fraction': 0.0}, id='val_fraction'),
+        pytest.param({'val_fraction': 1.0}, id='val_fraction-1'),
+        pytest.param({'nproc': 0}, id='nproc'),
+    ],
+)
+def test_wrong_arguments(tmp_path, out, arguments):
+    [name] = arguments
+    with pytest.raises(ValueError, match=f'^{name}='):
+        convert(tmp_path, out, **arguments)
+
+
+# Splits.
+
+
+def add_groups(root, sizes):
+    for group, number in sizes.items():
+        for index in range(number):
+            folders = f'Images/{group}', f'Masks/{group}'
+            add(root, f'{index:03}', folders=folders)
+
+
+def test_each_group_is_split(tmp_path, out):
+    add_groups(tmp_path, {'1': 10, '2': 2, '3': 1, '4': 16, '5': 1})
+    convert(tmp_path, out, val_fraction=0.25, seed=3)
+    valid = file_names(out)['valid']
+
+    def rank(name):
+        return sha256(f'3:{name}'.encode()).hexdigest()
+
+    expected = []
+    for group, total, number in (('1', 10, 2), ('2', 2, 1), ('4', 16, 4)):
+        names = sorted(
+            (f'{group}/{index:03}' for index in range(total)), key=rank
+        )
+        expected += names[:number]
+    expected += sorted(['3/000', '5/000'], key=rank)[:1]
+    assert valid == sorted(f'Images/{name}.jpg' for name in expected)
+
+
+def test_split_depends_on_names_and_seed_alone(tmp_path, out, monkeypatch):
+    add_groups(tmp_path, {'1': 12, '2': 9})
+    convert(tmp_path, out)
+    first = contents(out)
+    convert(tmp_path, out, nproc=2)
+    assert contents(out) == first
+
+    walk = os.walk
+
+    def backwards(*args, **kwargs):
+        for folder, folders, names in walk(*args, **kwargs):
+            folders.sort(reverse=True)
+            yield folder, folders, sorted(names, reverse=True)
+
+    monkeypatch.setattr(os, 'walk', backwards)
+    convert(tmp_path, out)
+    assert contents(out) == first
+    convert(tmp_path, out, seed=1)
+    assert contents(out) != first
+
+
+def test_one_image_cannot_be_split(tmp_path, out):
+    add(tmp_path, 'a')
+    with pytest.raises(ValueError, match='1 valid pairs'):
+        convert(tmp_path, out)
+    assert not out.exists()
+
+
+# Turned photographs.
+
+
+@pytest.mark.parametrize('suffix', ['.jpg', '.png', '.tif', '.webp'])
+@pytest.mark.parametrize('orientation', [1, 3, 6, 8])
+def test_size_is_what_the_loader_reads(tmp_path, out, suffix, orientation):
+    for stem in 'ab':
+        image, mask = add(tmp_path, stem, suffixes=(suffix, '.png'))
+        turn(image, orientation)
+        shape = LoadImageFromFile()({'img_path': str(image)})['img_shape']
+        cv2.imwrite(str(mask), blob(shape))
+    convert(tmp_path, out)
+    for coco in load(out).values():
+        [info] = coco['images']
+        assert (info['height'], info['width']) == shape
+    if suffix == '.jpg':
+        assert (shape == SIZE) == (orientation in (6, 8))
+
+
+def test_turned_mask(tmp_path, out):
+    """Image and mask are turned by EXIF alike."""
+    for stem in 'ab':
+        image, mask = add(tmp_path, stem, suffixes=('.jpg', '.jpg'))
+        turn(image, 6)
+        turn(mask, 6)
+    convert(tmp_path, out)
+    [annotation] = load(out)['train']['annotations']
+    # The mask is of 48 rows, of which the lowest becomes the first column.
+    assert annotation['bbox'] == [48 - 20, 10, 10, 6]
+
+
+def turn(path, orientation):
+    image = Image.open(path)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image.save(path, exif=exif)
+
+
+# Invalid files.
+
+
+def cut_off(path):
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def no_image(path):
+    path.write_bytes(b'no image at all')
+
+
+def empty(path):
+    path.write_bytes(b'')
+
+
+def black(path):
+    cv2.imwrite(str(path), blob() // 255)
+
+
+def smaller(path):
+    cv2.imwrite(str(path), blob((48, 63)))
+
+
+def turned(path):
+    turn(path, 6)
+
+
+INVALID = [
+    pytest.param(1, Path.unlink, 0, 'the image has no mask', id='no-mask'),
+    pytest.param(0, Path.unlink, 1, 'the mask has no image', id='no-image'),
+    pytest.param(0, cut_off, 0, 'cannot be read', id='image-cut-off'),
+    pytest.param(0, no_image, 0, 'cannot be read', id='image-other'),
+    pytest.param(0, empty, 0, 'cannot be read', id='image-empty'),
+    pytest.param(1, cut_off, 1, 'cannot be read', id='mask-cut-off'),
+    pytest.param(1, empty, 1, 'cannot be read', id='mask-empty'),
+    pytest.param(
+        1, black, 1, r'has no nail.* has 1 of 255', id='mask-without-nail'
+    ),
+    pytest.param(
+        1, smaller, 1, r'is of 63x48 pixels.* of 64x48', id='mask-smaller'
+    ),
+    pytest.param(
+        0, turned, 1, r'is of 64x48 pixels.* of 48x64', id='image-turned'
+    ),
+]
+
+
+@pytest.mark.parametrize(('which', 'spoil', 'named', 'message'), INVALID)
+@pytest.mark.parametrize('suffix', ['.jpg', '.png'])
+def test_invalid_file(tmp_path, out, suffix, which, spoil, named, message):
+    root = tmp_path / 'set'
+    suffixes = suffix, '.png'
+    if spoil is cut_off:
+        suffixes = suffix, suffix
+    for stem in 'abd':
+        add(root, stem, suffixes=suffixes)
+    convert(root, tmp_path / 'good')
+    paths = add(root, 'c', suffixes=suffixes)
+    spoil(paths[which])
+    with pytest.raises(ValueError, match=message) as error:
+        convert(root, out)
+    assert str(error.value).startswith(f'{paths[named]}: ')
+    assert '--skip-invalid' in str(error.value)
+    assert not out.exists()
+
+    report = convert(root, out, nproc=2, skip_invalid=True)
+    [skip] = report.skipped
+    assert skip.file == paths[named].relative_to(root).as_posix()
+    found = contents(out)
+    assert json.loads(found.pop('skipped.json')) == [
+        {'file': skip.file, 'reason': skip.reason}
+    ]
+    assert found == contents(tmp_path / 'good')
+
+
+@pytest.mark.parametrize('suffix', ['.bmp', '.tif', '.webp'])
+def test_cut_off_files_of_other_formats(tmp_path, out, suffix):
+    for stem in 'ab':
+        image, _ = add(tmp_path, stem, suffixes=(suffix, '.png'))
+    convert(tmp_path, out)
+    cut_off(image)
+    with pytest.raises(ValueError, match=f'{image}: cannot be read'):
+        convert(tmp_path, out)
+
+
+def test_what_follows_a_file_does_no_harm(tmp_path, out):
+    for stem in 'ab':
+        for path in add(tmp_path, stem):
+            path.write_bytes(path.read_bytes() + b'a film of the same hand')
+    report = convert(tmp_path, out)
+    assert report.images == {'train': 1, 'valid': 1}
+
+
+# The tool.
+
+
+def run_tool(*argv):
+    runpy.run_path(str(TOOL))['main']([str(part) for part in argv])
+
+
+def test_tool(tmp_path, capsys):
+    write_nails(tmp_path, num=8, size=(240, 180), progress=False)
+    add(tmp_path, 'x', folders=('Images', 'lost'))
+    run_tool(tmp_path, '--skip-invalid', '--val-fraction', '0.4')
+    annotations = tmp_path / 'annotations'
+    printed = capsys.readouterr().out.splitlines()
+    coco = load(annotations)
+    assert printed == [
+        'warning: 1 image files lie below no folder images, masks or labels',
+        *(
+            f'{annotations / split}.json: 4 images, '
+            f'{len(coco[split]["annotations"])} nails'
+            for split in ('train', 'valid')
+        ),
+        '3 masks tell nails apart by color, 0 blobs cut, 0 components left '
+        'out as too small',
+        'skipped Images/x.jpg: the image has no mask',
+        f'1 invalid files skipped, see {annotations / "skipped.json"}',
+    ]
+    convert(tmp_path, tmp_path / 'same', val_fraction=0.4, skip_invalid=True)
+    assert contents(annotations) == contents(tmp_path / 'same')
+
+
+def test_tool_names_what_is_wrong(tmp_path):
+    with pytest.raises(SystemExit, match=f'^error: {tmp_path} has no pairs'):
+        run_tool(tmp_path)

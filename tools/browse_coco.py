@@ -1,0 +1,59 @@
+"""Draw the images of a COCO file with boxes and masks, some on a sheet.
+
+For looking at labels before training. Masks may be polygons or RLE, compressed
+or not. Classes have colors; if there is one class, each instance has its own.
+Writes OUT_DIR/<name of the COCO file>_001.jpg and so on.
+"""
+
+import argparse
+from pathlib import Path
+
+from mmseg_ext.converters.coco_sheets import draw_sheets
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('ann_file', type=Path, help='the COCO file')
+    parser.add_argument(
+        '--img-dir',
+        type=Path,
+        help='what its file names are relative to (default: the nearest '
+        'folder above the COCO file that has the first image)',
+    )
+    parser.add_argument(
+        '--out-dir',
+        type=Path,
+        default=Path('vis'),
+        help='folder to write (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--columns',
+        type=int,
+        default=4,
+        help='images side by side (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--num',
+        type=int,
+        help='at most so many images, evenly spread over the file '
+        '(default: all)',
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Draw the sheets."""
+    try:
+        sheets = draw_sheets(**vars(parse_args(argv)))
+    except (OSError, ValueError) as error:
+        raise SystemExit(f'error: {error}') from None
+    for sheet in sheets:
+        print(sheet)
+
+
+if __name__ == '__main__':
+    main()
