@@ -36,8 +36,8 @@ POLYGONS = 60
 LEVEL3 = {label.name: label.level3 for label in IDD_LABELS}
 
 #: Images that ours converts, the baseline converts, and different ones.
-IMAGES, BASELINE_IMAGES, DIFFERENT = 1000, 25, 25
-ROUNDS = 5
+IMAGES, BASELINE_IMAGES, DIFFERENT = 2000, 25, 25
+ROUNDS = 3
 
 #: Numbers of images for which memory is measured.
 MEMORY_IMAGES = (500, 2000, 8000)

@@ -39,7 +39,7 @@ _POLYGONS_ENDING = '_gtFine_polygons.json'
 _LABEL_ENDING = '_gtFine_labellevel3Ids.png'
 
 #: Images a process converts at a time.
-_BATCH = 8
+_BATCH = 16
 
 
 @dataclass(frozen=True, order=True)
