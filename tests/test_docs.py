@@ -1,14 +1,17 @@
 """The scripts in the documentation run, on less."""
 
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from mmseg_ext.converters import idd
+from mmseg_ext.converters import idd, nails
 from mmseg_ext.labels.idd import IDD_LEVEL3
-from mmseg_ext.sample_data import write_idd
+from mmseg_ext.sample_data import write_idd, write_nails
 
 ROOT = Path(__file__).parents[1]
 
@@ -21,8 +24,8 @@ LESS = {
 }
 
 
-def run_script(page, folder, iterations, monkeypatch):
-    """Run the script of a page in a folder; give its variables."""
+def run_script(page, folder, iterations):
+    """Run the script of a page in a folder."""
     text = (ROOT / 'docs' / page).read_text()
     (script,) = re.findall(r'^```python\n(.+?)^```$', text, re.M | re.S)
     runner = 'runner = Runner.from_cfg(config)\n'
@@ -32,29 +35,54 @@ def run_script(page, folder, iterations, monkeypatch):
         runner, f'config.merge_from_dict({LESS!r})\n{runner}'
     ).replace(f'iter_{iterations}.pth', 'iter_2.pth')
     (folder / 'configs').symlink_to(ROOT / 'configs')
-    monkeypatch.chdir(folder)
-    variables = {}
-    exec(compile(script, page, 'exec'), variables)
-    return variables
+    done = subprocess.run(
+        [sys.executable, '-c', script],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
-def test_idd(tmp_path, monkeypatch):
+def test_idd(tmp_path):
     data = tmp_path / 'data' / 'sample_idd'
     write_idd(data, num=6, progress=False)
     idd.convert([data / 'IDD_Segmentation', data / 'idd20kII'], data / 'idd')
 
-    made = run_script('idd.md', tmp_path, 300, monkeypatch)
+    run_script('idd.md', tmp_path, 300)
 
-    meta = made['model'].dataset_meta
-    assert list(meta['classes'][:26]) == list(IDD_LEVEL3)
-    assert cv2.imread('work_dirs/idd_python/0.jpg') is not None
-    assert made['images']
-    for number, name in enumerate(made['images']):
-        image = cv2.imread(name)
-        labels = cv2.imread(f'out/pred/{number:08}_pred.png', 0)
+    one = cv2.imread(str(tmp_path / 'work_dirs' / 'idd_python' / '0.jpg'))
+    images = sorted((data / 'idd' / 'val_img').iterdir())
+    assert one.shape == cv2.imread(str(images[0])).shape
+    palette = np.array([*IDD_LEVEL3.values(), (0, 0, 0)])
+    for number, path in enumerate(images):
+        image = cv2.imread(str(path))
+        pred = tmp_path / 'out' / 'pred' / f'{number:08}_pred.png'
+        labels = cv2.imread(str(pred), cv2.IMREAD_UNCHANGED)
         assert labels.shape == image.shape[:2]
         # Colors cover four fifths; names and borders are on a few pixels.
-        colors = np.array(meta['palette'])[labels][..., ::-1]
-        shown = cv2.imread(f'out/vis/{Path(name).name}')
+        colors = palette[labels][..., ::-1]
+        shown = cv2.imread(str(tmp_path / 'out' / 'vis' / path.name))
         error = np.abs(shown - (0.8 * colors + 0.2 * image))
         assert np.median(error) < 3
+
+
+def test_nails(tmp_path):
+    data = tmp_path / 'data' / 'nails'
+    write_nails(tmp_path / 'raw', num=8, progress=False)
+    for kind, folder in (('Images', 'images'), ('Masks', 'labels')):
+        (data / folder).mkdir(parents=True)
+        for path in (tmp_path / 'raw' / kind).rglob('*.png'):
+            path.rename(data / folder / f'{path.parent.name}_{path.name}')
+    nails.convert(data, data / 'annotations')
+
+    run_script('nails.md', tmp_path, 2000)
+
+    images = sorted((data / 'images').iterdir())
+    assert len(images) == 8
+    for path in images:
+        shown = cv2.imread(str(tmp_path / 'out' / 'vis' / path.name))
+        assert shown.shape == cv2.imread(str(path)).shape
+        found = tmp_path / 'out' / 'preds' / f'{path.stem}.json'
+        assert set(json.loads(found.read_text())['labels']) <= {0}

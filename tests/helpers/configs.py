@@ -38,6 +38,8 @@ def make_small(config, data_root, work_dir, size=(128, 96)):
             for step in dataset.pipeline:
                 if 'scale' in step:
                     step.scale = size
+                if 'scales' in step:
+                    step.scales = [size]
                 if 'crop_size' in step:
                     step.crop_size = crop_size
         loader.num_workers = 0

@@ -1,0 +1,149 @@
+import json
+
+import cv2
+import numpy as np
+import pytest
+from mmdet.registry import DATASETS
+from mmengine.registry import DefaultScope
+
+from mmseg_ext.datasets.nails import NailDataset
+from mmseg_ext.labels.nails import NAILS
+
+COCO = 'annotations/train.json'
+LOAD = [
+    {'type': 'LoadImageFromFile'},
+    {'type': 'LoadAnnotations', 'with_bbox': True, 'with_mask': True},
+    {'type': 'PackDetInputs'},
+]
+
+
+@pytest.fixture(autouse=True)
+def _scope():
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        yield
+
+
+def coco_of(*names, category='nail'):
+    """Two images; the first has a nail of 6x4 pixels at (3, 2)."""
+    runs = [3 * 10 + 2, 4, *[6, 4] * 5]
+    runs.append(200 - sum(runs))
+    return {
+        'images': [
+            {'id': i, 'file_name': name, 'width': 20, 'height': 10}
+            for i, name in enumerate(names, 1)
+        ],
+        'annotations': [
+            {
+                'id': 1,
+                'image_id': 1,
+                'category_id': 7,
+                'bbox': [3, 2, 6, 4],
+                'area': 24,
+                'iscrowd': 0,
+                'segmentation': {'size': [10, 20], 'counts': runs},
+            }
+        ],
+        'categories': [
+            {'id': 3, 'name': 'hand'},
+            {'id': 7, 'name': category},
+        ],
+    }
+
+
+@pytest.fixture
+def root(tmp_path):
+    names = ['images/a.png', 'images/b.png']
+    for index, name in enumerate(names):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(path), np.full((10, 20, 3), index, np.uint8))
+    write(tmp_path, coco_of(*names))
+    return tmp_path
+
+
+def write(root, content):
+    path = root / COCO
+    path.parent.mkdir(exist_ok=True)
+    data = content if isinstance(content, bytes) else json.dumps(content)
+    path.write_bytes(data if isinstance(data, bytes) else data.encode())
+
+
+def build(root, **options):
+    return NailDataset(
+        **{
+            'data_root': str(root),
+            'ann_file': COCO,
+            'data_prefix': {'img': ''},
+            'pipeline': LOAD,
+            **options,
+        }
+    )
+
+
+def test_images_and_instances(root):
+    dataset = DATASETS.build(
+        {
+            'type': 'NailDataset',
+            'data_root': str(root),
+            'ann_file': COCO,
+            'data_prefix': {'img': ''},
+            'pipeline': LOAD,
+        }
+    )
+    assert len(dataset) == 2
+    assert dataset.metainfo['classes'] == ('nail',)
+    assert dataset.metainfo['palette'] == [NAILS['nail']]
+    first, second = (sample['data_samples'] for sample in dataset)
+    assert first.img_path == str(root / 'images/a.png')
+    found = first.gt_instances
+    assert found.bboxes.tensor.tolist() == [[3, 2, 9, 6]]
+    assert found.labels.tolist() == [0]
+    expected = np.zeros((1, 10, 20))
+    expected[0, 2:6, 3:9] = 1
+    np.testing.assert_array_equal(found.masks.masks, expected)
+    assert len(second.gt_instances) == 0
+    assert (dataset[1]['inputs'] == 1).all()
+
+
+def test_images_without_nails_can_be_left_out(root):
+    dataset = build(root, filter_cfg={'filter_empty_gt': True})
+    assert [sample['data_samples'].img_id for sample in dataset] == [1]
+
+
+def test_a_category_of_another_name(root):
+    write(root, coco_of('images/a.png', category='fingernail'))
+    with pytest.raises(ValueError, match=r"no category 'nail'.*'fingernail'"):
+        build(root)
+    dataset = build(root, metainfo={'classes': ('fingernail',)})
+    labels = dataset[0]['data_samples'].gt_instances.labels
+    assert labels.tolist() == [0]
+
+
+@pytest.mark.parametrize('ann_file', ['', 'nothing.json', 'annotations'])
+def test_missing_file(root, ann_file):
+    with pytest.raises(FileNotFoundError, match=r'ann_file .*converters'):
+        build(root, ann_file=ann_file)
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        pytest.param(b'', 'no COCO file', id='empty file'),
+        pytest.param(b'{"images": [{"file_na', 'no COCO file', id='cut'),
+        pytest.param(b'{"images": "\xff"}', 'no COCO file', id='not UTF-8'),
+        pytest.param([], 'no COCO file', id='list'),
+        pytest.param({'images': []}, '`categories`', id='no categories'),
+        pytest.param(coco_of(), 'lists no images', id='no images'),
+        pytest.param(
+            coco_of('a.png', '../b.png'),
+            r"'\.\./b\.png' leaves its root",
+            id='outside',
+        ),
+        pytest.param(coco_of('/a.png'), 'leaves its root', id='absolute'),
+    ],
+)
+def test_wrong_file(root, content, message):
+    write(root, content)
+    with pytest.raises(ValueError, match=message) as error:
+        build(root)
+    assert COCO in str(error.value)

@@ -1,0 +1,129 @@
+"""Cut out each instance that a detector finds in images, such as nails.
+
+Writes::
+
+    OUT_DIR/<image>_001.png   the instance with the highest score
+    OUT_DIR/<image>_002.png   and so on
+    OUT_DIR/crops.csv         a row for each crop: image and crop; x1, y1, x2,
+                              y2 of its box and the area of its mask in pixels;
+                              score; angle of its long axis, in degrees to the
+                              right of upright; label
+
+Images of several folders give as many folders of crops. An image that cannot
+be read is left out and listed at the end, with exit status 1.
+"""
+
+import argparse
+from pathlib import Path
+
+from mmseg_ext.engine.instance_crops import (
+    KEEP,
+    Background,
+    crop_files,
+    parse_background,
+)
+
+EXAMPLES = """\
+examples:
+  the nails in some photographs
+    crop_instances.py CONFIG.py CHECKPOINT.pth hand.jpg more_hands/
+  upright, on white
+    crop_instances.py CONFIG.py CHECKPOINT.pth hands/ --upright \\
+        --background white
+"""
+
+
+def background(text: str) -> Background:
+    """Read the option, with errors that argparse shows."""
+    try:
+        return parse_background(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(error) from None
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        'config',
+        help='MMDet config file, or the name of one of the configs of '
+        'mmseg_ext',
+    )
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument(
+        'images',
+        nargs='+',
+        type=Path,
+        metavar='IMAGE',
+        help='image files, or folders that are searched with all below',
+    )
+    parser.add_argument(
+        '--out-dir',
+        type=Path,
+        default=Path('crops'),
+        help='folder to write, new or empty (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--score-thr',
+        type=float,
+        default=0.5,
+        help='leave out what scores less (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--pad',
+        type=float,
+        default=0.1,
+        help='what is added on each side, relative to the size of the '
+        'instance (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--background',
+        type=background,
+        default=KEEP,
+        metavar='keep|transparent|COLOR',
+        help='what becomes of all but the instance; a color is a name or a '
+        'code such as #808080 (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--upright',
+        action='store_true',
+        help='turn each instance so that its long axis is vertical',
+    )
+    parser.add_argument(
+        '--batch-size',
+        type=int,
+        default=1,
+        help='images that the detector takes at once (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--device',
+        help='such as cpu or cuda:0 (default: a GPU if there is one)',
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Crop instances."""
+    args = parse_args(argv)
+    try:
+        report = crop_files(**vars(args))
+    except (OSError, ValueError) as error:
+        raise SystemExit(f'error: {error}') from None
+    print(
+        f'{args.out_dir}: {report.crops} crops of {report.images} images, '
+        'listed in crops.csv'
+    )
+    if report.unreadable:
+        for reason in report.unreadable.values():
+            print(f'not read: {reason}')
+        raise SystemExit(
+            f'error: {len(report.unreadable)} images could not be read'
+        )
+
+
+if __name__ == '__main__':
+    main()
