@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mmseg_ext.sample_data import (
     write_camvid,
+    write_cityscapes,
     write_idd,
     write_nails,
     write_nuimages,
@@ -25,6 +26,9 @@ a small model to train on it:
     train_dataloader.dataset.data_root={root} \\
     val_dataloader.dataset.data_root={root} \\
     test_dataloader.dataset.data_root={root}""",
+    'cityscapes': """\
+COCO files of the instances:
+  python tools/dataset_converters/cityscapes.py {root}""",
     'idd': """\
 label maps and splits from the polygons of both parts:
   python tools/dataset_converters/idd.py {root}/IDD_Segmentation \\
@@ -39,6 +43,7 @@ label maps and COCO files from the tables:
 }
 WRITERS = {
     'camvid': write_camvid,
+    'cityscapes': write_cityscapes,
     'idd': write_idd,
     'nails': write_nails,
     'nuimages': write_nuimages,
@@ -46,6 +51,7 @@ WRITERS = {
 #: What the numbers that a writer returns count.
 COUNTED = {
     'camvid': 'images',
+    'cityscapes': 'images',
     'idd': 'images, the larger ones',
     'nails': 'images',
     'nuimages': 'key frames',
@@ -118,6 +124,13 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         parents=[common_options('480x360')],
         help='CamVid, 32 classes: {train,val,test}/X.png, '
         '{train,val,test}_labels/X_L.png, class_dict.csv',
+    )
+    formats.add_parser(
+        'cityscapes',
+        parents=[common_options('1024x512')],
+        help='Cityscapes: leftImg8bit/SPLIT/CITY/X_leftImg8bit.png, '
+        'gtFine/SPLIT/CITY/X_gtFine_{instanceIds,labelIds,color}.png, '
+        'X_gtFine_polygons.json',
     )
     formats.add_parser(
         'idd',

@@ -390,9 +390,7 @@ class _Worker:
                 _compare(job, labels, _draw(size, shapes))
         pixels = _count_pixels(labels, job.label or job.polygons)
         if job.label is None:
-            written = _write_label(
-                label_target, labels, job.polygons, scratch
-            )
+            written = _write_label(label_target, labels, job.polygons, scratch)
         else:
             written = _place(job.label, label_target, self.copy)
         # The label goes first: an image without one is never left behind.

@@ -1,4 +1,7 @@
-"""Data sets and the transforms that read them."""
+"""Data sets and the transforms that read them.
+
+Those of MMDetection are there where it is installed.
+"""
 
 from mmseg_ext.datasets.camvid import CamVid
 from mmseg_ext.datasets.idd import IDD_Data
@@ -9,6 +12,7 @@ from mmseg_ext.datasets.transforms import (
     FastRandomCrop,
     LoadColorMasks,
 )
+from mmseg_ext.environment import has_mmdet
 
 __all__ = [
     'CamVid',
@@ -19,3 +23,9 @@ __all__ = [
     'LoadColorMasks',
     'NuImagesDataset',
 ]
+
+if has_mmdet():
+    from mmseg_ext.datasets.nails import NailDataset
+    from mmseg_ext.datasets.transforms import TranslateXPixels
+
+    __all__ += ['NailDataset', 'TranslateXPixels']

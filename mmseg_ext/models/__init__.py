@@ -1,5 +1,27 @@
-"""Models. The import registers those that need MMSegmentation alone."""
+"""Models. Those of MMDetection are there where it is installed."""
 
+from mmseg_ext.environment import has_mmdet
 from mmseg_ext.models.segmentors import MMDeeplabV3
 
 __all__ = ['MMDeeplabV3']
+
+if has_mmdet():
+    from mmseg_ext.models.dense_heads import (
+        ConsistentFCOSHead,
+        ConsistentRetinaHead,
+    )
+    from mmseg_ext.models.necks import AugFPN
+    from mmseg_ext.models.roi_extractors import SoftRoIExtractor
+    from mmseg_ext.models.roi_heads import (
+        ConsistentCascadeRoIHead,
+        ConsistentStandardRoIHead,
+    )
+
+    __all__ += [
+        'AugFPN',
+        'ConsistentCascadeRoIHead',
+        'ConsistentFCOSHead',
+        'ConsistentRetinaHead',
+        'ConsistentStandardRoIHead',
+        'SoftRoIExtractor',
+    ]

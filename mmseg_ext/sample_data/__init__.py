@@ -5,6 +5,11 @@ puts them on disk as the original lies there. No registry, no torch.
 """
 
 from mmseg_ext.sample_data.camvid import write_camvid
+from mmseg_ext.sample_data.cityscapes import (
+    cityscapes_instance_ids,
+    cityscapes_name,
+    write_cityscapes,
+)
 from mmseg_ext.sample_data.idd import (
     idd_label_map,
     idd_scene,
@@ -31,6 +36,8 @@ __all__ = [
     'NailScene',
     'Scene',
     'SceneObject',
+    'cityscapes_instance_ids',
+    'cityscapes_name',
     'idd_label_map',
     'idd_scene',
     'idd_stem',
@@ -40,6 +47,7 @@ __all__ = [
     'nuimages_label_map',
     'render_scene',
     'write_camvid',
+    'write_cityscapes',
     'write_idd',
     'write_nails',
     'write_nuimages',

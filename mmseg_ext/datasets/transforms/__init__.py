@@ -8,6 +8,7 @@ from mmseg_ext.datasets.transforms.fast_photo_metric_distortion import (
 )
 from mmseg_ext.datasets.transforms.fast_random_crop import FastRandomCrop
 from mmseg_ext.datasets.transforms.load_color_masks import LoadColorMasks
+from mmseg_ext.environment import has_mmdet
 
 __all__ = [
     'FastLoadAnnotations',
@@ -15,3 +16,10 @@ __all__ = [
     'FastRandomCrop',
     'LoadColorMasks',
 ]
+
+if has_mmdet():
+    from mmseg_ext.datasets.transforms.translate_x_pixels import (
+        TranslateXPixels,
+    )
+
+    __all__ += ['TranslateXPixels']

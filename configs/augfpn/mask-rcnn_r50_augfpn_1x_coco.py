@@ -1,0 +1,16 @@
+# All three parts of AugFPN; masks are supervised on the laterals as well.
+_base_ = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'
+
+custom_imports = dict(imports=['mmseg_ext'], allow_failed_imports=False)
+
+# As the authors; reading RoIs on all levels would take long with more points.
+extractor = dict(type='SoftRoIExtractor', roi_layer=dict(sampling_ratio=2))
+model = dict(
+    neck=dict(type='AugFPN'),
+    roi_head=dict(
+        type='ConsistentStandardRoIHead',
+        bbox_roi_extractor=extractor,
+        mask_roi_extractor=extractor,
+        auxiliary_mask_head=dict(),
+    ),
+)

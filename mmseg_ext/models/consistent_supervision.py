@@ -1,0 +1,179 @@
+"""Consistent supervision: the laterals of a neck learn from the RoIs too.
+
+Source: Guo et al., "AugFPN: Improving Multi-scale Feature Learning for Object
+Detection", arXiv:1912.05384, section 3.1. The levels of a pyramid are summed,
+but come from layers of different depth. In training the same RoIs are read on
+the laterals of all levels, before any of them is augmented or summed, and one
+auxiliary head, the same for all levels, has to detect the objects in each.
+"""
+
+import copy
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from mmdet.models.task_modules.samplers.sampling_result import SamplingResult
+from mmdet.structures.bbox import bbox2roi
+from mmdet.utils import ConfigType, InstanceList, OptConfigType
+from torch import Tensor, nn
+
+from mmseg_ext.models.roi_extractors.align import align
+
+#: What the modules that only train have in front of their names.
+AUXILIARY = 'auxiliary_'
+
+#: What a head's losses, and not its accuracies, have in front.
+LOSS = 'loss_'
+
+
+class ConsistentSupervision:
+    """Mixin of the heads that supervise laterals, before an upstream head.
+
+    The auxiliary modules of a head have names that start with ``auxiliary_``.
+    They are used in training only, and a checkpoint need not have them.
+
+    Args:
+        *args: As for the upstream head.
+        alpha: Weight of the auxiliary losses, λ in the paper, at least 0.
+        **kwargs: As for the upstream head.
+
+    Raises:
+        ValueError: ``alpha`` is negative.
+    """
+
+    def __init__(self, *args: Any, alpha: float = 0.25, **kwargs: Any) -> None:
+        if alpha < 0:
+            raise ValueError(
+                f'alpha is the weight of losses, at least 0, not {alpha}'
+            )
+        super().__init__(*args, **kwargs)
+        self.alpha = alpha
+
+    def laterals(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Get the laterals out of what the neck gave.
+
+        Raises:
+            TypeError: The neck gave none.
+        """
+        laterals = getattr(features, 'laterals', ())
+        if not laterals:
+            raise TypeError(
+                f'{type(self).__name__} supervises the laterals of the neck, '
+                f'but the {type(features).__name__} that the neck gave has '
+                'no `laterals`: take a neck that gives them in training, '
+                'such as AugFPN, or a head without consistent supervision'
+            )
+        return laterals
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str, *args: Any
+    ) -> None:
+        """Load; where there are no auxiliary weights, the own ones stay."""
+        start = prefix + AUXILIARY
+        if not any(key.startswith(start) for key in state_dict):
+            own = self.state_dict(prefix=prefix)
+            state_dict.update(
+                {k: v for k, v in own.items() if k.startswith(start)}
+            )
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def auxiliary_config(
+    main: OptConfigType, changes: OptConfigType
+) -> ConfigType:
+    """Make the config of an auxiliary head.
+
+    Args:
+        main: Config of the head that it stands beside.
+        changes: What is to differ, or, with a ``type``, a whole config.
+
+    Raises:
+        ValueError: There is no main head.
+    """
+    if main is None:
+        raise ValueError(
+            f'the auxiliary head {dict(changes)} has no main head to stand '
+            'beside: leave it out, or add that head (mask_head)'
+        )
+    changes = changes or {}
+    whole = 'type' in changes
+    return copy.deepcopy(changes if whole else {**main, **changes})
+
+
+def bbox_losses(
+    head: nn.Module,
+    roi_layers: Iterable[nn.Module],
+    laterals: Iterable[Tensor],
+    sampling_results: list[SamplingResult],
+    train_cfg: ConfigType,
+    alpha: float,
+) -> dict[str, Tensor]:
+    """Compute the losses of boxes, each summed over all levels.
+
+    Args:
+        head: A box head, such as ``Shared2FCBBoxHead``.
+        roi_layers: A RoI layer for each level; there may be more of them.
+        laterals: A map for each level, (N, C, H, W).
+        sampling_results: RoIs with their targets for each image.
+        train_cfg: Config of the RoI head's training.
+        alpha: Weight of the losses.
+
+    Returns:
+        ``loss_aux_cls`` and ``loss_aux_bbox``, or what the head calls them.
+    """
+    rois = bbox2roi([result.priors for result in sampling_results])
+    targets = head.get_targets(sampling_results, train_cfg)
+    total: dict[str, Tensor] = {}
+    for layer, lateral in zip(roi_layers, laterals, strict=False):
+        scores, boxes = head(align(layer, lateral, rois))
+        losses = head.loss(scores, boxes, rois, *targets)
+        if not len(rois):
+            # Heads leave it out then, but in distributed training every
+            # parameter has to take part.
+            losses['loss_cls'] = scores.sum()
+        for name, loss in losses.items():
+            if name.startswith(LOSS):
+                total[name] = total.get(name, 0) + loss
+    return {
+        f'{LOSS}aux_{name.removeprefix(LOSS)}': alpha * loss
+        for name, loss in total.items()
+    }
+
+
+def mask_losses(
+    head: nn.Module,
+    roi_layers: Iterable[nn.Module],
+    laterals: Iterable[Tensor],
+    sampling_results: list[SamplingResult],
+    batch_gt_instances: InstanceList,
+    train_cfg: ConfigType,
+    alpha: float,
+) -> dict[str, Tensor]:
+    """Compute the loss of masks, summed over all levels.
+
+    Args:
+        head: An ``FCNMaskHead`` or another mask head of its kind.
+        roi_layers: As for :func:`bbox_losses`, of the mask head's size.
+        laterals: As for :func:`bbox_losses`.
+        sampling_results: As for :func:`bbox_losses`.
+        batch_gt_instances: Ground truth with masks for each image.
+        train_cfg: As for :func:`bbox_losses`.
+        alpha: Weight of the loss.
+
+    Returns:
+        ``loss_aux_mask``.
+    """
+    rois = bbox2roi([result.pos_priors for result in sampling_results])
+    # Cut out of the images' masks, which takes long, once for all levels.
+    targets = head.get_targets(sampling_results, batch_gt_instances, train_cfg)
+    labels = torch.cat([result.pos_gt_labels for result in sampling_results])
+    if head.class_agnostic:
+        labels = torch.zeros_like(labels)
+    total = 0
+    for layer, lateral in zip(roi_layers, laterals, strict=False):
+        masks = head(align(layer, lateral, rois))
+        if len(rois):
+            total = total + head.loss_mask(masks, targets, labels)
+        else:
+            total = total + masks.sum()
+    return {'loss_aux_mask': alpha * total}

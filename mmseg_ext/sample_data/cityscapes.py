@@ -1,0 +1,219 @@
+"""Sample scenes in the raw format of Cityscapes.
+
+Source of the format: the fine annotations of the release (Cordts et al.,
+arXiv:1604.01685) and the data set's own tools, which draw images of label and
+instance ids from its polygon files.
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from mmseg_ext.labels.cityscapes import CITYSCAPES_LABELS, Label
+from mmseg_ext.sample_data.output import (
+    check_folders,
+    checked_root,
+    split_scenes,
+    write_same,
+)
+from mmseg_ext.sample_data.render import check_arguments, render_scene
+from mmseg_ext.sample_data.scene import Scene
+from mmseg_ext.utils.images import encode_labels, encode_png
+
+#: Kind of object in a scene -> labels that it can get, each with its share.
+#: With ``group`` after it, a label is that of objects not told apart.
+CITYSCAPES_SHARES = {
+    'sky': {'sky': 1.0},
+    'building': {'building': 0.94, 'bridge': 0.03, 'tunnel': 0.03},
+    'wall': {'wall': 1.0},
+    'fence': {'fence': 0.6, 'guard rail': 0.4},
+    'vegetation': {'vegetation': 1.0},
+    'terrain': {'terrain': 0.8, 'ground': 0.1, 'rail track': 0.1},
+    'road': {'road': 0.95, 'parking': 0.05},
+    'lane_marking': {'road': 1.0},
+    'sidewalk': {'sidewalk': 1.0},
+    'pole': {'pole': 0.85, 'polegroup': 0.15},
+    'traffic_sign': {'traffic sign': 1.0},
+    'traffic_light': {'traffic light': 1.0},
+    'traffic_cone': {'static': 0.5, 'dynamic': 0.5},
+    'car': {'car': 0.92, 'cargroup': 0.05, 'caravan': 0.03},
+    'truck': {'truck': 0.8, 'trailer': 0.15, 'truckgroup': 0.05},
+    'bus': {'bus': 0.8, 'train': 0.2},
+    'motorcycle': {'motorcycle': 0.92, 'motorcyclegroup': 0.08},
+    'bicycle': {'bicycle': 0.9, 'bicyclegroup': 0.1},
+    'rider': {'rider': 0.95, 'ridergroup': 0.05},
+    'person': {'person': 0.92, 'persongroup': 0.08},
+    'ego': {'ego vehicle': 0.8, 'rectification border': 0.2},
+    'unlabeled': {'unlabeled': 0.3, 'out of roi': 0.3, 'static': 0.4},
+}
+
+#: Cities of the release, each of which is in one split only.
+_CITIES = {
+    'train': ('aachen', 'bremen', 'hamburg', 'jena', 'strasbourg', 'zurich'),
+    'val': ('frankfurt', 'lindau', 'munster'),
+    'test': ('berlin', 'bielefeld', 'mainz'),
+}
+
+#: The frame of each sequence that is annotated.
+_FRAME = 19
+
+_LABELS = {label.name: label for label in CITYSCAPES_LABELS}
+
+
+def write_cityscapes(
+    root: str | os.PathLike,
+    num: int = 40,
+    size: tuple[int, int] = (1024, 512),
+    seed: int = 0,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> dict[str, int]:
+    """Write a sample set that looks on disk like Cityscapes.
+
+    ``root`` gets ``leftImg8bit`` and, but for the test split, ``gtFine`` with
+    polygons, 16-bit instance ids, label ids and colors. As in the release,
+    some objects are groups that carry the id of their label, and some are of
+    labels that the benchmarks leave out. :func:`cityscapes_instance_ids` gives
+    the exact truth.
+
+    The same arguments give the same bytes, so a run that was stopped is
+    continued by starting it again.
+
+    Args:
+        root: Folder to write, new or empty or of an earlier run.
+        num: Number of images in all splits together, at least 3.
+        size: Width and height in pixels; the release has 2048x1024.
+        seed: Other seeds give other scenes.
+        overwrite: Replace files of the same names and other content.
+        progress: Show a progress bar.
+
+    Returns:
+        Number of images in each split.
+
+    Raises:
+        ValueError: ``num``, ``size`` or ``seed`` is out of range.
+        FileExistsError: ``root`` holds other data.
+        NotADirectoryError: ``root`` is a file.
+    """
+    splits = split_scenes(num)
+    check_arguments(size, seed)
+    root = checked_root(root)
+    paths = {
+        index: _paths(split, place)
+        for split, part in splits.items()
+        for place, index in enumerate(part)
+    }
+    expected = {path for part in paths.values() for path in part}
+    # With the folders: cities of a set with other splits are refused.
+    folders = {str(p) for x in expected for p in PurePosixPath(x).parents[:-1]}
+    check_folders(root, expected | folders)
+    for index, part in tqdm(
+        paths.items(),
+        desc='Cityscapes scenes',
+        unit='scene',
+        disable=not progress,
+    ):
+        contents = _contents(render_scene(size, seed, index), seed, index)
+        # The test split takes the image only.
+        for path, data in zip(part, contents, strict=False):
+            write_same(root / path, data, overwrite)
+    return {split: len(part) for split, part in splits.items()}
+
+
+def cityscapes_name(split: str, place: int) -> str:
+    """Give city and stem of an image.
+
+    Args:
+        split: ``train``, ``val`` or ``test``.
+        place: Number of the image in the split.
+
+    Returns:
+        As in ``lindau/lindau_000000_000019``.
+    """
+    cities = _CITIES[split]
+    sequence, number = divmod(place, len(cities))
+    city = cities[number]
+    return f'{city}/{city}_{sequence:06}_{_FRAME:06}'
+
+
+def cityscapes_instance_ids(scene: Scene, seed: int, index: int) -> np.ndarray:
+    """Give the image of instance ids that follows from the polygons.
+
+    Args:
+        scene: What ``render_scene(size, seed, index)`` gives.
+        seed: Seed of the set.
+        index: Number of the image in the set.
+
+    Returns:
+        uint16 (H, W): label id, or 1000 times that and the number of the
+        object among those of its label.
+    """
+    seen, values = Counter(), []
+    for name in _names(scene, seed, index):
+        label = _label(name)
+        value = label.id
+        # Groups keep the id of their label.
+        if label.has_instances and label.name == name:
+            value = 1000 * value + seen[name]
+            seen[name] += 1
+        values.append(value)
+    return np.array(values, np.uint16)[scene.object_map]
+
+
+def _names(scene: Scene, seed: int, index: int) -> list[str]:
+    """Give each object of a scene its label."""
+    # The renderer draws from (seed, index, 0) and (seed, index, 1).
+    rng = np.random.default_rng((seed, index, 2))
+    names = []
+    for item in scene.objects:
+        shares = CITYSCAPES_SHARES[item.kind]
+        names.append(str(rng.choice(list(shares), p=list(shares.values()))))
+    return names
+
+
+def _label(name: str) -> Label:
+    """Find the row of a label, also with ``group`` after its name."""
+    return _LABELS.get(name) or _LABELS[name.removesuffix('group')]
+
+
+def _contents(scene: Scene, seed: int, index: int) -> Iterator[bytes]:
+    """Yield the files of an image, if they are asked for."""
+    yield encode_png(scene.image)
+    names = _names(scene, seed, index)
+    yield json.dumps(_polygon_file(scene, names)).encode()
+    yield encode_png(cityscapes_instance_ids(scene, seed, index))
+    labels = [_label(name) for name in names]
+    ids = np.array([label.id for label in labels], np.uint8)
+    yield encode_labels(ids[scene.object_map])
+    colors = np.array([label.color[::-1] for label in labels], np.uint8)
+    yield encode_png(colors[scene.object_map])
+
+
+def _polygon_file(scene: Scene, names: list[str]) -> dict[str, Any]:
+    width, height = scene.size
+    objects = [
+        {'label': name, 'polygon': item.polygon.astype(int).tolist()}
+        for name, item in zip(names, scene.objects, strict=True)
+    ]
+    return {'imgHeight': height, 'imgWidth': width, 'objects': objects}
+
+
+def _paths(split: str, place: int) -> list[str]:
+    """List the files of an image, in the order of their contents."""
+    name = cityscapes_name(split, place)
+    paths = [f'leftImg8bit/{split}/{name}_leftImg8bit.png']
+    if split != 'test':
+        stem = f'gtFine/{split}/{name}_gtFine'
+        paths += [
+            f'{stem}_polygons.json',
+            f'{stem}_instanceIds.png',
+            f'{stem}_labelIds.png',
+            f'{stem}_color.png',
+        ]
+    return paths
