@@ -1,6 +1,6 @@
-# nuImages sample scenes at 448x252, some minutes on two CPU cores: Semantic FPN
-# on a ResNet-18 of half the channels. Most objects are small and rare; Lovasz'
-# loss counts them by class.
+# nuImages sample scenes at 448x252, some minutes on two CPU cores: Semantic
+# FPN on a ResNet-18 of half the channels. Most objects are small and rare;
+# Lovasz' loss counts them by class.
 _base_ = [
     'mmseg::_base_/models/fpn_r50.py',
     'mmseg::_base_/default_runtime.py',
