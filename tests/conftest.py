@@ -8,6 +8,7 @@ from types import ModuleType
 import pytest
 import torch
 from mmengine.logging import MMLogger
+from mmengine.registry import DefaultScope
 
 
 @pytest.fixture(scope='session', autouse=True)
@@ -41,6 +42,13 @@ def torchvision():
             f'pip install --no-deps --target {folder} '
             f"'torchvision==0.{minor}.*'"
         )
+
+
+@pytest.fixture
+def mmdet_scope():
+    """Build what configs name as a runner of MMDet would."""
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        yield
 
 
 @pytest.fixture

@@ -7,6 +7,8 @@ from mmdet.structures.mask import BitmapMasks
 
 from mmseg_ext.datasets.transforms.translate_x_pixels import TranslateXPixels
 
+pytestmark = pytest.mark.usefixtures('mmdet_scope')
+
 FILL = (104, 116, 124)
 
 

@@ -24,7 +24,10 @@ from mmseg_ext.models.dense_heads.consistent_fcos_head import (
 )
 
 # MMDet's grids.
-pytestmark = pytest.mark.filterwarnings('ignore:torch.meshgrid:UserWarning')
+pytestmark = [
+    pytest.mark.filterwarnings('ignore:torch.meshgrid:UserWarning'),
+    pytest.mark.usefixtures('mmdet_scope'),
+]
 
 STRIDES = [8, 16, 32, 64, 128]
 COMMON = {

@@ -10,6 +10,8 @@ from mmseg_ext.models.feature_pyramid import FeaturePyramid
 from mmseg_ext.models.necks.aug_fpn import AugFPN
 from references import aug_fpn
 
+pytestmark = pytest.mark.usefixtures('mmdet_scope')
+
 CHANNELS = [3, 5, 6, 7]
 RATIOS = (0.1, 0.2, 0.3)
 #: The top level of 11 x 23 is pooled to 1 x 2, 2 x 4 and 3 x 6.

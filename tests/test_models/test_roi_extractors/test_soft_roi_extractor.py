@@ -8,6 +8,8 @@ from mmseg_ext.models.roi_extractors.soft_roi_extractor import (
 )
 from references import aug_fpn
 
+pytestmark = pytest.mark.usefixtures('mmdet_scope')
+
 STRIDES = [4, 8, 16, 32]
 CHANNELS = 6
 CONFIG = {

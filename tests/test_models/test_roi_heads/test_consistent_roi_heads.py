@@ -28,6 +28,8 @@ from helpers.roi_heads import (
     train_cfg,
 )
 
+pytestmark = pytest.mark.usefixtures('mmdet_scope')
+
 STDS = (0.1, 0.1, 0.2, 0.2)
 LATER_STDS = (0.05, 0.05, 0.1, 0.1)
 ROIS = make_proposals()[0].bboxes
