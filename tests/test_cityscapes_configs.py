@@ -1,7 +1,9 @@
 """The configs of Cityscapes say what the tutorial for MMDet 2.x says."""
 
 import json
+import math
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,9 @@ from mmdet.registry import DATASETS, MODELS, TRANSFORMS
 from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
 
+from helpers.configs import make_small
 from mmseg_ext.converters.cityscapes import convert
 from mmseg_ext.datasets.transforms.translate_x_pixels import TranslateXPixels
 from mmseg_ext.models.necks.aug_fpn import AugFPN
@@ -25,12 +29,18 @@ from mmseg_ext.sample_data.cityscapes import write_cityscapes
 FOLDER = Path(__file__).parents[1] / 'configs' / 'cityscapes'
 TUTORIAL = 'cascade-mask-rcnn_r50_{}_autoaug-10e_cityscapes.py'
 LIGHT = 'cascade-mask-rcnn_r18_{}_1xb2-300_cityscapes-sample-256x512.py'
+NAMES = sorted(path.name for path in FOLDER.glob('*.py'))
 FILL = (104, 116, 124)
+AUX = ('cls', 'bbox', 'mask')
 
-# pycocotools 2.0 does not know NumPy 2's way to hand over arrays.
-pytestmark = pytest.mark.filterwarnings(
-    'ignore:__array__ implementation:DeprecationWarning'
-)
+pytestmark = [
+    # pycocotools 2.0 does not know NumPy 2's way to hand over arrays.
+    pytest.mark.filterwarnings(
+        'ignore:__array__ implementation:DeprecationWarning'
+    ),
+    # MMDet's grids.
+    pytest.mark.filterwarnings('ignore:torch.meshgrid:UserWarning'),
+]
 
 
 def load(pattern, parts):
@@ -406,3 +416,49 @@ def test_light_config_has_the_parts():
         assert isinstance(extractor, SoftRoIExtractor)
     for head in detector.roi_head.bbox_head:
         assert head.num_classes == 8
+
+
+# All of them.
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_one_iteration_and_validation(name, root, tmp_path):
+    config = Config.fromfile(FOLDER / name)
+    make_small(config, root, tmp_path, size=(256, 128))
+    for stage in config.model.train_cfg.rcnn:
+        stage.sampler.num = 24
+    config.model.test_cfg.rpn.max_per_img = 24
+    train_set = config.train_dataloader.dataset
+    train_set.times = 2  # the one image, twice, is a batch
+    for step in train_set.dataset.pipeline:
+        if step.type == 'RandomResize':
+            step.scale = [(256, 100), (256, 128)]
+    if config.train_cfg.type == 'EpochBasedTrainLoop':
+        config.train_cfg.max_epochs = 1
+    else:
+        config.train_cfg.update(max_iters=1, val_interval=1)
+    config.experiment_name = name
+    runner = Runner.from_cfg(config)
+    finite = {}
+    for key, value in runner.model.named_parameters():
+        if value.requires_grad:
+            finite[key] = False
+            value.register_hook(partial(note_finite, finite, key))
+    runner.train()
+    assert runner.iter == 1
+    assert [key for key, value in finite.items() if not value] == []
+    scalars = {
+        key: value.current()
+        for key, value in runner.message_hub.log_scalars.items()
+    }
+    losses = {key: value for key, value in scalars.items() if 'loss' in key}
+    assert all(0 <= value < math.inf for value in losses.values())
+    auxiliary = {f's{stage}.loss_aux_{x}' for stage in range(3) for x in AUX}
+    found = {key.removeprefix('train/') for key in losses if 'aux' in key}
+    assert found == (auxiliary if '-cs' in name else set())
+    for metric in ('bbox_mAP', 'segm_mAP'):
+        assert 0 <= scalars[f'val/coco/{metric}'] <= 1
+
+
+def note_finite(finite, key, gradient):
+    finite[key] = bool(gradient.isfinite().all())
