@@ -14,8 +14,9 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
+from mmseg_ext.converters.invalid import InvalidFileError, Skip
 from mmseg_ext.labels.cityscapes import CITYSCAPES_INSTANCES, CITYSCAPES_LABELS
-from mmseg_ext.utils.files import write_bytes
+from mmseg_ext.utils.files import visible_entries, write_bytes
 from mmseg_ext.utils.images import decode_image
 from mmseg_ext.utils.parallel import check_nproc, ordered_map
 
@@ -32,19 +33,6 @@ _IMAGES, _ANNOTATIONS = 'leftImg8bit', 'gtFine'
 _IMAGE_ENDING = '_leftImg8bit.png'
 _INSTANCES_ENDING = '_gtFine_instanceIds.png'
 _LABELS_ENDING = '_gtFine_labelIds.png'
-
-
-@dataclass(frozen=True, order=True)
-class Skip:
-    """Why a file was left out.
-
-    Attributes:
-        file: The file.
-        reason: What is wrong.
-    """
-
-    file: str
-    reason: str
 
 
 @dataclass
@@ -194,28 +182,15 @@ def _scan(folder: Path, ending: str) -> dict[str, str]:
     found = {}
     if not folder.is_dir():
         return found
-    for city in filter(os.DirEntry.is_dir, _visible(folder)):
-        for entry in _visible(city):
+    for city in filter(os.DirEntry.is_dir, visible_entries(folder)):
+        for entry in visible_entries(city):
             if entry.name.endswith(ending):
                 stem = entry.name.removesuffix(ending)
                 found[f'{city.name}/{stem}'] = entry.path
     return found
 
 
-def _visible(folder: str | os.PathLike) -> Iterator[os.DirEntry]:
-    with os.scandir(folder) as entries:
-        yield from (e for e in entries if not e.name.startswith('.'))
-
-
 # What is done with each image.
-
-
-class _InvalidFileError(ValueError):
-    """A file that is not as it should be."""
-
-    def __init__(self, file: str, reason: str) -> None:
-        super().__init__(file, reason)
-        self.file, self.reason = file, reason
 
 
 @dataclass(frozen=True)
@@ -227,7 +202,7 @@ class _Converted:
     annotations: list[dict[str, Any]]
 
 
-def _convert_image(job: _Job) -> _Converted | _InvalidFileError:
+def _convert_image(job: _Job) -> _Converted | InvalidFileError:
     """Convert an image; an invalid one comes back as its error."""
     try:
         width, height = _read_size(job.image)
@@ -235,13 +210,13 @@ def _convert_image(job: _Job) -> _Converted | _InvalidFileError:
             return _Converted(width, height, [])
         ids = _read_ids(job.instances)
         if ids.shape != (height, width):
-            raise _InvalidFileError(
+            raise InvalidFileError(
                 job.instances,
                 f'is of {ids.shape[1]}x{ids.shape[0]} pixels, its image '
                 f'{job.image} has {width}x{height}',
             )
         return _Converted(width, height, _annotate(ids, job.instances))
-    except _InvalidFileError as error:
+    except InvalidFileError as error:
         return error
 
 
@@ -251,7 +226,7 @@ def _read_size(path: str) -> tuple[int, int]:
         with Image.open(path) as image:
             return image.size
     except (OSError, Image.DecompressionBombError) as error:
-        raise _InvalidFileError(
+        raise InvalidFileError(
             path, f'cannot be read as an image: {error}'
         ) from None
 
@@ -265,9 +240,9 @@ def _read_ids(path: str) -> np.ndarray:
     try:
         ids = decode_image(Path(path).read_bytes(), 'it', cv2.IMREAD_UNCHANGED)
     except (OSError, ValueError) as error:
-        raise _InvalidFileError(path, str(error)) from None
+        raise InvalidFileError(path, str(error)) from None
     if ids.dtype != np.uint16 or ids.ndim != 2:
-        raise _InvalidFileError(
+        raise InvalidFileError(
             path,
             f'holds {ids.dtype} of shape {ids.shape}; expected 16-bit '
             'instance ids of one channel',
@@ -282,7 +257,7 @@ def _annotate(ids: np.ndarray, path: str) -> list[dict[str, Any]]:
         crowd = value < _STEP
         label = value if crowd else value // _STEP
         if label not in _LABEL_IDS:
-            raise _InvalidFileError(
+            raise InvalidFileError(
                 path,
                 f'has pixels of value {value}; expected label ids, 0 to '
                 f'{max(_LABEL_IDS)}, or {_STEP} times a label id and a number '
@@ -346,7 +321,7 @@ def _convert_split(
     results = ordered_map(_convert_image, jobs, nproc)
     bar = tqdm(results, desc=split, total=len(jobs), unit=' images')
     for job, result in zip(jobs, bar, strict=True):
-        if isinstance(result, _InvalidFileError):
+        if isinstance(result, InvalidFileError):
             on_invalid(result.file, result.reason)
             continue
         number = len(images) + 1

@@ -19,8 +19,14 @@ import numpy as np
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
+from mmseg_ext.converters.invalid import InvalidFileError, Skip
 from mmseg_ext.labels.idd import IDD_LABELS, IDD_LEVEL3, UNLABELLED
-from mmseg_ext.utils.files import atomic_path, write_bytes, write_text
+from mmseg_ext.utils.files import (
+    atomic_path,
+    visible_entries,
+    write_bytes,
+    write_text,
+)
 from mmseg_ext.utils.images import decode_image, encode_labels
 from mmseg_ext.utils.parallel import ordered_map
 
@@ -40,19 +46,6 @@ _LABEL_ENDING = '_gtFine_labellevel3Ids.png'
 
 #: Images a process converts at a time.
 _BATCH = 16
-
-
-@dataclass(frozen=True, order=True)
-class Skip:
-    """Why a file was left out.
-
-    Attributes:
-        file: The file.
-        reason: What is wrong.
-    """
-
-    file: str
-    reason: str
 
 
 @dataclass
@@ -266,18 +259,13 @@ def _scan(
     found = {ending: {} for ending in endings}
     if not folder.is_dir():
         return found
-    for sequence in filter(os.DirEntry.is_dir, _visible(folder)):
-        for entry in _visible(sequence):
+    for sequence in filter(os.DirEntry.is_dir, visible_entries(folder)):
+        for entry in visible_entries(sequence):
             for ending in endings:
                 if entry.name.endswith(ending):
                     key = sequence.name, entry.name.removesuffix(ending)
                     found[ending][key] = entry.path
     return found
-
-
-def _visible(folder: str | os.PathLike) -> Iterator[os.DirEntry]:
-    with os.scandir(folder) as entries:
-        yield from (e for e in entries if not e.name.startswith('.'))
 
 
 def _count_images(root: Path, split: str) -> int:
@@ -302,7 +290,7 @@ def _check_strangers(jobs: list[_Job], out_dir: Path) -> None:
     for folder in sorted({path.parent for path in expected}):
         if not folder.is_dir():
             continue
-        for entry in _visible(folder):
+        for entry in visible_entries(folder):
             if folder / entry.name not in expected:
                 raise ValueError(
                     f'{entry.path} is there, but belongs to no image of the '
@@ -312,14 +300,6 @@ def _check_strangers(jobs: list[_Job], out_dir: Path) -> None:
 
 
 # What is done with each image.
-
-
-class _InvalidFileError(ValueError):
-    """A file that is not as it should be."""
-
-    def __init__(self, file: str, reason: str) -> None:
-        super().__init__(file, reason)
-        self.file, self.reason = file, reason
 
 
 #: Pillow draws with 32-bit integers; no image is so large.
@@ -362,14 +342,14 @@ class _Worker:
 
     def __call__(
         self, jobs: list[_Job]
-    ) -> list[tuple[_Job, _Converted | _InvalidFileError]]:
+    ) -> list[tuple[_Job, _Converted | InvalidFileError]]:
         """Convert a batch; an invalid image comes back with its error."""
         results = []
         with TemporaryDirectory(prefix='.', dir=self.out_dir) as scratch:
             for job in jobs:
                 try:
                     results.append((job, self.convert(job, scratch)))
-                except _InvalidFileError as error:
+                except InvalidFileError as error:
                     results.append((job, error))
         return results
 
@@ -405,7 +385,7 @@ def _read_annotation(path: str) -> _Annotation:
             Path(path).read_bytes(), type=_Annotation, strict=False
         )
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _InvalidFileError(path, f'no polygon file: {error}') from None
+        raise InvalidFileError(path, f'no polygon file: {error}') from None
 
 
 def _check_size(job: _Job, size: tuple[int, int]) -> None:
@@ -414,11 +394,11 @@ def _check_size(job: _Job, size: tuple[int, int]) -> None:
         with Image.open(job.image) as image:
             actual = image.size
     except (OSError, Image.DecompressionBombError) as error:
-        raise _InvalidFileError(
+        raise InvalidFileError(
             job.image, f'cannot be read as an image: {error}'
         ) from None
     if actual != size:
-        raise _InvalidFileError(
+        raise InvalidFileError(
             job.polygons,
             f'is of {size[0]}x{size[1]} pixels, its image {job.image} has '
             f'{actual[0]}x{actual[1]}',
@@ -440,7 +420,7 @@ def _select(
             if name not in _LEVEL3:
                 name = name.removesuffix('group')
             if name not in _LEVEL3:
-                raise _InvalidFileError(
+                raise InvalidFileError(
                     path,
                     f'objects[{index}]: label {item.label!r} is not in the '
                     'table of IDD',
@@ -470,9 +450,9 @@ def _read_label(path: str, size: tuple[int, int]) -> np.ndarray:
             Path(path).read_bytes(), 'it', cv2.IMREAD_UNCHANGED
         )
     except ValueError as error:
-        raise _InvalidFileError(path, str(error)) from None
+        raise InvalidFileError(path, str(error)) from None
     if labels.dtype != np.uint8 or labels.shape != size[::-1]:
-        raise _InvalidFileError(
+        raise InvalidFileError(
             path,
             f'holds {labels.dtype} of shape {labels.shape}; expected an 8-bit '
             f'label map of one channel and shape {size[::-1]}',
@@ -483,7 +463,7 @@ def _read_label(path: str, size: tuple[int, int]) -> np.ndarray:
 def _compare(job: _Job, labels: np.ndarray, drawn: np.ndarray) -> None:
     differing = np.count_nonzero(labels != drawn)
     if differing:
-        raise _InvalidFileError(
+        raise InvalidFileError(
             job.label,
             f'{differing} of {labels.size} pixels differ from what '
             f'{job.polygons} gives',
@@ -496,7 +476,7 @@ def _count_pixels(labels: np.ndarray, path: str) -> list[int]:
     allowed = [*range(len(IDD_LEVEL3)), _IGNORE_INDEX]
     wrong = sorted({v for v, n in enumerate(counts) if n} - set(allowed))
     if wrong:
-        raise _InvalidFileError(
+        raise InvalidFileError(
             path,
             f'has pixels of value {wrong[0]}; level-3 ids are 0 to '
             f'{len(IDD_LEVEL3) - 1}, and {_IGNORE_INDEX}',
@@ -517,7 +497,7 @@ def _convert_jobs(
         results = ordered_map(worker, _batches(jobs), nproc)
         for job, result in itertools.chain.from_iterable(results):
             bar.update()
-            if isinstance(result, _InvalidFileError):
+            if isinstance(result, InvalidFileError):
                 on_invalid(result.file, result.reason)
                 for path in job.targets(worker.out_dir):
                     if path.exists():

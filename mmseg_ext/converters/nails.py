@@ -18,6 +18,7 @@ from PIL import ExifTags, Image
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
+from mmseg_ext.converters.invalid import InvalidFileError, Skip
 from mmseg_ext.labels.nails import NAILS
 from mmseg_ext.utils.files import write_bytes, write_text
 from mmseg_ext.utils.images import decode_image
@@ -69,19 +70,6 @@ _IMAGE_ERRORS = (
 
 #: Images a process converts at a time.
 _BATCH = 8
-
-
-@dataclass(frozen=True, order=True)
-class Skip:
-    """Why a file was left out.
-
-    Attributes:
-        file: The file.
-        reason: What is wrong.
-    """
-
-    file: str
-    reason: str
 
 
 @dataclass
@@ -337,14 +325,6 @@ def _check_splits(pairs: list[_Pair], root: Path) -> None:
 # What is done with each pair.
 
 
-class _InvalidFileError(ValueError):
-    """A file that is not as it should be."""
-
-    def __init__(self, file: str, reason: str) -> None:
-        super().__init__(file, reason)
-        self.file, self.reason = file, reason
-
-
 @dataclass(frozen=True)
 class _Converted:
     """A pair, its size (width, height), and its nails without ids."""
@@ -368,13 +348,13 @@ class _Worker:
 
     def __call__(
         self, pairs: list[_Pair]
-    ) -> list[_Converted | _InvalidFileError]:
+    ) -> list[_Converted | InvalidFileError]:
         """Convert a batch; an invalid pair comes back as its error."""
         results = []
         for pair in pairs:
             try:
                 results.append(self.convert(pair))
-            except _InvalidFileError as error:
+            except InvalidFileError as error:
                 results.append(error)
         return results
 
@@ -407,7 +387,7 @@ class _Worker:
 
 
 def _invalid(file: str, reason: str) -> NoReturn:
-    raise _InvalidFileError(file, reason)
+    raise InvalidFileError(file, reason)
 
 
 def _convert_pairs(
@@ -423,7 +403,7 @@ def _convert_pairs(
         results = ordered_map(worker, _batches(pairs), nproc)
         for result in itertools.chain.from_iterable(results):
             bar.update()
-            if isinstance(result, _InvalidFileError):
+            if isinstance(result, InvalidFileError):
                 on_invalid(result.file, result.reason)
                 continue
             report.dropped += result.dropped

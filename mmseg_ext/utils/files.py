@@ -83,3 +83,9 @@ def path_inside(root: str | os.PathLike, relative: str) -> Path:
             'path below it'
         )
     return Path(os.path.normpath(os.path.join(root, relative)))
+
+
+def visible_entries(folder: str | os.PathLike) -> Iterator[os.DirEntry]:
+    """Give what lies in a folder, but for hidden files and folders."""
+    with os.scandir(folder) as entries:
+        yield from (e for e in entries if not e.name.startswith('.'))
