@@ -1,5 +1,5 @@
 # A light Cascade Mask R-CNN with FPN on Cityscapes sample scenes of 1024x512,
-# from scratch on crops of half their sides, a few minutes on two CPU cores.
+# from scratch on crops of half their sides, some minutes on two CPU cores.
 # The configs beside it replace FPN by parts of AugFPN and nothing else.
 _base_ = [
     'mmdet::_base_/models/cascade-mask-rcnn_r50_fpn.py',

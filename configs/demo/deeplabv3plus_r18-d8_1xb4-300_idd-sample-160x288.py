@@ -1,4 +1,4 @@
-# IDD sample scenes at 320x180, a few minutes on two CPU cores.
+# IDD sample scenes at 320x180, some minutes on two CPU cores.
 _base_ = '../deeplabv3plus/deeplabv3plus_r18-d8_1xb4-80k_idd-512x512.py'
 
 max_iters = 300
