@@ -1,10 +1,13 @@
-# PYTHON, TORCH and VENV choose the interpreter, the PyTorch to install (as pip
-# takes it) and the folder of the environment: docs/install.md.
+# PYTHON, TORCH, STACK and VENV choose the interpreter, the PyTorch to install
+# (as pip takes it), whose releases of MMSeg and MMDet (openmmlab or onedl) and
+# the folder of the environment: docs/install.md.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-VENV ?= .venv
+STACK ?= openmmlab
+VENV ?= .venv$(patsubst %,-%,$(filter-out openmmlab,$(STACK)))
 
-INSTALL = $(PYTHON) tools/install.py --venv '$(VENV)' \
+INSTALL = $(PYTHON) install --venv '$(VENV)' --stack '$(STACK)' \
     $(if $(TORCH),--torch '$(TORCH)')
+INSTALLER := $(shell find install -name '*.py')
 SOURCES := $(shell find mmseg_ext configs tools -type f \
     -not -path '*/__pycache__/*') README.md model-index.yml
 
@@ -16,7 +19,7 @@ help:  ## Show the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 12
 
 # The package is installed, not linked: the tests meet what a user gets.
-$(VENV)/.ready: pyproject.toml tools/install.py
+$(VENV)/.ready: pyproject.toml $(INSTALLER)
 	$(INSTALL)
 	@touch $@
 

@@ -20,8 +20,13 @@ PARTS = {
     'model-index.yml': 'mmseg_ext/.mim/model-index.yml',
 }
 
-#: pip would fetch or build these wrongly, see docs/install.md.
-NEVER_REQUIRED = {'torch', 'torchvision', 'mmcv', 'mmdet'}
+#: pip would fetch or build these wrongly, or put those of one stack over the
+#: other's, see docs/install.md.
+NEVER_REQUIRED = {
+    *('torch', 'torchvision', 'mmcv', 'mmdet', 'mmengine', 'mmsegmentation'),
+    *('onedl-mmcv', 'onedl-mmdetection', 'onedl-mmengine'),
+    *('onedl-mmsegmentation', 'setuptools'),
+}
 
 
 def expected_files() -> set[str]:

@@ -19,10 +19,24 @@ DISTRIBUTION = 'mmseg-ext'
 
 #: The extra with the packages that pip alone would install wrongly, PyTorch
 #: and MMCV. They are needed all the same.
-STACK = 'stack'
+BUILT = 'built'
 
-#: The extras whose packages may be absent, but not out of range.
-OPTIONAL = ('mmdet',)
+#: The extras of each stack, those whose packages may be absent last.
+STACKS = {
+    'openmmlab': ('openmmlab', 'mmdet'),
+    'onedl': ('onedl', 'onedl-mmdet'),
+}
+OPTIONAL = ('mmdet', 'onedl-mmdet')
+
+#: OpenMMLab's own distributions, and the maintained forks under whose names
+#: the same modules are installed.
+FORKS = {
+    'mmengine': 'onedl-mmengine',
+    'mmcv': 'onedl-mmcv',
+    'mmsegmentation': 'onedl-mmsegmentation',
+    'mmdet': 'onedl-mmdetection',
+}
+UPSTREAM = {fork: name for name, fork in FORKS.items()}
 
 #: Other distributions of the same module.
 SUBSTITUTES = {
@@ -32,6 +46,9 @@ SUBSTITUTES = {
         'opencv-contrib-python-headless',
     )
 }
+
+#: Either stack's MMCV.
+_MMCV = ('mmcv', FORKS['mmcv'])
 
 #: Why a package is needed, where that is not plain.
 REASONS = {'setuptools': 'MMEngine looks packages up with its pkg_resources'}
@@ -68,18 +85,19 @@ def check_environment(path: Sequence[str] | None = None) -> None:
     """Refuse an environment in which the package could not work.
 
     Only metadata is read and nothing is imported. Checked are the ranges of
-    all that the package needs, that MMCV has its compiled ops, and, where
-    they are installed, MMDet's range and that torchvision belongs to the
-    installed PyTorch. A source tree that is not installed has no metadata, so
-    that its ranges are unknown and nothing is checked.
+    all that the package needs, that OpenMMLab's packages come from one stack,
+    that MMCV has its compiled ops, and, where they are installed, MMDet's
+    range and that torchvision belongs to the installed PyTorch. A source tree
+    that is not installed has no metadata, so that its ranges are unknown and
+    nothing is checked.
 
     Args:
         path: The folders to look for packages in. ``sys.path`` by default.
 
     Raises:
-        ImportError: Something is missing or out of range. The message names
-            each such package, what is needed, what is there, and a command
-            that mends it.
+        ImportError: Something is missing, out of range or there twice. The
+            message names each such package, what is needed, what is there,
+            and a command that mends it.
     """
     problems = find_problems(sys.path if path is None else path)
     if problems:
@@ -97,48 +115,81 @@ def find_problems(path: Sequence[str]) -> list[Problem]:
         path: The folders to look for packages in.
 
     Returns:
-        The problems in an order in which they can be mended.
+        The problems in an order in which they can be mended. Where a package
+        is there twice nothing else is checked: what is imported would be a
+        mixture of both.
     """
+    doubles = _doubles(path)
+    if doubles:
+        return doubles
     problems = []
-    for extra, needed in _requirements(path):
-        found = _find(needed.name, path)
-        if found is None and extra in OPTIONAL:
+    for extra, needed in _requirements(path, stack_of(path)):
+        found, other = _find(needed.name, path), _other(needed.name, path)
+        if found is None and other is None and extra in OPTIONAL:
             continue
         if found is None or not _contains(needed, found.version):
             problems.append(_out_of_range(needed, found, path))
-        elif needed.name == 'mmcv' and not _has_ops(found):
+        elif needed.name in _MMCV and not _has_ops(found):
             problems.append(
                 Problem(
-                    'mmcv',
+                    needed.name,
                     'its compiled ops',
                     f'{found.version} without them',
-                    rebuild_mmcv(requirement('mmcv', path)),
+                    rebuild_mmcv(requirement(needed.name, path)),
                 )
             )
     problems += _torchvision_problems(path)
     # MMCV is built against PyTorch and with setuptools, so it comes last.
-    return sorted(problems, key=lambda problem: problem.package == 'mmcv')
+    return sorted(problems, key=lambda problem: problem.package in _MMCV)
+
+
+def stack_of(path: Sequence[str] | None = None) -> str:
+    """Return whose releases of OpenMMLab's packages are installed.
+
+    Args:
+        path: The folders to look for packages in. ``sys.path`` by default.
+
+    Returns:
+        ``'openmmlab'`` or ``'onedl'``: the stack of the first that is there
+        of MMSegmentation, MMEngine, MMCV and MMDetection; ``'openmmlab'``
+        where none is.
+    """
+    path = sys.path if path is None else path
+    for name in ('mmsegmentation', *FORKS):
+        if _find(name, path):
+            return 'openmmlab'
+        if _find(FORKS[name], path):
+            return 'onedl'
+    return 'openmmlab'
 
 
 def requirement(package: str, path: Sequence[str] | None = None) -> str:
     """Look up what the installed ``mmseg-ext`` asks of a package.
 
     Args:
-        package: Name of a distribution that is always needed.
+        package: Name of a distribution that is needed, in either stack.
         path: The folders to look for packages in. ``sys.path`` by default.
 
     Returns:
         Name and range as pip takes them, ``'mmcv<2.2.0,>=2.1.0'``; the bare
         name where ``mmseg-ext`` is not installed.
     """
-    for _, needed in _requirements(sys.path if path is None else path):
-        if needed.name == package:
-            return f'{package}{needed.specifier}'
+    path = sys.path if path is None else path
+    for stack in STACKS:
+        for _, needed in _requirements(path, stack):
+            if needed.name == package:
+                return f'{package}{needed.specifier}'
     return package
 
 
+def mmcv_requirement(path: Sequence[str] | None = None) -> str:
+    """Return :func:`requirement` of the stack's MMCV."""
+    name = 'mmcv' if stack_of(path) == 'openmmlab' else FORKS['mmcv']
+    return requirement(name, path)
+
+
 def rebuild_mmcv(needed: str) -> str:
-    """Give the command that builds MMCV's ops for the installed PyTorch.
+    """Return the command that builds MMCV's ops for the installed PyTorch.
 
     ``--no-cache-dir`` and ``--no-binary`` keep pip from taking a wheel that
     was built against another PyTorch: its cache does not tell them apart.
@@ -148,8 +199,9 @@ def rebuild_mmcv(needed: str) -> str:
     """
     return (
         'pip install wheel ninja psutil && MMCV_WITH_OPS=1 pip install '
-        '--no-build-isolation --no-cache-dir --no-binary mmcv '
-        f'--force-reinstall --no-deps {shlex.quote(needed)}'
+        '--no-build-isolation --no-cache-dir --no-binary '
+        f'{Requirement(needed).name} --force-reinstall --no-deps '
+        f'{shlex.quote(needed)}'
     )
 
 
@@ -185,7 +237,7 @@ def explain_import_error(error: Exception) -> Exception:
         return ImportError(
             "mmcv's compiled ops do not fit the installed PyTorch: "
             f'{error}\nBuild them again:\n'
-            f'    {rebuild_mmcv(requirement("mmcv"))}'
+            f'    {rebuild_mmcv(mmcv_requirement())}'
         )
     if library.match('cv2/cv2.*') and 'libGL' in str(error):
         return ImportError(
@@ -204,13 +256,45 @@ def explain_import_error(error: Exception) -> Exception:
     return error
 
 
-def _requirements(path: Sequence[str]) -> Iterator[tuple[str, Requirement]]:
-    """Yield each requirement of interest and its extra, '' for none."""
+def _doubles(path: Sequence[str]) -> list[Problem]:
+    """List the packages that are there from both stacks."""
+    doubles = []
+    for name, fork in FORKS.items():
+        own, other = _find(name, path), _find(fork, path)
+        if own and other:
+            # Either one's removal takes files of the other along.
+            again = f'pip install --force-reinstall --no-deps {name}'
+            if name in _MMCV:
+                again = rebuild_mmcv(requirement(name, path))
+            doubles.append(
+                Problem(
+                    f'{name} and {fork}',
+                    'one of them, since each overwrites files of the other',
+                    f'{own.version} and {other.version}',
+                    f'pip uninstall -y {fork} && {again}',
+                )
+            )
+    return doubles
+
+
+def _other(name: str, path: Sequence[str]) -> metadata.Distribution | None:
+    """Find what the other stack has in the place of a package."""
+    counterpart = FORKS.get(name) or UPSTREAM.get(name)
+    return _find(counterpart, path) if counterpart else None
+
+
+def _requirements(
+    path: Sequence[str], stack: str
+) -> Iterator[tuple[str, Requirement]]:
+    """Yield each requirement in a stack and its extra, '' for none."""
     own = _find(DISTRIBUTION, path)
+    foreign = FORKS if stack == 'onedl' else UPSTREAM
     for text in (own and own.requires) or ():
         needed = Requirement(text)
-        for extra in ('', STACK, *OPTIONAL):
-            if not needed.marker or needed.marker.evaluate({'extra': extra}):
+        for extra in ('', BUILT, *STACKS[stack]):
+            if needed.name not in foreign and (
+                not needed.marker or needed.marker.evaluate({'extra': extra})
+            ):
                 yield extra, needed
                 break
 
@@ -233,16 +317,26 @@ def _out_of_range(
     found: metadata.Distribution | None,
     path: Sequence[str],
 ) -> Problem:
-    """Describe a package that is missing or has a version that won't do."""
+    """Describe a package that is missing or has a version that won't do.
+
+    Args:
+        needed: What would.
+        found: What is there of it.
+        path: The folders to look for packages in.
+    """
     plain = f'{needed.name}{needed.specifier}'
     mend = f'pip install {shlex.quote(plain)}'
     there = found.version if found else 'not installed'
-    if needed.name == 'mmcv':
+    lite = _find('mmcv-lite', path) if needed.name in _MMCV else None
+    if needed.name in _MMCV:
         mend = rebuild_mmcv(plain)
-        lite = _find('mmcv-lite', path)
-        if lite:
-            mend = f'pip uninstall -y mmcv-lite && {mend}'
-            there = f'mmcv-lite {lite.version}, which has no compiled ops'
+    if lite:
+        mend = f'pip uninstall -y mmcv-lite && {mend}'
+        there = f'mmcv-lite {lite.version}, which has no compiled ops'
+    other = _other(needed.name, path)
+    if other:
+        mend = f'pip uninstall -y {other.name} && {mend}'
+        there = f'{other.name} {other.version}, of another stack than the rest'
     reason = REASONS.get(needed.name)
     return Problem(
         needed.name,

@@ -1,0 +1,1 @@
+"""Stands in for setuptools while pip fetches an sdist, see build_meta.py."""
