@@ -264,7 +264,9 @@ def _unpack(archive: Path) -> Path:
         with tarfile.open(archive) as sources:
             # No paths or links that lead out of the folder. Early patch
             # releases of Python 3.10 and 3.11 know no filter.
-            safe = {'filter': 'data'} if hasattr(tarfile, 'data_filter') else {}
+            safe = (
+                {'filter': 'data'} if hasattr(tarfile, 'data_filter') else {}
+            )
             sources.extractall(archive.parent, **safe)
     except (tarfile.TarError, EOFError, OSError) as error:
         raise InstallError(

@@ -80,10 +80,10 @@ def choose_ops(machine: Machine) -> tuple[str, str]:
         )
     if nvcc_fits(machine) or on_index(machine.torch_cuda):
         return 'cuda', ''
-    there = f'nvcc is of CUDA {machine.nvcc}' if machine.nvcc else 'no nvcc'
     return 'cpu', (
-        f'PyTorch is built for CUDA {machine.torch_cuda}, and there is '
-        f'{there}. {CPU_OPS}'
+        f'PyTorch is built for CUDA {machine.torch_cuda}, and there is no '
+        f'nvcc of it: install the CUDA toolkit {machine.torch_cuda} or a '
+        f'PyTorch for CUDA 13, whose compiler pip can install. {CPU_OPS}'
     )
 
 
@@ -231,10 +231,17 @@ def look_at_machine() -> Machine:
     such as where an image for other machines is built.
 
     Raises:
-        InstallError: ``FORCE_CUDA`` is set without that list.
+        InstallError: ``FORCE_CUDA`` is set without that list, or there is no
+            PyTorch.
     """
-    import torch
-    from torch.utils.cpp_extension import CUDA_HOME
+    try:
+        import torch
+        from torch.utils.cpp_extension import CUDA_HOME
+    except ImportError as error:
+        raise InstallError(
+            f'{sys.executable} cannot import PyTorch and what its extensions '
+            f'are built with ({error})'
+        ) from error
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     capabilities = {
@@ -253,7 +260,9 @@ def look_at_machine() -> Machine:
     return Machine(
         torch=torch.__version__,
         torch_cuda=torch.version.cuda or '',
-        has_gpu=forced or bool(count) or 'GPU 0' in output_of('nvidia-smi', '-L'),
+        has_gpu=forced
+        or bool(count)
+        or 'GPU 0' in output_of('nvidia-smi', '-L'),
         capabilities=tuple(sorted(capabilities)),
         nvcc=nvcc_release(CUDA_HOME),
     )
@@ -309,9 +318,7 @@ def set_up(torch: str, stack: Stack, tests: bool) -> None:
         import cv2  # noqa: F401
     except ImportError as error:
         raise InstallError(environment.explain_import_error(error)) from error
-    with step('MMCV with its compiled ops'):
-        machine = look_at_machine()
-        install_mmcv(environment.requirement(stack.mmcv), machine)
+    machine = set_up_mmcv(environment.requirement(stack.mmcv))
     if tests:
         with step('torchvision for the tests'):
             install_torchvision(environment.torchvision_for(machine.torch))
@@ -319,6 +326,24 @@ def set_up(torch: str, stack: Stack, tests: bool) -> None:
         environment.check_environment()
     except ImportError as error:
         raise InstallError(error) from error
+
+
+def set_up_mmcv(requirement: str) -> Machine:
+    """Install MMCV for the PyTorch of the environment.
+
+    Args:
+        requirement: Name and range of MMCV.
+
+    Returns:
+        What it was built for.
+
+    Raises:
+        InstallError: There is no PyTorch, or the build failed.
+    """
+    with step(f'{requirement} with its compiled ops'):
+        machine = look_at_machine()
+        install_mmcv(requirement, machine)
+    return machine
 
 
 def make_venv(folder: Path) -> None:
@@ -372,6 +397,12 @@ def parse_args(description: str) -> argparse.Namespace:
         action='store_true',
         help='only install the package again, after a change to its sources',
     )
+    parser.add_argument(
+        '--mmcv-only',
+        action='store_true',
+        help="only build MMCV's ops for the PyTorch that is in the "
+        'environment, with the package and its [mmcv-build] there already',
+    )
     return parser.parse_args()
 
 
@@ -390,6 +421,8 @@ def main(description: str) -> None:
             os.execv(python, [python, *sys.argv])
         elif args.package_only:
             pip_install('--quiet', '--no-deps', '--force-reinstall', str(ROOT))
+        elif args.mmcv_only:
+            set_up_mmcv(load_environment().mmcv_requirement())
         else:
             set_up(args.torch, STACKS[args.stack], args.tests)
     except (InstallError, OSError) as error:
