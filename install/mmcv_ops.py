@@ -43,21 +43,51 @@ __all__ = [
 SOURCES = Path('mmcv', 'ops', 'csrc', 'pytorch')
 PATTERNS = ('*.cpp', 'cpu/*.cpp', 'cuda/*.cu')
 
-#: Files that cannot share a unit with others, and why.
+#: Files that cannot share a unit with others, by what stands in the way: they
+#: define it each in their own way, or for all that follows.
 ALONE = {
-    **dict.fromkeys(
-        (
-            'cpu/roi_align.cpp',
-            'cpu/roi_align_rotated.cpp',
-            'cpu/rotated_feature_align.cpp',
-        ),
-        'each defines PreCalc and bilinear_interpolate in its own way',
+    'PreCalc and bilinear_interpolate': (
+        'cpu/roi_align.cpp',
+        'cpu/roi_align_rotated.cpp',
+        'cpu/rotated_feature_align.cpp',
     ),
-    'cpu/psamask.cpp': 'defines the macros min and max',
+    'the macros min and max': ('cpu/psamask.cpp',),
+    'Point': (
+        'cuda/box_iou_rotated_cuda.cu',
+        'cuda/convex_iou.cu',
+        'cuda/iou3d_cuda.cu',
+        'cuda/min_area_polygons.cu',
+    ),
+    'InternalType': (
+        'cuda/bias_act_cuda.cu',
+        'cuda/filtered_lrelu.cu',
+        'cuda/upfirdn2d_kernel.cu',
+    ),
+    'divideUP': (
+        'cuda/box_iou_quadri_cuda.cu',
+        'cuda/carafe_cuda.cu',
+        'cuda/nms_quadri_cuda.cu',
+        'cuda/nms_rotated_cuda.cu',
+    ),
+    'Loc2Index': ('cuda/carafe_naive_cuda.cu',),
+    'the macros FULL_MASK, WARP_SIZE and MAX_SHARED_SCALAR_T': (
+        'cuda/chamfer_distance_cuda.cu',
+        'cuda/correlation_cuda.cu',
+    ),
+    'lidar_to_local_coords': (
+        'cuda/points_in_boxes_cuda.cu',
+        'cuda/roiaware_pool3d_cuda.cu',
+        'cuda/roipoint_pool3d_cuda.cu',
+    ),
+    'the macro DECLARE_GPU_SPECS': (
+        'cuda/sparse_maxpool.cu',
+        'cuda/sparse_reordering.cu',
+    ),
+    'the macro DIVUP': ('cuda/stack_ball_query_cuda.cu',),
 }
 
 #: Most files of a unit, by suffix. It bounds the memory of a compiler.
-UNIT_SIZE = {'.cpp': 29, '.cu': 15}
+UNIT_SIZE = {'.cpp': 29, '.cu': 10}
 
 #: Suffix of a file that is part of a unit: none that ``setup.py`` looks for.
 PART = '.part'
@@ -306,13 +336,10 @@ def make_units(tree: Path) -> dict[str, list[Path]]:
         ``'cpu/unit_1'``.
     """
     root = tree / SOURCES
+    alone = {root / name for names in ALONE.values() for name in names}
     units = {}
     for pattern in PATTERNS:
-        files = [
-            file
-            for file in sorted(root.glob(pattern))
-            if str(file.relative_to(root)) not in ALONE
-        ]
+        files = sorted(set(root.glob(pattern)) - alone)
         count = -(-len(files) // UNIT_SIZE[Path(pattern).suffix])
         for number in range(count):
             # Every so-maniest, so that the large files are spread.

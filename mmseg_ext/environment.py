@@ -263,9 +263,13 @@ def _doubles(path: Sequence[str]) -> list[Problem]:
         own, other = _find(name, path), _find(fork, path)
         if own and other:
             # Either one's removal takes files of the other along.
-            again = f'pip install --force-reinstall --no-deps {name}'
-            if name in _MMCV:
-                again = rebuild_mmcv(requirement(name, path))
+            needed = requirement(name, path)
+            again = (
+                rebuild_mmcv(needed)
+                if name in _MMCV
+                else 'pip install --force-reinstall --no-deps '
+                + shlex.quote(needed)
+            )
             doubles.append(
                 Problem(
                     f'{name} and {fork}',

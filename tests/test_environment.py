@@ -10,31 +10,53 @@ from mmseg_ext.environment import (
     check_environment,
     explain_import_error,
     find_problems,
+    mmcv_requirement,
+    rebuild_mmcv,
     requirement,
+    stack_of,
     torchvision_for,
 )
 
 REQUIRES = (
-    'mmengine>=0.10.7,<0.11',
     'opencv-python',
-    'setuptools<81',
-    "mmcv<2.2.0,>=2.1.0; extra == 'stack'",
-    "torch>=2.6; extra == 'stack'",
+    "mmengine>=0.10.7,<0.11; extra == 'openmmlab'",
+    "mmsegmentation>=1.2.2,<2; extra == 'openmmlab'",
+    "setuptools<81; extra == 'openmmlab'",
+    "mmcv<2.2.0,>=2.1.0; extra == 'built'",
+    "onedl-mmcv<3,>=2.3.6; extra == 'built'",
+    "torch>=2.6; extra == 'built'",
     "mmdet<4,>=3.3.0; extra == 'mmdet'",
+    "onedl-mmengine>=0.10.12,<0.11; extra == 'onedl'",
+    "onedl-mmsegmentation>=1.4.2,<2; extra == 'onedl'",
+    "onedl-mmdetection>=3.5.1,<4; extra == 'onedl-mmdet'",
     "setuptools>=77; extra == 'mim'",
     "absent-tool; extra == 'test'",
 )
 FITTING = {
     'mmengine': '0.10.7',
+    'mmsegmentation': '1.2.2',
     'opencv-python': '5.0.0.93',
     'setuptools': '80.9.0',
     'mmcv': '2.1.0',
     'torch': '2.13.0+cpu',
 }
+#: What differs in an environment with the forks.
+FORKS = {
+    **dict.fromkeys(('mmengine', 'mmsegmentation', 'mmcv')),
+    'onedl-mmengine': '0.10.12',
+    'onedl-mmsegmentation': '1.4.2',
+    'onedl-mmcv': '2.3.6',
+    'setuptools': '84.0.0',
+}
 BUILD_MMCV = (
     'pip install wheel ninja psutil && MMCV_WITH_OPS=1 pip install '
     '--no-build-isolation --no-cache-dir --no-binary mmcv '
     "--force-reinstall --no-deps 'mmcv<2.2.0,>=2.1.0'"
+)
+BUILD_FORK = (
+    BUILD_MMCV.replace('<2.2.0,>=2.1.0', '<3,>=2.3.6')
+    .replace(*(' mmcv ', ' onedl-mmcv '))
+    .replace("'mmcv<", "'onedl-mmcv<")
 )
 
 
@@ -74,6 +96,10 @@ def site_packages(
         pytest.param(
             {'opencv-python': None, 'opencv-python-headless': '4.12.0'},
             id='headless-opencv',
+        ),
+        pytest.param(FORKS, id='forks'),
+        pytest.param(
+            {**FORKS, 'onedl-mmdetection': '3.5.1'}, id='forks-with-mmdet'
         ),
     ],
 )
@@ -148,6 +174,108 @@ def test_package_is_named(tmp_path, changes, needed, found, mend):
     assert problems == [(package, needed, found, mend)]
 
 
+@pytest.mark.parametrize(
+    ('changes', 'package', 'needed', 'found', 'mend'),
+    [
+        pytest.param(
+            {'onedl-mmengine': '0.10.9'},
+            'onedl-mmengine',
+            '<0.11,>=0.10.12',
+            '0.10.9',
+            "pip install 'onedl-mmengine<0.11,>=0.10.12'",
+            id='too-old',
+        ),
+        pytest.param(
+            {'onedl-mmcv': '2.3.0'},
+            'onedl-mmcv',
+            '<3,>=2.3.6',
+            '2.3.0',
+            BUILD_FORK,
+            id='mmcv-too-old',
+        ),
+        pytest.param(
+            {'onedl-mmdetection': '3.4.0'},
+            'onedl-mmdetection',
+            '<4,>=3.5.1',
+            '3.4.0',
+            "pip install 'onedl-mmdetection<4,>=3.5.1'",
+            id='mmdet-too-old',
+        ),
+        pytest.param(
+            {'onedl-mmcv': None, 'mmcv': '2.1.0'},
+            'onedl-mmcv',
+            '<3,>=2.3.6',
+            'mmcv 2.1.0, of another stack than the rest',
+            f'pip uninstall -y mmcv && {BUILD_FORK}',
+            id='mmcv-of-the-other-stack',
+        ),
+        pytest.param(
+            {'mmdet': '3.3.0'},
+            'onedl-mmdetection',
+            '<4,>=3.5.1',
+            'mmdet 3.3.0, of another stack than the rest',
+            'pip uninstall -y mmdet && '
+            "pip install 'onedl-mmdetection<4,>=3.5.1'",
+            id='mmdet-of-the-other-stack',
+        ),
+    ],
+)
+def test_fork_is_named(tmp_path, changes, package, needed, found, mend):
+    path = site_packages(tmp_path, {**FORKS, **changes})
+    assert find_problems(path) == [(package, needed, found, mend)]
+
+
+def test_fork_beside_the_rest_of_upstream_is_named(tmp_path):
+    changes = {'mmengine': None, 'onedl-mmengine': '0.10.12'}
+    assert find_problems(site_packages(tmp_path, changes)) == [
+        (
+            'mmengine',
+            '<0.11,>=0.10.7',
+            'onedl-mmengine 0.10.12, of another stack than the rest',
+            'pip uninstall -y onedl-mmengine && '
+            "pip install 'mmengine<0.11,>=0.10.7'",
+        )
+    ]
+
+
+def test_both_stacks_side_by_side_are_named(tmp_path):
+    changes = {'onedl-mmcv': '2.3.6', 'onedl-mmengine': '0.10.12'}
+    one = 'one of them, since each overwrites files of the other'
+    assert find_problems(site_packages(tmp_path, changes)) == [
+        (
+            'mmengine and onedl-mmengine',
+            one,
+            '0.10.7 and 0.10.12',
+            'pip uninstall -y onedl-mmengine && '
+            "pip install --force-reinstall --no-deps 'mmengine<0.11,>=0.10.7'",
+        ),
+        (
+            'mmcv and onedl-mmcv',
+            one,
+            '2.1.0 and 2.3.6',
+            f'pip uninstall -y onedl-mmcv && {BUILD_MMCV}',
+        ),
+    ]
+
+
+def test_mmcv_of_the_fork_without_ops_is_named(tmp_path):
+    path = site_packages(tmp_path, FORKS, ops=None)
+    assert find_problems(path) == [
+        ('onedl-mmcv', 'its compiled ops', '2.3.6 without them', BUILD_FORK)
+    ]
+
+
+def test_stack_is_that_of_what_is_there(tmp_path):
+    (tmp_path / 'own').mkdir()
+    (tmp_path / 'forks').mkdir()
+    own = site_packages(tmp_path / 'own')
+    forks = site_packages(tmp_path / 'forks', FORKS)
+    assert (stack_of(own), stack_of(forks)) == ('openmmlab', 'onedl')
+    assert stack_of([]) == 'openmmlab'
+    assert mmcv_requirement(own) == 'mmcv<2.2.0,>=2.1.0'
+    assert mmcv_requirement(forks) == 'onedl-mmcv<3,>=2.3.6'
+
+
 def test_mmcv_without_ops_is_named(tmp_path):
     path = site_packages(tmp_path, ops=None)
     assert find_problems(path) == [
@@ -214,6 +342,7 @@ def test_source_tree_without_metadata_is_not_checked(tmp_path):
 def test_requirement_is_read_from_the_metadata(tmp_path):
     path = site_packages(tmp_path)
     assert requirement('mmcv', path) == 'mmcv<2.2.0,>=2.1.0'
+    assert requirement('onedl-mmcv', path) == 'onedl-mmcv<3,>=2.3.6'
     assert requirement('mmcv', []) == 'mmcv'
 
 
@@ -244,7 +373,8 @@ def test_ops_that_do_not_load_are_explained(tmp_path):
     assert isinstance(explained, ImportError)
     assert str(explained) == (
         "mmcv's compiled ops do not fit the installed PyTorch: "
-        f'{caught.value}\nBuild them again:\n    {BUILD_MMCV}'
+        f'{caught.value}\nBuild them again:\n'
+        f'    {rebuild_mmcv(mmcv_requirement())}'
     )
 
 
@@ -280,7 +410,8 @@ def test_unknown_error_is_left_alone():
 
 
 def test_import_stops_before_anything_heavy(tmp_path):
-    add_distribution(tmp_path, 'mmengine', '0.9.0')
+    name = 'mmengine' if stack_of() == 'openmmlab' else 'onedl-mmengine'
+    add_distribution(tmp_path, name, '0.9.0')
     program = (
         'import sys\n'
         'try:\n'
@@ -299,7 +430,8 @@ def test_import_stops_before_anything_heavy(tmp_path):
         check=True,
     )
     lines = done.stdout.splitlines()
-    assert lines[1] == '- mmengine: needs <0.11,>=0.10.7; found 0.9.0'
+    needed = requirement(name).removeprefix(name)
+    assert lines[1] == f'- {name}: needs {needed}; found 0.9.0'
     assert lines[-1] == 'set()'
 
 
