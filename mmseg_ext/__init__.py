@@ -1,8 +1,9 @@
 """Data sets, models, metrics and hooks for MMSegmentation and MMDetection.
 
-Importing the package registers its classes in the OpenMMLab registries and
-lets mmengine's own checkpoints pass torch's ``weights_only`` loading. Configs
-do it with ``custom_imports = dict(imports=['mmseg_ext'])``.
+Importing the package registers its classes in the OpenMMLab registries, lets
+mmengine's own checkpoints pass torch's ``weights_only`` loading, and keeps
+mmengine from loading any others. Configs do it with
+``custom_imports = dict(imports=['mmseg_ext'])``.
 """
 
 from mmseg_ext.environment import check_environment, explain_import_error
@@ -19,8 +20,12 @@ try:
         models,
         registry,
     )
-    from mmseg_ext.engine.checkpoint import allow_mmengine_checkpoints
+    from mmseg_ext.engine.checkpoint import (
+        allow_mmengine_checkpoints,
+        guard_checkpoint_loaders,
+    )
 except (ImportError, RuntimeError) as error:
     raise explain_import_error(error) from error
 
 allow_mmengine_checkpoints()
+guard_checkpoint_loaders()

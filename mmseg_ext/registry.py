@@ -11,6 +11,8 @@ from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import Registry
 from mmseg.registry import registry as mmseg_registries
 
+from mmseg_ext.environment import FORKS, stack_of
+
 SCOPE = 'mmseg_ext'
 
 #: One child for each of MMSeg's registries, ``'DATASETS'`` and so on. The
@@ -23,3 +25,7 @@ CHILDREN = {
 }
 
 MODULE2PACKAGE[SCOPE] = 'mmseg-ext'
+if stack_of() == 'onedl':
+    # MMEngine's fork itself looks for upstream's distribution, and finds no
+    # config of mmseg:: without it.
+    MODULE2PACKAGE['mmseg'] = FORKS['mmsegmentation']

@@ -5,6 +5,7 @@ import pickle
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
 #: The module of NumPy's functions that pickles name, in NumPy 1 and 2.
@@ -22,6 +24,10 @@ _DTYPES = ('f8', 'f4', 'f2', 'i8', 'i4', 'i2', 'i1', 'u1', '?')
 
 #: The methods that a history buffer keeps references to.
 _STATISTICS = ('min', 'max', 'current', 'mean')
+
+
+class CheckpointError(ValueError, pickle.UnpicklingError):
+    """A file that is not loaded; the latter is what torch raises."""
 
 
 def allow_mmengine_checkpoints() -> None:
@@ -50,6 +56,46 @@ def allow_mmengine_checkpoints() -> None:
             (_history_method, 'builtins.getattr'),
         ]
     )
+
+
+def guard_checkpoint_loaders() -> None:
+    """Keep mmengine from loading a checkpoint that would run code.
+
+    All that loads a checkpoint in MMEngine, MMSeg and MMDet goes through
+    ``CheckpointLoader``, which has a loader for each kind of address. Those of
+    upstream leave addresses on the web to ``torch.hub``, which turns
+    ``weights_only`` off. Those of the maintained forks turn it off for each
+    file that it refuses. Here each gets a guard; local files are read by
+    :func:`read_checkpoint`.
+    """
+    # There is no public list of them.
+    for prefix, loader in list(CheckpointLoader._schemes.items()):
+        guarded = _guarded(loader) if prefix else load_from_local
+        CheckpointLoader.register_scheme(prefix, guarded, force=True)
+
+
+def load_from_local(filename: str, map_location: Any = None) -> dict[str, Any]:
+    """Load a local file as mmengine's function of that name does.
+
+    See :func:`read_checkpoint`. mmengine logs what follows ``load_from_``.
+    """
+    return read_checkpoint(filename, map_location)
+
+
+def _guarded(loader: Callable) -> Callable:
+    """Let a loader load weights only."""
+
+    @wraps(loader)
+    def load(*args: Any, **kwargs: Any) -> Any:
+        try:
+            with weights_only():
+                return loader(*args, **kwargs)
+        finally:
+            # The forks have a list of their own while they load, and what
+            # stands in both goes with it.
+            allow_mmengine_checkpoints()
+
+    return load
 
 
 def _history_method(owner: type, name: str) -> Callable:
@@ -101,26 +147,32 @@ def existing_checkpoint(path: str | os.PathLike) -> str:
     return str(file)
 
 
-def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
-    """Load a checkpoint on the CPU, with ``weights_only``.
+def read_checkpoint(
+    path: str | os.PathLike, map_location: Any = 'cpu'
+) -> dict[str, Any]:
+    """Load a checkpoint with ``weights_only``.
 
     Args:
         path: A file.
+        map_location: Where its tensors go, as ``torch.load`` takes it.
 
     Returns:
         What the file holds: a state dict, or a dict with one.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file cannot be loaded, holds objects that are not
-            allowed, or holds no dict.
+        CheckpointError: The file cannot be loaded or holds objects that are
+            not allowed.
+        ValueError: It holds no dict.
     """
     path = existing_checkpoint(path)
     try:
-        checkpoint = torch.load(path, map_location='cpu', weights_only=True)
+        checkpoint = torch.load(
+            path, map_location=map_location, weights_only=True
+        )
     # Anything may come out of the bytes of a foreign file.
     except Exception as error:
-        raise ValueError(_why_not_loaded(path, error)) from error
+        raise CheckpointError(_why_not_loaded(path, error)) from error
     if not isinstance(checkpoint, dict):
         raise ValueError(
             f'{path} is no checkpoint: expected a dict of weights, found '

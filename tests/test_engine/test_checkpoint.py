@@ -3,8 +3,14 @@ import pickle
 import subprocess
 import sys
 import zipfile
+from contextlib import suppress
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
+import mmdet.apis
+import mmseg.apis
 import numpy as np
 import pytest
 import torch
@@ -19,6 +25,10 @@ from mmseg_ext.engine.checkpoint import (
     read_checkpoint,
     weights_only,
 )
+
+CONFIGS = Path(__file__).parents[2] / 'configs'
+SEGMENTOR = CONFIGS / 'demo/bisenetv1_r18-d32_1xb4-250_sample-192x256.py'
+DETECTOR = CONFIGS / 'mask_rcnn/mask-rcnn_r18_fpn_1xb2-2k_nail-320.py'
 
 
 class Exploit:
@@ -103,6 +113,79 @@ def test_checkpoint_that_runs_code_is_refused(tmp_path):
     # It would have run: the test does not pass for want of a working trap.
     torch.load(tmp_path / 'a.pth', weights_only=False)
     assert ran.exists()
+
+
+@pytest.fixture
+def address_of(tmp_path, monkeypatch):
+    """Serve tmp_path/web on this machine; give the address of a file."""
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch'))
+    (tmp_path / 'web').mkdir()
+    server = ThreadingHTTPServer(
+        ('127.0.0.1', 0),
+        partial(QuietHandler, directory=str(tmp_path / 'web')),
+    )
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    yield lambda name: f'http://127.0.0.1:{server.server_port}/{name}'
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+def test_checkpoint_of_the_web_loads(tmp_path, address_of):
+    torch.save(make_checkpoint(), tmp_path / 'web' / 'a.pth')
+    loaded = load(address_of('a.pth'))
+    assert loaded['message_hub']['runtime_info']['best'] == 71.5
+
+
+def test_checkpoint_of_the_web_that_runs_code_is_refused(tmp_path, address_of):
+    ran = tmp_path / 'ran'
+    torch.save({'extra': Exploit(ran)}, tmp_path / 'web' / 'a.pth')
+    with pytest.raises(pickle.UnpicklingError):
+        load(address_of('a.pth'))
+    assert not ran.exists()
+    # torch.hub itself would have run it.
+    torch.hub.load_state_dict_from_url(
+        address_of('a.pth'), model_dir=tmp_path / 'hub', progress=False
+    )
+    assert ran.exists()
+
+
+def test_what_is_allowed_stays_so_after_a_load(tmp_path):
+    """The forks of MMEngine take their own list back after each load."""
+    allowed = make_checkpoint()
+    torch.save(allowed, tmp_path / 'a.pth')
+    for loader in set(CheckpointLoader._schemes.values()):
+        # Most are for addresses of services that are not there.
+        with suppress(Exception):
+            loader(str(tmp_path / 'a.pth'), 'cpu')
+        assert torch.load(tmp_path / 'a.pth').keys() == allowed.keys()
+
+
+@pytest.mark.parametrize('kind', ['segmentor', 'inferencer', 'detector'])
+def test_no_way_in_runs_code(tmp_path, kind):
+    ran = tmp_path / 'ran'
+    torch.save({'state_dict': {}, 'meta': Exploit(ran)}, tmp_path / 'a.pth')
+    ways = {
+        'segmentor': (mmseg.apis.init_model, SEGMENTOR, {'device': 'cpu'}),
+        'inferencer': (
+            mmseg.apis.MMSegInferencer,
+            SEGMENTOR,
+            {'device': 'cpu', 'weights': str(tmp_path / 'a.pth')},
+        ),
+        'detector': (mmdet.apis.init_detector, DETECTOR, {'device': 'cpu'}),
+    }
+    load, config, options = ways[kind]
+    if 'weights' not in options:
+        options['checkpoint'] = str(tmp_path / 'a.pth')
+    with pytest.raises(ValueError, match=r'refused: it holds posix\.system'):
+        load(str(config), **options)
+    assert not ran.exists()
 
 
 def test_weights_only_holds_whoever_loads(tmp_path):
