@@ -21,6 +21,9 @@ try:
     )
     from mmseg_ext.engine.checkpoint import allow_mmengine_checkpoints
 except (ImportError, RuntimeError) as error:
-    raise explain_import_error(error) from error
+    explained = explain_import_error(error)
+    if explained is error:
+        raise
+    raise explained from error
 
 allow_mmengine_checkpoints()
