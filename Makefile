@@ -5,7 +5,7 @@ VENV ?= .venv
 
 INSTALL = $(PYTHON) tools/install.py --venv '$(VENV)' \
     $(if $(TORCH),--torch '$(TORCH)')
-SOURCES := $(shell find mmseg_ext configs tools -type f \
+SOURCES := $(shell find mmseg_ext mmseg_ext_cli.py configs tools -type f \
     -not -path '*/__pycache__/*') README.md model-index.yml
 
 .DEFAULT_GOAL := help
