@@ -8,11 +8,12 @@ VENV ?= .venv$(patsubst %,-%,$(filter-out openmmlab,$(STACK)))
 INSTALL = $(PYTHON) install --venv '$(VENV)' --stack '$(STACK)' \
     $(if $(TORCH),--torch '$(TORCH)')
 INSTALLER := $(shell find install -name '*.py')
-SOURCES := $(shell find mmseg_ext configs tools -type f \
+SOURCES := $(shell find mmseg_ext mmseg_ext_cli.py configs tools -type f \
     -not -path '*/__pycache__/*') README.md model-index.yml
 
 .DEFAULT_GOAL := help
-.PHONY: help env test-env demo test bench lint format wheel clean clean-env
+.PHONY: help env test-env demo test test-onedl bench lint format wheel clean \
+    clean-env
 .NOTPARALLEL:
 
 help:  ## Show the targets
@@ -41,6 +42,9 @@ demo: env  ## Set up, then train, test and show a model on a toy data set
 # Not `python -m pytest`, which would put the source tree on sys.path.
 test: test-env  ## Set up, then run the tests on the installed package
 	$(VENV)/bin/pytest $(PYTEST)
+
+test-onedl:  ## The same with the maintained forks, in .venv-onedl
+	$(MAKE) test STACK=onedl VENV=.venv-onedl
 
 bench: env  ## Run the benchmarks
 	$(VENV)/bin/python benchmarks/run.py

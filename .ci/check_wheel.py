@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 #: Where each part of the tree is in the wheel.
 PARTS = {
     'mmseg_ext': 'mmseg_ext',
+    'mmseg_ext_cli.py': 'mmseg_ext_cli.py',
     'configs': 'mmseg_ext/.mim/configs',
     'tools': 'mmseg_ext/.mim/tools',
     'model-index.yml': 'mmseg_ext/.mim/model-index.yml',

@@ -25,7 +25,10 @@ try:
         guard_checkpoint_loaders,
     )
 except (ImportError, RuntimeError) as error:
-    raise explain_import_error(error) from error
+    explained = explain_import_error(error)
+    if explained is error:
+        raise
+    raise explained from error
 
 allow_mmengine_checkpoints()
 guard_checkpoint_loaders()

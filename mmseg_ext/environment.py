@@ -222,8 +222,8 @@ def torchvision_for(torch_version: str) -> str:
 def explain_import_error(error: Exception) -> Exception:
     """Turn the known failures of compiled packages into clear errors.
 
-    Metadata cannot tell them beforehand. Meant for ``raise
-    explain_import_error(error) from error`` around the first heavy imports.
+    Metadata cannot tell them beforehand. Meant for the first heavy imports,
+    which raise the result from ``error``, or ``error`` itself as it is.
 
     Args:
         error: What an import raised.

@@ -409,6 +409,48 @@ def test_unknown_error_is_left_alone():
     assert explain_import_error(error) is error
 
 
+@pytest.mark.parametrize(
+    ('error', 'told'),
+    [
+        pytest.param(
+            "RuntimeError('never seen')",
+            'RuntimeError: never seen; None',
+            id='unknown',
+        ),
+        pytest.param(
+            "RuntimeError('operator torchvision::nms does not exist')",
+            'ImportError: the installed torchvision is built for another '
+            'PyTorch, such as one for CUDA beside a CPU build: operator '
+            'torchvision::nms does not exist; RuntimeError',
+            id='known',
+        ),
+    ],
+)
+def test_cause_of_a_failed_import(error, told):
+    """An error that nothing is known of is raised as it is."""
+    program = (
+        'import sys\n'
+        'class Broken:\n'
+        '    def find_spec(name, path=None, target=None):\n'
+        "        if name == 'mmseg_ext.datasets':\n"
+        f'            raise {error}\n'
+        'sys.meta_path.insert(0, Broken)\n'
+        'try:\n'
+        '    import mmseg_ext\n'
+        'except Exception as error:\n'
+        '    cause = error.__cause__ and type(error.__cause__).__name__\n'
+        '    line = str(error).splitlines()[0]\n'
+        "    print(f'{type(error).__name__}: {line}; {cause}')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', program],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f'{told}\n'
+
+
 def test_import_stops_before_anything_heavy(tmp_path):
     name = 'mmengine' if stack_of() == 'openmmlab' else 'onedl-mmengine'
     add_distribution(tmp_path, name, '0.9.0')

@@ -8,15 +8,12 @@ Writes OUT_DIR/<name of the COCO file>_001.jpg and so on.
 import argparse
 from pathlib import Path
 
-from mmseg_ext.converters.coco_sheets import draw_sheets
+from mmseg_ext_cli import call, make_parser
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser(__doc__)
     parser.add_argument('ann_file', type=Path, help='the COCO file')
     parser.add_argument(
         '--img-dir',
@@ -47,10 +44,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> None:
     """Draw the sheets."""
-    try:
-        sheets = draw_sheets(**vars(parse_args(argv)))
-    except (OSError, ValueError) as error:
-        raise SystemExit(f'error: {error}') from None
+    options = vars(parse_args(argv))
+    sheets = call('mmseg_ext.converters.coco_sheets:draw_sheets', **options)
     for sheet in sheets:
         print(sheet)
 

@@ -16,12 +16,7 @@ be read is left out and listed at the end, with exit status 1.
 import argparse
 from pathlib import Path
 
-from mmseg_ext.engine.instance_crops import (
-    KEEP,
-    Background,
-    crop_files,
-    parse_background,
-)
+from mmseg_ext_cli import call, constant, load, make_parser
 
 EXAMPLES = """\
 examples:
@@ -33,21 +28,9 @@ examples:
 """
 
 
-def background(text: str) -> Background:
-    """Read the option, with errors that argparse shows."""
-    try:
-        return parse_background(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(error) from None
-
-
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser(__doc__, EXAMPLES)
     parser.add_argument(
         'config',
         help='MMDet config file, or the name of one of the configs of '
@@ -82,8 +65,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--background',
-        type=background,
-        default=KEEP,
+        default=constant('mmseg_ext.engine.instance_crops:KEEP'),
         metavar='keep|transparent|COLOR',
         help='what becomes of all but the instance; a color is a name or a '
         'code such as #808080 (default: %(default)s)',
@@ -103,16 +85,20 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--device',
         help='such as cpu or cuda:0 (default: a GPU if there is one)',
     )
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    # Colors have many names, which Pillow knows.
+    parse_background = load('mmseg_ext.engine.instance_crops:parse_background')
+    try:
+        args.background = parse_background(args.background)
+    except ValueError as error:
+        parser.error(f'argument --background: {error}')
+    return args
 
 
 def main(argv: list[str] | None = None) -> None:
     """Crop instances."""
     args = parse_args(argv)
-    try:
-        report = crop_files(**vars(args))
-    except (OSError, ValueError) as error:
-        raise SystemExit(f'error: {error}') from None
+    report = call('mmseg_ext.engine.instance_crops:crop_files', **vars(args))
     print(
         f'{args.out_dir}: {report.crops} crops of {report.images} images, '
         'listed in crops.csv'

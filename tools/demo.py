@@ -5,7 +5,6 @@ it with MIM, tests it before and after, and lets ``MMSegInferencer`` segment
 images that it has not seen. Ends with mIoU, times and where the pictures are.
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -15,15 +14,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
-from mmengine.config import Config
-from mmengine.registry import init_default_scope
-from mmengine.runner import set_random_seed
-from mmseg.apis import MMSegInferencer
-from mmseg.registry import MODELS
-
-import mmseg_ext  # noqa: F401  registers its classes
-from mmseg_ext.sample_data.camvid import write_camvid
+from mmseg_ext_cli import (
+    load,
+    make_parser,
+    read_constant,
+    wait_passively,
+)
 
 CONFIG = (
     Path(__file__).resolve().parents[1]
@@ -53,6 +49,8 @@ class Demo:
         """Run all steps and print the summary."""
         untrained = self.out_dir / 'untrained.pth'
         trained = self.work_dir / f'iter_{self.iterations}.pth'
+        # Imported before a step takes its time.
+        write_camvid = load('mmseg_ext.sample_data:write_camvid')
         with self._step('sample data'):
             write_camvid(self.data, num=self.num, size=SIZE)
         with self._step('test, untrained'):
@@ -113,6 +111,8 @@ class Demo:
 
     def _infer(self, checkpoint: Path) -> list[Path]:
         """Segment the unseen images; give the folders of pictures."""
+        from mmseg.apis import MMSegInferencer
+
         images = sorted(map(str, self.data.glob('test/*.png')))
         out_dir = self.out_dir / 'inference'
         MMSegInferencer(str(CONFIG), str(checkpoint))(
@@ -124,6 +124,12 @@ class Demo:
 
 def save_untrained(path: Path) -> None:
     """Save the model of the config as it is before training."""
+    import torch
+    from mmengine.config import Config
+    from mmengine.registry import init_default_scope
+    from mmengine.runner import set_random_seed
+    from mmseg.registry import MODELS
+
     config = Config.fromfile(CONFIG)
     init_default_scope('mmseg')
     set_random_seed(0)
@@ -139,6 +145,7 @@ def mim(*arguments: str | Path) -> None:
     print('$ mim', *arguments, flush=True)
     # MIM starts `python` by its name.
     path = f'{folder}{os.pathsep}{os.environ["PATH"]}'
+    wait_passively()
     subprocess.run(
         [folder / 'mim', *arguments],
         check=True,
@@ -148,10 +155,7 @@ def mim(*arguments: str | Path) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Run the demo."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser(__doc__)
     parser.add_argument(
         '--out-dir',
         type=Path,
@@ -167,7 +171,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         '--iterations',
         type=int,
-        default=Config.fromfile(CONFIG).max_iters,
+        default=read_constant(CONFIG, 'max_iters'),
         help='training iterations (default: %(default)s)',
     )
     args = parser.parse_args(argv)

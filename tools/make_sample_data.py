@@ -9,13 +9,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmseg_ext.sample_data import (
-    write_camvid,
-    write_cityscapes,
-    write_idd,
-    write_nails,
-    write_nuimages,
-)
+from mmseg_ext_cli import call, make_parser
 
 #: What to do with the data, by format; {root} is where it was written.
 NEXT = {
@@ -40,13 +34,6 @@ COCO files from the masks:
 label maps and COCO files from the tables:
   python tools/dataset_converters/nuimages.py --data-root {root} \\
     --versions v1.0-train v1.0-val v1.0-test --out-dir {root}/annotations""",
-}
-WRITERS = {
-    'camvid': write_camvid,
-    'cityscapes': write_cityscapes,
-    'idd': write_idd,
-    'nails': write_nails,
-    'nuimages': write_nuimages,
 }
 #: What the numbers that a writer returns count.
 COUNTED = {
@@ -112,10 +99,7 @@ def common_options(size: str, parts: str = SPLITS) -> argparse.ArgumentParser:
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser(__doc__)
     formats = parser.add_subparsers(
         dest='format', required=True, metavar='FORMAT'
     )
@@ -159,10 +143,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write the data set and say what to do with it."""
     args = vars(parse_args(argv))
     name, root = args.pop('format'), args['root']
-    try:
-        counts = WRITERS[name](**args)
-    except (OSError, ValueError) as error:
-        raise SystemExit(f'error: {error}') from None
+    counts = call(f'mmseg_ext.sample_data:write_{name}', **args)
     parts = ', '.join(f'{split} {count}' for split, count in counts.items())
     width, height = args['size']
     print(f'{root}: {parts} {COUNTED[name]} of {width}x{height}')

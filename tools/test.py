@@ -2,12 +2,7 @@
 
 from collections.abc import Sequence
 
-import mmseg_ext  # noqa: F401  registers its classes
-from mmseg_ext.engine.evaluators import (
-    DETECTION_METRICS,
-    SEGMENTATION_METRICS,
-)
-from mmseg_ext.engine.launch import make_parser, run_test, run_tool
+from mmseg_ext_cli import constant, launch, make_launch_parser
 
 EXAMPLES = """\
 examples:
@@ -25,20 +20,23 @@ and only tested if its parameters have the shapes of the model's.
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Test as the command line says and return the scores."""
-    parser = make_parser(
+    parser = make_launch_parser(
         'Test a checkpoint with the model and test set of an MMSegmentation '
         'or MMDetection config.',
         EXAMPLES,
     )
     parser.add_argument('checkpoint', help='checkpoint file')
+    segmentation = constant('mmseg_ext.engine.evaluators:SEGMENTATION_METRICS')
+    detection = constant('mmseg_ext.engine.evaluators:DETECTION_METRICS')
     parser.add_argument(
         '--eval',
         dest='metrics',
         nargs='+',
+        choices=(*segmentation, *detection),
         default=(),
         metavar='METRIC',
-        help=f'scores to compute: any of {", ".join(SEGMENTATION_METRICS)} '
-        f'with an MMSeg config, or of {", ".join(DETECTION_METRICS)} with an '
+        help=f'scores to compute: any of {", ".join(segmentation)} '
+        f'with an MMSeg config, or of {", ".join(detection)} with an '
         'MMDet config. Sets the test evaluator (IoU or CocoMetric), keeps '
         "what the config's own one says besides, and logs what was set "
         "(default: the config's own evaluator)",
@@ -74,7 +72,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         help='test-time augmentation by tta_model and tta_pipeline of the '
         'config; MMDet configs without them get horizontal flips',
     )
-    return run_tool(parser, run_test, argv)
+    options = vars(parser.parse_args(argv))
+    return launch(parser, 'mmseg_ext.engine.launch:run_test', options)
 
 
 if __name__ == '__main__':

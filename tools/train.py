@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-import mmseg_ext  # noqa: F401  registers its classes
-from mmseg_ext.engine.launch import make_parser, run_tool, run_training
+from mmseg_ext_cli import launch, make_launch_parser
 
 EXAMPLES = """\
 examples:
@@ -18,7 +17,7 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Train as the command line says."""
-    parser = make_parser(
+    parser = make_launch_parser(
         'Train the model of an MMSegmentation or MMDetection config.', EXAMPLES
     )
     parser.add_argument(
@@ -41,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         help='scale the learning rate by the actual batch size over all '
         'GPUs, relative to auto_scale_lr.base_batch_size of the config',
     )
-    run_tool(parser, run_training, argv)
+    options = vars(parser.parse_args(argv))
+    launch(parser, 'mmseg_ext.engine.launch:run_training', options)
 
 
 if __name__ == '__main__':

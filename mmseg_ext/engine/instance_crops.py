@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from mmdet.apis import DetInferencer
     from mmdet.structures import DetDataSample
 
-KEEP, TRANSPARENT = 'keep', 'transparent'
+KEEP = 'keep'
+TRANSPARENT = 'transparent'
 
 #: What becomes of the background: kept, transparent, or a color (R, G, B).
 Background = str | tuple[int, int, int]

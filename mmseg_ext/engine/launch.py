@@ -2,7 +2,7 @@
 
 A config becomes a runner here, with what the command line changes in it. All
 that a user can put right raises :class:`LaunchError` before the run starts;
-:func:`run_tool` shows it as one line.
+``mmseg_ext_cli.py``, which reads the command line, shows it as one line.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import difflib
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ from mmseg_ext.engine.evaluators import (
 
 #: For each launcher, the program that starts the processes and a variable
 #: that it sets for them.
-_LAUNCHERS = {
+LAUNCHERS = {
     'pytorch': ('torchrun', 'RANK'),
     'slurm': ('srun', 'SLURM_PROCID'),
     'mpi': ('mpirun', 'OMPI_COMM_WORLD_LOCAL_RANK'),
@@ -58,101 +58,30 @@ def _told_in_one_line() -> Iterator[None]:
         raise LaunchError(error) from error
 
 
-class KeyValues(DictAction):
-    """MMEngine's ``KEY=VALUE`` action with errors instead of tracebacks."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Sequence[str],
-        option_string: str | None = None,
-    ) -> None:
-        """Parse the pairs into a dict."""
-        try:
-            super().__call__(parser, namespace, values, option_string)
-        except (ValueError, AssertionError) as error:
-            parser.error(
-                f'{option_string}: expected KEY=VALUE pairs, got '
-                f'{" ".join(values)!r} ({error})'
-            )
-
-
-def make_parser(description: str, epilog: str) -> argparse.ArgumentParser:
-    """Make a parser with the arguments that all tools share.
+def parse_pairs(pairs: Sequence[str]) -> dict[str, Any]:
+    """Parse ``KEY=VALUE`` pairs as mmengine does.
 
     Args:
-        description: What the tool does.
-        epilog: Examples, kept as they are laid out.
-    """
-    parser = argparse.ArgumentParser(
-        description=description,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        'config',
-        help='config file, or the name of one of the configs of mmseg_ext',
-    )
-    parser.add_argument(
-        '--work-dir',
-        metavar='DIR',
-        help='folder for logs, checkpoints and scores (default: work_dir of '
-        'the config, else ./work_dirs/<name of the config>)',
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=KeyValues,
-        metavar='KEY=VALUE',
-        help='change entries of the config, such as '
-        'test_dataloader.dataset.data_root=/data/camvid; lists are written '
-        "key=1,2 or key='[(1,2),(3,4)]' without blanks, and key.0.x reaches "
-        'into one',
-    )
-    parser.add_argument(
-        '--launcher',
-        choices=('none', *_LAUNCHERS),
-        default='none',
-        help='what started the processes of a distributed job (default: '
-        '%(default)s)',
-    )
-    # torch.distributed.launch hands over one or the other.
-    parser.add_argument(
-        '--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS
-    )
-    return parser
+        pairs: Of two pairs with the same key the later one counts.
 
-
-def run_tool(
-    parser: argparse.ArgumentParser,
-    run: Callable[..., Any],
-    argv: Sequence[str] | None,
-) -> Any:
-    """Parse a command line and hand it to ``run`` as keyword arguments.
-
-    Args:
-        parser: Made by :func:`make_parser`.
-        run: The function to call; what it returns is returned.
-        argv: The command line without the program, ``sys.argv`` by default.
+    Returns:
+        Numbers, booleans, None, texts, and lists and tuples of these, by key.
 
     Raises:
-        SystemExit: The command line is wrong or ``run`` raised
-            :class:`LaunchError`. The status is 2, and the last line of
-            standard error says why.
+        ValueError: A pair has no ``=``, or brackets that do not match.
     """
-    arguments = vars(parser.parse_args(argv))
-    local_rank = arguments.pop('local_rank')
-    if local_rank is not None:
-        os.environ.setdefault('LOCAL_RANK', str(local_rank))
+    parsed = argparse.Namespace()
     try:
-        # A config may name checkpoints too, by address.
-        with weights_only():
-            return run(**arguments)
-    except LaunchError as error:
-        parser.exit(2, f'{parser.prog}: error: {error}\n')
+        DictAction([], 'options')(None, parsed, pairs)
+    except (ValueError, AssertionError) as error:
+        raise ValueError(
+            f'expected KEY=VALUE pairs, got {" ".join(pairs)!r} ({error})'
+        ) from error
+    return parsed.options
 
 
+# A config may name checkpoints too, by address.
+@weights_only()
 def run_training(
     config: str,
     work_dir: str | None = None,
@@ -200,6 +129,7 @@ def run_training(
     return runner.train()
 
 
+@weights_only()
 def run_test(
     config: str,
     checkpoint: str,
@@ -373,7 +303,7 @@ def check_launcher(launcher: str) -> None:
     """
     if launcher == 'none':
         return
-    program, variable = _LAUNCHERS[launcher]
+    program, variable = LAUNCHERS[launcher]
     if variable not in os.environ:
         raise ValueError(
             f'--launcher {launcher}: {variable} is not in the environment, so '

@@ -226,3 +226,12 @@ def test_errors_in_one_line(
     with pytest.raises(SystemExit, match=f'^error: {message}'):
         run(*argv)
     assert not (tmp_path / 'out').exists()
+
+
+def test_no_such_color(tmp_path, capsys):
+    with pytest.raises(SystemExit) as caught:
+        run(CONFIG, 'x.pth', tmp_path, '--background', 'nail')
+    assert caught.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    message = "error: argument --background: 'nail' is no background: expected"
+    assert message in last

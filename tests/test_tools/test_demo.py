@@ -2,6 +2,10 @@ import re
 import runpy
 from pathlib import Path
 
+from mmengine.config import Config
+
+from mmseg_ext_cli import read_constant
+
 TOOL = Path(__file__).parents[2] / 'tools' / 'demo.py'
 
 
@@ -22,3 +26,9 @@ def test_whole_way_with_mim(tmp_path, capsys):
     assert list(tmp_path.glob('test_iter_3/*/seg_vis/test/*/panel.png'))
     for folder in re.findall(r'^  (/.+)$', text, re.MULTILINE):
         assert list(Path(folder).iterdir())
+
+
+def test_default_of_iterations_is_that_of_the_config():
+    config = runpy.run_path(str(TOOL))['CONFIG']
+    whole = Config.fromfile(config)
+    assert read_constant(config, 'max_iters') == whole.train_cfg.max_iters

@@ -210,7 +210,9 @@ def test_detector_with_default_tta(detection, tmp_path):
             id='metric of a detector',
         ),
         pytest.param(
-            ['--eval', 'IoU'], '--eval IoU: expected one', id='no such metric'
+            ['--eval', 'IoU'],
+            "argument --eval: invalid choice: 'IoU'",
+            id='no such metric',
         ),
         pytest.param(
             [

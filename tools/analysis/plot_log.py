@@ -20,15 +20,12 @@ the metric IoU does with classwise=True.
 import argparse
 from pathlib import Path
 
-from mmseg_ext.engine.log_plots import plot_work_dir
+from mmseg_ext_cli import call, make_parser
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser(__doc__)
     parser.add_argument(
         'work_dir', type=Path, help='the --work-dir of the training or test'
     )
@@ -39,12 +36,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Draw the log."""
     args = parse_args(argv)
-    try:
-        report = plot_work_dir(
-            args.work_dir, args.out_dir or args.work_dir / 'plots'
-        )
-    except (OSError, ValueError) as error:
-        raise SystemExit(f'error: {error}') from None
+    report = call(
+        'mmseg_ext.engine.log_plots:plot_work_dir',
+        args.work_dir,
+        args.out_dir or args.work_dir / 'plots',
+    )
     for note in report.notes:
         print(f'note: {note}')
     for path in report.files:

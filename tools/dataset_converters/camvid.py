@@ -14,16 +14,12 @@ either.
 import argparse
 from pathlib import Path
 
-from mmseg_ext.converters.camvid import GROUPINGS, convert
-from mmseg_ext.utils.color_masks import MAX_UNKNOWN
+from mmseg_ext_cli import call, constant, make_parser
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser(__doc__)
     parser.add_argument('data_root', type=Path, help="CamVid's folder")
     parser.add_argument(
         '--out-dir',
@@ -32,13 +28,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--grouping',
-        choices=GROUPINGS,
+        choices=constant('mmseg_ext.converters.camvid:GROUPINGS'),
         help='merge the classes into those of the benchmark',
     )
     parser.add_argument(
         '--max-unknown',
         type=float,
-        default=MAX_UNKNOWN,
+        default=constant('mmseg_ext.utils.color_masks:MAX_UNKNOWN'),
         help='share of a mask, 0 to 1, that may have colors in no row of the '
         'class list before it is an error (default: %(default)s)',
     )
@@ -57,17 +53,15 @@ def main(argv: list[str] | None = None) -> None:
     """Run the converter."""
     args = parse_args(argv)
     out_dir = args.out_dir or args.data_root / (args.grouping or 'index')
-    try:
-        report = convert(
-            args.data_root,
-            out_dir,
-            grouping=args.grouping,
-            max_unknown=args.max_unknown,
-            nproc=args.nproc,
-            overwrite=args.overwrite,
-        )
-    except (OSError, ValueError) as error:
-        raise SystemExit(f'error: {error}') from None
+    report = call(
+        'mmseg_ext.converters.camvid:convert',
+        args.data_root,
+        out_dir,
+        grouping=args.grouping,
+        max_unknown=args.max_unknown,
+        nproc=args.nproc,
+        overwrite=args.overwrite,
+    )
     for warning in report.warnings:
         print(f'warning: {warning}')
     print(

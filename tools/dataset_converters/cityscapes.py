@@ -16,19 +16,17 @@ missing, or have no gtFine: its JSON then lists the images only.
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from prettytable import PrettyTable
+from mmseg_ext_cli import call, make_parser
 
-from mmseg_ext.converters.cityscapes import Report, convert
-from mmseg_ext.labels.cityscapes import CITYSCAPES_INSTANCES
+if TYPE_CHECKING:
+    from mmseg_ext.converters.cityscapes import Report
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser(__doc__)
     parser.add_argument(
         'data_root',
         type=Path,
@@ -50,8 +48,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def print_report(report: Report, out_dir: Path) -> None:
+def print_report(report: 'Report', out_dir: Path) -> None:
     """Say what there is and what was left out."""
+    from prettytable import PrettyTable
+
+    from mmseg_ext.labels.cityscapes import CITYSCAPES_INSTANCES
+
     table = PrettyTable(['instances', *report.splits], align='r')
     table.align['instances'] = 'l'
     for name in CITYSCAPES_INSTANCES.values():
@@ -72,15 +74,13 @@ def main(argv: list[str] | None = None) -> None:
     """Run the converter."""
     args = parse_args(argv)
     out_dir = args.out_dir or args.data_root / 'annotations'
-    try:
-        report = convert(
-            args.data_root,
-            out_dir,
-            nproc=args.nproc,
-            skip_invalid=args.skip_invalid,
-        )
-    except (OSError, ValueError) as error:
-        raise SystemExit(f'error: {error}') from None
+    report = call(
+        'mmseg_ext.converters.cityscapes:convert',
+        args.data_root,
+        out_dir,
+        nproc=args.nproc,
+        skip_invalid=args.skip_invalid,
+    )
     print_report(report, out_dir)
 
 

@@ -20,18 +20,17 @@ stopped is continued by starting it again.
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from prettytable import PrettyTable
+from mmseg_ext_cli import call, make_parser
 
-from mmseg_ext.converters.idd import PIXEL_NAMES, Report, convert
+if TYPE_CHECKING:
+    from mmseg_ext.converters.idd import Report
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser(__doc__)
     parser.add_argument(
         'data_roots',
         type=Path,
@@ -76,8 +75,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def print_report(report: Report, out_dir: Path) -> None:
+def print_report(report: 'Report', out_dir: Path) -> None:
     """Say what there is and what was left out."""
+    from prettytable import PrettyTable
+
+    from mmseg_ext.converters.idd import PIXEL_NAMES
+
     table = PrettyTable(['pixels', *report.splits], align='r')
     table.align['pixels'] = 'l'
     for name in PIXEL_NAMES:
@@ -103,19 +106,7 @@ def print_report(report: Report, out_dir: Path) -> None:
 def main(argv: list[str] | None = None) -> None:
     """Run the converter."""
     args = parse_args(argv)
-    try:
-        report = convert(
-            args.data_roots,
-            args.out_dir,
-            nproc=args.nproc,
-            seed=args.seed,
-            copy=args.copy,
-            check=args.check,
-            overwrite=args.overwrite,
-            skip_invalid=args.skip_invalid,
-        )
-    except (OSError, ValueError) as error:
-        raise SystemExit(f'error: {error}') from None
+    report = call('mmseg_ext.converters.idd:convert', **vars(args))
     print_report(report, args.out_dir)
 
 

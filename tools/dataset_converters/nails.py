@@ -18,16 +18,17 @@ cuts them.
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mmseg_ext.converters.nails import SEGMENTATIONS, Report, convert
+from mmseg_ext_cli import call, constant, make_parser
+
+if TYPE_CHECKING:
+    from mmseg_ext.converters.nails import Report
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser(__doc__)
     parser.add_argument(
         'data_root', type=Path, help='folder of images and masks'
     )
@@ -36,7 +37,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--segmentation',
-        choices=SEGMENTATIONS,
+        choices=constant('mmseg_ext.converters.nails:SEGMENTATIONS'),
         default='rle',
         help='form of the masks (default: %(default)s)',
     )
@@ -77,7 +78,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def print_report(report: Report, out_dir: Path) -> None:
+def print_report(report: 'Report', out_dir: Path) -> None:
     """Say what there is and what was left out."""
     if report.stray:
         print(
@@ -106,10 +107,9 @@ def main(argv: list[str] | None = None) -> None:
     """Run the converter."""
     args = vars(parse_args(argv))
     out_dir = args.pop('out_dir') or args['data_root'] / 'annotations'
-    try:
-        report = convert(out_dir=out_dir, **args)
-    except (OSError, ValueError) as error:
-        raise SystemExit(f'error: {error}') from None
+    report = call(
+        'mmseg_ext.converters.nails:convert', out_dir=out_dir, **args
+    )
     print_report(report, out_dir)
 
 

@@ -17,21 +17,18 @@ A run that was stopped is continued by starting it again.
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mmseg_ext.converters.nuimages import (
-    VERSIONS,
-    Report,
-    convert,
-    find_versions,
-)
+from mmseg_ext_cli import call, constant, make_parser
+
+if TYPE_CHECKING:
+    from mmseg_ext.converters.nuimages import Report
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    versions = constant('mmseg_ext.converters.nuimages:VERSIONS')
+    parser = make_parser(__doc__)
     parser.add_argument(
         '--data-root',
         type=Path,
@@ -42,9 +39,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--versions',
         '--version',
         nargs='+',
-        choices=VERSIONS,
+        choices=versions,
         metavar='VERSION',
-        help=f'of {", ".join(VERSIONS)} (default: those in DATA_ROOT)',
+        help=f'of {", ".join(versions)} (default: those in DATA_ROOT)',
     )
     parser.add_argument(
         '--out-dir', type=Path, help='default: DATA_ROOT/annotations'
@@ -70,17 +67,18 @@ def main(argv: list[str] | None = None) -> None:
     """Run the converter."""
     args = parse_args(argv)
     out_dir = args.out_dir or args.data_root / 'annotations'
-    try:
-        reports = convert(
-            args.data_root,
-            args.versions or find_versions(args.data_root),
-            out_dir,
-            nproc=args.nproc,
-            overwrite=args.overwrite,
-            skip_invalid=args.skip_invalid,
-        )
-    except (OSError, ValueError) as error:
-        raise SystemExit(f'error: {error}') from None
+    versions = args.versions or call(
+        'mmseg_ext.converters.nuimages:find_versions', args.data_root
+    )
+    reports = call(
+        'mmseg_ext.converters.nuimages:convert',
+        args.data_root,
+        versions,
+        out_dir,
+        nproc=args.nproc,
+        overwrite=args.overwrite,
+        skip_invalid=args.skip_invalid,
+    )
     for version, report in reports.items():
         print(
             f'{out_dir}: {version}: {report.images} images, '
@@ -90,7 +88,7 @@ def main(argv: list[str] | None = None) -> None:
         )
 
 
-def skipped(report: Report, path: Path) -> str:
+def skipped(report: 'Report', path: Path) -> str:
     """Say what was left out, the first by name."""
     rows = report.skipped
     if not rows:
