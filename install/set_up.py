@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -297,6 +298,27 @@ def load_environment() -> ModuleType:
     return module
 
 
+def install_package() -> None:
+    """Install the package from the source tree, without what it needs."""
+    pip_install('--quiet', '--no-deps', '--force-reinstall', str(ROOT))
+    list_package_first()
+
+
+def list_package_first() -> None:
+    """Put the package's files before all others in its list of files.
+
+    MIM's fork takes the folder of the first file there for the package's, and
+    pip writes the ``.dist-info`` folder first.
+    """
+    files = metadata.files('mmseg-ext')
+    (record,) = (file.locate() for file in files if file.name == 'RECORD')
+    lines = record.read_text().splitlines(keepends=True)
+    lines.sort(key=lambda line: not line.startswith('mmseg_ext/'))
+    part = record.with_name('RECORD.part')
+    part.write_text(''.join(lines))
+    part.replace(record)
+
+
 def set_up(torch: str, stack: Stack, tests: bool) -> None:
     """Install everything into the environment of the running Python.
 
@@ -312,6 +334,7 @@ def set_up(torch: str, stack: Stack, tests: bool) -> None:
     with step(f'{torch} and the package with [{extras}]'):
         # One command, so that pip finds versions that go together.
         pip_install(torch, f'{ROOT}[{extras}]')
+        list_package_first()
     environment = load_environment()
     try:
         # MMCV cannot be tried without it, and it needs a system library.
@@ -420,7 +443,7 @@ def main(description: str) -> None:
             python = str(venv / 'bin' / 'python')
             os.execv(python, [python, *sys.argv])
         elif args.package_only:
-            pip_install('--quiet', '--no-deps', '--force-reinstall', str(ROOT))
+            install_package()
         elif args.mmcv_only:
             set_up_mmcv(load_environment().mmcv_requirement())
         else:

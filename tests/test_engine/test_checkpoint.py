@@ -80,7 +80,8 @@ def test_it_loads_in_a_new_process(tmp_path):
         text=True,
         check=True,
     )
-    assert done.stdout.strip() == '7'
+    # Upstream's packages may have something to say first.
+    assert done.stdout.split()[-1] == '7'
 
 
 def test_checkpoint_of_numpy_1_loads(tmp_path):
