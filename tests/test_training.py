@@ -112,7 +112,7 @@ def test_it_learns_camvid(camvid, tmp_path):
     before, after, losses = train(config)
 
     assert len(losses['loss']) == 40
-    assert remaining(losses['loss']) < 0.6
+    assert remaining(losses['loss']) < 0.55
     assert after['mIoU'] > before['mIoU'] + 15
     assert after['aAcc'] > 60
 
@@ -156,4 +156,4 @@ def test_it_learns_nails(tmp_path):
         assert remaining(losses[name]) < share
     for name in ('bbox', 'segm'):
         key = f'coco/{name}_mAP_50'
-        assert after[key] > before[key] + 0.3
+        assert after[key] > before[key] + 0.4
