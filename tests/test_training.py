@@ -1,5 +1,14 @@
-"""Real training, short: the numbers have to move the right way."""
+"""Real training, short: the numbers have to move the right way.
 
+How a few dozen iterations end depends on the processor and on the release of
+PyTorch: sums that round differently lead to different weights. So each model
+learns a handful of images by heart, without augmentation and with the decaying
+schedule of its config, and is then asked about these very images. What is
+asked lies far below what any seed and any instruction set gave, and far above
+what a model gives that does not learn.
+"""
+
+import json
 import os
 from pathlib import Path
 
@@ -23,35 +32,110 @@ CAMVID = Path(
 )
 NAILS = Path(os.environ.get('NAILS_ROOT', ROOT.parent / 'shared/data/nails'))
 
+#: Images to learn by heart.
+FEW = 4
+AUGMENTATIONS = {
+    'FastPhotoMetricDistortion',
+    'PhotoMetricDistortion',
+    'RandomFlip',
+}
 
-@pytest.fixture(scope='module')
-def data_root(tmp_path_factory):
+
+def learn_by_heart(config, iterations, warmup):
+    """Make a config train on the same images, as they are, for a while."""
+    dataset = config.train_dataloader.dataset
+    dataset.pipeline = [
+        step for step in dataset.pipeline if step.type not in AUGMENTATIONS
+    ]
+    for step in dataset.pipeline:
+        if 'ratio_range' in step:
+            step.ratio_range = (1.0, 1.0)
+    config.train_cfg.update(max_iters=iterations, val_interval=iterations)
+    rise, fall = config.param_scheduler
+    rise.end = fall.begin = warmup
+    fall.end = iterations
+
+
+def train(config):
+    """Test, train and validate.
+
+    Returns:
+        Scores before, scores after, and each loss in all iterations.
+    """
+    runner = Runner.from_cfg(config)
+    before = runner.test()
+    runner.train()
+    scalars = runner.message_hub.log_scalars
+    after = {name: scalars[f'val/{name}'].current() for name in before}
+    losses = {
+        name.removeprefix('train/'): value.data[0]
+        for name, value in scalars.items()
+        if name.startswith('train/') and 'loss' in name
+    }
+    return before, after, losses
+
+
+def remaining(losses):
+    """Give the share of a loss that is left at the end."""
+    return losses[-10:].mean() / losses[:3].mean()
+
+
+def camvid_config(data_root, work_dir):
+    size = (160, 120)
+    config = load_small(CONFIG, data_root, work_dir, size)
+    learn_by_heart(config, iterations=40, warmup=5)
+    train_set = config.train_dataloader.dataset
+    train_set.indices = FEW
+    config.train_dataloader.batch_size = FEW
+    # Images as small as in training; the labels stay as they are.
+    pipeline = list(config.val_dataloader.dataset.pipeline)
+    pipeline.insert(1, {'type': 'Resize', 'scale': size, 'keep_ratio': True})
+    for name in ('val', 'test'):
+        config[f'{name}_dataloader'].dataset.update(
+            data_prefix=train_set.data_prefix, indices=FEW, pipeline=pipeline
+        )
+    config.experiment_name = 'test_training'
+    return config
+
+
+@pytest.fixture
+def camvid(tmp_path):
     if (CAMVID / 'train').is_dir():
         return CAMVID
-    root = tmp_path_factory.mktemp('camvid')
-    write_camvid(root, num=40, size=(480, 360), progress=False)
-    return root
+    write_camvid(tmp_path / 'data', num=2 * FEW, progress=False)
+    return tmp_path / 'data'
 
 
-def test_it_learns_camvid(data_root, tmp_path):
-    config = load_small(CONFIG, data_root, tmp_path, size=(160, 120))
-    config.train_dataloader.batch_size = 4
-    config.train_cfg.update(max_iters=40, val_interval=40)
-    config.param_scheduler = []
-    config.val_dataloader.dataset.indices = 6
-    config.test_dataloader.dataset.indices = 6
-    config.experiment_name = 'test_training'
-    runner = Runner.from_cfg(config)
-    untrained = runner.test()
+def test_it_learns_camvid(camvid, tmp_path):
+    config = camvid_config(camvid, tmp_path / 'run')
 
-    runner.train()
+    before, after, losses = train(config)
 
-    losses = runner.message_hub.log_scalars['train/loss'].data[0]
-    trained = runner.message_hub.log_scalars
-    assert len(losses) == 40
-    assert losses[-8:].mean() < 0.6 * losses[:3].mean()
-    assert trained['val/mIoU'].current() > untrained['mIoU'] + 8
-    assert trained['val/aAcc'].current() > 50
+    assert len(losses['loss']) == 40
+    assert remaining(losses['loss']) < 0.55
+    assert after['mIoU'] > before['mIoU'] + 15
+    assert after['aAcc'] > 60
+
+
+def nail_config(data_root, folder):
+    nails.convert(data_root, folder)
+    full = json.loads((folder / 'train.json').read_text())
+    images = full['images'][:FEW]
+    ids = {image['id'] for image in images}
+    annotations = [a for a in full['annotations'] if a['image_id'] in ids]
+    path = folder / 'few.json'
+    path.write_text(
+        json.dumps({**full, 'images': images, 'annotations': annotations})
+    )
+    config = load_small(NAIL_CONFIG, data_root, folder / 'run', (192, 192))
+    learn_by_heart(config, iterations=100, warmup=10)
+    for name in ('train', 'val', 'test'):
+        config[f'{name}_dataloader'].dataset.ann_file = str(path)
+    for name in ('val', 'test'):
+        config[f'{name}_evaluator'].ann_file = str(path)
+    config.default_hooks.visualization.draw = False
+    config.experiment_name = 'test_training_nails'
+    return config
 
 
 # pycocotools 2.0 does not know NumPy 2's way to hand over arrays.
@@ -62,24 +146,14 @@ def test_it_learns_nails(tmp_path):
     root = NAILS
     if not (NAILS / 'images').is_dir():
         root = tmp_path / 'raw'
-        write_nails(root, num=24, progress=False)
-    nails.convert(root, tmp_path / 'annotations')
-    config = load_small(NAIL_CONFIG, root, tmp_path / 'run', size=(192, 192))
-    for name in ('train', 'val', 'test'):
-        dataset = config[f'{name}_dataloader'].dataset
-        dataset.ann_file = str(tmp_path / dataset.ann_file)
-    for name in ('val', 'test'):
-        config[f'{name}_evaluator'].ann_file = dataset.ann_file
-    config.train_cfg.update(max_iters=120, val_interval=120)
-    config.default_hooks.visualization.draw = False
-    config.experiment_name = 'test_training_nails'
-    runner = Runner.from_cfg(config)
+        write_nails(root, num=2 * FEW, progress=False)
+    config = nail_config(root, tmp_path / 'annotations')
 
-    runner.train()
+    before, after, losses = train(config)
 
-    scalars = runner.message_hub.log_scalars
-    for name, share in (('loss_rpn_cls', 0.4), ('loss_mask', 0.7)):
-        losses = scalars[f'train/{name}'].data[0]
-        assert len(losses) == 120
-        assert losses[-20:].mean() < share * losses[:6].mean()
-    assert 0 <= scalars['val/coco/segm_mAP_50'].current() <= 1
+    for name, share in (('loss_rpn_cls', 0.4), ('loss_mask', 0.6)):
+        assert len(losses[name]) == 100
+        assert remaining(losses[name]) < share
+    for name in ('bbox', 'segm'):
+        key = f'coco/{name}_mAP_50'
+        assert after[key] > before[key] + 0.4

@@ -1,3 +1,4 @@
+import json
 import re
 import runpy
 from pathlib import Path
@@ -15,8 +16,15 @@ def test_whole_way_with_mim(tmp_path, capsys):
     main(['--out-dir', str(tmp_path), '--num', '6', '--iterations', '3'])
 
     text = capsys.readouterr().out
+    # So early, both may be 0.00; each is that of its test.
     scores = re.search(r'untrained +([\d.]+)\n +trained +([\d.]+)', text)
-    assert all(0 < float(score) < 100 for score in scores.groups())
+    for folder, score in zip(
+        ('test_untrained', 'test_iter_3'), scores.groups(), strict=True
+    ):
+        (path,) = tmp_path.glob(f'{folder}/*/*.json')
+        measured = json.loads(path.read_text())['mIoU']
+        assert score == f'{measured:.2f}'
+        assert 0 <= measured < 100
     seconds = re.findall(r'^  ([a-z ,]+?) +[\d.]+$', text, re.MULTILINE)
     assert {'sample data', 'train', 'inference'} <= set(seconds)
     assert (tmp_path / 'train' / 'iter_3.pth').is_file()

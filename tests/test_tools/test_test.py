@@ -20,6 +20,9 @@ from test_tools.tiny_runs import (
     write_segmentation,
 )
 
+#: What :func:`write_segmentation` writes.
+NAMES = ['seq0/0.png', 'seq0/1.png', 'seq1/0.png', 'seq1/1.png']
+
 
 def _with_checkpoint(config, rough=False):
     """Save untrained weights of a config's model.
@@ -82,11 +85,10 @@ def test_segmentor(segmentation, tmp_path, capsys):
         '--show-dir',
         pictures,
     )
-    names = ['seq0/0.png', 'seq0/1.png', 'seq1/0.png', 'seq1/1.png']
     written = sorted(str(p.relative_to(out)) for p in out.rglob('*.*'))
-    assert written == names
+    assert written == NAMES
     predictions, labels = (
-        [cv2.imread(str(folder / name), -1) for name in names]
+        [cv2.imread(str(folder / name), -1) for name in NAMES]
         for folder in (out, config.parent / 'labels')
     )
     miou, mdice = _naive_scores(predictions, labels)
@@ -128,9 +130,9 @@ def test_tta_averages_the_flipped_views(segmentation, tmp_path):
         '--cfg-options',
         'tta_pipeline.1.transforms.0.0.prob=1.0',
     )
-    name = 'out/seq0/0.png'
     maps = [
-        cv2.imread(str(folder / name), -1) for folder in (plain, flipped, both)
+        np.stack([cv2.imread(str(folder / 'out' / n), -1) for n in NAMES])
+        for folder in (plain, flipped, both)
     ]
     # Where the views agree, so does their mean; they do not everywhere.
     agree = maps[0] == maps[1]

