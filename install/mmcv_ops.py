@@ -96,7 +96,7 @@ PART = '.part'
 JOB_MEMORY = 2.5e9
 
 #: Room that a build takes, in bytes.
-BUILD_SPACE = {'cpu': 0.6e9, 'cuda': 3e9}
+BUILD_SPACE = {'cpu': 0.3e9, 'cuda': 2e9}
 
 #: The line of MMCV 2.1's ``setup.py`` that fails since Python 3.13, where
 #: ``exec`` no longer writes to what ``locals()`` returns, and what mends it.
