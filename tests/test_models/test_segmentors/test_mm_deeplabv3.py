@@ -752,7 +752,9 @@ def test_backbone_init_refuses_all_but_weights(
             id='wider',
         ),
         pytest.param(
-            lambda weights, _: list(weights), 'no state dict', id='list'
+            lambda weights, _: list(weights),
+            'expected a dict of weights, found list',
+            id='list',
         ),
         pytest.param(
             lambda weights, _: dict.fromkeys(weights, 1.0),
