@@ -25,8 +25,6 @@ from mmseg.utils import (
 )
 from torch import Tensor, nn
 
-from mmseg_ext.engine.checkpoint import weights_only
-
 DEFAULT_LOSS = {'type': 'CrossEntropyLoss', 'avg_non_ignore': True}
 
 #: Weight of the auxiliary loss where none is given, as in MMSeg's configs.
@@ -446,8 +444,8 @@ def _load_backbone(backbone: nn.Module, source: str) -> None:
 def _read_state_dict(source: str) -> dict[str, Tensor]:
     """Load a state dict through mmengine, refusing all but weights."""
     try:
-        with weights_only():
-            loaded = CheckpointLoader.load_checkpoint(source, 'cpu', 'current')
+        # Its loaders are guarded: mmseg_ext/engine/checkpoint.py.
+        loaded = CheckpointLoader.load_checkpoint(source, 'cpu', 'current')
     except KeyError as error:
         raise ValueError(
             f'backbone_init={source!r}: mmengine knows no weights of the '
