@@ -185,6 +185,10 @@ def build_variables(
         'MMCV_WITH_OPS': '1',
         'PYTHONUNBUFFERED': '1',
         'MAX_JOBS': os.environ.get('MAX_JOBS', str(jobs)),
+        # The environment is not activated, and its ninja not found: PyTorch
+        # would compile one file after the other.
+        'PATH': f'{Path(sys.executable).parent}{os.pathsep}'
+        f'{os.environ.get("PATH", os.defpath)}',
         'CFLAGS': _flags('CFLAGS'),
     }
     if 'CXXFLAGS' in os.environ:

@@ -399,6 +399,13 @@ def test_user_chooses_jobs_and_flags(monkeypatch):
     assert variables_for()['CXXFLAGS'] == f'{python} -O2 -g0'
 
 
+def test_ninja_of_the_environment_is_found(tmp_path, monkeypatch):
+    """Also where it is not activated and the machine has none."""
+    monkeypatch.setattr(sys, 'executable', str(tmp_path / 'bin' / 'python'))
+    monkeypatch.setenv('PATH', '/usr/bin')
+    assert variables_for()['PATH'] == f'{tmp_path}/bin:/usr/bin'
+
+
 def test_variables_say_what_is_built():
     cpu, cuda = variables_for('cpu'), variables_for('cuda')
     assert (cpu['FORCE_CUDA'], cpu['CUDA_VISIBLE_DEVICES']) == ('0', '')
