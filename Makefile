@@ -2,11 +2,14 @@
 # (as pip takes it), whose releases of MMSeg and MMDet (openmmlab or onedl) and
 # the folder of the environment: docs/install.md.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-STACK ?= openmmlab
 VENV ?= .venv$(patsubst %,-%,$(filter-out openmmlab,$(STACK)))
 
-INSTALL = $(PYTHON) install --venv '$(VENV)' --stack '$(STACK)' \
-    $(if $(TORCH),--torch '$(TORCH)')
+ifneq ($(words $(VENV)),1)
+    $(error VENV='$(VENV)': Make cannot work with blanks in it)
+endif
+
+INSTALL = $(PYTHON) install --venv '$(VENV)' \
+    $(if $(TORCH),--torch '$(TORCH)') $(if $(STACK),--stack '$(STACK)')
 INSTALLER := $(shell find install -name '*.py')
 SOURCES := $(shell find mmseg_ext mmseg_ext_cli.py configs tools -type f \
     -not -path '*/__pycache__/*') README.md model-index.yml

@@ -26,7 +26,7 @@ PARTS = {
 NEVER_REQUIRED = {
     *('torch', 'torchvision', 'mmcv', 'mmdet', 'mmengine', 'mmsegmentation'),
     *('onedl-mmcv', 'onedl-mmdetection', 'onedl-mmengine'),
-    *('onedl-mmsegmentation', 'setuptools'),
+    *('onedl-mmsegmentation', 'onedl-mim', 'openmim', 'setuptools'),
 }
 
 

@@ -31,10 +31,14 @@ def refuse_unfit_python(version, requires):  # noqa: ANN001, ANN201
     )
     first, end = numbers.groups()[:2], numbers.groups()[2:]
     if not tuple(map(int, first)) <= version < tuple(map(int, end)):
+        mend = 'Choose another one: make PYTHON=python3.11'
+        if os.path.exists(os.path.join(sys.prefix, '.mmseg-ext-set-up.json')):
+            mend = 'Make the environment anew: make clean-env'
         sys.exit(
-            'error: mmseg_ext needs Python >={}, <{}; {} is {}.{}. Choose '
-            'another one: make PYTHON=python3.11'.format(
-                '.'.join(first), '.'.join(end), sys.executable, *version
+            'error: mmseg_ext needs Python >={}, <{}; {} is {}.{}. {}'.format(
+                *('.'.join(first), '.'.join(end), sys.executable),
+                *version,
+                mend,
             )
         )
 

@@ -8,6 +8,7 @@ information is left out.
 """
 
 import fcntl
+import gzip
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ import sys
 import sysconfig
 import tarfile
 import tempfile
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -35,6 +37,7 @@ __all__ = [
     'follow_build',
     'make_units',
     'mend_setup',
+    'requirement_name',
     'store_folder',
     'wheel_key',
 ]
@@ -87,7 +90,7 @@ ALONE = {
 }
 
 #: Most files of a unit, by suffix. It bounds the memory of a compiler.
-UNIT_SIZE = {'.cpp': 29, '.cu': 10}
+UNIT_SIZE = {'.cpp': 29, '.cu': 8}
 
 #: Suffix of a file that is part of a unit: none that ``setup.py`` looks for.
 PART = '.part'
@@ -157,7 +160,8 @@ def wheel_key(machine: Machine, ops: str) -> str:
 def store_folder(machine: Machine, ops: str) -> Path:
     """Return the folder in which such wheels are kept."""
     cache = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
-    return Path(cache, 'mmseg_ext', 'wheels', wheel_key(machine, ops))
+    store = Path(cache, 'mmseg_ext', 'wheels').absolute()
+    return store / wheel_key(machine, ops)
 
 
 def build_jobs(cores: int, memory: float) -> int:
@@ -180,11 +184,14 @@ def build_variables(
         ops: ``'cuda'`` or ``'cpu'``.
         jobs: Compilers at once, unless the user says it.
         cuda_home: The CUDA toolkit, where PyTorch would not find it.
+
+    Raises:
+        InstallError: ``MAX_JOBS`` is no number of compilers.
     """
     variables = {
         'MMCV_WITH_OPS': '1',
         'PYTHONUNBUFFERED': '1',
-        'MAX_JOBS': os.environ.get('MAX_JOBS', str(jobs)),
+        'MAX_JOBS': _max_jobs(jobs),
         # The environment is not activated, and its ninja not found: PyTorch
         # would compile one file after the other.
         'PATH': f'{Path(sys.executable).parent}{os.pathsep}'
@@ -205,6 +212,18 @@ def build_variables(
     return variables
 
 
+def _max_jobs(jobs: int) -> str:
+    """Return how many compilers the user allows, or our own number."""
+    text = os.environ.get('MAX_JOBS') or str(jobs)
+    # Of anything else ninja makes as many as it likes.
+    if not text.isdecimal() or int(text) < 1:
+        raise InstallError(
+            f'MAX_JOBS={text}: expected the number of compilers at once, 1 or '
+            'more'
+        )
+    return text
+
+
 def _flags(name: str) -> str:
     """Return the compiler's flags: Python's, the user's, no debugging.
 
@@ -222,7 +241,7 @@ def check_compiler() -> None:
     Raises:
         InstallError: One of them is missing.
     """
-    compiler = os.environ.get('CXX', 'c++')
+    compiler = os.environ.get('CXX') or 'c++'
     if not output_of(*compiler.split(), '--version'):
         raise InstallError(
             f"no C++ compiler ({compiler}) to build MMCV's ops with. Debian, "
@@ -247,13 +266,24 @@ def check_space(folder: Path, ops: str) -> None:
     Raises:
         InstallError: It has not.
     """
-    free, needed = shutil.disk_usage(folder).free, BUILD_SPACE[ops]
-    if free < needed:
-        raise InstallError(
-            f"building MMCV's ops takes {needed / 1e9:.1f} GB in {folder}, "
-            f'where {free / 1e9:.1f} GB are free. Make room, or choose a '
-            'folder on another disk: XDG_CACHE_HOME=...'
-        )
+    needed = BUILD_SPACE[ops]
+    # Compilers and pip have their own files in the latter.
+    for place, variable in (
+        (folder, 'XDG_CACHE_HOME'),
+        (tempfile.gettempdir(), 'TMPDIR'),
+    ):
+        free = shutil.disk_usage(place).free
+        if free < needed:
+            raise InstallError(
+                f"building MMCV's ops takes {needed / 1e9:.1f} GB in {place}, "
+                f'where {free / 1e9:.1f} GB are free. Make room, or choose a '
+                f'folder on another disk: {variable}=...'
+            )
+
+
+def requirement_name(requirement: str) -> str:
+    """Return the distribution that a requirement such as ``a>=1`` names."""
+    return re.match(r'[\w.-]+', requirement)[0]
 
 
 def fetch_sdist(requirement: str, folder: Path) -> Path:
@@ -272,7 +302,7 @@ def fetch_sdist(requirement: str, folder: Path) -> Path:
     Raises:
         InstallError: There is no such release, or the file is damaged.
     """
-    name = re.match(r'[\w.-]+', requirement)[0]
+    name = requirement_name(requirement)
     done = subprocess.run(
         [
             *(sys.executable, '-m', 'pip', 'download', '--no-deps'),
@@ -292,7 +322,7 @@ def fetch_sdist(requirement: str, folder: Path) -> Path:
         lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
         raise InstallError(
             f'pip could not fetch the sources of {requirement}:\n'
-            + '\n'.join(lines[-8:])
+            + '\n'.join(lines[-4:])
         )
     return _unpack(archives[0])
 
@@ -305,6 +335,10 @@ def _unpack(archive: Path) -> Path:
     """Unpack an sdist beside itself; return the folder that it holds."""
     folder = archive.with_name(archive.name.removesuffix('.tar.gz'))
     try:
+        # To its end, where the check sum is; tarfile stops before.
+        with gzip.open(archive) as packed:
+            while packed.read(1 << 20):
+                pass
         with tarfile.open(archive) as sources:
             # No paths or links that lead out of the folder. Early patch
             # releases of Python 3.10 and 3.11 know no filter.
@@ -312,7 +346,7 @@ def _unpack(archive: Path) -> Path:
                 {'filter': 'data'} if hasattr(tarfile, 'data_filter') else {}
             )
             sources.extractall(archive.parent, **safe)
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
         raise InstallError(
             f'{archive.name} cannot be unpacked ({error}); the download is '
             'damaged or the disk is full: run the same command again'
@@ -508,9 +542,19 @@ def alone_in(folder: Path) -> Iterator[None]:
 
     Args:
         folder: Made where it is missing.
+
+    Raises:
+        InstallError: It cannot be written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / '.lock').open('w') as lock:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / '.lock').open('w')
+    except OSError as error:
+        raise InstallError(
+            f'MMCV cannot be built into {folder}: {error.strerror}. Choose '
+            'another folder: XDG_CACHE_HOME=...'
+        ) from error
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

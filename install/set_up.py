@@ -2,7 +2,9 @@
 
 import argparse
 import importlib.util
+import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +23,7 @@ from mmcv_ops import (
     build_wheel,
     check_compiler,
     check_space,
+    requirement_name,
     store_folder,
     wheel_key,
 )
@@ -32,6 +35,13 @@ ROOT = Path(__file__).resolve().parents[1]
 
 #: The PyTorch that the package is tested with.
 TORCH = 'torch==2.13.0'
+
+
+#: Keeps what an environment was set up with.
+RECORD = '.mmseg-ext-set-up.json'
+
+#: Says which environment the program was started again in.
+ENTERED = 'MMSEG_EXT_SET_UP_IN'
 
 
 class Stack(NamedTuple):
@@ -156,17 +166,30 @@ def provide_mmcv(requirement: str, machine: Machine, ops: str) -> None:
         InstallError: The build failed, or its ops do not load.
     """
     folder = store_folder(machine, ops)
+    if install_kept_wheel(requirement, folder):
+        return
     with alone_in(folder):
-        if any(folder.glob('*.whl')):
-            trouble = install_wheel_fails(requirement, folder)
-            if not trouble:
-                say(f'  with the wheel in {folder}')
-                return
-            say(f'  no use for the wheels in {folder}: {trouble}')
+        # Another set-up may have built it meanwhile.
+        if install_kept_wheel(requirement, folder):
+            return
         build_into(folder, requirement, machine, ops)
         trouble = install_wheel_fails(requirement, folder)
     if trouble:
         raise InstallError(f'the ops in {folder} do not work:\n{trouble}')
+
+
+def install_kept_wheel(requirement: str, folder: Path) -> bool:
+    """Install MMCV from the store; return whether that was possible."""
+    name = requirement_name(requirement).replace('-', '_')
+    python = 'cp{}{}'.format(*sys.version_info)
+    if not any(folder.glob(f'{name}-*-{python}-*.whl')):
+        return False
+    trouble = install_wheel_fails(requirement, folder)
+    if trouble:
+        say(f'  the wheel in {folder} does not work: {trouble}')
+        return False
+    say(f'  with the wheel in {folder}')
+    return True
 
 
 def build_into(
@@ -232,8 +255,8 @@ def look_at_machine() -> Machine:
     such as where an image for other machines is built.
 
     Raises:
-        InstallError: ``FORCE_CUDA`` is set without that list, or there is no
-            PyTorch.
+        InstallError: ``FORCE_CUDA`` is set without that list or beside a
+            PyTorch for the CPU, or there is no PyTorch.
     """
     try:
         import torch
@@ -257,6 +280,11 @@ def look_at_machine() -> Machine:
             raise InstallError(
                 'FORCE_CUDA=1, and there is no GPU here: say which GPUs to '
                 'build for, such as TORCH_CUDA_ARCH_LIST="8.0;9.0"'
+            )
+        if not torch.version.cuda:
+            raise InstallError(
+                f'FORCE_CUDA=1, and PyTorch {torch.__version__} is a build '
+                'for the CPU: set TORCH to one for CUDA'
             )
     return Machine(
         torch=torch.__version__,
@@ -288,13 +316,29 @@ def install_torchvision(requirement: str) -> None:
         )
 
 
+def torch_range() -> str:
+    """Return the PyTorch that ``pyproject.toml`` asks for."""
+    project = (ROOT / 'pyproject.toml').read_text()
+    return re.search(r'"(torch>=[\d.]+)"', project)[1]
+
+
 def load_environment() -> ModuleType:
-    """Load ``mmseg_ext/environment.py`` without the package around it."""
+    """Load ``mmseg_ext/environment.py`` without the package around it.
+
+    Raises:
+        InstallError: What the package needs is not installed.
+    """
     spec = importlib.util.spec_from_file_location(
         'environment', ROOT / 'mmseg_ext' / 'environment.py'
     )
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except ImportError as error:
+        raise InstallError(
+            f'{sys.executable} has not what the package needs ({error}): pip '
+            f"install '{ROOT}[mmcv-build]'"
+        ) from error
     return module
 
 
@@ -319,29 +363,61 @@ def list_package_first() -> None:
     part.replace(record)
 
 
-def set_up(torch: str, stack: Stack, tests: bool) -> None:
+def choose(torch: str | None, stack: str | None) -> dict[str, str]:
+    """Return what the environment is set up with, as it was before.
+
+    Args:
+        torch: PyTorch as the user names it, None for what it was before.
+        stack: One of ``STACKS``, or None in the same way.
+
+    Returns:
+        Arguments of :func:`set_up`.
+
+    Raises:
+        InstallError: The environment was set up with another one.
+    """
+    record = Path(sys.prefix, RECORD)
+    before = json.loads(record.read_text()) if record.exists() else {}
+    for name, wanted in (('torch', torch), ('stack', stack)):
+        was = before.get(name)
+        if was and wanted and was != wanted:
+            raise InstallError(
+                f'{sys.prefix} was set up with {name.upper()}={was}, not '
+                f'{wanted}. Choose another folder, make VENV=..., or remove '
+                'it first: make clean-env'
+            )
+    return {
+        'torch': torch or before.get('torch', TORCH),
+        'stack': stack or before.get('stack', 'openmmlab'),
+    }
+
+
+def set_up(torch: str, stack: str, tests: bool) -> None:
     """Install everything into the environment of the running Python.
 
     Args:
         torch: PyTorch, as pip takes it.
-        stack: Whose releases.
+        stack: Whose releases, one of ``STACKS``.
         tests: Whether to install what the tests need, too.
 
     Raises:
         InstallError: A step failed.
     """
-    extras = f'{stack.extras},mmcv-build' + (',test' if tests else '')
+    extras = STACKS[stack].extras + ',mmcv-build' + ',test' * tests
     with step(f'{torch} and the package with [{extras}]'):
-        # One command, so that pip finds versions that go together.
-        pip_install(torch, f'{ROOT}[{extras}]')
+        # One command, so that pip finds versions that go together. The
+        # range keeps it from fetching a PyTorch that is too old.
+        pip_install(torch, torch_range(), f'{ROOT}[{extras}]')
         list_package_first()
+        record = {'torch': torch, 'stack': stack}
+        Path(sys.prefix, RECORD).write_text(json.dumps(record))
     environment = load_environment()
     try:
         # MMCV cannot be tried without it, and it needs a system library.
         import cv2  # noqa: F401
     except ImportError as error:
         raise InstallError(environment.explain_import_error(error)) from error
-    machine = set_up_mmcv(environment.requirement(stack.mmcv))
+    machine = set_up_mmcv(environment.requirement(STACKS[stack].mmcv))
     if tests:
         with step('torchvision for the tests'):
             install_torchvision(environment.torchvision_for(machine.torch))
@@ -370,14 +446,22 @@ def set_up_mmcv(requirement: str) -> Machine:
 
 
 def make_venv(folder: Path) -> None:
-    """Make a virtual environment, unless there is a whole one."""
-    if Path(folder, 'bin', 'pip').exists():
+    """Make a virtual environment, unless there is one.
+
+    Raises:
+        InstallError: The folder is something else, or its Python is gone.
+    """
+    marks = ('pyvenv.cfg', 'conda-meta')
+    there = any((folder / mark).exists() for mark in marks)
+    if there and (folder / 'bin' / 'pip').exists():
+        if not (folder / 'bin' / 'python').exists():
+            raise InstallError(
+                f'{folder}/bin/python leads nowhere: the Python that the '
+                'environment was made with is gone. Make it anew: make '
+                'clean-env'
+            )
         return
-    if (
-        folder.is_dir()
-        and any(folder.iterdir())
-        and not Path(folder, 'pyvenv.cfg').exists()
-    ):
+    if folder.is_dir() and any(folder.iterdir()) and not there:
         raise InstallError(
             f'{folder} is no virtual environment. Choose a folder that is '
             'new or empty: make VENV=...'
@@ -385,6 +469,22 @@ def make_venv(folder: Path) -> None:
     with step(f'{folder}, with {sys.executable}'):
         if subprocess.run([sys.executable, '-m', 'venv', folder]).returncode:
             raise InstallError(f'could not make {folder}')
+
+
+def enter(venv: Path) -> None:
+    """Go on with the environment's own Python.
+
+    Raises:
+        InstallError: It says that it belongs to another environment.
+    """
+    if os.environ.get(ENTERED) == str(venv):
+        raise InstallError(
+            f'{venv}/bin/python belongs to {sys.prefix}: the environment is '
+            'damaged. Remove the folder, or choose another one: make VENV=...'
+        )
+    python = str(venv / 'bin' / 'python')
+    os.environ[ENTERED] = str(venv)
+    os.execv(python, [python, *sys.argv])
 
 
 def parse_args(description: str) -> argparse.Namespace:
@@ -402,15 +502,15 @@ def parse_args(description: str) -> argparse.Namespace:
     )
     parser.add_argument(
         '--torch',
-        default=TORCH,
-        help='PyTorch, as pip takes it (default: %(default)s)',
+        help='PyTorch, as pip takes it (default: what is in the environment, '
+        f'or {TORCH})',
     )
     parser.add_argument(
         '--stack',
         choices=STACKS,
-        default='openmmlab',
         help="whose releases of MMSeg, MMDet and what they need: OpenMMLab's "
-        'own, or the maintained forks (default: %(default)s)',
+        'own, or the maintained forks (default: those in the environment, or '
+        'openmmlab)',
     )
     parser.add_argument(
         '--tests', action='store_true', help='also what the tests need'
@@ -440,14 +540,18 @@ def main(description: str) -> None:
     try:
         if Path(sys.prefix).resolve() != venv.resolve():
             make_venv(venv)
-            python = str(venv / 'bin' / 'python')
-            os.execv(python, [python, *sys.argv])
+            enter(venv)
         elif args.package_only:
             install_package()
         elif args.mmcv_only:
-            set_up_mmcv(load_environment().mmcv_requirement())
+            environment = load_environment()
+            set_up_mmcv(
+                environment.requirement(STACKS[args.stack].mmcv)
+                if args.stack
+                else environment.mmcv_requirement()
+            )
         else:
-            set_up(args.torch, STACKS[args.stack], args.tests)
+            set_up(**choose(args.torch, args.stack), tests=args.tests)
     except (InstallError, OSError) as error:
         sys.exit(f'error: {error}')
     except KeyboardInterrupt:

@@ -23,10 +23,10 @@ BUILT = 'built'
 
 #: The extras of each stack, those whose packages may be absent last.
 STACKS = {
-    'openmmlab': ('openmmlab', 'mmdet'),
-    'onedl': ('onedl', 'onedl-mmdet'),
+    'openmmlab': ('openmmlab', 'mmdet', 'mim'),
+    'onedl': ('onedl', 'onedl-mmdet', 'onedl-mim'),
 }
-OPTIONAL = ('mmdet', 'onedl-mmdet')
+OPTIONAL = ('mmdet', 'mim', 'onedl-mmdet', 'onedl-mim')
 
 #: OpenMMLab's own distributions, and the maintained forks under whose names
 #: the same modules are installed.
@@ -35,6 +35,7 @@ FORKS = {
     'mmcv': 'onedl-mmcv',
     'mmsegmentation': 'onedl-mmsegmentation',
     'mmdet': 'onedl-mmdetection',
+    'openmim': 'onedl-mim',
 }
 UPSTREAM = {fork: name for name, fork in FORKS.items()}
 
@@ -192,16 +193,23 @@ def rebuild_mmcv(needed: str) -> str:
     """Return the command that builds MMCV's ops for the installed PyTorch.
 
     ``--no-cache-dir`` and ``--no-binary`` keep pip from taking a wheel that
-    was built against another PyTorch: its cache does not tell them apart.
+    was built against another PyTorch: its cache does not tell them apart. On
+    Python 3.13 the ``setup.py`` of upstream's MMCV has to be mended first,
+    which the set-up in the source tree does.
 
     Args:
         needed: Name and range of MMCV, as pip takes them.
     """
+    name = Requirement(needed).name
+    if name == 'mmcv' and sys.version_info >= (3, 13):
+        return (
+            "pip install '.[mmcv-build]' && python install --venv "
+            f'{shlex.quote(sys.prefix)} --mmcv-only   # in the source tree'
+        )
     return (
         'pip install wheel ninja psutil && MMCV_WITH_OPS=1 pip install '
-        '--no-build-isolation --no-cache-dir --no-binary '
-        f'{Requirement(needed).name} --force-reinstall --no-deps '
-        f'{shlex.quote(needed)}'
+        f'--no-build-isolation --no-cache-dir --no-binary {name} '
+        f'--force-reinstall --no-deps {shlex.quote(needed)}'
     )
 
 
@@ -257,16 +265,22 @@ def explain_import_error(error: Exception) -> Exception:
 
 
 def _doubles(path: Sequence[str]) -> list[Problem]:
-    """List the packages that are there from both stacks."""
+    """List the packages that are there from both stacks.
+
+    To be removed are those of the stack that fewer packages are of.
+    """
+    own = {name: _find(name, path) for name in FORKS}
+    forks = {name: _find(fork, path) for name, fork in FORKS.items()}
+    more_forks = sum(map(bool, forks.values())) > sum(map(bool, own.values()))
     doubles = []
     for name, fork in FORKS.items():
-        own, other = _find(name, path), _find(fork, path)
-        if own and other:
+        if own[name] and forks[name]:
+            keep, remove = (fork, name) if more_forks else (name, fork)
+            needed = requirement(keep, path)
             # Either one's removal takes files of the other along.
-            needed = requirement(name, path)
             again = (
                 rebuild_mmcv(needed)
-                if name in _MMCV
+                if keep in _MMCV
                 else 'pip install --force-reinstall --no-deps '
                 + shlex.quote(needed)
             )
@@ -274,8 +288,8 @@ def _doubles(path: Sequence[str]) -> list[Problem]:
                 Problem(
                     f'{name} and {fork}',
                     'one of them, since each overwrites files of the other',
-                    f'{own.version} and {other.version}',
-                    f'pip uninstall -y {fork} && {again}',
+                    f'{own[name].version} and {forks[name].version}',
+                    f'pip uninstall -y {remove} && {again}',
                 )
             )
     return doubles
@@ -295,12 +309,18 @@ def _requirements(
     foreign = FORKS if stack == 'onedl' else UPSTREAM
     for text in (own and own.requires) or ():
         needed = Requirement(text)
+        # What optional packages need besides is their own matter.
         for extra in ('', BUILT, *STACKS[stack]):
             if needed.name not in foreign and (
                 not needed.marker or needed.marker.evaluate({'extra': extra})
             ):
-                yield extra, needed
+                if extra not in OPTIONAL or _is_of_a_stack(needed.name):
+                    yield extra, needed
                 break
+
+
+def _is_of_a_stack(name: str) -> bool:
+    return name in FORKS or name in UPSTREAM
 
 
 def _find(name: str, path: Sequence[str]) -> metadata.Distribution | None:

@@ -29,6 +29,8 @@ REQUIRES = (
     "onedl-mmengine>=0.10.12,<0.11; extra == 'onedl'",
     "onedl-mmsegmentation>=1.4.2,<2; extra == 'onedl'",
     "onedl-mmdetection>=3.5.1,<4; extra == 'onedl-mmdet'",
+    "openmim>=0.3.9; extra == 'mim'",
+    "onedl-mim>=0.5.1,<1; extra == 'onedl-mim'",
     "setuptools>=77; extra == 'mim'",
     "absent-tool; extra == 'test'",
 )
@@ -58,6 +60,11 @@ BUILD_FORK = (
     .replace(*(' mmcv ', ' onedl-mmcv '))
     .replace("'mmcv<", "'onedl-mmcv<")
 )
+if sys.version_info >= (3, 13):
+    BUILD_MMCV = (
+        "pip install '.[mmcv-build]' && python install --venv "
+        f'{sys.prefix} --mmcv-only   # in the source tree'
+    )
 
 
 def add_distribution(folder, name, version, requires=()):
@@ -218,6 +225,22 @@ def test_package_is_named(tmp_path, changes, needed, found, mend):
             "pip install 'onedl-mmdetection<4,>=3.5.1'",
             id='mmdet-of-the-other-stack',
         ),
+        pytest.param(
+            {'onedl-mim': '0.5.0'},
+            'onedl-mim',
+            '<1,>=0.5.1',
+            '0.5.0',
+            "pip install 'onedl-mim<1,>=0.5.1'",
+            id='mim-too-old',
+        ),
+        pytest.param(
+            {'openmim': '0.3.9'},
+            'onedl-mim',
+            '<1,>=0.5.1',
+            'openmim 0.3.9, of another stack than the rest',
+            "pip uninstall -y openmim && pip install 'onedl-mim<1,>=0.5.1'",
+            id='mim-of-the-other-stack',
+        ),
     ],
 )
 def test_fork_is_named(tmp_path, changes, package, needed, found, mend):
@@ -256,6 +279,13 @@ def test_both_stacks_side_by_side_are_named(tmp_path):
             f'pip uninstall -y onedl-mmcv && {BUILD_MMCV}',
         ),
     ]
+
+
+def test_stack_of_the_most_is_kept(tmp_path):
+    changes = {**FORKS, 'mmcv': '2.1.0'}
+    (problem,) = find_problems(site_packages(tmp_path, changes))
+    assert problem.package == 'mmcv and onedl-mmcv'
+    assert problem.mend == f'pip uninstall -y mmcv && {BUILD_FORK}'
 
 
 def test_mmcv_of_the_fork_without_ops_is_named(tmp_path):

@@ -26,6 +26,8 @@ CONFIG = (
     / 'configs/demo/bisenetv1_r18-d32_1xb4-250_sample-192x256.py'
 )
 SIZE = (320, 240)  # (width, height)
+#: With fewer, some split has none.
+LEAST_IMAGES = 5
 
 
 class Demo:
@@ -186,6 +188,10 @@ def main(argv: list[str] | None = None) -> None:
         help='training iterations (default: %(default)s)',
     )
     args = parser.parse_args(argv)
+    if args.num < LEAST_IMAGES:
+        parser.error(f'--num {args.num}: expected {LEAST_IMAGES} or more')
+    if args.iterations < 1:
+        parser.error(f'--iterations {args.iterations}: expected 1 or more')
     Demo(args.out_dir.resolve(), args.num, args.iterations).run()
 
 

@@ -90,6 +90,9 @@ def _guarded(loader: Callable) -> Callable:
         try:
             with weights_only():
                 return loader(*args, **kwargs)
+        except pickle.UnpicklingError as error:
+            source = args[0] if args else kwargs.get('filename')
+            raise CheckpointError(_why_not_loaded(source, error)) from error
         finally:
             # The forks have a list of their own while they load, and what
             # stands in both goes with it.
@@ -118,18 +121,23 @@ def weights_only() -> Iterator[None]:
     """Make ``torch.load`` refuse all but what is allowed, whoever calls it.
 
     mmengine loads addresses through ``torch.hub``, which turns torch's own
-    default off.
+    default off. A user's own setting to the contrary is put aside.
     """
-    name = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
-    before = os.environ.get(name)
-    os.environ[name] = '1'
+    force, contrary = (
+        'TORCH_FORCE_WEIGHTS_ONLY_LOAD',
+        'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD',
+    )
+    before = {name: os.environ.get(name) for name in (force, contrary)}
+    os.environ[force] = '1'
+    os.environ.pop(contrary, None)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def existing_checkpoint(path: str | os.PathLike) -> str:

@@ -144,13 +144,19 @@ def test_checkpoint_of_the_web_loads(tmp_path, address_of):
     assert loaded['message_hub']['runtime_info']['best'] == 71.5
 
 
-def test_checkpoint_of_the_web_that_runs_code_is_refused(tmp_path, address_of):
+def test_checkpoint_of_the_web_that_runs_code_is_refused(
+    tmp_path, address_of, monkeypatch
+):
     ran = tmp_path / 'ran'
     torch.save({'extra': Exploit(ran)}, tmp_path / 'web' / 'a.pth')
-    with pytest.raises(pickle.UnpicklingError):
+    # Also where the user turned the check off for other programs.
+    monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
+    with pytest.raises(ValueError, match=r'refused: it holds posix\.system'):
         load(address_of('a.pth'))
+    assert os.environ['TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'] == '1'
     assert not ran.exists()
     # torch.hub itself would have run it.
+    monkeypatch.delenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD')
     torch.hub.load_state_dict_from_url(
         address_of('a.pth'), model_dir=tmp_path / 'hub', progress=False
     )

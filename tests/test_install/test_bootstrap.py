@@ -25,7 +25,8 @@ def test_fit_python_passes(bootstrap, version):
 
 
 @pytest.mark.parametrize('version', [(2, 7), (3, 9), (3, 14), (4, 0)])
-def test_unfit_python_gets_one_line(bootstrap, version):
+def test_unfit_python_gets_one_line(bootstrap, version, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, 'prefix', str(tmp_path))
     with pytest.raises(SystemExit) as caught:
         bootstrap.refuse_unfit_python(version, REQUIRES)
     assert caught.value.code == (
@@ -33,6 +34,15 @@ def test_unfit_python_gets_one_line(bootstrap, version):
         f'{version[0]}.{version[1]}. Choose another one: '
         'make PYTHON=python3.11'
     )
+
+
+def test_unfit_environment_is_to_be_made_anew(
+    bootstrap, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(sys, 'prefix', str(tmp_path))
+    (tmp_path / '.mmseg-ext-set-up.json').touch()
+    with pytest.raises(SystemExit, match='anew: make clean-env'):
+        bootstrap.refuse_unfit_python((3, 9), REQUIRES)
 
 
 def test_this_python_fits(bootstrap):

@@ -154,6 +154,19 @@ def test_archive_that_is_cut_off_is_named(tmp_path):
         mmcv_ops._unpack(path)
 
 
+def test_damage_that_only_the_check_sum_shows_is_named(tmp_path):
+    """tarfile reads no further than the end of the archive."""
+    path = write_sdist(tmp_path)
+    data = bytearray(path.read_bytes())
+    # The check sum of gzip: 4 bytes before the length, at the end.
+    data[-8] ^= 1
+    path.write_bytes(data)
+    with tarfile.open(path) as archive:
+        archive.getmembers()
+    with pytest.raises(InstallError, match=r'cannot be unpacked .*CRC'):
+        mmcv_ops._unpack(path)
+
+
 def test_sdist_of_another_project_is_named(tmp_path):
     with tarfile.open(tmp_path / 'mmcv-2.1.0.tar.gz', 'w:gz') as archive:
         archive.addfile(tarfile.TarInfo('mmcv-2.1.0/setup.py'))
@@ -229,7 +242,7 @@ def test_units_hold_each_file_once(tmp_path):
     alone = {'cpu/psamask.cpp', 'cpu/roi_align.cpp', 'cuda/cudabind.cpp'}
     assert left - alone == {
         *('unit_1.cpp', 'unit_2.cpp', 'cpu/unit_1.cpp'),
-        *('cuda/unit_1.cu', 'cuda/unit_2.cu'),
+        *(f'cuda/unit_{number}.cu' for number in (1, 2, 3)),
     }
     included = []
     for unit in left - alone:
@@ -406,6 +419,13 @@ def test_ninja_of_the_environment_is_found(tmp_path, monkeypatch):
     assert variables_for()['PATH'] == f'{tmp_path}/bin:/usr/bin'
 
 
+@pytest.mark.parametrize('jobs', ['0', '-1', 'all'])
+def test_wrong_number_of_jobs_is_named(monkeypatch, jobs):
+    monkeypatch.setenv('MAX_JOBS', jobs)
+    with pytest.raises(InstallError, match=f'MAX_JOBS={jobs}: expected'):
+        variables_for()
+
+
 def test_variables_say_what_is_built():
     cpu, cuda = variables_for('cpu'), variables_for('cuda')
     assert (cpu['FORCE_CUDA'], cpu['CUDA_VISIBLE_DEVICES']) == ('0', '')
@@ -422,6 +442,9 @@ def test_missing_compiler_is_named(monkeypatch):
         InstallError, match=r'no-such-compiler.*build-essential'
     ):
         mmcv_ops.check_compiler()
+    # Set and empty is not set.
+    monkeypatch.setenv('CXX', '')
+    assert mmcv_ops.check_compiler() is None
 
 
 def test_missing_headers_are_named(monkeypatch, tmp_path):
@@ -486,6 +509,18 @@ def test_killed_build_leaves_nothing_that_counts(index, tmp_path):
 
     with mmcv_ops.alone_in(folder):
         assert list(folder.glob('.building-*')) == []
+
+
+def test_store_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / 'cache').touch()
+    with (
+        pytest.raises(
+            InstallError,
+            match=r'Not a directory\. Choose another folder: XDG_',
+        ),
+        mmcv_ops.alone_in(tmp_path / 'cache' / 'wheels'),
+    ):
+        pass
 
 
 def test_builds_into_a_folder_take_turns(tmp_path):

@@ -1,7 +1,9 @@
 """Which ops are built, for whom, and when."""
 
+import json
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -30,7 +32,7 @@ import os, pathlib, sys
 print('Processing mmcv')
 for step in range(1, 5):
     print(f'  [{step}/4] c++ -c {step}.cpp')
-if os.environ['FORCE_CUDA'] in sys.argv[2:]:
+if os.environ['FORCE_CUDA'] in sys.argv[3:]:
     print('error: no such header')
     sys.exit(1)
 kind = 'cuda ' + os.environ.get('TORCH_CUDA_ARCH_LIST', '')
@@ -40,9 +42,10 @@ if os.environ['FORCE_CUDA'] == '0':
     kind = 'cpu'
 folder = pathlib.Path(sys.argv[1])
 folder.mkdir()
-(folder / 'mmcv-2.1.0-cp311-cp311-linux_x86_64.whl').write_text(kind)
+(folder / sys.argv[2]).write_text(kind)
 """
-WHEEL = 'mmcv-2.1.0-cp311-cp311-linux_x86_64.whl'
+PYTHON = 'cp{}{}'.format(*sys.version_info)
+WHEEL = f'mmcv-2.1.0-{PYTHON}-{PYTHON}-linux_x86_64.whl'
 
 
 @pytest.fixture
@@ -58,7 +61,8 @@ def machine_room(tmp_path, monkeypatch):
             mmcv_ops,
             'build_command',
             lambda tree, folder: [
-                *(sys.executable, '-c', FAKE_BUILD, str(folder), *values)
+                *(sys.executable, '-c', FAKE_BUILD, str(folder), WHEEL),
+                *values,
             ],
         )
 
@@ -160,6 +164,9 @@ def test_wheels_are_kept_apart(monkeypatch, tmp_path, ops, key):
     assert store_folder(machine, ops) == (
         tmp_path / 'mmseg_ext' / 'wheels' / key
     )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('XDG_CACHE_HOME', 'relative')
+    assert store_folder(machine, ops).is_relative_to(tmp_path / 'relative')
     monkeypatch.delenv('XDG_CACHE_HOME')
     monkeypatch.setenv('HOME', str(tmp_path / 'home'))
     assert store_folder(machine, ops) == (
@@ -273,7 +280,34 @@ def test_corrupt_wheel_is_built_again(machine_room, capsys):
     wheel.write_text('PK half of it')
     set_up.install_mmcv('mmcv==2.1.0', machine)
     assert wheel.read_text() == 'cpu'
-    assert f'in {wheel.parent}: not a zip file' in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f'in {wheel.parent} does not work: not a zip file' in said
+
+
+def test_wheels_for_others_are_passed_over(machine_room, capsys):
+    machine_room()
+    machine = Machine('2.13.0+cpu')
+    folder = store_folder(machine, 'cpu')
+    folder.mkdir(parents=True)
+    for name in (WHEEL.replace(PYTHON, 'cp39'), f'onedl_{WHEEL}'):
+        (folder / name).write_text('of another')
+    set_up.install_mmcv('mmcv==2.1.0', machine)
+    assert (folder / WHEEL).read_text() == 'cpu'
+    assert 'does not work' not in capsys.readouterr().out
+
+
+def test_wheel_of_a_read_only_store_is_used(machine_room, monkeypatch, capsys):
+    machine_room()
+    machine = Machine('2.13.0+cpu')
+    set_up.install_mmcv('mmcv==2.1.0', machine)
+    (Path(sys.prefix) / '.mmcv-ops').unlink()
+
+    def alone_in(folder):
+        raise InstallError('read-only')
+
+    monkeypatch.setattr(set_up, 'alone_in', alone_in)
+    set_up.install_mmcv('mmcv==2.1.0', machine)
+    assert 'with the wheel in' in capsys.readouterr().out
 
 
 def test_other_torch_gets_its_own_build(machine_room):
@@ -285,6 +319,7 @@ def test_other_torch_gets_its_own_build(machine_room):
 
 
 def test_forced_cuda_needs_to_know_the_gpus(monkeypatch):
+    monkeypatch.setattr('torch.version.cuda', '13.0')
     monkeypatch.setenv('FORCE_CUDA', '1')
     monkeypatch.setenv('TORCH_CUDA_ARCH_LIST', '9.0;8.6 8.0')
     machine = set_up.look_at_machine()
@@ -294,6 +329,59 @@ def test_forced_cuda_needs_to_know_the_gpus(monkeypatch):
     monkeypatch.setattr('torch.cuda.is_available', lambda: False)
     with pytest.raises(InstallError, match=r'LIST="8\.0;9\.0"'):
         set_up.look_at_machine()
+
+
+def test_forced_cuda_needs_a_torch_for_it(monkeypatch):
+    monkeypatch.setenv('FORCE_CUDA', '1')
+    monkeypatch.setenv('TORCH_CUDA_ARCH_LIST', '9.0')
+    monkeypatch.setattr('torch.version.cuda', None)
+    with pytest.raises(InstallError, match='set TORCH to one for CUDA'):
+        set_up.look_at_machine()
+
+
+@pytest.fixture
+def prefix(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, 'prefix', str(tmp_path))
+    return tmp_path
+
+
+def test_environment_stays_what_it_was_made_as(prefix):
+    assert set_up.choose(None, None) == {
+        'torch': 'torch==2.13.0',
+        'stack': 'openmmlab',
+    }
+    made = {'torch': 'torch==2.9.1', 'stack': 'onedl'}
+    assert set_up.choose(*made.values()) == made
+    (prefix / set_up.RECORD).write_text(json.dumps(made))
+    assert set_up.choose(None, None) == made
+    assert set_up.choose(None, 'onedl') == made
+    for wanted, told in (
+        (('torch==2.13.0', None), 'TORCH=torch==2.9.1, not torch==2.13.0'),
+        ((None, 'openmmlab'), 'STACK=onedl, not openmmlab'),
+    ):
+        with pytest.raises(InstallError, match=f'set up with {told}'):
+            set_up.choose(*wanted)
+
+
+def test_torch_that_is_too_old_is_not_fetched():
+    """pip gets the range beside what the user asks for."""
+    requires = metadata.requires('mmseg-ext')
+    (built,) = (line for line in requires if line.startswith('torch>'))
+    assert built.partition(';')[0] == set_up.torch_range()
+
+
+def test_damaged_environments_are_named(tmp_path, monkeypatch):
+    (tmp_path / 'bin').mkdir()
+    (tmp_path / 'bin' / 'pip').touch()
+    (tmp_path / 'bin' / 'python').symlink_to('/nowhere/python3')
+    with pytest.raises(InstallError, match='is no virtual environment'):
+        set_up.make_venv(tmp_path)
+    (tmp_path / 'pyvenv.cfg').touch()
+    with pytest.raises(InstallError, match=r'bin/python leads nowhere: '):
+        set_up.make_venv(tmp_path)
+    monkeypatch.setenv(set_up.ENTERED, str(tmp_path))
+    with pytest.raises(InstallError, match='the environment is damaged'):
+        set_up.enter(tmp_path)
 
 
 def test_folder_with_other_files_is_no_environment(tmp_path):

@@ -3,6 +3,7 @@ import re
 import runpy
 from pathlib import Path
 
+import pytest
 from mmengine.config import Config
 
 from mmseg_ext_cli import read_constant
@@ -40,3 +41,17 @@ def test_default_of_iterations_is_that_of_the_config():
     config = runpy.run_path(str(TOOL))['CONFIG']
     whole = Config.fromfile(config)
     assert read_constant(config, 'max_iters') == whole.train_cfg.max_iters
+
+
+@pytest.mark.parametrize(
+    'options', [('--num', '4'), ('--num', '-3'), ('--iterations', '0')]
+)
+def test_too_little_is_told_at_once(tmp_path, capsys, options):
+    main = runpy.run_path(str(TOOL))['main']
+    with pytest.raises(SystemExit) as caught:
+        main(['--out-dir', str(tmp_path / 'out'), *options])
+    assert caught.value.code == 2
+    least = {'--num': '5', '--iterations': '1'}[options[0]]
+    told = f'error: {" ".join(options)}: expected {least} or more'
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()
