@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 __all__ = [
+    'PASSIVE',
     'call',
     'constant',
     'launch',
@@ -32,25 +33,26 @@ __all__ = [
     'wait_passively',
 ]
 
-#: By any of these a user says how the threads of OpenMP wait.
-_WAIT_SETTINGS = (
-    'OMP_WAIT_POLICY',
-    'GOMP_SPINCOUNT',
-    'KMP_BLOCKTIME',
-    'KMP_LIBRARY',
-)
+#: Threads of OpenMP that wait sleep at once, and those of GCC's OpenMP, which
+#: PyTorch's builds for Linux have, after so many turns: enough that nothing
+#: is lost on idle cores (``benchmarks/waiting.py``).
+PASSIVE = {'OMP_WAIT_POLICY': 'PASSIVE', 'GOMP_SPINCOUNT': '5000'}
+
+#: By any of these a user says how they wait.
+_WAIT_SETTINGS = (*PASSIVE, 'KMP_BLOCKTIME', 'KMP_LIBRARY')
 
 
 def wait_passively() -> None:
     """Let PyTorch's threads sleep while they wait, and those of subprocesses.
 
-    By default they spin. When other programs keep the cores busy, a thread
-    that spins holds the core that the one it waits for needs, and training on
-    the CPU gets slower many times over. OpenMP reads its settings once, when
-    PyTorch is imported, so this has to come first. A user's own setting stays.
+    By default they spin for long. When other programs keep the cores busy, a
+    thread that spins holds the core that the one it waits for needs, and
+    training on the CPU gets slower many times over. OpenMP reads its settings
+    once, when PyTorch is imported, so this has to come first. A user's own
+    setting stays.
     """
     if not any(name in os.environ for name in _WAIT_SETTINGS):
-        os.environ['OMP_WAIT_POLICY'] = 'PASSIVE'
+        os.environ.update(PASSIVE)
 
 
 def make_parser(

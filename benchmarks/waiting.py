@@ -1,9 +1,9 @@
 """The demo's training step, with PyTorch's threads waiting in two ways.
 
 By default a thread of OpenMP spins while it waits for the others, which is
-quickest as long as nothing else runs. With ``OMP_WAIT_POLICY=PASSIVE``, which
-our tools set, it sleeps. The policy is read once in a process, so two of them
-take steps in turn: both alone, then while a program keeps one core busy.
+quickest as long as nothing else runs. With what our tools set it soon sleeps:
+``mmseg_ext_cli.PASSIVE``. That is read once in a process, so two of them take
+steps in turn: both alone, then while a program keeps one core busy.
 """
 
 import os
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mmseg_ext_cli import PASSIVE
 from timing import Row, interleaved
 
 CONFIG = (
@@ -20,11 +21,8 @@ CONFIG = (
     / 'configs/demo/bisenetv1_r18-d32_1xb4-250_sample-192x256.py'
 )
 
-#: How a user would say it; see ``mmseg_ext_cli``.
-SETTINGS = (
-    *('OMP_WAIT_POLICY', 'OMP_NUM_THREADS', 'GOMP_SPINCOUNT'),
-    *('KMP_BLOCKTIME', 'KMP_LIBRARY'),
-)
+#: What would decide for both.
+SETTINGS = (*PASSIVE, 'OMP_NUM_THREADS', 'KMP_BLOCKTIME', 'KMP_LIBRARY')
 
 
 def work() -> None:
@@ -96,7 +94,7 @@ def step(process: subprocess.Popen) -> None:
 def run() -> list[Row]:
     """Time both, alone and beside a program that keeps one core busy."""
     rows = []
-    with worker() as spinning, worker(OMP_WAIT_POLICY='PASSIVE') as passive:
+    with worker() as spinning, worker(**PASSIVE) as passive:
         steps = {
             'spinning': lambda: step(spinning),
             'passive': lambda: step(passive),

@@ -1,15 +1,15 @@
 """Fixtures that several folders of tests use."""
 
 import importlib
-import os
 import sys
 from pathlib import Path
 from types import ModuleType
 
-# OpenMP reads it once, when torch is imported, and so do the processes that
-# tests start. Threads that wait for work by spinning hold up one another, and
-# all else, where other programs are on the cores.
-os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+from mmseg_ext_cli import wait_passively
+
+# OpenMP reads its settings once, when torch is imported, and so do the
+# processes that tests start.
+wait_passively()
 
 import pytest
 import torch

@@ -134,7 +134,7 @@ def test_options_are_those_of_mmengine(argv):
 @pytest.mark.parametrize(
     ('own', 'expected'),
     [
-        pytest.param({}, {'OMP_WAIT_POLICY': 'PASSIVE'}, id='none'),
+        pytest.param({}, cli.PASSIVE, id='none'),
         *(
             pytest.param({name: value}, {name: value}, id=name)
             for name, value in (
