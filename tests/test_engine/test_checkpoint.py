@@ -16,6 +16,7 @@ import pytest
 import torch
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.model import BaseTTAModel
+from mmengine.registry import DefaultScope
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
@@ -174,6 +175,14 @@ def test_what_is_allowed_stays_so_after_a_load(tmp_path):
         assert torch.load(tmp_path / 'a.pth').keys() == allowed.keys()
 
 
+@pytest.fixture
+def _scopes_restored(monkeypatch):
+    """Forget which scopes the loaded models brought up."""
+    scopes = DefaultScope._instance_dict
+    monkeypatch.setattr(DefaultScope, '_instance_dict', scopes.copy())
+
+
+@pytest.mark.usefixtures('_scopes_restored')
 @pytest.mark.parametrize('kind', ['segmentor', 'inferencer', 'detector'])
 def test_no_way_in_runs_code(tmp_path, kind):
     ran = tmp_path / 'ran'
