@@ -28,6 +28,7 @@ from steps import InstallError, output_of, say
 
 __all__ = [
     'Machine',
+    'alone_in',
     'build_jobs',
     'build_variables',
     'build_wheel',
