@@ -121,6 +121,7 @@ def test_checkpoint_that_runs_code_is_refused(tmp_path):
 def address_of(tmp_path, monkeypatch):
     """Serve tmp_path/web on this machine; give the address of a file."""
     monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch'))
+    monkeypatch.setenv('no_proxy', '127.0.0.1')
     (tmp_path / 'web').mkdir()
     server = ThreadingHTTPServer(
         ('127.0.0.1', 0),
