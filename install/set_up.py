@@ -27,7 +27,15 @@ from mmcv_ops import (
     store_folder,
     wheel_key,
 )
-from steps import InstallError, fails, output_of, pip_install, say, step
+from steps import (
+    InstallError,
+    fails,
+    output_of,
+    pip_install,
+    say,
+    step,
+    write_whole,
+)
 
 __all__ = ['choose_ops', 'install_mmcv', 'main', 'make_venv', 'set_up']
 
@@ -37,7 +45,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TORCH = 'torch==2.13.0'
 
 
-#: Keeps what an environment was set up with.
+#: Keeps what an environment was set up with; __main__.py looks for it, too.
 RECORD = '.mmseg-ext-set-up.json'
 
 #: Says which environment the program was started again in.
@@ -245,7 +253,7 @@ def install_mmcv(requirement: str, machine: Machine) -> None:
             raise
         say(f'  {error}\n  NOTE: The build for CUDA failed. {CPU_OPS}')
         provide_mmcv(requirement, machine, 'cpu')
-    record.write_text(wanted)
+    write_whole(record, wanted)
 
 
 def look_at_machine() -> Machine:
@@ -358,9 +366,7 @@ def list_package_first() -> None:
     (record,) = (file.locate() for file in files if file.name == 'RECORD')
     lines = record.read_text().splitlines(keepends=True)
     lines.sort(key=lambda line: not line.startswith('mmseg_ext/'))
-    part = record.with_name('RECORD.part')
-    part.write_text(''.join(lines))
-    part.replace(record)
+    write_whole(record, ''.join(lines))
 
 
 def choose(torch: str | None, stack: str | None) -> dict[str, str]:
@@ -410,7 +416,7 @@ def set_up(torch: str, stack: str, tests: bool) -> None:
         pip_install(torch, torch_range(), f'{ROOT}[{extras}]')
         list_package_first()
         record = {'torch': torch, 'stack': stack}
-        Path(sys.prefix, RECORD).write_text(json.dumps(record))
+        write_whole(Path(sys.prefix, RECORD), json.dumps(record))
     environment = load_environment()
     try:
         # MMCV cannot be tried without it, and it needs a system library.

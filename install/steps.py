@@ -5,8 +5,17 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-__all__ = ['InstallError', 'fails', 'output_of', 'pip_install', 'say', 'step']
+__all__ = [
+    'InstallError',
+    'fails',
+    'output_of',
+    'pip_install',
+    'say',
+    'step',
+    'write_whole',
+]
 
 
 class InstallError(Exception):
@@ -55,3 +64,10 @@ def pip_install(*arguments: str) -> None:
     command += ['--disable-pip-version-check', *arguments]
     if subprocess.run(command).returncode:
         raise InstallError(f'pip install {" ".join(arguments)} failed')
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that is never there in part."""
+    part = path.with_name(f'{path.name}.part')
+    part.write_text(text)
+    part.replace(path)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+import set_up
+
 INSTALL = Path(__file__).parents[2] / 'install'
 REQUIRES = 'name = "x"\nrequires-python = ">=3.10,<3.14"\n'
 
@@ -40,7 +42,7 @@ def test_unfit_environment_is_to_be_made_anew(
     bootstrap, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(sys, 'prefix', str(tmp_path))
-    (tmp_path / '.mmseg-ext-set-up.json').touch()
+    (tmp_path / set_up.RECORD).touch()
     with pytest.raises(SystemExit, match='anew: make clean-env'):
         bootstrap.refuse_unfit_python((3, 9), REQUIRES)
 

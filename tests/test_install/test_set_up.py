@@ -363,6 +363,25 @@ def test_environment_stays_what_it_was_made_as(prefix):
             set_up.choose(*wanted)
 
 
+@pytest.mark.parametrize('first', ['mmseg_ext-0.1.0.dist-info', '__pycache__'])
+def test_package_is_listed_before_all_else(tmp_path, monkeypatch, first):
+    """MIM's fork takes the folder of the first file for the package's."""
+    info = tmp_path / 'mmseg_ext-0.1.0.dist-info'
+    info.mkdir()
+    (info / 'METADATA').write_text('Name: mmseg-ext\nVersion: 0.1.0\n')
+    lines = [
+        *(f'{first}/a,,', 'mmseg_ext-0.1.0.dist-info/RECORD,,'),
+        *('mmseg_ext/__init__.py,sha256=abc,1', 'mmseg_ext_cli.py,,'),
+    ]
+    (info / 'RECORD').write_text('\n'.join(lines) + '\n')
+    monkeypatch.setattr(sys, 'path', [str(tmp_path), *sys.path])
+    set_up.list_package_first()
+    after = (info / 'RECORD').read_text().splitlines()
+    assert after[0] == 'mmseg_ext/__init__.py,sha256=abc,1'
+    assert sorted(after) == sorted(lines)
+    assert [path.name for path in info.iterdir() if 'part' in path.name] == []
+
+
 def test_torch_that_is_too_old_is_not_fetched():
     """pip gets the range beside what the user asks for."""
     requires = metadata.requires('mmseg-ext')
