@@ -309,14 +309,16 @@ def _requirements(
     foreign = FORKS if stack == 'onedl' else UPSTREAM
     for text in (own and own.requires) or ():
         needed = Requirement(text)
-        # What optional packages need besides is their own matter.
+        if needed.name in foreign:
+            continue
         for extra in ('', BUILT, *STACKS[stack]):
-            if needed.name not in foreign and (
-                not needed.marker or needed.marker.evaluate({'extra': extra})
-            ):
-                if extra not in OPTIONAL or _is_of_a_stack(needed.name):
-                    yield extra, needed
+            if not needed.marker or needed.marker.evaluate({'extra': extra}):
                 break
+        else:
+            continue
+        # What optional packages need besides is their own matter.
+        if extra not in OPTIONAL or _is_of_a_stack(needed.name):
+            yield extra, needed
 
 
 def _is_of_a_stack(name: str) -> bool:
