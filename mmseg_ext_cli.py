@@ -177,7 +177,7 @@ def make_launch_parser(
     )
     parser.add_argument(
         '--launcher',
-        choices=('none', *constant('mmseg_ext.engine.launch:LAUNCHERS')),
+        choices=('none', *constant('mmseg_ext.launch.runs:LAUNCHERS')),
         default='none',
         help='what started the processes of a distributed job (default: '
         '%(default)s)',
@@ -218,12 +218,12 @@ def launch(
     local_rank = options.pop('local_rank')
     if local_rank is not None:
         os.environ.setdefault('LOCAL_RANK', str(local_rank))
-    parse_pairs = load('mmseg_ext.engine.launch:parse_pairs')
+    parse_pairs = load('mmseg_ext.launch.runs:parse_pairs')
     try:
         options['cfg_options'] = parse_pairs(options['cfg_options'] or ())
     except ValueError as error:
         parser.error(f'argument --cfg-options: {error}')
-    launch_error = load('mmseg_ext.engine.launch:LaunchError')
+    launch_error = load('mmseg_ext.launch.runs:LaunchError')
     try:
         return load(target)(**options)
     except launch_error as error:

@@ -10,9 +10,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mmseg_ext.formats.color_masks import ColorClasses, mask_decoder
 from mmseg_ext.labels.camvid import CAMVID32
 from mmseg_ext.sample_data.camvid import write_camvid
-from mmseg_ext.utils.color_masks import ColorClasses, mask_decoder
 from timing import Row, interleaved
 
 SIZE = (960, 720)

@@ -20,7 +20,7 @@ try:
         models,
         registry,
     )
-    from mmseg_ext.engine.checkpoint import (
+    from mmseg_ext.checkpoint import (
         allow_mmengine_checkpoints,
         guard_checkpoint_loaders,
     )

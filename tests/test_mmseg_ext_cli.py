@@ -19,7 +19,7 @@ def constants():
 
 
 def test_some_constants_are_read():
-    assert 'mmseg_ext.engine.launch:LAUNCHERS' in constants()
+    assert 'mmseg_ext.launch.runs:LAUNCHERS' in constants()
 
 
 @pytest.mark.parametrize('target', constants())

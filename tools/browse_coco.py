@@ -45,7 +45,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Draw the sheets."""
     options = vars(parse_args(argv))
-    sheets = call('mmseg_ext.converters.coco_sheets:draw_sheets', **options)
+    sheets = call(
+        'mmseg_ext.visualization.contact_sheets:draw_sheets', **options
+    )
     for sheet in sheets:
         print(sheet)
 

@@ -65,7 +65,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--background',
-        default=constant('mmseg_ext.engine.instance_crops:KEEP'),
+        default=constant('mmseg_ext.inference.crops:KEEP'),
         metavar='keep|transparent|COLOR',
         help='what becomes of all but the instance; a color is a name or a '
         'code such as #808080 (default: %(default)s)',
@@ -87,7 +87,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     args = parser.parse_args(argv)
     # Colors have many names, which Pillow knows.
-    parse_background = load('mmseg_ext.engine.instance_crops:parse_background')
+    parse_background = load('mmseg_ext.inference.crops:parse_background')
     try:
         args.background = parse_background(args.background)
     except ValueError as error:
@@ -98,7 +98,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Crop instances."""
     args = parse_args(argv)
-    report = call('mmseg_ext.engine.instance_crops:crop_files', **vars(args))
+    report = call('mmseg_ext.inference.crops:crop_files', **vars(args))
     print(
         f'{args.out_dir}: {report.crops} crops of {report.images} images, '
         'listed in crops.csv'

@@ -26,8 +26,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         EXAMPLES,
     )
     parser.add_argument('checkpoint', help='checkpoint file')
-    segmentation = constant('mmseg_ext.engine.evaluators:SEGMENTATION_METRICS')
-    detection = constant('mmseg_ext.engine.evaluators:DETECTION_METRICS')
+    segmentation = constant('mmseg_ext.launch.evaluators:SEGMENTATION_METRICS')
+    detection = constant('mmseg_ext.launch.evaluators:DETECTION_METRICS')
     parser.add_argument(
         '--eval',
         dest='metrics',
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         'config; MMDet configs without them get horizontal flips',
     )
     options = vars(parser.parse_args(argv))
-    return launch(parser, 'mmseg_ext.engine.launch:run_test', options)
+    return launch(parser, 'mmseg_ext.launch.runs:run_test', options)
 
 
 if __name__ == '__main__':

@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from mmseg_ext.labels.camvid import CAMVID11, CAMVID32
-from mmseg_ext.utils.color_masks import (
+from mmseg_ext.formats.color_masks import (
     MAX_UNKNOWN,
     ColorClasses,
     find_class_dict,
     mask_decoder,
     read_class_dict,
 )
+from mmseg_ext.labels.camvid import CAMVID11, CAMVID32
 from mmseg_ext.utils.files import write_text
 from mmseg_ext.utils.images import write_png
-from mmseg_ext.utils.parallel import ordered_map
+from mmseg_ext.utils.processes import ordered_map
 
 #: Name of a grouping and its groups.
 GROUPINGS = {'camvid11': CAMVID11}

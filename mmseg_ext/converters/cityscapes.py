@@ -18,7 +18,7 @@ from mmseg_ext.converters.invalid import InvalidFileError, Skip
 from mmseg_ext.labels.cityscapes import CITYSCAPES_INSTANCES, CITYSCAPES_LABELS
 from mmseg_ext.utils.files import visible_entries, write_bytes
 from mmseg_ext.utils.images import decode_image
-from mmseg_ext.utils.parallel import check_nproc, ordered_map
+from mmseg_ext.utils.processes import check_nproc, ordered_map
 
 #: The splits that must be there, with labels, and the one that need not.
 _LABELED, _TEST = ('train', 'val'), 'test'

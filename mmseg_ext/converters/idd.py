@@ -28,7 +28,7 @@ from mmseg_ext.utils.files import (
     write_text,
 )
 from mmseg_ext.utils.images import decode_image, encode_labels
-from mmseg_ext.utils.parallel import ordered_map
+from mmseg_ext.utils.processes import ordered_map
 
 #: The splits with labels; ``test`` has none.
 SPLITS = ('train', 'val')

@@ -22,7 +22,7 @@ from mmseg_ext.converters.invalid import InvalidFileError, Skip
 from mmseg_ext.labels.nails import NAILS
 from mmseg_ext.utils.files import write_bytes, write_text
 from mmseg_ext.utils.images import decode_image
-from mmseg_ext.utils.parallel import check_nproc, ordered_map
+from mmseg_ext.utils.processes import check_nproc, ordered_map
 
 SPLITS = ('train', 'valid')
 SEGMENTATIONS = ('rle', 'polygon')

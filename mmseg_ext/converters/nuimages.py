@@ -25,12 +25,12 @@ import numpy as np
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
+from mmseg_ext.formats.json_rows import Row, iter_rows
+from mmseg_ext.formats.rle import decode_runs, paint_runs
 from mmseg_ext.labels.nuimages import NUIMAGES, THING_OF, THINGS
 from mmseg_ext.utils.files import atomic_path, path_inside, write_bytes
 from mmseg_ext.utils.images import encode_labels
-from mmseg_ext.utils.json_rows import Row, iter_rows
-from mmseg_ext.utils.parallel import check_nproc, ordered_map
-from mmseg_ext.utils.rle import decode_runs, paint_runs
+from mmseg_ext.utils.processes import check_nproc, ordered_map
 
 VERSIONS = ('v1.0-mini', 'v1.0-train', 'v1.0-val', 'v1.0-test')
 

@@ -8,8 +8,8 @@ from mmseg.registry import DATASETS
 
 from mmseg_ext.converters.camvid import load_classes
 from mmseg_ext.datasets.paired import PairedDataset
+from mmseg_ext.formats.color_masks import find_class_dict
 from mmseg_ext.labels.camvid import CAMVID32
-from mmseg_ext.utils.color_masks import find_class_dict
 
 
 @DATASETS.register_module()

@@ -1,1 +1,1 @@
-"""What several parts share: files, images, colors. No registry, no torch."""
+"""What all parts share: files, images, processes. No registry, no torch."""

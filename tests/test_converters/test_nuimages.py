@@ -29,6 +29,7 @@ from helpers.nuimages import (
 )
 from mmseg_ext.converters import nuimages
 from mmseg_ext.converters.nuimages import convert
+from mmseg_ext.formats import json_rows
 from mmseg_ext.labels.nuimages import NUIMAGES, SURFACES, THING_OF, THINGS
 from mmseg_ext.sample_data import render_scene
 from mmseg_ext.sample_data.nuimages import (
@@ -36,7 +37,6 @@ from mmseg_ext.sample_data.nuimages import (
     nuimages_label_map,
     write_nuimages,
 )
-from mmseg_ext.utils import json_rows
 from references import nuimages as reference
 
 TOOL = Path(

@@ -8,8 +8,8 @@ from mmseg.registry import DATASETS
 from helpers.camvid import write_class_dict, write_pair
 from mmseg_ext.converters.camvid import convert
 from mmseg_ext.datasets.camvid import CamVid
+from mmseg_ext.formats.color_masks import ColorClasses
 from mmseg_ext.labels.camvid import CAMVID11, CAMVID32
-from mmseg_ext.utils.color_masks import ColorClasses
 from references import color_masks as reference
 
 LOAD = [

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from mmseg_ext.converters.coco_sheets import draw_sheets
 from mmseg_ext.converters.nails import convert
 from mmseg_ext.sample_data.nails import write_nails
+from mmseg_ext.visualization.contact_sheets import draw_sheets
 
 TOOL = Path(__file__).parents[2] / 'tools/browse_coco.py'
 

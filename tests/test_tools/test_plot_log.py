@@ -5,8 +5,8 @@ import json
 import cv2
 import pytest
 
-from mmseg_ext.engine import log_plots
-from mmseg_ext.engine.log_plots import draw_curves
+from mmseg_ext.visualization import curves
+from mmseg_ext.visualization.curves import draw_curves
 from test_tools.tiny_runs import TOOLS, run_tool, write_segmentation
 
 VALIDATION = """
@@ -85,15 +85,15 @@ def test_resumed_training(config, tmp_path, monkeypatch):
     ]
     drawn = []
     monkeypatch.setattr(
-        log_plots,
+        curves,
         'draw_curves',
         lambda history: drawn.append(history) or draw_curves(history),
     )
     _plot(tmp_path)
     [history] = drawn
-    for curves, name in ((history.losses, 'loss'), (history.scores, 'mIoU')):
+    for series, name in ((history.losses, 'loss'), (history.scores, 'mIoU')):
         values = [record[name] for record in logged if name in record]
-        assert curves[name] == ([1, 2], values)
+        assert series[name] == ([1, 2], values)
 
 
 def test_errors_are_one_line(tmp_path):

@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> None:
     """Draw the log."""
     args = parse_args(argv)
     report = call(
-        'mmseg_ext.engine.log_plots:plot_work_dir',
+        'mmseg_ext.visualization.curves:plot_work_dir',
         args.work_dir,
         args.out_dir or args.work_dir / 'plots',
     )

@@ -34,7 +34,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--max-unknown',
         type=float,
-        default=constant('mmseg_ext.utils.color_masks:MAX_UNKNOWN'),
+        default=constant('mmseg_ext.formats.color_masks:MAX_UNKNOWN'),
         help='share of a mask, 0 to 1, that may have colors in no row of the '
         'class list before it is an error (default: %(default)s)',
     )

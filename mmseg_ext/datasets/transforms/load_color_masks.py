@@ -7,7 +7,7 @@ from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.registry import TRANSFORMS
 
 from mmseg_ext.datasets.transforms.label_files import put_label, read_label
-from mmseg_ext.utils.color_masks import (
+from mmseg_ext.formats.color_masks import (
     IGNORE_INDEX,
     MAX_UNKNOWN,
     mask_decoder,
@@ -23,7 +23,7 @@ class LoadColorMasks(LoadAnnotations):
     one channel are taken for index masks and their values are checked.
 
     Required keys: ``seg_map_path``, ``color_map`` and ``index_map`` (see
-    :class:`mmseg_ext.utils.color_masks.ColorClasses`), ``seg_fields``;
+    :class:`mmseg_ext.formats.color_masks.ColorClasses`), ``seg_fields``;
     optional: ``label_map`` and ``ori_shape``, which the label must have. An
     image without ``seg_map_path``, as in inference, passes through.
 

@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from mmseg_ext.utils.parallel import ordered_map
+from mmseg_ext.utils.processes import ordered_map
 
 
 def square(number):

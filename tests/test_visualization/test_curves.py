@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mmseg_ext.engine.log_plots import (
+from mmseg_ext.visualization.curves import (
     ClassIoU,
     draw_class_iou,
     draw_curves,
@@ -65,7 +65,7 @@ def _joined(work_dir, monkeypatch):
         drawn.append(history)
         return draw_curves(history)
 
-    monkeypatch.setattr('mmseg_ext.engine.log_plots.draw_curves', draw)
+    monkeypatch.setattr('mmseg_ext.visualization.curves.draw_curves', draw)
     plot_work_dir(work_dir, work_dir / 'plots')
     [history] = drawn
     return history

@@ -13,9 +13,9 @@ from PIL import Image, ImageDraw, ImageFont
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
+from mmseg_ext.formats.rle import decode_runs
 from mmseg_ext.utils.files import path_inside, write_bytes
 from mmseg_ext.utils.images import decode_image
-from mmseg_ext.utils.rle import decode_runs
 
 #: The longer side of an image on a sheet, height of text and space between
 #: images, in pixels.

@@ -3,7 +3,7 @@ import sys
 import pytest
 from mmengine.config import Config
 
-from mmseg_ext.engine import launch
+from mmseg_ext.launch import runs
 
 
 def _config(path, text=''):
@@ -18,7 +18,7 @@ def package(tmp_path, monkeypatch):
     folder = tmp_path / 'site' / 'mmseg_ext'
     folder.mkdir(parents=True)
     monkeypatch.setattr(
-        launch.mmseg_ext, '__file__', str(folder / '__init__.py')
+        runs.mmseg_ext, '__file__', str(folder / '__init__.py')
     )
     return folder
 
@@ -27,7 +27,7 @@ def test_path_of_a_config_comes_first(package, tmp_path, monkeypatch):
     _config(package / '.mim' / 'configs' / 'a' / 'one.py')
     _config(tmp_path / 'one.py')
     monkeypatch.chdir(tmp_path)
-    assert launch.find_config('one.py').resolve() == tmp_path / 'one.py'
+    assert runs.find_config('one.py').resolve() == tmp_path / 'one.py'
 
 
 @pytest.mark.parametrize('name', ['one.py', 'one', 'elsewhere/one.py'])
@@ -37,14 +37,14 @@ def test_path_of_a_config_comes_first(package, tmp_path, monkeypatch):
 def test_name_of_a_config(package, root, name):
     config = package.parent / root / 'a' / 'one.py'
     _config(config)
-    assert launch.find_config(name) == config
+    assert runs.find_config(name) == config
 
 
 def test_no_such_config(package):
     root = package / '.mim' / 'configs'
     _config(root / 'deeplabv3_r50.py')
     with pytest.raises(ValueError, match='no config deeplabv3_r5') as e:
-        launch.find_config('deeplabv3_r5.py')
+        runs.find_config('deeplabv3_r5.py')
     assert 'close: deeplabv3_r50' in str(e.value)
     assert str(root) in str(e.value)
 
@@ -53,7 +53,7 @@ def test_name_of_two_configs(package):
     root = package / '.mim' / 'configs'
     paths = [_config(root / folder / 'one.py') for folder in 'ab']
     with pytest.raises(ValueError, match='name of several configs') as e:
-        launch.find_config('one')
+        runs.find_config('one')
     assert all(path in str(e.value) for path in paths)
 
 
@@ -66,13 +66,13 @@ def test_name_of_two_configs(package):
     ],
 )
 def test_work_dir(tmp_path, own, given, expected):
-    cfg = launch.load_config(_config(tmp_path / 'tiny.py', own), given)
+    cfg = runs.load_config(_config(tmp_path / 'tiny.py', own), given)
     assert cfg.work_dir == expected
 
 
 def test_options_change_the_config(tmp_path):
     path = _config(tmp_path / 'a.py', 'a = dict(b=[dict(x=1), dict(x=2)])')
-    cfg = launch.load_config(path, cfg_options={'a.b.1.x': 5, 'c': 'd'})
+    cfg = runs.load_config(path, cfg_options={'a.b.1.x': 5, 'c': 'd'})
     assert cfg.a.b == [dict(x=1), dict(x=5)]
     assert cfg.c == 'd'
 
@@ -104,17 +104,17 @@ def test_options_change_the_config(tmp_path):
 def test_unusable_config(tmp_path, text, options, message):
     path = _config(tmp_path / 'bad.py', text)
     with pytest.raises(ValueError, match=message) as caught:
-        launch.load_config(path, cfg_options=options)
+        runs.load_config(path, cfg_options=options)
     assert path in str(caught.value)
     assert '\n' not in str(caught.value)
 
 
 def test_detector_without_mmdet(tmp_path, monkeypatch):
     path = _config(tmp_path / 'det.py', "default_scope = 'mmdet'")
-    launch.load_config(path)
+    runs.load_config(path)
     monkeypatch.setitem(sys.modules, 'mmdet', None)
     with pytest.raises(ValueError, match=r'needs the package mmdet'):
-        launch.load_config(path)
+        runs.load_config(path)
 
 
 @pytest.mark.parametrize(
@@ -128,19 +128,19 @@ def test_detector_without_mmdet(tmp_path, monkeypatch):
 def test_launcher(monkeypatch, launcher, variable, program):
     monkeypatch.delenv(variable, raising=False)
     with pytest.raises(ValueError, match=f'{variable} .*{program}'):
-        launch.check_launcher(launcher)
+        runs.check_launcher(launcher)
     monkeypatch.setenv(variable, '0')
-    monkeypatch.setattr(launch, 'get_device', lambda: 'cpu')
+    monkeypatch.setattr(runs, 'get_device', lambda: 'cpu')
     with pytest.raises(ValueError, match='each process a GPU'):
-        launch.check_launcher(launcher)
-    monkeypatch.setattr(launch, 'get_device', lambda: 'cuda')
-    launch.check_launcher(launcher)
+        runs.check_launcher(launcher)
+    monkeypatch.setattr(runs, 'get_device', lambda: 'cuda')
+    runs.check_launcher(launcher)
 
 
 @pytest.mark.parametrize('pair', ['lr', 'a=[1,2'])
 def test_malformed_pairs(pair):
     with pytest.raises(ValueError, match='expected KEY=VALUE pairs') as caught:
-        launch.parse_pairs(['x=1', pair])
+        runs.parse_pairs(['x=1', pair])
     assert f"got 'x=1 {pair}'" in str(caught.value)
 
 
@@ -150,46 +150,46 @@ def _training(optim_wrapper):
 
 def test_amp(monkeypatch):
     cfg = _training(dict(type='OptimWrapper', clip_grad=dict(max_norm=1)))
-    monkeypatch.setattr(launch, 'get_device', lambda: 'cpu')
+    monkeypatch.setattr(runs, 'get_device', lambda: 'cpu')
     with pytest.raises(ValueError, match='needs a CUDA'):
-        launch.turn_on_amp(cfg)
-    monkeypatch.setattr(launch, 'get_device', lambda: 'cuda')
-    launch.turn_on_amp(cfg)
+        runs.turn_on_amp(cfg)
+    monkeypatch.setattr(runs, 'get_device', lambda: 'cuda')
+    runs.turn_on_amp(cfg)
     assert cfg.optim_wrapper == dict(
         type='AmpOptimWrapper',
         clip_grad=dict(max_norm=1),
         loss_scale='dynamic',
     )
     own = _training(dict(type='AmpOptimWrapper', loss_scale=512.0))
-    launch.turn_on_amp(own)
+    runs.turn_on_amp(own)
     assert own.optim_wrapper.loss_scale == 512.0
     with pytest.raises(ValueError, match='config has ApexOptimWrapper'):
-        launch.turn_on_amp(_training(dict(type='ApexOptimWrapper')))
+        runs.turn_on_amp(_training(dict(type='ApexOptimWrapper')))
 
 
 def test_lr_scaling():
     cfg = Config(dict(auto_scale_lr=dict(base_batch_size=16, enable=False)))
-    launch.turn_on_lr_scaling(cfg)
+    runs.turn_on_lr_scaling(cfg)
     assert cfg.auto_scale_lr == dict(base_batch_size=16, enable=True)
     for unfit in ({}, dict(auto_scale_lr=dict(enable=False))):
         with pytest.raises(ValueError, match='--auto-scale-lr needs'):
-            launch.turn_on_lr_scaling(Config(unfit))
+            runs.turn_on_lr_scaling(Config(unfit))
 
 
 def test_resume(tmp_path):
     start = dict(work_dir=str(tmp_path), load_from='start.pth')
     cfg = Config(start)
-    assert 'starting anew' in launch.set_resume(cfg, 'auto')
+    assert 'starting anew' in runs.set_resume(cfg, 'auto')
     assert (cfg.resume, cfg.load_from) == (False, 'start.pth')
 
     latest = tmp_path / 'iter_2.pth'
     (tmp_path / 'last_checkpoint').write_text(str(latest))
     with pytest.raises(FileNotFoundError, match=r'iter_2\.pth'):
-        launch.set_resume(Config(start), 'auto')
+        runs.set_resume(Config(start), 'auto')
     latest.touch()
     for given in ('auto', str(latest)):
         cfg = Config(start)
-        assert str(latest) in launch.set_resume(cfg, given)
+        assert str(latest) in runs.set_resume(cfg, given)
         assert (cfg.resume, cfg.load_from) == (True, str(latest))
 
 
@@ -206,7 +206,7 @@ def _drawing(scope, hook):
 def test_show_dir_of_a_detector(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cfg = _drawing('mmdet', dict(type='DetVisualizationHook', interval=5))
-    launch.turn_on_drawing(cfg, False, 'pictures', 2.0)
+    runs.turn_on_drawing(cfg, False, 'pictures', 2.0)
     assert cfg.default_hooks.visualization == dict(
         type='DetVisualizationHook',
         interval=5,
@@ -217,7 +217,7 @@ def test_show_dir_of_a_detector(tmp_path, monkeypatch):
 
 def test_show_dir_of_a_segmentor(tmp_path):
     cfg = _drawing('mmseg', dict(type='SegVisualizationHook'))
-    launch.turn_on_drawing(cfg, False, str(tmp_path), 2.0)
+    runs.turn_on_drawing(cfg, False, str(tmp_path), 2.0)
     assert cfg.default_hooks.visualization == dict(
         type='SegVisualizationHook', draw=True, interval=1
     )
@@ -226,20 +226,20 @@ def test_show_dir_of_a_segmentor(tmp_path):
 
 
 def test_show(monkeypatch):
-    monkeypatch.setattr(launch.sys, 'platform', 'linux')
+    monkeypatch.setattr(runs.sys, 'platform', 'linux')
     monkeypatch.delenv('DISPLAY', raising=False)
     monkeypatch.delenv('WAYLAND_DISPLAY', raising=False)
     hook = dict(type='SegVisualizationHook')
     with pytest.raises(ValueError, match='--show needs a display'):
-        launch.turn_on_drawing(_drawing('mmseg', hook), True, None, 2.0)
+        runs.turn_on_drawing(_drawing('mmseg', hook), True, None, 2.0)
     monkeypatch.setenv('DISPLAY', ':0')
     cfg = _drawing('mmseg', hook)
-    launch.turn_on_drawing(cfg, True, None, 0.5)
+    runs.turn_on_drawing(cfg, True, None, 0.5)
     assert cfg.default_hooks.visualization == dict(
         hook, draw=True, interval=1, show=True, wait_time=0.5
     )
     with pytest.raises(ValueError, match='give one of the two'):
-        launch.turn_on_drawing(_drawing('mmseg', hook), True, 'out', 2.0)
+        runs.turn_on_drawing(_drawing('mmseg', hook), True, 'out', 2.0)
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_show(monkeypatch):
 )
 def test_nothing_that_draws(hook):
     with pytest.raises(ValueError, match='need a visualizer and the hook'):
-        launch.turn_on_drawing(_drawing('mmseg', hook), False, 'out', 2.0)
+        runs.turn_on_drawing(_drawing('mmseg', hook), False, 'out', 2.0)
 
 
 def _tta(scope, **more):
@@ -273,14 +273,14 @@ def test_tta_of_the_config():
     pipeline = [dict(type='TestTimeAug')]
     settings = dict(tta_model=dict(type='SegTTAModel'), tta_pipeline=pipeline)
     cfg = _tta('mmseg', **settings)
-    assert launch.turn_on_tta(cfg) == []
+    assert runs.turn_on_tta(cfg) == []
     assert cfg.model == dict(type='SegTTAModel', module=dict(type='Model'))
     assert cfg.test_dataloader.dataset.dataset.pipeline == pipeline
 
 
 def test_tta_of_a_detector_by_default():
     cfg = _tta('mmdet')
-    notes = launch.turn_on_tta(cfg)
+    notes = runs.turn_on_tta(cfg)
     assert [note.split(', default')[0] for note in notes] == [
         '--tta: the config has no tta_model',
         '--tta: the config has no tta_pipeline',
@@ -310,4 +310,4 @@ def test_tta_of_a_detector_by_default():
 def test_tta_of_a_segmentor_needs_settings():
     cfg = _tta('mmseg', tta_model=dict(type='SegTTAModel'))
     with pytest.raises(ValueError, match='has no tta_pipeline; see'):
-        launch.turn_on_tta(cfg)
+        runs.turn_on_tta(cfg)

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from mmseg_ext.utils import json_rows
-from mmseg_ext.utils.json_rows import iter_rows
+from mmseg_ext.formats import json_rows
+from mmseg_ext.formats.json_rows import iter_rows
 
 ROWS = [
     {'token': 'a', 'name': 'Übung "]}', 'list': [1, {'x': None}]},

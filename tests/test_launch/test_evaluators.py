@@ -5,7 +5,7 @@ import torch
 from mmengine.config import Config
 from mmseg.registry import METRICS
 
-from mmseg_ext.engine.evaluators import (
+from mmseg_ext.launch.evaluators import (
     LabelMapWriter,
     choose_evaluator,
     prediction_writer,

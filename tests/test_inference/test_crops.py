@@ -5,7 +5,7 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from pycocotools import mask as coco_mask
 
-from mmseg_ext.engine.instance_crops import crop_instances, parse_background
+from mmseg_ext.inference.crops import crop_instances, parse_background
 
 SHAPE = (60, 80)
 RED, WHITE = (255, 0, 0), (255, 255, 255)

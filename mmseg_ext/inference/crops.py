@@ -17,16 +17,16 @@ from mmengine.config import Config
 from PIL import ImageColor
 from tqdm import tqdm
 
-from mmseg_ext.engine.checkpoint import (
+from mmseg_ext.checkpoint import (
     check_checkpoint,
     read_checkpoint,
     weights_only,
 )
-from mmseg_ext.engine.evaluators import scope_of
-from mmseg_ext.engine.launch import load_config
+from mmseg_ext.formats.rle import decode_runs, paint_runs
+from mmseg_ext.launch.evaluators import scope_of
+from mmseg_ext.launch.runs import load_config
 from mmseg_ext.utils.files import write_text
 from mmseg_ext.utils.images import decode_image, write_png
-from mmseg_ext.utils.rle import decode_runs, paint_runs
 
 # MMDet may be absent.
 if TYPE_CHECKING:

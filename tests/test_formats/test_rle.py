@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from mmseg_ext.utils.rle import decode_runs, paint_runs
+from mmseg_ext.formats.rle import decode_runs, paint_runs
 
 SHAPE = (37, 53)
 

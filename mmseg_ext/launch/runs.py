@@ -23,12 +23,12 @@ from mmengine.runner import Runner, find_latest_checkpoint
 from torch import nn
 
 import mmseg_ext
-from mmseg_ext.engine.checkpoint import (
+from mmseg_ext.checkpoint import (
     check_checkpoint,
     existing_checkpoint,
     weights_only,
 )
-from mmseg_ext.engine.evaluators import (
+from mmseg_ext.launch.evaluators import (
     data_sets,
     prediction_writer,
     scope_of,
@@ -149,7 +149,7 @@ def run_test(
         config: Path or name of a config.
         checkpoint: Path of a checkpoint.
         work_dir: Folder for logs and scores.
-        metrics: Names for :func:`~mmseg_ext.engine.evaluators
+        metrics: Names for :func:`~mmseg_ext.launch.evaluators
             .choose_evaluator`. Without any, the config's own evaluator stays.
         out: Where predictions go: a folder of label maps for MMSeg, a pickle
             file for MMDet.

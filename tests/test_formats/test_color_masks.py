@@ -3,8 +3,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmseg_ext.labels.camvid import CAMVID11, CAMVID32
-from mmseg_ext.utils.color_masks import (
+from mmseg_ext.formats.color_masks import (
     MAX_UNKNOWN,
     ColorClasses,
     MaskDecoder,
@@ -12,6 +11,7 @@ from mmseg_ext.utils.color_masks import (
     mask_decoder,
     read_class_dict,
 )
+from mmseg_ext.labels.camvid import CAMVID11, CAMVID32
 from references import color_masks as reference
 
 CAMVID = ColorClasses.from_colors(CAMVID32)

@@ -21,7 +21,7 @@ from mmengine.runner import CheckpointLoader
 from torch import nn
 
 import mmseg_ext  # noqa: F401  (allows mmengine's classes)
-from mmseg_ext.engine.checkpoint import (
+from mmseg_ext.checkpoint import (
     check_checkpoint,
     read_checkpoint,
     weights_only,

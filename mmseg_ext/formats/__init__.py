@@ -1,0 +1,1 @@
+"""What lies on disk, both ways, one file a format. No registry, no torch."""

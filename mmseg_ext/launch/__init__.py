@@ -1,0 +1,1 @@
+"""Training and testing with the configs that users name."""
