@@ -5,6 +5,8 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+__all__ = ['CHUNK', 'Row', 'iter_rows']
+
 #: Bytes read at once.
 CHUNK = 1 << 22
 
@@ -29,9 +31,9 @@ class Row(NamedTuple):
 def iter_rows(
     path: str | os.PathLike, on_chunk: Callable[[bytes], Any] | None = None
 ) -> Iterator[Row]:
-    """Read a JSON file that is one list of objects, in one pass.
+    """Yield the rows of a JSON file that is one list of objects.
 
-    What was read is dropped: memory does not grow with the file.
+    The file is read once, part by part: memory does not grow with it.
 
     Args:
         path: The file.
@@ -48,7 +50,7 @@ def iter_rows(
 
 
 class _Parser:
-    """Holds the part of the text that is not parsed yet."""
+    """The part of the text that is not parsed yet."""
 
     # Latin-1 turns each byte into one character, so that positions in the
     # text are positions in the file; JSON's own signs are ASCII.

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+__all__ = ['decode_runs', 'paint_runs']
+
 _FIRST = ord('0')
 _MORE, _DIGIT, _SIGN = 0x20, 0x1F, 0x10
 
@@ -25,17 +27,17 @@ def decode_runs(
 ) -> list[np.ndarray]:
     """Decode compressed codes and check them.
 
-    pycocotools trusts what it is given, and reads and writes beyond its
-    memory where the runs do not fit the size.
+    pycocotools does not check: where the runs do not fit the size, it reads
+    and writes beyond its memory.
 
     Args:
-        codes: The codes of masks, many at a time: most of the cost is that
-            of calling NumPy.
+        codes: Codes of masks; many at once are faster, since most of the
+            time goes into calling NumPy.
         size: Height and width of the masks.
 
     Returns:
-        Of each mask, int64 (R,): lengths of the runs, zeros first, which sum
-        up to the number of pixels.
+        For each mask int64 (R,): lengths of the runs, zeros first, which sum
+        to the number of pixels.
 
     Raises:
         ValueError: A code is broken or of another size.
@@ -66,7 +68,7 @@ def decode_runs(
 
 
 def _decode_numbers(text: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Put base-32 digits together.
+    """Decode base-32 digits, lowest first.
 
     Returns:
         int64 (N,): the numbers, and where the digits of each end.
@@ -89,7 +91,7 @@ def _decode_numbers(text: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def paint_runs(canvas: np.ndarray, runs: np.ndarray, value: int) -> None:
-    """Set the pixels of a mask to a value.
+    """Set the pixels of a mask to one value.
 
     Args:
         canvas: uint8 (width * height,), column after column; changed in
@@ -102,7 +104,7 @@ def paint_runs(canvas: np.ndarray, runs: np.ndarray, value: int) -> None:
         canvas[np.repeat(ones, runs)] = value
         return
     # Copying bytes costs less than NumPy's slices, of which there are many.
-    pixels = memoryview(canvas)
+    pixels = canvas.data
     paint = bytes([value]) * int(runs[1::2].max(initial=0))
     bounds = np.cumsum(runs).tolist()
     for start, stop in zip(bounds[0::2], bounds[1::2], strict=False):

@@ -6,12 +6,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+__all__ = [
+    'atomic_path',
+    'path_inside',
+    'visible_entries',
+    'write_bytes',
+    'write_text',
+]
+
 
 @contextmanager
 def atomic_path(
     path: str | os.PathLike, scratch: str | os.PathLike | None = None
 ) -> Iterator[Path]:
-    """Give a temporary path and rename it to ``path`` when all went well.
+    """Yield a temporary path and rename it to ``path`` when all went well.
 
     A reader therefore sees the old file or the whole new one, never a part,
     and a run that was stopped leaves nothing that looks finished.
@@ -51,7 +59,7 @@ def write_bytes(
 
     Args:
         path: The file to write. Missing parent folders are made.
-        data: What it gets.
+        data: Its content.
         scratch: See :func:`atomic_path`.
     """
     with atomic_path(path, scratch) as temporary, open(temporary, 'wb') as f:
@@ -85,7 +93,9 @@ def path_inside(root: str | os.PathLike, relative: str) -> Path:
     return Path(os.path.normpath(os.path.join(root, relative)))
 
 
-def visible_entries(folder: str | os.PathLike) -> Iterator[os.DirEntry]:
-    """Give what lies in a folder, but for hidden files and folders."""
+def visible_entries(
+    folder: str | os.PathLike[str],
+) -> Iterator[os.DirEntry[str]]:
+    """Yield what lies in a folder, except hidden files and folders."""
     with os.scandir(folder) as entries:
         yield from (e for e in entries if not e.name.startswith('.'))

@@ -10,6 +10,8 @@ from isal import isal_zlib
 
 from mmseg_ext.utils.files import write_bytes
 
+__all__ = ['decode_image', 'encode_labels', 'encode_png', 'write_png']
+
 
 def decode_image(
     data: bytes, name: str, flags: int = cv2.IMREAD_COLOR
@@ -17,7 +19,7 @@ def decode_image(
     """Decode the content of an image file with OpenCV.
 
     Args:
-        data: What the file holds.
+        data: Content of the file.
         name: Name of the file, for messages.
         flags: OpenCV's reading mode.
 

@@ -6,6 +6,8 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
+__all__ = ['check_nproc', 'ordered_map']
+
 Job = TypeVar('Job')
 Result = TypeVar('Result')
 
@@ -16,10 +18,10 @@ _AHEAD = 4
 def ordered_map(
     function: Callable[[Job], Result], jobs: Iterable[Job], nproc: int = 1
 ) -> Iterator[Result]:
-    """Call ``function`` with each job.
+    """Yield what ``function`` returns for each job, in order.
 
-    Unlike ``Executor.map`` it takes jobs from the iterable only as results
-    are taken from it, so that neither pile up.
+    Unlike ``Executor.map``, it takes jobs only as fast as its results are
+    taken, so that neither pile up.
 
     Args:
         function: Importable, as for ``multiprocessing``.
@@ -54,7 +56,7 @@ def ordered_map(
 
 
 def check_nproc(nproc: int) -> None:
-    """Refuse a number of processes that nothing can be done with.
+    """Check a number of processes.
 
     Raises:
         ValueError: It is below 1.
