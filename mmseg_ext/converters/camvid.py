@@ -11,48 +11,12 @@ from mmseg_ext.formats.color_masks import (
     MAX_UNKNOWN,
     ColorClasses,
     find_class_dict,
+    load_classes,
     mask_decoder,
-    read_class_dict,
 )
-from mmseg_ext.labels.camvid import CAMVID11, CAMVID32
 from mmseg_ext.utils.files import write_text
 from mmseg_ext.utils.images import write_png
 from mmseg_ext.utils.processes import ordered_map
-
-#: Name of a grouping and its groups.
-GROUPINGS = {'camvid11': CAMVID11}
-
-
-def load_classes(
-    class_dict: str | os.PathLike | None, grouping: str | None
-) -> ColorClasses:
-    """Give the class list of a copy of CamVid.
-
-    Args:
-        class_dict: A ``class_dict.csv``; None stands for the 32 classes of
-            the release.
-        grouping: ``'camvid11'``, or None for the list as it is.
-
-    Returns:
-        Names, palette and color map.
-
-    Raises:
-        ValueError: The file is not right, the grouping unknown, or a class
-            is in none of its groups.
-    """
-    colors = read_class_dict(class_dict) if class_dict else CAMVID32
-    if grouping is None:
-        return ColorClasses.from_colors(colors)
-    if grouping not in GROUPINGS:
-        raise ValueError(
-            f'grouping={grouping!r}: expected one of {list(GROUPINGS)} or None'
-        )
-    try:
-        return ColorClasses.grouped(colors, GROUPINGS[grouping])
-    except ValueError as error:
-        raise ValueError(
-            f'grouping={grouping!r} of {class_dict}: {error}'
-        ) from None
 
 
 @dataclass

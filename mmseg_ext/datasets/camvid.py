@@ -6,9 +6,8 @@ from typing import Any
 
 from mmseg.registry import DATASETS
 
-from mmseg_ext.converters.camvid import load_classes
 from mmseg_ext.datasets.paired import PairedDataset
-from mmseg_ext.formats.color_masks import find_class_dict
+from mmseg_ext.formats.color_masks import find_class_dict, load_classes
 from mmseg_ext.labels.camvid import CAMVID32
 
 

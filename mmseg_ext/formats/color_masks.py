@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mmseg_ext.labels.camvid import CAMVID32, GROUPINGS
 from mmseg_ext.utils.images import decode_image
 
 #: Index of pixels that carry no label; losses and metrics leave them out.
@@ -332,3 +333,35 @@ def find_class_dict(*folders: str | os.PathLike) -> Path | None:
         if path.is_file():
             return path
     return None
+
+
+def load_classes(
+    class_dict: str | os.PathLike | None, grouping: str | None
+) -> ColorClasses:
+    """Read the class list of a copy of CamVid.
+
+    Args:
+        class_dict: A ``class_dict.csv``; None stands for the 32 classes of
+            the release.
+        grouping: ``'camvid11'``, or None for the list as it is.
+
+    Returns:
+        Names, palette and color map.
+
+    Raises:
+        ValueError: The file is not right, the grouping unknown, or a class
+            is in none of its groups.
+    """
+    colors = read_class_dict(class_dict) if class_dict else CAMVID32
+    if grouping is None:
+        return ColorClasses.from_colors(colors)
+    if grouping not in GROUPINGS:
+        raise ValueError(
+            f'grouping={grouping!r}: expected one of {list(GROUPINGS)} or None'
+        )
+    try:
+        return ColorClasses.grouped(colors, GROUPINGS[grouping])
+    except ValueError as error:
+        raise ValueError(
+            f'grouping={grouping!r} of {class_dict}: {error}'
+        ) from None

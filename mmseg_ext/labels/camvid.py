@@ -75,3 +75,6 @@ CAMVID11 = {
     ),
     'Bicyclist': ((0, 128, 192), ('Bicyclist', 'MotorcycleScooter')),
 }
+
+#: Name of a grouping and its groups.
+GROUPINGS = {'camvid11': CAMVID11}

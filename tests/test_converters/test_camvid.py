@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from helpers.camvid import write_class_dict, write_pair
-from mmseg_ext.converters.camvid import convert, load_classes
+from mmseg_ext.converters.camvid import convert
+from mmseg_ext.formats.color_masks import load_classes
 from mmseg_ext.labels.camvid import CAMVID11, CAMVID32
 from references import color_masks as reference
 

@@ -28,7 +28,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--grouping',
-        choices=constant('mmseg_ext.converters.camvid:GROUPINGS'),
+        choices=constant('mmseg_ext.labels.camvid:GROUPINGS'),
         help='merge the classes into those of the benchmark',
     )
     parser.add_argument(
