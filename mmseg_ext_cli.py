@@ -10,14 +10,19 @@ and not in it, and imports the standard library alone. A tool is::
         choices=constant('mmseg_ext.converters.nails:SEGMENTATIONS'),
     )
     options = vars(parser.parse_args(argv))
-    report = call('mmseg_ext.converters.nails:convert', **options)
+    report = call(parser, 'mmseg_ext.converters.nails:convert', **options)
+
+What the user can mend, be it an argument or a file, ends in one line,
+``PROG: error: ...``, on standard error, and the exit status 2.
 """
 
 import argparse
 import ast
 import importlib
 import os
-from collections.abc import Mapping
+import re
+import shlex
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +34,7 @@ __all__ = [
     'load',
     'make_launch_parser',
     'make_parser',
+    'name_flags',
     'read_constant',
     'wait_passively',
 ]
@@ -98,7 +104,7 @@ def read_constant(path: Path, name: str) -> Any:
 
     Returns:
         The value of the literal; of a dict, whose values may be anything,
-        the tuple of its keys.
+        the tuple of the keys that stand in it.
 
     Raises:
         LookupError: There is no such assignment.
@@ -109,7 +115,8 @@ def read_constant(path: Path, name: str) -> Any:
         match node:
             case ast.Assign(targets=[ast.Name(id=found)]) if found == name:
                 if isinstance(node.value, ast.Dict):
-                    return tuple(map(ast.literal_eval, node.value.keys))
+                    keys = filter(None, node.value.keys)
+                    return tuple(map(ast.literal_eval, keys))
                 return ast.literal_eval(node.value)
     raise LookupError(f'{path} assigns nothing to {name}')
 
@@ -125,23 +132,114 @@ def load(target: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def call(target: str, /, *args: Any, **options: Any) -> Any:
+def call(
+    parser: argparse.ArgumentParser, target: str, /, *args: Any, **options: Any
+) -> Any:
     """Import a function, call it and return what it returns.
 
     Args:
+        parser: The one that read the command line.
         target: As for :func:`load`.
         *args: Arguments of the function.
         **options: Arguments of the function, such as the parsed ones.
 
     Raises:
         SystemExit: The function raised OSError or ValueError: what it was
-            given does not do. The message is one line, the status 1.
+            given does not do. The status is 2, and the last line of standard
+            error says why; see :func:`name_flags`.
     """
+    return _call(parser, target, (OSError, ValueError), args, options)
+
+
+def _call(
+    parser: argparse.ArgumentParser,
+    target: str,
+    mendable: type[Exception] | tuple[type[Exception], ...],
+    args: Sequence[Any],
+    options: dict[str, Any],
+) -> Any:
+    """Call a function and show errors that the user can mend in one line."""
     function = load(target)
     try:
         return function(*args, **options)
-    except (OSError, ValueError) as error:
-        raise SystemExit(f'error: {error}') from None
+    except mendable as error:
+        text = ' '.join(str(error).splitlines()) or type(error).__name__
+    # Out here the frames of the function are gone, and a progress bar that
+    # was one of its variables has ended its line.
+    parser.exit(2, f'{parser.prog}: error: {name_flags(text, parser)}\n')
+
+
+def name_flags(text: str, parser: argparse.ArgumentParser) -> str:
+    """Name the flags of a command line where a text names arguments.
+
+    The library says what is wrong with its arguments as Python writes them;
+    users of a tool have to see what they typed. So ``skip_invalid=True``
+    becomes ``--skip-invalid``, ``nproc=0`` becomes ``--nproc 0``, and
+    ``metrics=['mIoU', 'bbox']`` becomes ``--eval mIoU bbox``. Without a value
+    only a name with an underscore is taken for an argument, ``out_dir`` for
+    ``--out-dir``: others, such as ``copy``, may just be words. Positional
+    arguments are named as in the usage.
+
+    Args:
+        text: An error of the library.
+        parser: The arguments of the library are the ``dest`` of its actions,
+            or of those of its subcommands.
+
+    Returns:
+        The text with the flags. Quoted words and parts of paths and of dotted
+        names stay.
+    """
+    actions = {action.dest: action for action in _actions(parser)}
+    names = '|'.join(map(re.escape, actions))
+
+    def flag(match: re.Match[str]) -> str:
+        name, value = match['name'], match['value']
+        action = actions[name]
+        if value is None and '_' not in name:
+            return match[0]
+        if value is not None and action.nargs == 0 and value != 'True':
+            return match[0]
+        shown = _shown(action)
+        if value is None or action.nargs == 0:
+            return shown
+        return f'{shown} {_typed(value)}'.rstrip()
+
+    return re.sub(
+        rf"""(?<![\w.\\/='"-])(?P<name>{names})"""
+        r"""(?:=(?P<value>\[[^]]*\]|'[^']*'|"[^"]*"|[^\s,;:)]*)"""
+        r"""|(?![\w\\/='"-]|\.\w))""",
+        flag,
+        text,
+    )
+
+
+def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    """Yield the actions of a parser and of its subcommands."""
+    # argparse keeps no public list.
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for subparser in action.choices.values():
+                yield from _actions(subparser)
+        yield action
+
+
+def _shown(action: argparse.Action) -> str:
+    """Return the long flag of an option, the name of a positional."""
+    for flag in action.option_strings:
+        if flag.startswith('--'):
+            return flag
+    return str(action.metavar or action.dest)
+
+
+def _typed(value: str) -> str:
+    """Return a value that Python wrote as one would type it in a shell."""
+    try:
+        literal = ast.literal_eval(value)
+    except (SyntaxError, ValueError):
+        return value
+    if isinstance(literal, list):
+        return shlex.join(map(str, literal))
+    return shlex.quote(literal) if isinstance(literal, str) else value
 
 
 def make_launch_parser(
@@ -199,22 +297,22 @@ def _key_value(text: str) -> str:
 
 
 def launch(
-    parser: argparse.ArgumentParser, target: str, options: Mapping[str, Any]
+    parser: argparse.ArgumentParser, target: str, /, **options: Any
 ) -> Any:
     """Import a function that trains or tests, call it, return what it returns.
 
     Args:
         parser: Made by :func:`make_launch_parser`.
         target: As for :func:`load`.
-        options: What the parser gave; arguments of the function, but for the
-            local rank, which goes into the environment.
+        **options: What the parser gave; arguments of the function, but for
+            the local rank, which goes into the environment.
 
     Raises:
-        SystemExit: The function raised ``LaunchError``, or a value of
-            ``--cfg-options`` cannot be read. The status is 2, and the last
-            line of standard error says why.
+        SystemExit: As with :func:`call`, but for ``LaunchError``, which is
+            raised before the run begins, or for a value of ``--cfg-options``
+            that cannot be read. Any other error, such as one in the middle of
+            a training, keeps its traceback.
     """
-    options = dict(options)
     local_rank = options.pop('local_rank')
     if local_rank is not None:
         os.environ.setdefault('LOCAL_RANK', str(local_rank))
@@ -224,7 +322,4 @@ def launch(
     except ValueError as error:
         parser.error(f'argument --cfg-options: {error}')
     launch_error = load('mmseg_ext.launch.runs:LaunchError')
-    try:
-        return load(target)(**options)
-    except launch_error as error:
-        parser.exit(2, f'{parser.prog}: error: {error}\n')
+    return _call(parser, target, launch_error, (), options)

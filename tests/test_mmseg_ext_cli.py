@@ -1,12 +1,15 @@
 import argparse
 import os
 import re
+import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 from mmengine.config import DictAction
 
 import mmseg_ext_cli as cli
+from helpers.command_lines import error_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -60,23 +63,141 @@ def test_what_is_no_constant(module):
         cli.read_constant(module, 'SUM')
 
 
-def test_call():
-    assert cli.call('builtins:int', 'ff', base=16) == 255
-    # No traceback and no cause to show: one line.
-    with pytest.raises(SystemExit, match=r'^error: invalid literal .*zz'):
-        cli.call('builtins:int', 'zz')
-    with pytest.raises(SystemExit, match=r"^error: .*'/gone'"):
-        cli.call('os:listdir', '/gone')
+@pytest.fixture
+def parser():
+    """A parser with an argument of each kind."""
+    parser = cli.make_parser('')
+    parser.prog = 'tool.py'
+    parser.add_argument('ann_file')
+    parser.add_argument('data_roots', nargs='+', metavar='DATA_ROOT')
+    parser.add_argument('--out-dir')
+    parser.add_argument('-n', '--num', type=int)
+    parser.add_argument('--eval', dest='metrics', nargs='+')
+    parser.add_argument('--versions', '--version', nargs='+')
+    parser.add_argument('--skip-invalid', action='store_true')
+    parser.add_argument('--copy', action='store_true')
+    return parser
+
+
+def test_call(parser, capsys):
+    assert cli.call(parser, 'builtins:int', 'ff', base=16) == 255
+    # Any name may be that of an argument.
+    named = cli.call(parser, 'builtins:dict', parser=1, target=2)
+    assert named == {'parser': 1, 'target': 2}
+    for target, given, message in (
+        ('builtins:int', 'zz', 'invalid literal .*zz'),
+        ('os:listdir', '/gone', ".*'/gone'"),
+    ):
+        assert re.match(
+            message, error_of(capsys, cli.call, parser, target, given)
+        )
     # A fault of the program and not of the user.
     with pytest.raises(TypeError, match='len'):
-        cli.call('builtins:len', 5)
+        cli.call(parser, 'builtins:len', 5)
+
+
+@pytest.mark.parametrize(
+    ('text', 'shown'),
+    [
+        ('two\nlines with num=0', 'two lines with --num 0'),
+        ('', 'ValueError'),
+    ],
+)
+def test_errors_are_one_line(
+    parser, capsys, monkeypatch, tmp_path, text, shown
+):
+    (tmp_path / 'fails.py').write_text(
+        f'def run():\n    raise ValueError({text!r})\n'
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, 'fails', raising=False)
+    with pytest.raises(SystemExit) as caught:
+        cli.call(parser, 'fails:run')
+    assert caught.value.code == 2
+    # Nothing that a traceback would show besides.
+    assert caught.value.__context__ is None
+    assert capsys.readouterr() == ('', f'tool.py: error: {shown}\n')
+
+
+@pytest.mark.parametrize(
+    ('text', 'expected'),
+    [
+        ('num=0: expected 1', '--num 0: expected 1'),
+        ('num=-3; expected 1', '--num -3; expected 1'),
+        (
+            'leave it out with skip_invalid=True',
+            'leave it out with --skip-invalid',
+        ),
+        ('(copy=True)', '(--copy)'),
+        ('skip_invalid=False', 'skip_invalid=False'),
+        ('choose another out_dir', 'choose another --out-dir'),
+        ('Choose an out_dir.', 'Choose an --out-dir.'),
+        ("out_dir='a b': full", "--out-dir 'a b': full"),
+        ("out_dir='ab': full", '--out-dir ab: full'),
+        ('out_dir=/a/out_dir: full', '--out-dir /a/out_dir: full'),
+        ("metrics=['mIoU', 'x']: no", '--eval mIoU x: no'),
+        ('metrics=[x]: no', '--eval [x]: no'),
+        ("versions=['v 1']", "--versions 'v 1'"),
+        ('skip_invalid and out_dir', '--skip-invalid and --out-dir'),
+        ('data_roots=[]: none', 'DATA_ROOT: none'),
+        ('the data_roots are one', 'the DATA_ROOT are one'),
+        ('ann_file=x.json', 'ann_file x.json'),
+        *(
+            (text, text)
+            for text in (
+                'num, copy and metrics are words',
+                'a copy of num: expected',
+                '/data/out_dir and out_dir/x.png',
+                'out_dir.json, x.out_dir and my_out_dir',
+                "KeyError: 'out_dir'",
+                'a.num=3 and spam_num=3',
+                'a-num=3',
+                r'C:\out_dir\x',
+                'use --out-dir or --num',
+                'other_name=3',
+            )
+        ),
+    ],
+)
+def test_flags_in_the_place_of_arguments(parser, text, expected):
+    assert cli.name_flags(text, parser) == expected
+
+
+def test_flags_of_subcommands(parser):
+    outer = cli.make_parser('')
+    commands = outer.add_subparsers(dest='format')
+    commands.add_parser('inner', parents=[parser], add_help=False)
+    text = 'num=3, out_dir, format=x'
+    assert cli.name_flags(text, outer) == '--num 3, --out-dir, format x'
 
 
 def launch(*argv):
     """Give the arguments that a function gets."""
     parser = cli.make_launch_parser('', '')
     options = vars(parser.parse_args(['c.py', *argv]))
-    return cli.launch(parser, 'builtins:dict', options)
+    return cli.launch(parser, 'builtins:dict', **options)
+
+
+def test_only_errors_before_the_run_are_one_line(
+    capsys, monkeypatch, tmp_path
+):
+    (tmp_path / 'fails.py').write_text(
+        'from mmseg_ext.launch.runs import LaunchError\n'
+        'def before(**options):\n'
+        "    raise LaunchError('cfg_options do not fit work_dir=a')\n"
+        'def within(**options):\n'
+        "    raise ValueError('loss')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, 'fails', raising=False)
+    parser = cli.make_launch_parser('', '')
+    options = vars(parser.parse_args(['c.py']))
+    message = error_of(
+        capsys, partial(cli.launch, parser, 'fails:before', **options)
+    )
+    assert message == '--cfg-options do not fit --work-dir a'
+    with pytest.raises(ValueError, match=r'^loss$'):
+        cli.launch(parser, 'fails:within', **options)
 
 
 def test_local_rank_reaches_the_environment(monkeypatch):

@@ -11,8 +11,8 @@ from pathlib import Path
 from mmseg_ext_cli import call, make_parser
 
 
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line."""
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = make_parser(__doc__)
     parser.add_argument('ann_file', type=Path, help='the COCO file')
     parser.add_argument(
@@ -39,14 +39,15 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help='at most so many images, evenly spread over the file '
         '(default: all)',
     )
-    return parser.parse_args(argv)
+    return parser
 
 
 def main(argv: list[str] | None = None) -> None:
     """Draw the sheets."""
-    options = vars(parse_args(argv))
+    parser = build_parser()
+    options = vars(parser.parse_args(argv))
     sheets = call(
-        'mmseg_ext.visualization.contact_sheets:draw_sheets', **options
+        parser, 'mmseg_ext.visualization.contact_sheets:draw_sheets', **options
     )
     for sheet in sheets:
         print(sheet)

@@ -28,8 +28,8 @@ examples:
 """
 
 
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line."""
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = make_parser(__doc__, EXAMPLES)
     parser.add_argument(
         'config',
@@ -85,6 +85,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--device',
         help='such as cpu or cuda:0 (default: a GPU if there is one)',
     )
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Crop instances."""
+    parser = build_parser()
     args = parser.parse_args(argv)
     # Colors have many names, which Pillow knows.
     parse_background = load('mmseg_ext.inference.crops:parse_background')
@@ -92,13 +98,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         args.background = parse_background(args.background)
     except ValueError as error:
         parser.error(f'argument --background: {error}')
-    return args
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Crop instances."""
-    args = parse_args(argv)
-    report = call('mmseg_ext.inference.crops:crop_files', **vars(args))
+    report = call(parser, 'mmseg_ext.inference.crops:crop_files', **vars(args))
     print(
         f'{args.out_dir}: {report.crops} crops of {report.images} images, '
         'listed in crops.csv'
@@ -106,8 +106,10 @@ def main(argv: list[str] | None = None) -> None:
     if report.unreadable:
         for reason in report.unreadable.values():
             print(f'not read: {reason}')
-        raise SystemExit(
-            f'error: {len(report.unreadable)} images could not be read'
+        parser.exit(
+            1,
+            f'{parser.prog}: error: {len(report.unreadable)} images could not '
+            'be read\n',
         )
 
 

@@ -97,8 +97,8 @@ def common_options(size: str, parts: str = SPLITS) -> argparse.ArgumentParser:
     return parser
 
 
-def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line."""
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = make_parser(__doc__)
     formats = parser.add_subparsers(
         dest='format', required=True, metavar='FORMAT'
@@ -136,14 +136,15 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help='nuImages, 25 classes: v1.0-{train,val,test}/TABLE.json, '
         'samples/CAM/X.jpg, sweeps/CAM/X.jpg; each scene is a key frame',
     )
-    return parser.parse_args(argv)
+    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the data set and say what to do with it."""
-    args = vars(parse_args(argv))
+    parser = build_parser()
+    args = vars(parser.parse_args(argv))
     name, root = args.pop('format'), args['root']
-    counts = call(f'mmseg_ext.sample_data:write_{name}', **args)
+    counts = call(parser, f'mmseg_ext.sample_data:write_{name}', **args)
     parts = ', '.join(f'{split} {count}' for split, count in counts.items())
     width, height = args['size']
     print(f'{root}: {parts} {COUNTED[name]} of {width}x{height}')

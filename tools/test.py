@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         'config; MMDet configs without them get horizontal flips',
     )
     options = vars(parser.parse_args(argv))
-    return launch(parser, 'mmseg_ext.launch.runs:run_test', options)
+    return launch(parser, 'mmseg_ext.launch.runs:run_test', **options)
 
 
 if __name__ == '__main__':

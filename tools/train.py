@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         'GPUs, relative to auto_scale_lr.base_batch_size of the config',
     )
     options = vars(parser.parse_args(argv))
-    launch(parser, 'mmseg_ext.launch.runs:run_training', options)
+    launch(parser, 'mmseg_ext.launch.runs:run_training', **options)
 
 
 if __name__ == '__main__':

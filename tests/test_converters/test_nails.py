@@ -16,6 +16,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from helpers.command_lines import error_of
 from mmseg_ext.converters.nails import convert, find_nails
 from mmseg_ext.sample_data.nails import nail_scene, nail_stem, write_nails
 from references import nails as reference
@@ -752,6 +753,6 @@ def test_tool(tmp_path, capsys):
     assert contents(annotations) == contents(tmp_path / 'same')
 
 
-def test_tool_names_what_is_wrong(tmp_path):
-    with pytest.raises(SystemExit, match=f'^error: {tmp_path} has no pairs'):
-        run_tool(tmp_path)
+def test_tool_names_what_is_wrong(tmp_path, capsys):
+    message = error_of(capsys, run_tool, tmp_path)
+    assert message.startswith(f'{tmp_path} has no pairs')

@@ -1,4 +1,5 @@
 import json
+import re
 import runpy
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
+from helpers.command_lines import error_of
 from mmseg_ext.converters.nails import convert
 from mmseg_ext.sample_data.nails import write_nails
 from mmseg_ext.visualization.contact_sheets import draw_sheets
@@ -164,8 +166,9 @@ def test_tool_finds_the_images(tmp_path, capsys):
         assert np.ptp(cv2.imread(printed[0])) > 200
     moved = tmp_path / 'elsewhere.json'
     (annotations / 'train.json').rename(moved)
-    with pytest.raises(SystemExit, match=r'^error: image .* --img-dir'):
-        run_tool(moved, '--out-dir', tmp_path / 'other')
+    argv = [moved, '--out-dir', tmp_path / 'other']
+    message = error_of(capsys, run_tool, *argv)
+    assert re.match(r'image .* --img-dir', message)
     assert not (tmp_path / 'other').exists()
     images = ['--img-dir', tmp_path / 'set']
     run_tool(moved, '--out-dir', tmp_path / 'other', *images)

@@ -23,20 +23,22 @@ from pathlib import Path
 from mmseg_ext_cli import call, make_parser
 
 
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line."""
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = make_parser(__doc__)
     parser.add_argument(
         'work_dir', type=Path, help='the --work-dir of the training or test'
     )
     parser.add_argument('--out-dir', type=Path, help='default: WORK_DIR/plots')
-    return parser.parse_args(argv)
+    return parser
 
 
 def main(argv: list[str] | None = None) -> None:
     """Draw the log."""
-    args = parse_args(argv)
+    parser = build_parser()
+    args = parser.parse_args(argv)
     report = call(
+        parser,
         'mmseg_ext.visualization.curves:plot_work_dir',
         args.work_dir,
         args.out_dir or args.work_dir / 'plots',

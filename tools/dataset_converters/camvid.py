@@ -17,8 +17,8 @@ from pathlib import Path
 from mmseg_ext_cli import call, constant, make_parser
 
 
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line."""
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = make_parser(__doc__)
     parser.add_argument('data_root', type=Path, help="CamVid's folder")
     parser.add_argument(
@@ -46,14 +46,16 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         action='store_true',
         help='write masks again that are there already',
     )
-    return parser.parse_args(argv)
+    return parser
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run the converter."""
-    args = parse_args(argv)
+    parser = build_parser()
+    args = parser.parse_args(argv)
     out_dir = args.out_dir or args.data_root / (args.grouping or 'index')
     report = call(
+        parser,
         'mmseg_ext.converters.camvid:convert',
         args.data_root,
         out_dir,

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from mmseg_ext.converters.cityscapes import Report
 
 
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line."""
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = make_parser(__doc__)
     parser.add_argument(
         'data_root',
@@ -45,7 +45,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help='leave out invalid files and list them, instead of stopping at '
         'the first',
     )
-    return parser.parse_args(argv)
+    return parser
 
 
 def print_report(report: 'Report', out_dir: Path) -> None:
@@ -72,9 +72,11 @@ def print_report(report: 'Report', out_dir: Path) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Run the converter."""
-    args = parse_args(argv)
+    parser = build_parser()
+    args = parser.parse_args(argv)
     out_dir = args.out_dir or args.data_root / 'annotations'
     report = call(
+        parser,
         'mmseg_ext.converters.cityscapes:convert',
         args.data_root,
         out_dir,

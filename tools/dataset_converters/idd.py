@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from mmseg_ext.converters.idd import Report
 
 
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line."""
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = make_parser(__doc__)
     parser.add_argument(
         'data_roots',
@@ -72,7 +72,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help='leave out invalid files and list them in OUT_DIR/report.json, '
         'instead of stopping at the first',
     )
-    return parser.parse_args(argv)
+    return parser
 
 
 def print_report(report: 'Report', out_dir: Path) -> None:
@@ -105,8 +105,9 @@ def print_report(report: 'Report', out_dir: Path) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Run the converter."""
-    args = parse_args(argv)
-    report = call('mmseg_ext.converters.idd:convert', **vars(args))
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    report = call(parser, 'mmseg_ext.converters.idd:convert', **vars(args))
     print_report(report, args.out_dir)
 
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from mmseg_ext.converters.nails import Report
 
 
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line."""
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = make_parser(__doc__)
     parser.add_argument(
         'data_root', type=Path, help='folder of images and masks'
@@ -75,7 +75,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help='leave out invalid files and list them in OUT_DIR/skipped.json, '
         'instead of stopping at the first',
     )
-    return parser.parse_args(argv)
+    return parser
 
 
 def print_report(report: 'Report', out_dir: Path) -> None:
@@ -105,10 +105,11 @@ def print_report(report: 'Report', out_dir: Path) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Run the converter."""
-    args = vars(parse_args(argv))
+    parser = build_parser()
+    args = vars(parser.parse_args(argv))
     out_dir = args.pop('out_dir') or args['data_root'] / 'annotations'
     report = call(
-        'mmseg_ext.converters.nails:convert', out_dir=out_dir, **args
+        parser, 'mmseg_ext.converters.nails:convert', out_dir=out_dir, **args
     )
     print_report(report, out_dir)
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from mmseg_ext.converters.nuimages import Report
 
 
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line."""
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     versions = constant('mmseg_ext.converters.nuimages:VERSIONS')
     parser = make_parser(__doc__)
     parser.add_argument(
@@ -60,17 +60,19 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help='leave out images with invalid rows and list them in '
         'OUT_DIR/skipped.json, instead of stopping at the first',
     )
-    return parser.parse_args(argv)
+    return parser
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run the converter."""
-    args = parse_args(argv)
+    parser = build_parser()
+    args = parser.parse_args(argv)
     out_dir = args.out_dir or args.data_root / 'annotations'
     versions = args.versions or call(
-        'mmseg_ext.converters.nuimages:find_versions', args.data_root
+        parser, 'mmseg_ext.converters.nuimages:find_versions', args.data_root
     )
     reports = call(
+        parser,
         'mmseg_ext.converters.nuimages:convert',
         args.data_root,
         versions,
