@@ -28,6 +28,7 @@ from typing import Any
 
 __all__ = [
     'PASSIVE',
+    'add_converter_options',
     'call',
     'constant',
     'launch',
@@ -240,6 +241,49 @@ def _typed(value: str) -> str:
     if isinstance(literal, list):
         return shlex.join(map(str, literal))
     return shlex.quote(literal) if isinstance(literal, str) else value
+
+
+def add_converter_options(
+    parser: argparse.ArgumentParser, *names: str
+) -> None:
+    """Add the options that converters share, in their order.
+
+    Args:
+        parser: The parser of a converter.
+        *names: ``'seed'`` and ``'overwrite'``, where it has them.
+    """
+    if 'seed' in names:
+        parser.add_argument(
+            '--seed',
+            type=int,
+            default=0,
+            help='another seed divides or orders the images otherwise '
+            '(default: %(default)s)',
+        )
+    parser.add_argument(
+        '--nproc',
+        type=int,
+        default=1,
+        help='number of processes (default: %(default)s)',
+    )
+    if 'overwrite' in names:
+        parser.add_argument(
+            '--overwrite',
+            action='store_true',
+            help='write again what is there already',
+        )
+    parser.add_argument(
+        '--skip-invalid',
+        action='store_true',
+        help='leave out invalid files and list them in OUT_DIR/skipped.json, '
+        'instead of stopping at the first',
+    )
+    parser.add_argument(
+        '--no-progress',
+        dest='progress',
+        action='store_false',
+        help='show no progress bar',
+    )
 
 
 def make_launch_parser(

@@ -24,7 +24,8 @@ import numpy as np
 from prettytable import PrettyTable
 from pycocotools import mask as coco_mask
 
-from mmseg_ext.converters.nails import Region, convert, find_nails
+from mmseg_ext.converters.nail_masks import Region, find_nails
+from mmseg_ext.converters.nails import convert
 from mmseg_ext.sample_data.nails import write_nails
 from timing import Row, interleaved
 

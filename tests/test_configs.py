@@ -41,7 +41,7 @@ def make_camvid(root):
 
 def make_nuimages(root):
     write_nuimages(root, num=4, size=(160, 90), progress=False)
-    nuimages.convert(root, ['v1.0-train', 'v1.0-val'], root / 'annotations')
+    nuimages.convert(root, versions=['v1.0-train', 'v1.0-val'])
 
 
 def make_idd(root):

@@ -1,12 +1,16 @@
-"""CamVid: RGB masks to index masks."""
+"""CamVid, and data sets like it: color masks to index masks."""
 
+import csv
+import io
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
+from mmseg_ext.converters import core
+from mmseg_ext.converters.core import Invalid, InvalidInputError, Outputs
 from mmseg_ext.formats.color_masks import (
     MAX_UNKNOWN,
     ColorClasses,
@@ -15,32 +19,44 @@ from mmseg_ext.formats.color_masks import (
     mask_decoder,
 )
 from mmseg_ext.utils.files import write_text
-from mmseg_ext.utils.images import write_png
-from mmseg_ext.utils.processes import ordered_map
+from mmseg_ext.utils.images import encode_png
+
+__all__ = ['Report', 'convert']
+
+#: What the name of a folder of masks ends in.
+_LABELS = '_labels'
 
 
 @dataclass
-class Report:
+class Report(core.Report):
     """What a conversion did.
 
     Attributes:
-        written: Number of index masks written.
-        kept: Number of index masks that were there already.
         warnings: A sentence for each mask with unknown colors.
     """
 
-    written: int = 0
-    kept: int = 0
     warnings: list[str] = field(default_factory=list)
+
+    def lines(self) -> Iterator[str]:
+        """Yield the warnings and the totals."""
+        for warning in self.warnings:
+            yield f'warning: {warning}'
+        yield (
+            f'{self.out_dir}: {self.written} index masks written, {self.kept} '
+            f'were there already, {len(self.warnings)} with unknown colors'
+        )
 
 
 def convert(
-    data_root: str | os.PathLike,
-    out_dir: str | os.PathLike,
+    data_root: str | os.PathLike[str],
+    out_dir: str | os.PathLike[str] | None = None,
+    *,
     grouping: str | None = None,
     max_unknown: float = MAX_UNKNOWN,
     nproc: int = 1,
     overwrite: bool = False,
+    skip_invalid: bool = False,
+    progress: bool = True,
 ) -> Report:
     """Write an index mask for each color mask of a copy of CamVid.
 
@@ -48,14 +64,20 @@ def convert(
     both use the same decoder. ``class_dict.csv`` with the classes written is
     put beside the masks: from it ``CamVid`` knows what the indices mean.
 
+    A run that was stopped goes on where it was and ends in the same bytes.
+    For this, masks that are there are compared with what their colors give.
+
     Args:
         data_root: Folder with ``train_labels`` and so on.
-        out_dir: Gets the same folders and names, 8-bit indices and 255.
-        grouping: As for :func:`load_classes`.
+        out_dir: Gets the same folders and names, 8-bit indices and 255; by
+            default ``<data_root>/index``, or ``<data_root>/<grouping>``.
+        grouping: As for :func:`~mmseg_ext.formats.color_masks.load_classes`.
         max_unknown: Share of a mask's pixels that may have unknown colors.
         nproc: Number of processes.
-        overwrite: Write again what is there. Otherwise files that are there
-            are kept; they are whole, since they are renamed when finished.
+        overwrite: Write again what is there.
+        skip_invalid: Leave out invalid masks and list them in
+            ``skipped.json``, instead of stopping at the first.
+        progress: Show a progress bar.
 
     Returns:
         Counts and warnings.
@@ -63,37 +85,59 @@ def convert(
     Raises:
         FileNotFoundError: The root or its ``*_labels`` folders are missing.
         ValueError: A mask is wrong, or ``out_dir`` holds masks of another
-            class list.
+            class list or of other input.
     """
-    data_root, out_dir = Path(data_root), Path(out_dir)
-    masks = _find_masks(data_root)
+    data_root = Path(data_root).expanduser()
+    out_dir = Path(out_dir or data_root / (grouping or 'index')).expanduser()
+    report = Report(out_dir)
+    invalid, outputs = Invalid(skip_invalid), Outputs(out_dir, overwrite)
+    jobs = [
+        _Job(data_root / name, out_dir / name)
+        for name in _find_masks(data_root)
+    ]
+    outputs.refuse_strangers(job.target for job in jobs)
     classes = load_classes(find_class_dict(data_root), grouping)
     _write_classes(classes, out_dir)
-    jobs = [
-        (mask, out_dir / mask.relative_to(data_root), classes, max_unknown)
-        for mask in masks
-    ]
-    todo = [job for job in jobs if overwrite or not job[1].exists()]
-    report = Report(written=len(todo), kept=len(jobs) - len(todo))
-    warnings = ordered_map(_convert_mask, todo, nproc)
-    bar = tqdm(warnings, total=len(todo), unit=' masks', disable=not todo)
-    report.warnings.extend(filter(None, bar))
+    results = core.run_jobs(
+        _Worker(outputs, classes, max_unknown),
+        jobs,
+        nproc=nproc,
+        scratch=out_dir,
+        unit=' masks',
+        progress=progress,
+    )
+    for job, result in results:
+        if isinstance(result, InvalidInputError):
+            invalid.note(result)
+            outputs.drop([job.target], job.mask)
+            continue
+        report.written += result.written
+        report.kept += not result.written
+        report.warnings += filter(None, [result.warning])
+    report.skipped = invalid.write_list(out_dir)
     return report
 
 
-def _find_masks(data_root: Path) -> list[Path]:
-    """List the masks of all splits."""
-    if not data_root.is_dir():
-        raise FileNotFoundError(f'data root {data_root} is missing')
-    masks = sorted(
-        path
-        for path in data_root.glob('*_labels/**/*.png')
-        if not path.name.startswith('.')
-    )
+@dataclass(frozen=True)
+class _Job:
+    """A color mask and its index mask."""
+
+    mask: Path
+    target: Path
+
+
+def _find_masks(data_root: Path) -> list[str]:
+    """List the masks of all splits, relative to the data root."""
+    core.require_folder(data_root, 'the folder of CamVid')
+    masks = [
+        name
+        for name in core.find_inputs(data_root, ['.png'])
+        if name.partition('/')[0].endswith(_LABELS) and '/' in name
+    ]
     if not masks:
         raise FileNotFoundError(
-            f'{data_root} has no masks; expected <split>_labels/*.png, as in '
-            'train_labels/0001TP_006690_L.png'
+            f'{data_root} has no masks; expected <split>{_LABELS}/*.png, as '
+            f'in train{_LABELS}/0001TP_006690_L.png'
         )
     return masks
 
@@ -101,25 +145,49 @@ def _find_masks(data_root: Path) -> list[Path]:
 def _write_classes(classes: ColorClasses, out_dir: Path) -> None:
     """Put the class list beside the masks; it must be that of those there."""
     rows = [
-        ','.join(map(str, (name, *color)))
+        (name, *color)
         for name, color in zip(classes.names, classes.palette, strict=True)
     ]
-    text = '\n'.join(['name,r,g,b', *rows]) + '\n'
+    text = io.StringIO()
+    csv.writer(text, lineterminator='\n').writerows(
+        [('name', 'r', 'g', 'b'), *rows]
+    )
     path = out_dir / 'class_dict.csv'
-    if path.exists() and path.read_text(encoding='utf-8') != text:
+    if path.exists() and path.read_text(encoding='utf-8') != text.getvalue():
         raise ValueError(
             f'{path} is of another class list than the one asked for; '
-            'choose another --out-dir'
+            'choose another out_dir'
         )
-    write_text(path, text)
+    write_text(path, text.getvalue())
 
 
-def _convert_mask(job: tuple[Path, Path, ColorClasses, float]) -> str | None:
-    """Convert one mask; give the warning about it, if any."""
-    mask, out, classes, max_unknown = job
-    decoder = mask_decoder(classes.color_map, classes.index_map)
-    labels, warning = decoder.decode_file(
-        mask.read_bytes(), str(mask), max_unknown
-    )
-    write_png(out, np.ascontiguousarray(labels))
-    return warning
+@dataclass(frozen=True)
+class _Converted:
+    """Whether an index mask was written, and the warning about it, if any."""
+
+    written: bool
+    warning: str | None
+
+
+@dataclass(frozen=True)
+class _Worker:
+    """Converts masks; what a process has to know for it."""
+
+    outputs: Outputs
+    classes: ColorClasses
+    max_unknown: float
+
+    def __call__(self, job: _Job, scratch: Path | None) -> _Converted:
+        decoder = mask_decoder(self.classes.color_map, self.classes.index_map)
+        path = str(job.mask)
+        try:
+            labels, warning = decoder.decode_file(
+                job.mask.read_bytes(), path, self.max_unknown
+            )
+        except (OSError, ValueError) as error:
+            # The decoder names the file as well.
+            reason = str(error).removeprefix(f'label {path}')
+            raise InvalidInputError(path, reason.lstrip(': ')) from None
+        data = encode_png(np.ascontiguousarray(labels))
+        written = self.outputs.write_png(job.target, data, job.mask, scratch)
+        return _Converted(written, warning)

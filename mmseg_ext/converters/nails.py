@@ -1,28 +1,32 @@
 """Nails: black-and-white masks to COCO instances."""
 
 import csv
-import hashlib
 import io
-import itertools
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import BinaryIO, NamedTuple
 
-import cv2
-import msgspec
 import numpy as np
 from PIL import ExifTags, Image
-from pycocotools import mask as coco_mask
-from tqdm import tqdm
 
-from mmseg_ext.converters.invalid import InvalidFileError, Skip
+from mmseg_ext.converters import core
+from mmseg_ext.converters.core import Invalid, InvalidInputError, reading
+from mmseg_ext.converters.nail_masks import THRESHOLD, Region, find_nails
+from mmseg_ext.formats.coco import (
+    annotation_row,
+    coco_writer,
+    polygons_of_box,
+)
+from mmseg_ext.formats.rle import encode_runs, runs_of_box
 from mmseg_ext.labels.nails import NAILS
-from mmseg_ext.utils.files import write_bytes, write_text
+from mmseg_ext.utils.files import write_text
 from mmseg_ext.utils.images import decode_image
-from mmseg_ext.utils.processes import check_nproc, ordered_map
+from mmseg_ext.utils.processes import check_nproc
+
+__all__ = ['SEGMENTATIONS', 'SPLITS', 'Report', 'convert']
 
 SPLITS = ('train', 'valid')
 SEGMENTATIONS = ('rle', 'polygon')
@@ -37,43 +41,15 @@ _SPLIT_FOLDERS = {
 }
 _SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 
-#: Brighter pixels belong to a nail.
-_THRESHOLD = 127
-
-#: How far the channels of a gray mask, and the pixels of one color, may be
-#: apart. JPEG moves the channels of real masks by up to 52.
-_NOISE = 64
-
-#: A color counts if so many pixels have it that lie amidst others of it.
-_MIN_VOTES = 5
-
-#: Touching nails are cut apart where the neck between them is narrower than
-#: this share of the smaller one's width.
-_NECK = 0.8
-
-#: How finely necks are looked for, as a share of the widest place.
-_STEPS = 32
-
 #: What JPEG and PNG files begin with, and end with if they are whole.
 _ENDS = {b'\xff\xd8': b'\xff\xd9', b'\x89P': b'IEND\xaeB`\x82'}
 
 #: Orientations that turn a photograph by 90 degrees.
 _TURNED = (5, 6, 7, 8)
 
-#: What Pillow and OpenCV raise for files that are no images.
-_IMAGE_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    Image.DecompressionBombError,
-)
-
-#: Images a process converts at a time.
-_BATCH = 8
-
 
 @dataclass
-class Report:
+class Report(core.Report):
     """What a conversion did.
 
     Attributes:
@@ -83,7 +59,6 @@ class Report:
         colored: Number of masks whose colors tell nails apart.
         cut: Number of blobs cut into several nails.
         stray: Number of image files in no folder of images or masks.
-        skipped: Files that were left out because they are invalid.
     """
 
     images: dict[str, int] = field(
@@ -96,12 +71,29 @@ class Report:
     colored: int = 0
     cut: int = 0
     stray: int = 0
-    skipped: list[Skip] = field(default_factory=list)
+
+    def lines(self) -> Iterator[str]:
+        """Yield the counts of each split and of what was not taken as is."""
+        if self.stray:
+            yield (
+                f'warning: {self.stray} image files lie below no folder '
+                'images, masks or labels'
+            )
+        for split, images in self.images.items():
+            yield (
+                f'{self.out_dir / split}.json: {images} images, '
+                f'{self.instances[split]} nails'
+            )
+        yield (
+            f'{self.colored} masks tell nails apart by color, {self.cut} '
+            f'blobs cut, {self.dropped} components left out as too small'
+        )
 
 
 def convert(
-    data_root: str | os.PathLike,
-    out_dir: str | os.PathLike,
+    data_root: str | os.PathLike[str],
+    out_dir: str | os.PathLike[str] | None = None,
+    *,
     segmentation: str = 'rle',
     min_area: int = 20,
     split_touching: bool = False,
@@ -109,6 +101,7 @@ def convert(
     seed: int = 0,
     nproc: int = 1,
     skip_invalid: bool = False,
+    progress: bool = True,
 ) -> Report:
     """Write COCO files and lists for photographs of nails and their masks.
 
@@ -131,7 +124,7 @@ def convert(
 
     Args:
         data_root: Folder of images and masks.
-        out_dir: Folder to write, usually ``<data_root>/annotations``.
+        out_dir: Folder to write, by default ``<data_root>/annotations``.
         segmentation: ``'rle'``, exact; or ``'polygon'``, in which a nail with
             a hole is cut through the hole into several polygons.
         min_area: Components of fewer pixels are left out.
@@ -143,6 +136,7 @@ def convert(
         nproc: Number of processes.
         skip_invalid: Leave out invalid files and list them in
             ``skipped.json``, instead of stopping at the first.
+        progress: Show a progress bar.
 
     Returns:
         Counts, and what was left out.
@@ -154,30 +148,30 @@ def convert(
     """
     _check_arguments(segmentation, min_area, val_fraction)
     check_nproc(nproc)
-    data_root, out_dir = Path(data_root), Path(out_dir)
-    report = Report()
-
-    def on_invalid(file: str, reason: str) -> None:
-        if not skip_invalid:
-            raise ValueError(
-                f'{data_root / file}: {reason}; mend it, or leave such files '
-                'out with --skip-invalid'
-            )
-        report.skipped.append(Skip(file, reason))
-
-    pairs, report.stray = _find_pairs(data_root, on_invalid)
+    data_root = Path(data_root).expanduser()
+    out_dir = Path(out_dir or data_root / 'annotations').expanduser()
+    report, invalid = Report(out_dir), Invalid(skip_invalid)
+    pairs, report.stray = _find_pairs(data_root, invalid)
     worker = _Worker(data_root, segmentation, min_area, split_touching)
-    converted = _convert_pairs(pairs, worker, nproc, on_invalid, report)
-    splits = _split(converted, data_root, val_fraction, seed)
-    for split, items in splits.items():
-        report.images[split] = len(items)
-        report.instances[split] = sum(len(i.instances) for i in items)
-        write_bytes(out_dir / f'{split}.json', _coco(items))
-        write_text(out_dir / 'csv_file' / f'{split}_info.csv', _csv(items))
-    report.skipped.sort()
-    if skip_invalid:
-        listed = msgspec.json.format(msgspec.json.encode(report.skipped))
-        write_bytes(out_dir / 'skipped.json', listed + b'\n')
+    results = core.run_jobs(worker, pairs, nproc=nproc, progress=progress)
+    items = []
+    for pair, converted in invalid.sift(results):
+        report.dropped += converted.dropped
+        report.colored += converted.colored
+        report.cut += converted.cut
+        items.append(_Item(pair, converted))
+    for split, part in _split(items, data_root, val_fraction, seed).items():
+        with coco_writer(out_dir, dict(enumerate(NAILS, 1))) as writer:
+            for pair, converted in part:
+                width, height = converted.size
+                image = {'file_name': pair.image}
+                size = {'width': width, 'height': height}
+                writer.add(image | size, converted.rows)
+            writer.save(out_dir / f'{split}.json')
+        report.images[split] = writer.images
+        report.instances[split] = writer.annotations
+        write_text(out_dir / 'csv_file' / f'{split}_info.csv', _csv(part))
+    report.skipped = invalid.write_list(out_dir)
     return report
 
 
@@ -222,29 +216,27 @@ class _Place:
     group: tuple[str, ...]
 
 
-def _find_pairs(
-    root: Path, on_invalid: Callable[[str, str], None]
-) -> tuple[list[_Pair], int]:
+def _find_pairs(root: Path, invalid: Invalid) -> tuple[list[_Pair], int]:
     """List the pairs, and count the image files that are elsewhere."""
     if not root.is_dir():
         raise FileNotFoundError(f'data root {root} is missing')
-    files: dict[tuple, dict[str, str]] = defaultdict(dict)
-    stray = 0
-    for folder, names in _walk(root):
-        place = _place(folder, root)
+    files: dict[tuple[str | None, tuple[str, ...], str], dict[str, str]]
+    files, stray = defaultdict(dict), 0
+    for file in core.find_inputs(root, _SUFFIXES):
+        *folders, name = file.split('/')
+        place = _place(folders, root)
         if place is None:
-            stray += len(names)
+            stray += 1
             continue
-        for name in names:
-            file, stem = '/'.join((*folder, name)), os.path.splitext(name)[0]
-            found = files[place.split, place.group, stem]
-            if place.role in found:
-                raise ValueError(
-                    f'{root / found[place.role]} and {root / file} would both '
-                    f'be the {place.role} {stem!r} of one group: rename or '
-                    'remove one of them'
-                )
-            found[place.role] = file
+        stem = os.path.splitext(name)[0]
+        found = files[place.split, place.group, stem]
+        if place.role in found:
+            raise ValueError(
+                f'{root / found[place.role]} and {root / file} would both be '
+                f'the {place.role} {stem!r} of one group: rename or remove '
+                'one of them'
+            )
+        found[place.role] = file
     pairs = []
     for (split, group, stem), found in sorted(
         files.items(), key=lambda item: min(item[1].values())
@@ -252,10 +244,12 @@ def _find_pairs(
         if len(found) == 2:
             pair = _Pair(found['image'], found['mask'], stem, group, split)
             pairs.append(pair)
-        elif 'image' in found:
-            on_invalid(found['image'], 'the image has no mask')
-        else:
-            on_invalid(found['mask'], 'the mask has no image')
+            continue
+        [(role, file)] = found.items()
+        other = {'image': 'mask', 'mask': 'image'}[role]
+        invalid.note(
+            InvalidInputError(root / file, f'the {role} has no {other}')
+        )
     if not pairs:
         raise FileNotFoundError(
             f'{root} has no pairs of image and mask; expected images/x.jpg '
@@ -266,23 +260,7 @@ def _find_pairs(
     return sorted(pairs), stray
 
 
-def _walk(root: Path) -> Iterator[tuple[tuple[str, ...], list[str]]]:
-    """Give folders below the root, as their parts, and their image files."""
-    for folder, folders, names in os.walk(root, followlinks=True):
-        folders[:] = [
-            name
-            for name in folders
-            if not name.startswith('.') and name != '__MACOSX'
-        ]
-        names = [
-            name
-            for name in sorted(names)
-            if name.lower().endswith(_SUFFIXES) and not name.startswith('.')
-        ]
-        yield Path(folder).relative_to(root).parts, names
-
-
-def _place(folders: tuple[str, ...], root: Path) -> _Place | None:
+def _place(folders: Sequence[str], root: Path) -> _Place | None:
     """Read the folders of a file; None if it is neither image nor mask."""
     names = [folder.casefold() for folder in folders]
     roles = [name for name in names if name in _ROLES]
@@ -304,7 +282,7 @@ def _place(folders: tuple[str, ...], root: Path) -> _Place | None:
 
 
 def _check_splits(pairs: list[_Pair], root: Path) -> None:
-    """See that folders give both splits, or none."""
+    """Check that folders give both splits, or none."""
     by_split = {pair.split: pair for pair in pairs}
     if None in by_split and len(by_split) > 1:
         given = by_split.get('train') or by_split['valid']
@@ -327,14 +305,20 @@ def _check_splits(pairs: list[_Pair], root: Path) -> None:
 
 @dataclass(frozen=True)
 class _Converted:
-    """A pair, its size (width, height), and its nails without ids."""
+    """Size (width, height) of an image, and its nails."""
 
-    pair: _Pair
     size: tuple[int, int]
-    instances: list[dict[str, Any]]
+    rows: list[bytes]
     dropped: int
     colored: bool
     cut: int
+
+
+class _Item(NamedTuple):
+    """A pair and what it became."""
+
+    pair: _Pair
+    converted: _Converted
 
 
 @dataclass(frozen=True)
@@ -346,101 +330,56 @@ class _Worker:
     min_area: int
     split_touching: bool
 
-    def __call__(
-        self, pairs: list[_Pair]
-    ) -> list[_Converted | InvalidFileError]:
-        """Convert a batch; an invalid pair comes back as its error."""
-        results = []
-        for pair in pairs:
-            try:
-                results.append(self.convert(pair))
-            except InvalidFileError as error:
-                results.append(error)
-        return results
-
-    def convert(self, pair: _Pair) -> _Converted:
-        size = _image_size(self.root, pair.image)
-        mask = _read_mask(self.root, pair.mask)
+    def __call__(self, pair: _Pair, scratch: Path | None) -> _Converted:
+        image, path = self.root / pair.image, self.root / pair.mask
+        size = _image_size(image)
+        mask = _read_mask(path)
         height, width = mask.shape[:2]
         if (width, height) != size:
-            _invalid(
-                pair.mask,
-                f'is of {width}x{height} pixels, its image {pair.image} of '
+            raise InvalidInputError(
+                path,
+                f'is of {width}x{height} pixels, its image {image} of '
                 f'{size[0]}x{size[1]}',
             )
         nails = find_nails(mask, self.min_area, self.split_touching)
         if not nails.regions:
-            _invalid(
-                pair.mask,
+            raise InvalidInputError(
+                path,
                 f'has no nail: no {self.min_area} pixels in one place are '
-                f'brighter than {_THRESHOLD}; the brightest has '
-                f'{mask.max()} of 255',
+                f'brighter than {THRESHOLD}; the brightest has {mask.max()} '
+                'of 255',
             )
-        return _Converted(
-            pair,
-            size,
-            _instances(nails.regions, size, self.segmentation),
-            nails.dropped,
-            nails.colored,
-            nails.cut,
-        )
+        rows = [self.row(region, size) for region in nails.regions]
+        return _Converted(size, rows, nails.dropped, nails.colored, nails.cut)
+
+    def row(self, region: Region, size: tuple[int, int]) -> bytes:
+        """Make the COCO annotation of a nail."""
+        place = region.mask, region.left, region.top
+        shape = size[1], size[0]
+        mask = encode_runs(runs_of_box(*place, shape), shape)
+        if self.segmentation == 'polygon':
+            return annotation_row(mask, 1, polygons=polygons_of_box(*place))
+        return annotation_row(mask, 1)
 
 
-def _invalid(file: str, reason: str) -> NoReturn:
-    raise InvalidFileError(file, reason)
+def _image_size(path: Path) -> tuple[int, int]:
+    """Return width and height of an image as MMDet's loader reads it."""
+    with reading(path), open(path, 'rb') as file:
+        with Image.open(file) as image:
+            size = image.size
+            orientation = image.getexif().get(ExifTags.Base.Orientation)
+        if orientation not in _TURNED and _is_whole(file):
+            return size
+        # Which formats OpenCV turns depends on its version.
+        file.seek(0)
+        height, width = _decode(file.read()).shape[:2]
+        return width, height
 
 
-def _convert_pairs(
-    pairs: list[_Pair],
-    worker: _Worker,
-    nproc: int,
-    on_invalid: Callable[[str, str], None],
-    report: Report,
-) -> list[_Converted]:
-    """Convert all pairs and count."""
-    converted = []
-    with tqdm(total=len(pairs), unit=' images') as bar:
-        results = ordered_map(worker, _batches(pairs), nproc)
-        for result in itertools.chain.from_iterable(results):
-            bar.update()
-            if isinstance(result, InvalidFileError):
-                on_invalid(result.file, result.reason)
-                continue
-            report.dropped += result.dropped
-            report.colored += result.colored
-            report.cut += result.cut
-            converted.append(result)
-    return converted
-
-
-def _batches(pairs: list[_Pair]) -> Iterator[list[_Pair]]:
-    for start in range(0, len(pairs), _BATCH):
-        yield pairs[start : start + _BATCH]
-
-
-def _image_size(root: Path, name: str) -> tuple[int, int]:
-    """Give width and height of an image as MMDet's loader reads it."""
-    try:
-        with open(os.path.join(root, name), 'rb') as file:
-            with Image.open(file) as image:
-                size = image.size
-                orientation = image.getexif().get(ExifTags.Base.Orientation)
-            if orientation not in _TURNED and _is_whole(file):
-                return size
-            # Which formats OpenCV turns depends on its version.
-            file.seek(0)
-            return _decode(file.read()).shape[1::-1]
-    except _IMAGE_ERRORS as error:
-        _invalid(name, f'cannot be read as an image: {error}')
-
-
-def _read_mask(root: Path, name: str) -> np.ndarray:
+def _read_mask(path: Path) -> np.ndarray:
     """Read a mask, turned as its EXIF says; uint8 (H, W, 3), BGR."""
-    try:
-        with open(os.path.join(root, name), 'rb') as file:
-            return _decode(file.read())
-    except _IMAGE_ERRORS as error:
-        _invalid(name, f'cannot be read as an image: {error}')
+    with reading(path):
+        return _decode(path.read_bytes())
 
 
 def _decode(data: bytes) -> np.ndarray:
@@ -463,307 +402,14 @@ def _is_whole(file: BinaryIO) -> bool:
     return end is not None and tail.endswith(end)
 
 
-# From masks to nails.
-
-
-@dataclass(frozen=True)
-class Region:
-    """Some pixels of a mask.
-
-    Attributes:
-        left: Column of the first pixel.
-        top: Row of the first pixel.
-        mask: uint8 (h, w), 1 for the pixels, else 0; no more than the box.
-    """
-
-    left: int
-    top: int
-    mask: np.ndarray
-
-
-@dataclass(frozen=True)
-class Nails:
-    """What a mask shows.
-
-    Attributes:
-        regions: The nails, from top to bottom.
-        dropped: Number of components left out because they are too small.
-        colored: Whether colors tell nails apart.
-        cut: Number of blobs cut into several nails.
-    """
-
-    regions: list[Region]
-    dropped: int
-    colored: bool
-    cut: int
-
-
-def find_nails(
-    mask: np.ndarray, min_area: int = 20, split_touching: bool = False
-) -> Nails:
-    """Separate the nails of a mask.
-
-    Nails are the 8-connected components of the pixels brighter than 127 in
-    gray. In a mask with a saturated color, pixels count whose brightest
-    channel is above 127, and components are of one color.
-
-    Args:
-        mask: uint8 (H, W, 3), BGR.
-        min_area: Components of fewer pixels are left out.
-        split_touching: Cut blobs of one color apart where they narrow: the
-            distance transform says where, a watershed how.
-
-    Returns:
-        The nails.
-    """
-    bright = cv2.cvtColor(mask, cv2.COLOR_BGR2GRAY)
-    uncolored = cv2.cvtColor(bright, cv2.COLOR_GRAY2BGR)
-    colors = []
-    if cv2.norm(mask, uncolored, cv2.NORM_INF) > _NOISE:
-        colors = _find_colors(mask)
-    if colors:
-        bright = mask.max(axis=2)
-    bright = cv2.threshold(bright, _THRESHOLD, 1, cv2.THRESH_BINARY)[1]
-    found, dropped, cut = [], 0, 0
-    for blob in _components(bright):
-        parts = [blob]
-        if len(colors) > 1:
-            parts = _separate_colors(blob, mask, colors)
-        elif split_touching:
-            parts = _cut(blob, min_area)
-            cut += len(parts) > 1
-        large = [p for p in parts if np.count_nonzero(p.mask) >= min_area]
-        dropped += len(parts) - len(large)
-        found += large
-    found.sort(key=lambda region: (region.top, region.left))
-    return Nails(found, dropped, len(colors) > 1, cut)
-
-
-def _components(
-    binary: np.ndarray, left: int = 0, top: int = 0
-) -> list[Region]:
-    """Give the 8-connected components of uint8 (H, W), moved by an offset."""
-    contours, hierarchy = cv2.findContours(
-        binary, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE
-    )
-    regions = []
-    for index, contour in enumerate(contours):
-        if hierarchy[0, index, 3] >= 0:  # a hole
-            continue
-        x, y, width, height = cv2.boundingRect(contour)
-        box = binary[y : y + height, x : x + width]
-        # Labeling boxes costs a tenth of labeling the whole mask.
-        count, labels = cv2.connectedComponents(box, connectivity=8)
-        if count > 2:
-            column, row = contour[0, 0]
-            box = (labels == labels[row - y, column - x]).astype(np.uint8)
-        regions.append(Region(left + x, top + y, box))
-    return regions
-
-
-def _find_colors(mask: np.ndarray) -> list[np.ndarray]:
-    """List the colors of a mask; none unless one of them is saturated.
-
-    Returns:
-        int16 (3,) each, BGR.
-    """
-    # Along edges, smoothing and JPEG mix colors.
-    gradient = cv2.morphologyEx(
-        mask, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)
-    )
-    flat = (mask.max(axis=2) > _THRESHOLD) & (gradient.max(axis=2) <= _NOISE)
-    pixels, votes = np.unique(mask[flat], axis=0, return_counts=True)
-    pixels, colors = pixels.astype(np.int16), []
-    while votes.any():
-        color = pixels[votes.argmax()]
-        near = _far(pixels, color) <= _NOISE
-        if votes[near].sum() >= _MIN_VOTES:
-            colors.append(color)
-        votes[near] = 0
-    saturated = any(np.ptp(color) > _NOISE for color in colors)
-    return colors if saturated else []
-
-
-def _far(pixels: np.ndarray, color: np.ndarray) -> np.ndarray:
-    """Give the largest difference of a channel."""
-    return np.abs(pixels - color).max(axis=-1)
-
-
-def _separate_colors(
-    blob: Region, mask: np.ndarray, colors: list[np.ndarray]
-) -> list[Region]:
-    """Give the components of each color."""
-    height, width = blob.mask.shape
-    pixels = mask[
-        blob.top : blob.top + height, blob.left : blob.left + width
-    ].astype(np.int16)
-    far = np.stack([_far(pixels, color) for color in colors])
-    known = (far.min(axis=0) <= _NOISE) & (blob.mask == 1)
-    if not known.any():
-        return [blob]
-    codes = far.argmin(axis=0)
-    # A mixed color becomes that of the nearest pixel that has one.
-    _, nearest = cv2.distanceTransformWithLabels(
-        (~known).astype(np.uint8),
-        cv2.DIST_L2,
-        5,
-        labelType=cv2.DIST_LABEL_PIXEL,
-    )
-    code_of = np.zeros(nearest.max() + 1, codes.dtype)
-    code_of[nearest[known]] = codes[known]
-    codes = np.where(blob.mask, code_of[nearest], -1)
-    return [
-        part
-        for code in range(len(colors))
-        for part in _components(
-            (codes == code).astype(np.uint8), blob.left, blob.top
-        )
-    ]
-
-
-def _cut(blob: Region, min_area: int) -> list[Region]:
-    """Cut a blob apart where it narrows; parts have ``min_area`` pixels."""
-    mask = cv2.copyMakeBorder(blob.mask, 2, 2, 2, 2, cv2.BORDER_CONSTANT)
-    seeds = _seeds(cv2.distanceTransform(mask, cv2.DIST_L2, 5))
-    if not seeds:
-        return [blob]
-    markers = np.zeros(mask.shape, np.int32)
-    for number, seed in enumerate(seeds, 2):
-        markers[seed] = number
-    markers[mask == 0] = 1
-    # Where the image is flat, a watershed takes pixels to the seed that is
-    # nearest within the blob. The lines it leaves go to the part with more
-    # pixels around.
-    cv2.watershed(cv2.merge([mask * 255] * 3), markers)
-    numbers = range(2, len(seeds) + 2)
-    around = [
-        cv2.boxFilter((markers == n).astype(np.float32), -1, (3, 3))
-        for n in numbers
-    ]
-    owner = np.where(markers > 1, markers, np.argmax(around, axis=0) + 2)
-    owner[mask == 0] = 0
-    parts = [
-        part
-        for number in numbers
-        for part in _components(
-            (owner == number).astype(np.uint8), blob.left - 2, blob.top - 2
-        )
-    ]
-    if min(np.count_nonzero(part.mask) for part in parts) < min_area:
-        return [blob]
-    return [piece for part in parts for piece in _cut(part, min_area)]
-
-
-def _seeds(distance: np.ndarray) -> list[np.ndarray]:
-    """Find inner parts of nails: bool (H, W) each, none without a neck.
-
-    The blob is worn down from its edge. The first pieces that it falls into
-    and that are much wider than the neck that broke are what is looked for.
-
-    Args:
-        distance: float32 (H, W), that of each pixel from the edge.
-    """
-    top = distance.max()
-    for level in np.arange(0, top, max(top / _STEPS, 0.5)):
-        count, labels = cv2.connectedComponents(
-            (distance > level).astype(np.uint8), connectivity=8
-        )
-        pieces = [labels == number for number in range(1, count)]
-        wide = [p for p in pieces if distance[p].max() * _NECK > level]
-        if len(wide) > 1:
-            return wide
-    return []
-
-
-def _instances(
-    regions: list[Region], size: tuple[int, int], segmentation: str
-) -> list[dict[str, Any]]:
-    """Make COCO annotations without ids; box and area are the mask's."""
-    width, height = size
-    codes = coco_mask.frPyObjects(
-        [
-            {'size': [height, width], 'counts': _runs(region, size)}
-            for region in regions
-        ],
-        height,
-        width,
-    )
-    boxes, areas = coco_mask.toBbox(codes), coco_mask.area(codes)
-    instances = []
-    for region, code, box, area in zip(
-        regions, codes, boxes.tolist(), areas.tolist(), strict=True
-    ):
-        if segmentation == 'polygon':
-            shape = _polygons(region.mask, region.left, region.top)
-        else:
-            shape = {
-                'size': [height, width],
-                'counts': code['counts'].decode('ascii'),
-            }
-        instances.append(
-            {
-                'category_id': 1,
-                'bbox': box,
-                'area': area,
-                'iscrowd': 0,
-                'segmentation': shape,
-            }
-        )
-    return instances
-
-
-def _runs(region: Region, size: tuple[int, int]) -> np.ndarray:
-    """Give the lengths of runs down the columns, zeros first; int64 (R,)."""
-    width, height = size
-    rows, columns = region.mask.shape
-    # With a zero above and below, each run begins and ends in its column.
-    framed = np.zeros((columns, rows + 2), np.uint8)
-    framed[:, 1:-1] = region.mask.T
-    pixels = framed.ravel()
-    changes = np.flatnonzero(pixels[1:] != pixels[:-1])
-    column, row = np.divmod(changes, rows + 2)
-    bounds = (region.left + column) * height + region.top + row
-    if rows == height:  # runs may go on in the next column
-        bounds, counts = np.unique(bounds, return_counts=True)
-        bounds = bounds[counts == 1]
-    bounds = np.concatenate(([0], bounds, [width * height]))
-    runs = bounds[1:] - bounds[:-1]
-    return runs if runs[-1] else runs[:-1]
-
-
-def _polygons(mask: np.ndarray, left: int, top: int) -> list[list[float]]:
-    """Outline a mask, a quarter pixel within its edges.
-
-    Drawn by the rule that a pixel is in if its center is, as pycocotools
-    does, this gives back the mask. COCO's polygons are united, and cannot
-    have holes, so a mask with a hole is cut there.
-    """
-    # In a mask of twice the size no part is thinner than a contour.
-    double = mask.repeat(2, axis=0).repeat(2, axis=1)
-    contours, hierarchy = cv2.findContours(
-        double, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE
-    )
-    for contour, links in zip(contours, hierarchy[0], strict=True):
-        if links[3] >= 0:  # a hole
-            x, _, width, _ = cv2.boundingRect(contour)
-            column = (x + width // 2) // 2
-            return _polygons(mask[:, :column], left, top) + _polygons(
-                mask[:, column:], left + column, top
-            )
-    return [
-        ((contour.reshape(-1, 2) + 0.5) / 2 + (left, top)).ravel().tolist()
-        for contour in contours
-    ]
-
-
 # What is written.
 
 
 def _split(
-    items: list[_Converted], root: Path, val_fraction: float, seed: int
-) -> dict[str, list[_Converted]]:
+    items: list[_Item], root: Path, val_fraction: float, seed: int
+) -> dict[str, list[_Item]]:
     """Divide among the splits, as the folders say or by the seed."""
-    splits = {split: [] for split in SPLITS}
+    splits: dict[str, list[_Item]] = {split: [] for split in SPLITS}
     given = any(item.pair.split for item in items)
     chosen = set() if given else _choose(items, val_fraction, seed)
     for item in items:
@@ -780,7 +426,7 @@ def _split(
 
 
 def _choose(
-    items: Iterable[_Converted], val_fraction: float, seed: int
+    items: Iterable[_Item], val_fraction: float, seed: int
 ) -> set[_Pair]:
     """Choose pairs for validation, some of each group.
 
@@ -788,56 +434,27 @@ def _choose(
     order of the files nor a library changes.
     """
 
-    def rank(pair: _Pair) -> str:
-        name = '/'.join((*pair.group, pair.stem))
-        return hashlib.sha256(f'{seed}:{name}'.encode()).hexdigest()
+    def name(pair: _Pair) -> str:
+        return '/'.join((*pair.group, pair.stem))
 
-    groups = defaultdict(list)
+    groups: dict[tuple[str, ...], list[_Pair]] = defaultdict(list)
     for item in items:
         groups[item.pair.group].append(item.pair)
     single = [pairs[0] for pairs in groups.values() if len(pairs) == 1]
-    chosen = set()
+    chosen: set[_Pair] = set()
     for pairs in (*(p for p in groups.values() if len(p) > 1), single):
         number = max(1, round(len(pairs) * val_fraction))
         number = min(number, len(pairs) - 1)
-        chosen.update(sorted(pairs, key=rank)[: max(number, 0)])
+        chosen.update(core.seeded_order(pairs, seed, name)[: max(number, 0)])
     return chosen
 
 
-def _coco(items: list[_Converted]) -> bytes:
-    """Make a COCO file; ids count from 1."""
-    annotations = [
-        {'image_id': number, **instance}
-        for number, item in enumerate(items, 1)
-        for instance in item.instances
-    ]
-    content = {
-        'categories': [
-            {'id': number, 'name': name}
-            for number, name in enumerate(NAILS, 1)
-        ],
-        'images': [
-            {
-                'id': number,
-                'file_name': item.pair.image,
-                'width': item.size[0],
-                'height': item.size[1],
-            }
-            for number, item in enumerate(items, 1)
-        ],
-        'annotations': [
-            {'id': number, **annotation}
-            for number, annotation in enumerate(annotations, 1)
-        ],
-    }
-    return msgspec.json.encode(content) + b'\n'
-
-
-def _csv(items: list[_Converted]) -> str:
+def _csv(items: list[_Item]) -> str:
     """Make a list of pairs."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
     writer.writerow(['images', 'masks', 'width', 'height'])
     for item in items:
-        writer.writerow([item.pair.image, item.pair.mask, *item.size])
+        pair, size = item.pair, item.converted.size
+        writer.writerow([pair.image, pair.mask, *size])
     return text.getvalue()

@@ -1,4 +1,4 @@
-"""COCO's compressed run-length code, checked and painted run by run.
+"""COCO's compressed run-length code: encoded, checked, painted run by run.
 
 A mask is cut into runs of zeros and ones in turn, starting with zeros, down
 its columns. The code writes each length as base-32 digits, lowest first, in
@@ -6,9 +6,12 @@ the characters from ``'0'``, the fourth and later ones as the difference from
 the length two before (pycocotools ``maskApi.c``).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import TypedDict
 
+import cv2
 import numpy as np
+from pycocotools import mask as coco_mask
 
 __all__ = ['decode_runs', 'paint_runs']
 
@@ -109,3 +112,82 @@ def paint_runs(canvas: np.ndarray, runs: np.ndarray, value: int) -> None:
     bounds = np.cumsum(runs).tolist()
     for start, stop in zip(bounds[0::2], bounds[1::2], strict=False):
         pixels[start:stop] = paint[: stop - start]
+
+
+class Rle(TypedDict):
+    """A mask in compressed code, as pycocotools takes and returns it.
+
+    Attributes:
+        size: Height and width.
+        counts: The code.
+    """
+
+    size: list[int]
+    counts: bytes
+
+
+def encode_runs(runs: np.ndarray, size: tuple[int, int]) -> Rle:
+    """Encode the runs of a mask.
+
+    Args:
+        runs: As from :func:`decode_runs`.
+        size: Height and width of the mask.
+    """
+    height, width = size
+    code = {'size': [height, width], 'counts': runs}
+    return coco_mask.frPyObjects(code, height, width)
+
+
+def runs_of_box(
+    box: np.ndarray, left: int, top: int, size: tuple[int, int]
+) -> np.ndarray:
+    """Cut a mask that lies in a box of an image into runs.
+
+    Args:
+        box: uint8 (h, w), 0 or 1.
+        left: Column of the image that the box begins in.
+        top: Row of the image that the box begins in.
+        size: Height and width of the image.
+
+    Returns:
+        As from :func:`decode_runs`.
+    """
+    height, width = size
+    rows, columns = box.shape
+    # With a zero above and below, each run begins and ends in its column.
+    framed = np.zeros((columns, rows + 2), np.uint8)
+    framed[:, 1:-1] = box.T
+    pixels = framed.ravel()
+    changes = np.flatnonzero(pixels[1:] != pixels[:-1])
+    column, row = np.divmod(changes, rows + 2)
+    bounds = (left + column) * height + top + row
+    if rows == height:  # runs may go on in the next column
+        bounds, counts = np.unique(bounds, return_counts=True)
+        bounds = bounds[counts == 1]
+    bounds = np.concatenate(([0], bounds, [width * height]))
+    runs = bounds[1:] - bounds[:-1]
+    return runs if runs[-1] else runs[:-1]
+
+
+def runs_of_values(values: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Cut an image into the runs of each value, in one pass over the pixels.
+
+    Args:
+        values: uint8 or uint16 (H, W).
+
+    Yields:
+        A value, and the runs of its mask as from :func:`decode_runs`; in
+        ascending order of the values.
+    """
+    columns = cv2.transpose(values).ravel()
+    changes = np.flatnonzero(columns[1:] != columns[:-1]) + 1
+    bounds = np.concatenate(([0], changes, [columns.size]))
+    starts = columns[bounds[:-1]]
+    order = np.argsort(starts, kind='stable')
+    found, first = np.unique(starts[order], return_index=True)
+    for value, runs in zip(
+        found.tolist(), np.split(order, first[1:]), strict=True
+    ):
+        ends = np.stack((bounds[runs], bounds[runs + 1]), axis=1)
+        counts = np.diff(ends.ravel(), prepend=0, append=columns.size)
+        yield value, counts if counts[-1] else counts[:-1]

@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -93,9 +93,65 @@ def path_inside(root: str | os.PathLike, relative: str) -> Path:
     return Path(os.path.normpath(os.path.join(root, relative)))
 
 
+def find_files(
+    folder: str | os.PathLike[str],
+    endings: Sequence[str] = (),
+    on_left_out: Callable[[str, str], None] | None = None,
+) -> list[str]:
+    """Return the data files in a folder and all folders below.
+
+    This is the one answer to which files are data. Hidden files and folders
+    are not, such as the ``._X.png`` that macOS leaves beside ``X.png``, nor
+    is ``__MACOSX``, nor a folder that is named like an image. Endings count
+    in both cases. Links are followed, but no folder is entered twice: what a
+    link leads to is found under its own name, where it has one.
+
+    Args:
+        folder: Where to look; nothing is found where there is no folder.
+        endings: What names may end in, such as ``'.png'`` or ``'_L.png'``;
+            without any, all files are found.
+        on_left_out: Called with a link to a folder that was entered already,
+            and the reason.
+
+    Returns:
+        Paths relative to ``folder``, with ``/``, sorted.
+    """
+    lowered = tuple(ending.lower() for ending in endings)
+    found: list[str] = []
+    entered: set[str] = set()
+    folders, links = [''], []
+    while folders or links:
+        # What has a name of its own comes before what links lead to.
+        inner = folders.pop() if folders else links.pop(0)
+        path = os.path.join(folder, inner)
+        place = os.path.realpath(path)
+        if place in entered:
+            if on_left_out:
+                on_left_out(path, f'leads to {place}, which is read already')
+            continue
+        entered.add(place)
+        for entry in visible_entries(path):
+            name = f'{inner}/{entry.name}' if inner else entry.name
+            if entry.is_dir():
+                (links if entry.is_symlink() else folders).append(name)
+            elif lowered and not entry.name.lower().endswith(lowered):
+                continue
+            elif entry.is_file() or entry.is_symlink():  # one to nowhere
+                found.append(name)
+        links.sort()
+    return sorted(found)
+
+
 def visible_entries(
     folder: str | os.PathLike[str],
 ) -> Iterator[os.DirEntry[str]]:
-    """Yield what lies in a folder, except hidden files and folders."""
+    """Yield what lies in a folder, but for what is no data.
+
+    See :func:`find_files`.
+    """
+    if not os.path.isdir(folder):
+        return
     with os.scandir(folder) as entries:
-        yield from (e for e in entries if not e.name.startswith('.'))
+        for entry in entries:
+            if not entry.name.startswith('.') and entry.name != '__MACOSX':
+                yield entry

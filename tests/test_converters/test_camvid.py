@@ -36,7 +36,7 @@ def contents(folder):
 @pytest.mark.parametrize('nproc', [1, 2])
 def test_masks_equal_reference(root, grouping, nproc):
     color_map = load_classes(root / 'class_dict.csv', grouping).color_map
-    report = convert(root, root / 'out', grouping, nproc=nproc)
+    report = convert(root, root / 'out', grouping=grouping, nproc=nproc)
     masks = sorted(root.glob('*_labels/*.png'))
     assert (report.written, report.kept, report.warnings) == (6, 0, [])
     assert len(masks) == 6
@@ -48,7 +48,7 @@ def test_masks_equal_reference(root, grouping, nproc):
 
 
 def test_classes_beside_the_masks(root):
-    convert(root, root / 'out', 'camvid11')
+    convert(root, root / 'out', grouping='camvid11')
     classes = load_classes(root / 'out' / 'class_dict.csv', None)
     assert classes.names == tuple(CAMVID11)
     assert classes.palette == tuple(color for color, _ in CAMVID11.values())
@@ -59,12 +59,12 @@ def test_stopped_run_ends_in_the_same_bytes(root):
     bad = root / 'val_labels' / 'val_1_L.png'
     good = bad.read_bytes()
     bad.write_bytes(good[:50])
-    with pytest.raises(ValueError, match=r'val_1_L\.png cannot be read'):
+    with pytest.raises(ValueError, match=r'val_1_L\.png: cannot be read'):
         convert(root, root / 'out')
     assert not list((root / 'out').rglob('.*'))
     bad.write_bytes(good)
     report = convert(root, root / 'out')
-    assert (report.written, report.kept) == (2, 4)
+    assert (report.written, report.kept) == (1, 5)
     assert contents(root / 'out') == contents(root / 'whole')
 
 
@@ -77,7 +77,7 @@ def test_overwrite(root):
 def test_other_classes_in_the_folder(root):
     convert(root, root / 'out')
     with pytest.raises(ValueError, match='of another class list'):
-        convert(root, root / 'out', 'camvid11')
+        convert(root, root / 'out', grouping='camvid11')
 
 
 def test_unknown_colors_are_counted(root):
@@ -118,4 +118,4 @@ def test_tool(root, capsys):
     assert '6 index masks written' in capsys.readouterr().out
     assert len(list((root / 'camvid11').rglob('*_L.png'))) == 6
     message = error_of(capsys, main, [str(root / 'nowhere')])
-    assert message == f'data root {root / "nowhere"} is missing'
+    assert message.startswith(f'folder {root / "nowhere"} is missing; ')

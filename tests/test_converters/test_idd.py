@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from helpers.command_lines import error_of
-from mmseg_ext.converters import idd
+from mmseg_ext.converters import core
 from mmseg_ext.converters.idd import convert
 from mmseg_ext.labels.idd import IDD_LABELS, IDD_LEVEL3
 from mmseg_ext.sample_data.idd import (
@@ -495,7 +495,8 @@ def test_other_polygons_need_overwrite(root, out):
     draw(root, out, [box('car', 0, 0, 5, 5)])
     add(root, 'train', 'one', 'x', [box('car', 0, 0, 5, 6)])
     with pytest.raises(
-        ValueError, match=r'one_x\.png is there, but is not what .*--overwrite'
+        ValueError,
+        match=r'one_x\.png is there, but is .*overwrite=True',
     ):
         convert([root], out)
     report = convert([root], out, overwrite=True)
@@ -603,7 +604,7 @@ def test_invalid_file(root, out, spoil, nproc):
     with pytest.raises(ValueError, match=message) as error:
         convert([root], out, nproc=nproc)
     assert str(error.value).startswith(f'{file}: ')
-    assert '--skip-invalid' in str(error.value)
+    assert 'skip_invalid=True' in str(error.value)
     report = convert([root], out, nproc=nproc, skip_invalid=True)
     assert [skip.file for skip in report.skipped] == [str(file)]
     written = json.loads((out / 'report.json').read_text())
@@ -667,7 +668,7 @@ def test_missing_folders(root, out, tmp_path):
 
 def test_more_images_than_a_batch(part2, out, monkeypatch):
     convert([part2], out)
-    monkeypatch.setattr(idd, '_BATCH', 1)
+    monkeypatch.setattr(core, 'BATCH', 1)
     other = out.with_name('other')
     convert([part2], other)
     assert contents(out) == contents(other)

@@ -129,10 +129,14 @@ def test_class_tables_equal_the_schema():
 @pytest.mark.parametrize('indent', [None, 0, 4], ids=['line', 'rows', 'deep'])
 def test_equal_to_reference(tmp_path, tables, nproc, indent):
     write_tables(tmp_path, tables, indent=indent)
-    report = convert(tmp_path, [MINI], tmp_path / 'out', nproc=nproc)[MINI]
+    report = convert(tmp_path, tmp_path / 'out', versions=[MINI], nproc=nproc)
     masks, coco = assert_equal_to_reference(tmp_path, tmp_path / 'out')
-    assert (report.images, report.written, report.kept) == (4, 4, 0)
-    assert report.annotations == len(coco['annotations']) == 8
+    assert (report.versions[MINI].images, report.written, report.kept) == (
+        4,
+        4,
+        0,
+    )
+    assert report.versions[MINI].annotations == len(coco['annotations']) == 8
     assert report.skipped == []
     assert (masks['samples/CAM_FRONT/3'] == 255).all()
     assert sorted(contents(tmp_path / 'out')) == [
@@ -153,7 +157,7 @@ def test_painting_order(tmp_path):
     add_surface(tables, image, 'z', 'vehicle.ego', columns[0])
     add_surface(tables, image, 'y', 'flat.driveable_surface', columns[1])
     write_tables(tmp_path, tables)
-    convert(tmp_path, [MINI], tmp_path / 'out')
+    convert(tmp_path, tmp_path / 'out', versions=[MINI])
     masks = read_masks(tmp_path / 'out')
     assert masks['samples/CAM_FRONT/x'].tolist() == [[24, 23, 16, 0]] * 2
     rows = read_coco(tmp_path / 'out')['annotations']
@@ -184,12 +188,12 @@ def test_many_runs(tmp_path):
         add_surface(tables, image, token, 'vehicle.ego', ~noise)
     assert (np.diff(noise.T.ravel()) != 0).sum() > 10_000
     write_tables(tmp_path, tables)
-    convert(tmp_path, [MINI], tmp_path / 'out')
+    convert(tmp_path, tmp_path / 'out', versions=[MINI])
     assert_equal_to_reference(tmp_path, tmp_path / 'out')
 
 
 def test_instances_by_pycocotools(root, tables):
-    convert(root, [MINI], root / 'out')
+    convert(root, root / 'out', versions=[MINI])
     objects = {row['token']: row for row in tables['object_ann']}
     rows = read_coco(root / 'out')['annotations']
     crowds = [row for row in rows if row['iscrowd']]
@@ -206,7 +210,7 @@ def test_instances_by_pycocotools(root, tables):
 
 
 def test_objects_without_mask_become_regions_to_ignore(root):
-    convert(root, [MINI], root / 'out')
+    convert(root, root / 'out', versions=[MINI])
     rows = read_coco(root / 'out')['annotations']
     crowds = {row['category_id']: row for row in rows if row['iscrowd']}
     # The boxes are (-3, 8, 12, 35) and (30, 2, 44, 9), the image is 40x30.
@@ -226,7 +230,7 @@ def test_rectangle_outside_the_image(tmp_path):
     add_object(tables, image, 'b', 'vehicle.car', None, bbox=(-9, 3, -2, 9))
     add_object(tables, image, 'c', 'vehicle.car', None, bbox=(7, 3, 7, 9))
     write_tables(tmp_path, tables)
-    convert(tmp_path, [MINI], tmp_path / 'out')
+    convert(tmp_path, tmp_path / 'out', versions=[MINI])
     for row in read_coco(tmp_path / 'out')['annotations']:
         assert row['iscrowd'] == 1
         assert row['area'] == 0
@@ -236,7 +240,7 @@ def test_rectangle_outside_the_image(tmp_path):
 
 @pytest.mark.parametrize('kind', ['bbox', 'segm'])
 def test_truth_evaluates_to_one(root, kind):
-    convert(root, [MINI], root / 'out')
+    convert(root, root / 'out', versions=[MINI])
     truth = COCO(root / 'out' / f'nuimages_{MINI}.json')
     found = [
         {**row, 'score': 1.0}
@@ -256,7 +260,7 @@ def test_only_the_suffix_of_the_name_changes(tmp_path, tables):
     for row, name in zip(frames, names, strict=False):
         row['filename'] = name
     write_tables(tmp_path, tables)
-    convert(tmp_path, [MINI], tmp_path / 'out')
+    convert(tmp_path, tmp_path / 'out', versions=[MINI])
     assert_equal_to_reference(tmp_path, tmp_path / 'out')
     folder = tmp_path / 'out' / 'semantic_masks' / 'samples'
     for name in ('a.jpg.d/x.png', 'b.jpg.png', 'c+1.2.png'):
@@ -265,7 +269,7 @@ def test_only_the_suffix_of_the_name_changes(tmp_path, tables):
 
 @pytest.mark.parametrize('slash', ['', '/'])
 def test_paths_as_text(root, slash):
-    convert(f'{root}{slash}', (MINI,), f'{root}/out{slash}')
+    convert(f'{root}{slash}', f'{root}/out{slash}', versions=(MINI,))
     assert_equal_to_reference(root, root / 'out')
     assert {path.name for path in root.iterdir()} == {MINI, 'out'}
 
@@ -276,7 +280,7 @@ def test_rows_across_chunks(tmp_path, tables, chunk, monkeypatch):
     tables['category'][0]['description'] = 'ü € 😀 } ] " \\'
     tables['object_ann'][3]['note'] = {'日本': ['}', ']']}
     write_tables(tmp_path, tables, indent=2 if chunk == 64 else None)
-    convert(tmp_path, [MINI], tmp_path / 'out')
+    convert(tmp_path, tmp_path / 'out', versions=[MINI])
     assert_equal_to_reference(tmp_path, tmp_path / 'out')
 
 
@@ -287,7 +291,7 @@ def test_text_that_is_not_ascii(tmp_path, tables):
     frame = next(row for row in tables['sample_data'] if row['is_key_frame'])
     frame['filename'] = 'samples/Straße/行人.jpg'
     write_tables(tmp_path, tables)
-    convert(tmp_path, [MINI], tmp_path / 'out')
+    convert(tmp_path, tmp_path / 'out', versions=[MINI])
     masks, _ = assert_equal_to_reference(tmp_path, tmp_path / 'out')
     assert (masks['samples/Straße/行人'] != 255).any()
 
@@ -301,7 +305,7 @@ def test_tokens_that_are_not_ascii(tmp_path, tables):
         for row in tables[table]:
             row[key] = row[key].replace('image', 'Bild ä')
     write_tables(tmp_path, tables)
-    convert(tmp_path, [MINI], tmp_path / 'out')
+    convert(tmp_path, tmp_path / 'out', versions=[MINI])
     assert_equal_to_reference(tmp_path, tmp_path / 'out')
 
 
@@ -309,7 +313,7 @@ def test_subset_for_validation(tmp_path, monkeypatch):
     assert nuimages.VAL_SUBSET_SIZE == 2400
     monkeypatch.setattr(nuimages, 'VAL_SUBSET_SIZE', 5)
     write_tables(tmp_path, tiny_tables(images=12), 'v1.0-val')
-    convert(tmp_path, ['v1.0-val'], tmp_path / 'out')
+    convert(tmp_path, tmp_path / 'out', versions=['v1.0-val'])
     _, full = assert_equal_to_reference(tmp_path, tmp_path / 'out', 'v1.0-val')
     subset = read_coco(tmp_path / 'out', 'v1.0-val5')
     digests = {
@@ -328,7 +332,7 @@ def test_subset_for_validation(tmp_path, monkeypatch):
 
 def test_subset_of_a_small_split_is_all_of_it(tmp_path, tables):
     write_tables(tmp_path, tables, 'v1.0-val')
-    convert(tmp_path, ['v1.0-val'], tmp_path / 'out')
+    convert(tmp_path, tmp_path / 'out', versions=['v1.0-val'])
     subset = read_coco(tmp_path / 'out', 'v1.0-val2400')
     full = read_coco(tmp_path / 'out', 'v1.0-val')
     assert subset['images'] == full['images']
@@ -338,8 +342,9 @@ def test_subset_of_a_small_split_is_all_of_it(tmp_path, tables):
 def test_test_split_has_images_only(tmp_path, tables):
     tables.update(object_ann=[], surface_ann=[])
     write_tables(tmp_path, tables, 'v1.0-test')
-    report = convert(tmp_path, ['v1.0-test'], tmp_path / 'out')['v1.0-test']
-    assert (report.images, report.annotations, report.written) == (4, 0, 0)
+    report = convert(tmp_path, tmp_path / 'out', versions=['v1.0-test'])
+    counts = report.versions['v1.0-test']
+    assert (counts.images, counts.annotations, report.written) == (4, 0, 0)
     assert read_coco(tmp_path / 'out', 'v1.0-test') == reference.coco(
         tmp_path, 'v1.0-test'
     )
@@ -350,7 +355,7 @@ def test_empty_tables_of_another_version(tmp_path, tables):
     tables.update(object_ann=[], surface_ann=[])
     write_tables(tmp_path, tables)
     with pytest.raises(ValueError, match=r'_ann\.json'):
-        convert(tmp_path, [MINI], tmp_path / 'out')
+        convert(tmp_path, tmp_path / 'out', versions=[MINI])
     assert not list((tmp_path / 'out').rglob('*.png'))
 
 
@@ -361,9 +366,10 @@ def test_several_versions(tmp_path, tables):
         row['filename'] = row['filename'].replace('FRONT', 'BACK')
     write_tables(tmp_path, other, 'v1.0-val')
     versions = ['v1.0-train', 'v1.0-val']
-    reports = convert(tmp_path, versions, tmp_path / 'out', nproc=2)
-    assert list(reports) == versions
-    assert [report.written for report in reports.values()] == [4, 3]
+    report = convert(tmp_path, tmp_path / 'out', versions=versions, nproc=2)
+    assert list(report.versions) == versions
+    assert [part.written for part in report.versions.values()] == [4, 3]
+    assert report.written == 7
     for version in versions:
         assert read_coco(tmp_path / 'out', version) == reference.coco(
             tmp_path, version
@@ -376,7 +382,7 @@ def test_several_versions(tmp_path, tables):
 
 def test_continued_run_ends_in_the_same_bytes(root):
     out = root / 'out'
-    convert(root, [MINI], out)
+    convert(root, out, versions=[MINI])
     whole = contents(out)
     masks = sorted((out / 'semantic_masks').rglob('*.png'))
     for path in (masks[1], masks[3], out / f'nuimages_{MINI}.json'):
@@ -384,9 +390,13 @@ def test_continued_run_ends_in_the_same_bytes(root):
     partial = masks[1].with_name('.1.abcd.png')
     partial.write_bytes(whole[str(masks[1].relative_to(out))][:30])
     times = {path: path.stat().st_mtime_ns for path in masks[0::2]}
-    report = convert(root, [MINI], out)[MINI]
+    report = convert(root, out, versions=[MINI])
     partial.unlink(missing_ok=True)
-    assert (report.written, report.kept, report.images) == (2, 2, 4)
+    assert (report.written, report.kept, report.versions[MINI].images) == (
+        2,
+        2,
+        4,
+    )
     assert contents(out) == whole
     assert {path: path.stat().st_mtime_ns for path in times} == times
 
@@ -414,15 +424,15 @@ def stop_at_mask(monkeypatch):
 
 
 def test_stopped_in_the_middle(root, stop_at_mask):
-    convert(root, [MINI], root / 'whole')
+    convert(root, root / 'whole', versions=[MINI])
     out = root / 'out'
     with stop_at_mask(3):
-        convert(root, [MINI], out)
+        convert(root, out, versions=[MINI])
     whole, left = contents(root / 'whole'), contents(out)
     assert f'nuimages_{MINI}.json' not in left
     assert len(read_masks(out)) == 2
     assert left.items() <= whole.items()
-    report = convert(root, [MINI], out)[MINI]
+    report = convert(root, out, versions=[MINI])
     assert (report.written, report.kept) == (2, 2)
     assert contents(out) == whole
 
@@ -431,29 +441,29 @@ def test_stopped_while_overwriting_what_other_tables_gave(
     root, tables, stop_at_mask
 ):
     out = root / 'out'
-    convert(root, [MINI], out)
+    convert(root, out, versions=[MINI])
     for row in tables['object_ann']:
         row['category_token'] = 'category vehicle.bus.bendy'
     write_tables(root, tables)
-    convert(root, [MINI], root / 'whole')
+    convert(root, root / 'whole', versions=[MINI])
     with stop_at_mask(2):
-        convert(root, [MINI], out, overwrite=True)
+        convert(root, out, versions=[MINI], overwrite=True)
     # Nothing of the other tables is left that would pass for finished.
     assert contents(out).items() <= contents(root / 'whole').items()
-    convert(root, [MINI], out)
+    convert(root, out, versions=[MINI])
     assert contents(out) == contents(root / 'whole')
 
 
 def test_stopped_by_an_invalid_row(tmp_path, tables):
     write_tables(tmp_path / 'good', tables)
-    convert(tmp_path / 'good', [MINI], tmp_path / 'whole')
+    convert(tmp_path / 'good', tmp_path / 'whole', versions=[MINI])
     broken = copy.deepcopy(tables)
     broken['object_ann'][2]['mask']['counts'] = '!'
     write_tables(tmp_path / 'bad', broken)
     for nproc in (1, 2):
         out = tmp_path / f'out{nproc}'
         with pytest.raises(ValueError, match=r'object_ann\.json'):
-            convert(tmp_path / 'bad', [MINI], out, nproc=nproc)
+            convert(tmp_path / 'bad', out, versions=[MINI], nproc=nproc)
         assert not (out / f'nuimages_{MINI}.json').exists()
         assert not list(out.rglob('.*'))
         whole = contents(tmp_path / 'whole')
@@ -461,40 +471,42 @@ def test_stopped_by_an_invalid_row(tmp_path, tables):
         assert masks.items() <= whole.items()
         # Mended tables are other tables.
         with pytest.raises(ValueError, match='overwrite'):
-            convert(tmp_path / 'good', [MINI], out)
-        convert(tmp_path / 'good', [MINI], out, overwrite=True)
+            convert(tmp_path / 'good', out, versions=[MINI])
+        convert(tmp_path / 'good', out, versions=[MINI], overwrite=True)
         assert contents(out) == whole
 
 
 def test_overwrite(root):
     out = root / 'out'
-    convert(root, [MINI], out)
+    convert(root, out, versions=[MINI])
     whole = contents(out)
     mask = min(out.rglob('*.png'))
     mask.write_bytes(b'anything')
-    assert convert(root, [MINI], out)[MINI].kept == 4
-    report = convert(root, [MINI], out, overwrite=True)[MINI]
+    assert convert(root, out, versions=[MINI]).kept == 4
+    report = convert(root, out, versions=[MINI], overwrite=True)
     assert (report.written, report.kept) == (4, 0)
     assert contents(out) == whole
 
 
 def test_masks_of_other_tables_are_refused(root, tables):
     out = root / 'out'
-    convert(root, [MINI], out)
+    convert(root, out, versions=[MINI])
     before = contents(out)
     tables['object_ann'][0]['category_token'] = 'category animal'
     write_tables(root, tables)
     with pytest.raises(ValueError, match=r'tables.*overwrite'):
-        convert(root, [MINI], out)
+        convert(root, out, versions=[MINI])
     assert contents(out) == before
-    convert(root, [MINI], out, overwrite=True)
+    convert(root, out, versions=[MINI], overwrite=True)
     assert_equal_to_reference(root, out)
 
 
 def test_same_bytes_with_any_number_of_processes(tmp_path):
     write_tables(tmp_path, tiny_tables(images=100), 'v1.0-val')
     for nproc in (1, 2):
-        convert(tmp_path, ['v1.0-val'], tmp_path / f'{nproc}', nproc=nproc)
+        convert(
+            tmp_path, tmp_path / f'{nproc}', versions=['v1.0-val'], nproc=nproc
+        )
     assert contents(tmp_path / '1') == contents(tmp_path / '2')
 
 
@@ -599,30 +611,34 @@ def test_invalid_rows(tmp_path, tables, table, change, reason):
     write_tables(bad, changed(tables, table, change))
     token = change.get('token', TOKENS[table])
     with pytest.raises(ValueError, match=reason) as error:
-        convert(bad, [MINI], out)
+        convert(bad, out, versions=[MINI])
     assert f'{table}.json' in str(error.value)
     assert token in str(error.value)
     assert not (out / f'nuimages_{MINI}.json').exists()
     assert not list(out.rglob('0.png'))
 
-    report = convert(bad, [MINI], out, skip_invalid=True)[MINI]
+    report = convert(bad, out, versions=[MINI], skip_invalid=True)
     assert_equal_to_reference(tmp_path / 'good', out, without=(IMAGE,))
-    assert report.images == 3
+    assert report.versions[MINI].images == 3
     assert report.written + report.kept == 3
     [skip] = report.skipped
-    assert (skip.table, skip.token) == (f'{table}.json', token)
+    assert skip.file == str(bad / MINI / f'{table}.json')
+    assert skip.reason.startswith(f'token {token}: ')
     assert re.search(reason, skip.reason)
     if table != 'sample_data':
-        assert skip.image == IMAGE
+        assert f': image {IMAGE}: ' in skip.reason
     listed = json.loads((out / 'skipped.json').read_text())
-    assert listed == {MINI: [dataclasses.asdict(skip)]}
+    assert listed == [dataclasses.asdict(skip)]
 
 
 def test_skipped_image_is_named_by_its_file(tmp_path, tables):
     bad = changed(tables, 'sample_data', {'sample_token': 'x'})
     write_tables(tmp_path, bad)
-    report = convert(tmp_path, [MINI], tmp_path / 'out', skip_invalid=True)
-    assert [skip.image for skip in report[MINI].skipped] == [IMAGE]
+    report = convert(
+        tmp_path, tmp_path / 'out', versions=[MINI], skip_invalid=True
+    )
+    [skip] = report.skipped
+    assert f': image {IMAGE}: sample_token' in skip.reason
 
 
 @pytest.mark.parametrize('table', ['object_ann', 'surface_ann'])
@@ -636,15 +652,15 @@ def test_row_of_no_key_frame(tmp_path, tables, table, token):
     write_tables(tmp_path / 'good', good)
     out = tmp_path / 'out'
     with pytest.raises(ValueError, match=f'{token}') as error:
-        convert(tmp_path / 'bad', [MINI], out)
+        convert(tmp_path / 'bad', out, versions=[MINI])
     assert f'{table}.json' in str(error.value)
     assert row['token'] in str(error.value)
     assert not contents(out)
-    report = convert(tmp_path / 'bad', [MINI], out, skip_invalid=True)[MINI]
+    report = convert(tmp_path / 'bad', out, versions=[MINI], skip_invalid=True)
     assert_equal_to_reference(tmp_path / 'good', out)
     [skip] = report.skipped
-    assert skip.image is None
-    assert (skip.table, skip.token) == (f'{table}.json', row['token'])
+    assert skip.file == str(tmp_path / 'bad' / MINI / f'{table}.json')
+    assert skip.reason.startswith(f'token {row["token"]}: sample_data_token')
 
 
 @pytest.mark.parametrize(
@@ -662,11 +678,11 @@ def test_key_frames_that_cannot_be_told_apart(tmp_path, tables, change):
     write_tables(tmp_path, tables)
     out = tmp_path / 'out'
     with pytest.raises(ValueError, match=r'sample_data\.json') as error:
-        convert(tmp_path, [MINI], out)
+        convert(tmp_path, out, versions=[MINI])
     assert frames[3]['token'] in str(error.value)
     assert not contents(out)
-    report = convert(tmp_path, [MINI], out, skip_invalid=True)[MINI]
-    assert report.images == 3
+    report = convert(tmp_path, out, versions=[MINI], skip_invalid=True)
+    assert report.versions[MINI].images == 3
     assert len(report.skipped) == 1
     write_tables(tmp_path / 'good', tiny_tables())
     left_out = ('samples/CAM_FRONT/3.jpg',)
@@ -685,10 +701,11 @@ def test_category_of_no_class(tmp_path, tables):
     write_tables(tmp_path, tables)
     out = tmp_path / 'out'
     with pytest.raises(ValueError, match=r'human\.robot'):
-        convert(tmp_path, [MINI], out)
-    report = convert(tmp_path, [MINI], out, skip_invalid=True)[MINI]
-    assert [skip.image for skip in report.skipped] == [IMAGE]
-    assert report.images == 3
+        convert(tmp_path, out, versions=[MINI])
+    report = convert(tmp_path, out, versions=[MINI], skip_invalid=True)
+    [skip] = report.skipped
+    assert f': image {IMAGE}: ' in skip.reason
+    assert report.versions[MINI].images == 3
 
 
 def test_all_images_skipped(tmp_path):
@@ -699,8 +716,11 @@ def test_all_images_skipped(tmp_path):
     add_surface(tables, image, 'b', 'vehicle.ego', None)
     write_tables(tmp_path, tables)
     out = tmp_path / 'out'
-    report = convert(tmp_path, [MINI], out, skip_invalid=True)[MINI]
-    assert (report.images, report.annotations) == (0, 0)
+    report = convert(tmp_path, out, versions=[MINI], skip_invalid=True)
+    assert (
+        report.versions[MINI].images,
+        report.versions[MINI].annotations,
+    ) == (0, 0)
     assert len(report.skipped) == 1
     coco = read_coco(out)
     assert (coco['images'], coco['annotations']) == ([], [])
@@ -708,21 +728,23 @@ def test_all_images_skipped(tmp_path):
 
 def test_skipped_image_loses_its_mask(root, tables):
     out = root / 'out'
-    convert(root, [MINI], out)
+    convert(root, out, versions=[MINI])
     write_tables(root, changed(tables, 'object_ann', {'category_token': 'x'}))
-    convert(root, [MINI], out, overwrite=True, skip_invalid=True)
+    convert(root, out, versions=[MINI], overwrite=True, skip_invalid=True)
     assert not (out / 'semantic_masks' / 'samples/CAM_FRONT/0.png').exists()
     assert len(read_masks(out)) == 3
 
 
-def test_broken_list_of_skipped_images(root):
-    (root / 'out').mkdir()
-    path = root / 'out' / 'skipped.json'
-    path.write_text('{')
-    with pytest.raises(ValueError, match='remove it') as error:
-        convert(root, [MINI], root / 'out', skip_invalid=True)
-    assert str(path) in str(error.value)
-    assert list(path.parent.iterdir()) == [path]
+def test_list_of_an_earlier_run_does_not_stay(root, tables):
+    out = root / 'out'
+    write_tables(root, changed(tables, 'object_ann', {'category_token': 'x'}))
+    convert(root, out, versions=[MINI], skip_invalid=True)
+    assert len(json.loads((out / 'skipped.json').read_text())) == 1
+    write_tables(root, tables)
+    convert(root, out, versions=[MINI], overwrite=True, skip_invalid=True)
+    assert json.loads((out / 'skipped.json').read_text()) == []
+    convert(root, out, versions=[MINI])
+    assert not (out / 'skipped.json').exists()
 
 
 # Broken tables and arguments.
@@ -751,7 +773,9 @@ def test_broken_tables(root, table, text):
     (root / MINI / f'{table}.json').write_text(text)
     for skip_invalid in (False, True):
         with pytest.raises(ValueError, match=rf'{table}\.json'):
-            convert(root, [MINI], root / 'out', skip_invalid=skip_invalid)
+            convert(
+                root, root / 'out', versions=[MINI], skip_invalid=skip_invalid
+            )
         assert not contents(root / 'out')
 
 
@@ -760,7 +784,7 @@ def test_half_a_table(root):
     text = path.read_bytes()
     path.write_bytes(text[: len(text) // 2])
     with pytest.raises(ValueError, match=r'object_ann\.json'):
-        convert(root, [MINI], root / 'out')
+        convert(root, root / 'out', versions=[MINI])
     assert not contents(root / 'out')
 
 
@@ -769,14 +793,14 @@ def test_rows_without_token(root, tables, table):
     del tables[table][-1]['token']
     write_tables(root, tables)
     with pytest.raises(ValueError, match=rf'{table}\.json.*token'):
-        convert(root, [MINI], root / 'out')
+        convert(root, root / 'out', versions=[MINI])
 
 
 def test_bytes_that_are_no_text(root):
     path = root / MINI / 'object_ann.json'
     path.write_bytes(path.read_bytes().replace(b'1 image 0', b'1 \xff 0'))
     with pytest.raises(ValueError, match=r'object_ann\.json'):
-        convert(root, [MINI], root / 'out')
+        convert(root, root / 'out', versions=[MINI])
 
 
 @pytest.mark.parametrize(
@@ -785,31 +809,31 @@ def test_bytes_that_are_no_text(root):
 def test_missing_table(root, table):
     (root / MINI / f'{table}.json').unlink()
     with pytest.raises(FileNotFoundError, match=rf'{table}\.json'):
-        convert(root, [MINI], root / 'out')
+        convert(root, root / 'out', versions=[MINI])
     assert not (root / 'out').exists()
 
 
 def test_missing_root(tmp_path):
     with pytest.raises(FileNotFoundError, match='nowhere'):
-        convert(tmp_path / 'nowhere', [MINI], tmp_path / 'out')
+        convert(tmp_path / 'nowhere', tmp_path / 'out', versions=[MINI])
     assert not (tmp_path / 'out').exists()
 
 
 def test_missing_version_stops_before_the_others(root):
     with pytest.raises(FileNotFoundError, match=r'v1\.0-val'):
-        convert(root, [MINI, 'v1.0-val'], root / 'out')
+        convert(root, root / 'out', versions=[MINI, 'v1.0-val'])
     assert not (root / 'out').exists()
 
 
 def test_unknown_version(root):
     with pytest.raises(ValueError, match=r"'v2\.0'.*v1\.0-mini"):
-        convert(root, ['v2.0'], root / 'out')
+        convert(root, root / 'out', versions=['v2.0'])
     assert not (root / 'out').exists()
 
 
 def test_no_process(root):
     with pytest.raises(ValueError, match='nproc=0'):
-        convert(root, [MINI], root / 'out', nproc=0)
+        convert(root, root / 'out', versions=[MINI], nproc=0)
     assert not (root / 'out').exists()
 
 
@@ -820,7 +844,7 @@ def test_no_process(root):
 def sample(tmp_path_factory):
     root = tmp_path_factory.mktemp('nuimages')
     write_nuimages(root, num=20, size=SIZE, seed=3, progress=False)
-    convert(root, VERSIONS, root / 'annotations')
+    convert(root, root / 'annotations', versions=VERSIONS)
     return root
 
 
@@ -862,21 +886,24 @@ def test_tool(root, tables, capsys):
     message = error_of(capsys, run_tool, *common, '--out-dir', root / 'out')
     assert re.search(r'object_ann\.json.*3 image 0', message)
     run_tool(*common, '--out-dir', root / 'out', '--skip-invalid')
-    last = capsys.readouterr().out.splitlines()[-1]
-    assert '3 images' in last
-    assert f'left out: {IMAGE}, see {root / "out" / "skipped.json"}' in last
+    first, skip, last = capsys.readouterr().out.splitlines()
+    assert ': v1.0-mini: 3 images, ' in first
+    assert f': image {IMAGE}: category_token' in skip
+    listed = root / 'out' / 'skipped.json'
+    assert last == f'1 invalid files skipped, see {listed}'
     assert len(read_masks(root / 'out')) == 3
 
 
 def test_tool_counts_what_it_does_not_name(tmp_path, capsys):
-    tables = tiny_tables(images=8)
-    for row in tables['object_ann'][:5]:
+    tables = tiny_tables(images=14)
+    for row in tables['object_ann'][:12]:
         row['category_token'] = 'x'
     write_tables(tmp_path, tables)
-    run_tool('--data-root', tmp_path, '--skip-invalid')
-    last = capsys.readouterr().out.splitlines()[-1]
-    assert '3 images' in last
-    assert 'CAM_FRONT/2.jpg and 2 more' in last
+    run_tool(tmp_path, '--skip-invalid')
+    first, *skips, last = capsys.readouterr().out.splitlines()
+    assert ': v1.0-mini: 2 images, ' in first
+    assert len(skips) == 10
+    assert last.startswith('12 invalid files skipped, 2 of them not named')
 
 
 def test_tool_explains_itself(capsys):

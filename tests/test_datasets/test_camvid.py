@@ -72,7 +72,7 @@ def test_eleven_classes(root):
 
 @pytest.mark.parametrize('grouping', [None, 'camvid11'])
 def test_index_masks_read_the_same(root, grouping):
-    convert(root, root / 'index', grouping)
+    convert(root, root / 'index', grouping=grouping)
     prefix = {'img_path': 'train', 'seg_map_path': 'index/train_labels'}
     colors = build(root, grouping=grouping)
     indices = build(root, grouping=grouping, data_prefix=prefix)
@@ -83,7 +83,7 @@ def test_index_masks_read_the_same(root, grouping):
 
 def test_index_masks_know_their_classes(root):
     """Masks of the 11 classes are not read as the first 11 of 32."""
-    convert(root, root / 'index', 'camvid11')
+    convert(root, root / 'index', grouping='camvid11')
     prefix = {'img_path': 'train', 'seg_map_path': 'index/train_labels'}
     dataset = build(root, data_prefix=prefix)
     assert dataset.metainfo['classes'] == tuple(CAMVID11)

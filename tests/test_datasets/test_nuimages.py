@@ -39,7 +39,7 @@ def root(tmp_path):
         path = tmp_path / row['filename']
         path.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(path), np.full((*SHAPE, 3), index, np.uint8))
-    convert(tmp_path, [MINI], tmp_path / 'annotations')
+    convert(tmp_path, versions=[MINI])
     return tmp_path
 
 

@@ -159,7 +159,7 @@ def test_tool_finds_the_images(tmp_path, capsys):
     write_nails(tmp_path / 'set', num=8, size=(120, 90), progress=False)
     annotations = tmp_path / 'set' / 'annotations'
     for segmentation in ('rle', 'polygon'):
-        convert(tmp_path / 'set', annotations, segmentation)
+        convert(tmp_path / 'set', annotations, segmentation=segmentation)
         run_tool(annotations / 'train.json', '--out-dir', tmp_path / 'vis')
         printed = capsys.readouterr().out.split()
         assert printed == [str(tmp_path / 'vis' / 'train_001.jpg')]

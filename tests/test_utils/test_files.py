@@ -2,7 +2,12 @@ import os
 
 import pytest
 
-from mmseg_ext.utils.files import atomic_path, path_inside, write_text
+from mmseg_ext.utils.files import (
+    atomic_path,
+    find_files,
+    path_inside,
+    write_text,
+)
 
 
 def test_whole_file_or_old_one(tmp_path):
@@ -35,3 +40,54 @@ def test_path_inside(tmp_path):
 def test_path_outside(tmp_path, path):
     with pytest.raises(ValueError, match='leaves its root'):
         path_inside(tmp_path, path)
+
+
+def _touch(root, *names):
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def test_which_files_are_data(tmp_path):
+    _touch(
+        tmp_path,
+        *('b/c/x.png', 'a.PNG', 'a.txt', '.hidden.png', '.git/x.png'),
+        *('__MACOSX/b/x.png', 'b/._x.png', 'folder.png/y.png', 'x.png.txt'),
+    )
+    os.mkfifo(tmp_path / 'pipe.png')
+    found = ['a.PNG', 'b/c/x.png', 'folder.png/y.png']
+    assert find_files(tmp_path, ['.png']) == found
+    assert find_files(tmp_path) == sorted([*found, 'a.txt', 'x.png.txt'])
+    assert find_files(tmp_path, ['.jpg']) == []
+    assert find_files(tmp_path / 'missing') == []
+    assert find_files(tmp_path / 'a.txt') == []
+
+
+def test_a_marker_in_front_of_the_suffix(tmp_path):
+    _touch(tmp_path, 'x.png', 'x_L.png', 'y_L.PNG')
+    assert find_files(tmp_path, ['_L.png']) == ['x_L.png', 'y_L.PNG']
+
+
+def test_links_are_followed_and_no_folder_is_read_twice(tmp_path):
+    """``a_link`` sorts before ``real``, whose name counts all the same."""
+    root = tmp_path / 'root'
+    _touch(root, 'real/x.png')
+    _touch(tmp_path, 'elsewhere/deep/y.png', 'one.png')
+    (root / 'a_link').symlink_to('real')
+    (root / 'real' / 'loop').symlink_to('..')
+    (root / 'outside').symlink_to(tmp_path / 'elsewhere')
+    (root / 'outside_too').symlink_to(tmp_path / 'elsewhere')
+    (root / 'z.png').symlink_to(tmp_path / 'one.png')
+    (root / 'nowhere.png').symlink_to('missing')
+    left_out = {}
+    assert find_files(root, ['.png'], left_out.__setitem__) == [
+        'nowhere.png',
+        'outside/deep/y.png',
+        'real/x.png',
+        'z.png',
+    ]
+    assert sorted(left_out) == [
+        str(root / name) for name in ('a_link', 'outside_too', 'real/loop')
+    ]
+    assert str(root / 'real') in left_out[str(root / 'a_link')]

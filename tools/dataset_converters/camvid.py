@@ -14,13 +14,20 @@ either.
 import argparse
 from pathlib import Path
 
-from mmseg_ext_cli import call, constant, make_parser
+from mmseg_ext_cli import (
+    add_converter_options,
+    call,
+    constant,
+    make_parser,
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
+    """Make the parser of the command line."""
     parser = make_parser(__doc__)
-    parser.add_argument('data_root', type=Path, help="CamVid's folder")
+    parser.add_argument(
+        'data_root', type=Path, metavar='DATA_ROOT', help="CamVid's folder"
+    )
     parser.add_argument(
         '--out-dir',
         type=Path,
@@ -38,38 +45,15 @@ def build_parser() -> argparse.ArgumentParser:
         help='share of a mask, 0 to 1, that may have colors in no row of the '
         'class list before it is an error (default: %(default)s)',
     )
-    parser.add_argument(
-        '--nproc', type=int, default=1, help='number of processes'
-    )
-    parser.add_argument(
-        '--overwrite',
-        action='store_true',
-        help='write masks again that are there already',
-    )
+    add_converter_options(parser, 'overwrite')
     return parser
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run the converter."""
     parser = build_parser()
-    args = parser.parse_args(argv)
-    out_dir = args.out_dir or args.data_root / (args.grouping or 'index')
-    report = call(
-        parser,
-        'mmseg_ext.converters.camvid:convert',
-        args.data_root,
-        out_dir,
-        grouping=args.grouping,
-        max_unknown=args.max_unknown,
-        nproc=args.nproc,
-        overwrite=args.overwrite,
-    )
-    for warning in report.warnings:
-        print(f'warning: {warning}')
-    print(
-        f'{out_dir}: {report.written} index masks written, {report.kept} were '
-        f'there already, {len(report.warnings)} with unknown colors'
-    )
+    options = vars(parser.parse_args(argv))
+    print(call(parser, 'mmseg_ext.converters.camvid:convert', **options))
 
 
 if __name__ == '__main__':

@@ -18,19 +18,23 @@ cuts them.
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from mmseg_ext_cli import call, constant, make_parser
-
-if TYPE_CHECKING:
-    from mmseg_ext.converters.nails import Report
+from mmseg_ext_cli import (
+    add_converter_options,
+    call,
+    constant,
+    make_parser,
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
+    """Make the parser of the command line."""
     parser = make_parser(__doc__)
     parser.add_argument(
-        'data_root', type=Path, help='folder of images and masks'
+        'data_root',
+        type=Path,
+        metavar='DATA_ROOT',
+        help='folder of images and masks',
     )
     parser.add_argument(
         '--out-dir', type=Path, help='default: DATA_ROOT/annotations'
@@ -59,59 +63,15 @@ def build_parser() -> argparse.ArgumentParser:
         help='share of each folder for validation, if no folders train and '
         'valid say it (default: %(default)s)',
     )
-    parser.add_argument(
-        '--seed',
-        type=int,
-        default=0,
-        help='another seed chooses other images for validation '
-        '(default: %(default)s)',
-    )
-    parser.add_argument(
-        '--nproc', type=int, default=1, help='number of processes'
-    )
-    parser.add_argument(
-        '--skip-invalid',
-        action='store_true',
-        help='leave out invalid files and list them in OUT_DIR/skipped.json, '
-        'instead of stopping at the first',
-    )
+    add_converter_options(parser, 'seed')
     return parser
-
-
-def print_report(report: 'Report', out_dir: Path) -> None:
-    """Say what there is and what was left out."""
-    if report.stray:
-        print(
-            f'warning: {report.stray} image files lie below no folder images, '
-            'masks or labels'
-        )
-    for split, images in report.images.items():
-        print(
-            f'{out_dir / split}.json: {images} images, '
-            f'{report.instances[split]} nails'
-        )
-    print(
-        f'{report.colored} masks tell nails apart by color, {report.cut} '
-        f'blobs cut, {report.dropped} components left out as too small'
-    )
-    for skip in report.skipped:
-        print(f'skipped {skip.file}: {skip.reason}')
-    if report.skipped:
-        print(
-            f'{len(report.skipped)} invalid files skipped, see '
-            f'{out_dir / "skipped.json"}'
-        )
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run the converter."""
     parser = build_parser()
-    args = vars(parser.parse_args(argv))
-    out_dir = args.pop('out_dir') or args['data_root'] / 'annotations'
-    report = call(
-        parser, 'mmseg_ext.converters.nails:convert', out_dir=out_dir, **args
-    )
-    print_report(report, out_dir)
+    options = vars(parser.parse_args(argv))
+    print(call(parser, 'mmseg_ext.converters.nails:convert', **options))
 
 
 if __name__ == '__main__':

@@ -17,23 +17,36 @@ A run that was stopped is continued by starting it again.
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from mmseg_ext_cli import call, constant, make_parser
-
-if TYPE_CHECKING:
-    from mmseg_ext.converters.nuimages import Report
+from mmseg_ext_cli import (
+    add_converter_options,
+    call,
+    constant,
+    make_parser,
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
-    versions = constant('mmseg_ext.converters.nuimages:VERSIONS')
+    """Make the parser of the command line."""
     parser = make_parser(__doc__)
+    versions = constant('mmseg_ext.converters.nuimages:VERSIONS')
+    parser.add_argument(
+        'data_root',
+        type=Path,
+        nargs='?',
+        default=Path('data/nuimages'),
+        metavar='DATA_ROOT',
+        help="nuImages' folder (default: %(default)s)",
+    )
     parser.add_argument(
         '--data-root',
+        dest='named_root',
         type=Path,
-        default=Path('data/nuimages'),
-        help="nuImages' folder (default: %(default)s)",
+        metavar='DATA_ROOT',
+        help='the same, as tutorials write it',
+    )
+    parser.add_argument(
+        '--out-dir', type=Path, help='default: DATA_ROOT/annotations'
     )
     parser.add_argument(
         '--versions',
@@ -43,61 +56,16 @@ def build_parser() -> argparse.ArgumentParser:
         metavar='VERSION',
         help=f'of {", ".join(versions)} (default: those in DATA_ROOT)',
     )
-    parser.add_argument(
-        '--out-dir', type=Path, help='default: DATA_ROOT/annotations'
-    )
-    parser.add_argument(
-        '--nproc', type=int, default=1, help='number of processes'
-    )
-    parser.add_argument(
-        '--overwrite',
-        action='store_true',
-        help='remove the masks that are there and start anew',
-    )
-    parser.add_argument(
-        '--skip-invalid',
-        action='store_true',
-        help='leave out images with invalid rows and list them in '
-        'OUT_DIR/skipped.json, instead of stopping at the first',
-    )
+    add_converter_options(parser, 'overwrite')
     return parser
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run the converter."""
     parser = build_parser()
-    args = parser.parse_args(argv)
-    out_dir = args.out_dir or args.data_root / 'annotations'
-    versions = args.versions or call(
-        parser, 'mmseg_ext.converters.nuimages:find_versions', args.data_root
-    )
-    reports = call(
-        parser,
-        'mmseg_ext.converters.nuimages:convert',
-        args.data_root,
-        versions,
-        out_dir,
-        nproc=args.nproc,
-        overwrite=args.overwrite,
-        skip_invalid=args.skip_invalid,
-    )
-    for version, report in reports.items():
-        print(
-            f'{out_dir}: {version}: {report.images} images, '
-            f'{report.annotations} instances; {report.written} masks written, '
-            f'{report.kept} were there already'
-            + skipped(report, out_dir / 'skipped.json')
-        )
-
-
-def skipped(report: 'Report', path: Path) -> str:
-    """Say what was left out, the first by name."""
-    rows = report.skipped
-    if not rows:
-        return ''
-    names = [str(row.image or f'{row.table} {row.token}') for row in rows[:3]]
-    more = f' and {len(rows) - 3} more' * (len(rows) > 3)
-    return f'; left out: {", ".join(names)}{more}, see {path}'
+    options = vars(parser.parse_args(argv))
+    options['data_root'] = options.pop('named_root') or options['data_root']
+    print(call(parser, 'mmseg_ext.converters.nuimages:convert', **options))
 
 
 if __name__ == '__main__':

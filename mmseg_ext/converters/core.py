@@ -1,0 +1,544 @@
+"""What all converters share: jobs, invalid input, what is there, the report.
+
+A converter finds its jobs, works on each, and writes what comes back::
+
+    invalid = Invalid(skip_invalid)
+    outputs = Outputs(out_dir, overwrite)
+    jobs = find_jobs(data_root, invalid)
+    for job, result in invalid.sift(run_jobs(work, jobs, nproc=nproc)):
+        ...  # count it, keep what has to be written in the end
+    invalid.write_list(out_dir)
+
+Its options come after ``out_dir``, by keyword, first its own and then those
+that it shares with the others, in this order: ``seed``, ``nproc``,
+``overwrite``, ``skip_invalid``, ``progress``.
+"""
+
+import filecmp
+import hashlib
+import itertools
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Generic, NoReturn, TypeVar
+
+import cv2
+import msgspec
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from mmseg_ext.utils.files import (
+    atomic_path,
+    find_files,
+    visible_entries,
+    write_bytes,
+    write_text,
+)
+from mmseg_ext.utils.images import decode_image
+from mmseg_ext.utils.processes import check_nproc, ordered_map
+
+__all__ = [
+    'Invalid',
+    'InvalidInputError',
+    'Outputs',
+    'Report',
+    'Skip',
+    'find_inputs',
+    'read_size',
+    'reading',
+    'require_folder',
+    'run_jobs',
+    'seeded_order',
+    'write_json',
+    'write_split',
+]
+
+Item = TypeVar('Item')
+Job = TypeVar('Job')
+Result = TypeVar('Result')
+
+#: Jobs that a process gets at a time.
+BATCH = 16
+
+#: What libraries raise for files that are not as they should be.
+_READ_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    Image.DecompressionBombError,
+)
+
+#: Skipped files that a report names before it counts the rest.
+_LISTED = 10
+
+
+# Invalid input.
+
+
+class InvalidInputError(ValueError):
+    """A file that is not as it should be.
+
+    Args:
+        file: The file.
+        reason: What is wrong with it.
+    """
+
+    def __init__(self, file: str | os.PathLike[str], reason: str) -> None:
+        super().__init__(os.fspath(file), reason)
+        self.file, self.reason = os.fspath(file), reason
+
+
+@contextmanager
+def reading(
+    file: str | os.PathLike[str], what: str = 'cannot be read as an image: '
+) -> Iterator[None]:
+    """Turn what libraries raise for a broken file into InvalidInputError.
+
+    Args:
+        file: The file that is read.
+        what: Put before the library's own words.
+    """
+    try:
+        yield
+    except InvalidInputError:
+        raise
+    except _READ_ERRORS as error:
+        raise InvalidInputError(file, f'{what}{error}') from None
+
+
+def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Return the width and height that the header of an image gives.
+
+    Raises:
+        InvalidInputError: The file cannot be read as an image.
+    """
+    with reading(path), Image.open(path) as image:
+        return image.size
+
+
+@dataclass(frozen=True, order=True)
+class Skip:
+    """A file that was left out.
+
+    Attributes:
+        file: The file.
+        reason: What is wrong with it.
+    """
+
+    file: str
+    reason: str
+
+
+class Invalid:
+    """The rule for invalid input: stop at the first, or note it and go on.
+
+    Args:
+        skip: Whether to go on.
+
+    Attributes:
+        skips: What was left out so far.
+    """
+
+    def __init__(self, skip: bool) -> None:
+        self.skip = skip
+        self.skips: list[Skip] = []
+
+    def note(self, error: InvalidInputError) -> None:
+        """Stop at an invalid file, or note it.
+
+        Raises:
+            ValueError: Invalid files are not to be left out.
+        """
+        if not self.skip:
+            raise ValueError(
+                f'{error.file}: {error.reason}; mend it, or leave such files '
+                'out with skip_invalid=True'
+            ) from None
+        self.skips.append(Skip(error.file, error.reason))
+
+    def sift(
+        self, results: Iterable[tuple[Job, Result | InvalidInputError]]
+    ) -> Iterator[tuple[Job, Result]]:
+        """Yield the jobs that went well, and note the others."""
+        for job, result in results:
+            if isinstance(result, InvalidInputError):
+                self.note(result)
+            else:
+                yield job, result
+
+    def write_list(self, out_dir: Path) -> list[Skip]:
+        """Write ``skipped.json``, or remove that of an earlier run.
+
+        It is a list of objects with the keys ``file`` and ``reason``, empty
+        if nothing was left out. A run that leaves nothing out by its options
+        writes none.
+
+        Returns:
+            What was left out, sorted.
+        """
+        self.skips.sort()
+        path = out_dir / 'skipped.json'
+        if self.skip:
+            write_json(path, self.skips)
+        else:
+            path.unlink(missing_ok=True)
+        return self.skips
+
+
+# Input.
+
+
+def require_folder(folder: Path, expected: str) -> None:
+    """Check that a folder of the input is there.
+
+    Args:
+        folder: The folder.
+        expected: What should have been there, for the message.
+
+    Raises:
+        FileNotFoundError: It is not.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f'folder {folder} is missing; expected {expected}'
+        )
+
+
+def find_inputs(folder: Path, endings: Iterable[str]) -> list[str]:
+    """Return the data files below a folder, and say what links were left out.
+
+    See :func:`mmseg_ext.utils.files.find_files`.
+    """
+    return find_files(
+        folder,
+        tuple(endings),
+        lambda link, reason: tqdm.write(
+            f'left out {link}: it {reason}', file=sys.stderr
+        ),
+    )
+
+
+def seeded_order(
+    items: Iterable[Item], seed: int, name: Callable[[Item], str]
+) -> list[Item]:
+    """Return items in an order that only their names and a seed determine.
+
+    They are sorted by the SHA-256 of ``<seed>:<name>``: neither the order of
+    files nor a library changes it.
+
+    Args:
+        items: In any order.
+        seed: Another one gives another order.
+        name: Returns the name of an item.
+    """
+
+    def rank(item: Item) -> str:
+        return hashlib.sha256(f'{seed}:{name(item)}'.encode()).hexdigest()
+
+    return sorted(items, key=rank)
+
+
+# Jobs.
+
+
+@dataclass(frozen=True)
+class _Batch(Generic[Job, Result]):
+    """Works on a batch of jobs; errors come back as values."""
+
+    work: Callable[[Job, Path | None], Result]
+    scratch: Path | None
+
+    def __call__(
+        self, jobs: list[Job]
+    ) -> list[tuple[Job, Result | InvalidInputError]]:
+        if self.scratch is None:
+            return [(job, self.result(job, None)) for job in jobs]
+        with TemporaryDirectory(prefix='.', dir=self.scratch) as folder:
+            return [(job, self.result(job, Path(folder))) for job in jobs]
+
+    def result(
+        self, job: Job, scratch: Path | None
+    ) -> Result | InvalidInputError:
+        try:
+            return self.work(job, scratch)
+        except InvalidInputError as error:
+            return error
+
+
+def run_jobs(
+    work: Callable[[Job, Path | None], Result],
+    jobs: Iterable[Job],
+    *,
+    nproc: int = 1,
+    scratch: Path | None = None,
+    total: int | None = None,
+    batch: int = BATCH,
+    unit: str = ' images',
+    desc: str | None = None,
+    progress: bool = True,
+) -> Iterator[tuple[Job, Result | InvalidInputError]]:
+    """Work on jobs in batches, by several processes, with a progress bar.
+
+    Args:
+        work: Called with a job and a scratch folder; importable, as for
+            ``multiprocessing``. What it raises as :class:`InvalidInputError`
+            comes back as the result.
+        jobs: Taken only as results are, so that neither pile up.
+        nproc: Number of processes.
+        scratch: Folder in which each batch gets a hidden one of its own, on
+            the file system of what is written: processes that make many files
+            in one folder wait for each other. Without it, ``work`` gets None.
+        total: Number of jobs, where they have no length.
+        batch: Jobs that a process gets at a time.
+        unit: What the progress bar counts.
+        desc: What stands before it.
+        progress: Whether it is shown.
+
+    Yields:
+        Each job and its result, in the order of the jobs.
+
+    Raises:
+        ValueError: ``nproc`` is below 1.
+    """
+    check_nproc(nproc)
+    if isinstance(jobs, list):
+        total = len(jobs)
+    batches = ordered_map(_Batch(work, scratch), _cut(jobs, batch), nproc)
+    with tqdm(total=total, unit=unit, desc=desc, disable=not progress) as bar:
+        for result in itertools.chain.from_iterable(batches):
+            bar.update()
+            yield result
+
+
+def _cut(jobs: Iterable[Job], size: int) -> Iterator[list[Job]]:
+    jobs = iter(jobs)
+    while batch := list(itertools.islice(jobs, size)):
+        yield batch
+
+
+# Output.
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a small JSON file that people read, whole or not at all."""
+    text = msgspec.json.format(msgspec.json.encode(content))
+    write_bytes(path, text + b'\n')
+
+
+def write_split(path: Path, stems: Iterable[str], seed: int) -> None:
+    """Write the stems of a split, one a line, in a seeded order."""
+    ordered = seeded_order(stems, seed, str)
+    write_text(path, ''.join(f'{stem}\n' for stem in ordered))
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The files that a converter writes for each input, and what is there.
+
+    A run that was stopped is continued by the same command and ends in the
+    same bytes: what is there is kept if it is what the input gives. Anything
+    else is refused, so that results of other data, other options or another
+    converter never pass for those of this run.
+
+    Attributes:
+        out_dir: The folder to write.
+        overwrite: Replace what is there instead of refusing it.
+    """
+
+    out_dir: Path
+    overwrite: bool = False
+
+    def refuse_strangers(self, expected: Iterable[Path]) -> None:
+        """Check that the folders of results hold nothing else.
+
+        Args:
+            expected: All results of this run.
+
+        Raises:
+            ValueError: A file there is none of them.
+        """
+        expected = set(expected)
+        for folder in sorted({path.parent for path in expected}):
+            for entry in visible_entries(folder):
+                path = folder / entry.name
+                if path not in expected and not entry.is_dir():
+                    raise ValueError(
+                        f'{path} is there, but no input of this run gives it: '
+                        'give all data roots in one run, remove it, or choose '
+                        'another out_dir'
+                    )
+
+    def drop(
+        self, paths: Iterable[Path], source: str | os.PathLike[str]
+    ) -> None:
+        """Let nothing stay of an input that is left out.
+
+        Raises:
+            ValueError: A result is there and may not be removed.
+        """
+        for path in filter(Path.exists, paths):
+            if not self.overwrite:
+                self.refuse(path, source)
+            path.unlink()
+
+    def refuse(self, path: Path, source: str | os.PathLike[str]) -> NoReturn:
+        """Raise that a result is not what its source gives."""
+        raise ValueError(
+            f'{path} is there, but is not what {source} gives: use '
+            'overwrite=True, or another out_dir'
+        )
+
+    def claim(
+        self,
+        record: Path,
+        made_from: Any,
+        results: Iterable[Path],
+        records: str,
+    ) -> None:
+        """Check by a record, not one by one, what results were made from.
+
+        For results that take too long to make again and compare.
+
+        Args:
+            record: JSON file that says what they were made from.
+            made_from: What it says in this run.
+            results: Where they are or will be; removed to start anew.
+            records: Glob pattern of the records of all runs that have results
+                in the same place.
+
+        Raises:
+            ValueError: The results were made from something else, or nothing
+                says what they were made from.
+        """
+        text = msgspec.json.format(msgspec.json.encode(made_from))
+        if self.overwrite:
+            for path in results:
+                path.unlink(missing_ok=True)
+        elif record.exists():
+            if record.read_bytes() != text:
+                raise ValueError(
+                    f'{self.out_dir} holds results of other input, as '
+                    f'{record} tells: use overwrite=True, or another out_dir'
+                )
+        elif not any(record.parent.glob(records)):
+            found = next((path for path in results if path.exists()), None)
+            if found:
+                raise ValueError(
+                    f'{found} is there, but nothing tells what it was made '
+                    'from: use overwrite=True, or another out_dir'
+                )
+        write_bytes(record, text)
+
+    def write_png(
+        self,
+        path: Path,
+        data: bytes,
+        source: str | os.PathLike[str],
+        scratch: Path | None = None,
+    ) -> bool:
+        """Write a PNG file, unless one of the same pixels is there.
+
+        Args:
+            path: The result.
+            data: Its content.
+            source: What it was made from, for messages.
+            scratch: See :func:`mmseg_ext.utils.files.atomic_path`.
+
+        Returns:
+            Whether it was written.
+
+        Raises:
+            ValueError: Another file is there.
+        """
+        if not self.overwrite:
+            with suppress(FileNotFoundError):
+                there = path.read_bytes()
+                if there != data and not _same_pixels(there, data):
+                    self.refuse(path, source)
+                return False
+        write_bytes(path, data, scratch)
+        return True
+
+    def place(
+        self, source: str | os.PathLike[str], path: Path, copy: bool
+    ) -> bool:
+        """Link or copy an input, unless it is there.
+
+        Args:
+            source: The input; links are resolved.
+            path: The result.
+            copy: Copy, even where a hard link can be made.
+
+        Returns:
+            Whether something was done.
+
+        Raises:
+            ValueError: Another file is there.
+        """
+        source = os.path.realpath(source)
+        if path.exists():
+            linked = os.path.samefile(source, path)
+            if linked and not copy:
+                return False
+            if not linked and not self.overwrite:
+                if not filecmp.cmp(source, path):
+                    self.refuse(path, source)
+                return False
+        with atomic_path(path) as temporary:
+            if not copy:
+                # Not every file system has hard links, and none to another.
+                with suppress(OSError):
+                    os.link(source, temporary)
+                    return True
+            shutil.copy2(source, temporary)
+        return True
+
+
+def _same_pixels(one: bytes, other: bytes) -> bool:
+    """Compare images: processors may compress to different bytes."""
+    with suppress(ValueError):
+        return np.array_equal(
+            decode_image(one, 'it', cv2.IMREAD_UNCHANGED),
+            decode_image(other, 'it', cv2.IMREAD_UNCHANGED),
+        )
+    return False
+
+
+@dataclass
+class Report:
+    """What a conversion did; as a text, what to tell the user.
+
+    Attributes:
+        out_dir: The folder that was written.
+        skipped: Files that were left out because they are invalid.
+        written: Number of inputs of which something was written.
+        kept: Number of inputs whose results were there already.
+    """
+
+    out_dir: Path
+    skipped: list[Skip] = field(default_factory=list)
+    written: int = 0
+    kept: int = 0
+
+    def lines(self) -> Iterator[str]:
+        """Yield what is to be told before what was left out."""
+        yield from ()
+
+    def __str__(self) -> str:
+        lines = list(self.lines())
+        for skip in self.skipped[:_LISTED]:
+            lines.append(f'skipped {skip.file}: {skip.reason}')
+        if self.skipped:
+            more = max(len(self.skipped) - _LISTED, 0)
+            lines.append(
+                f'{len(self.skipped)} invalid files skipped'
+                + f', {more} of them not named here' * bool(more)
+                + f', see {self.out_dir / "skipped.json"}'
+            )
+        return '\n'.join(lines)

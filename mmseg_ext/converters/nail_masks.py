@@ -1,0 +1,234 @@
+"""Masks of nails: which pixels are which nail."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+__all__ = ['THRESHOLD', 'Nails', 'Region', 'find_nails']
+
+#: Brighter pixels belong to a nail.
+THRESHOLD = 127
+
+#: How far the channels of a gray mask, and the pixels of one color, may be
+#: apart. JPEG moves the channels of real masks by up to 52.
+_NOISE = 64
+
+#: A color counts if so many pixels have it that lie amidst others of it.
+_MIN_VOTES = 5
+
+#: Touching nails are cut apart where the neck between them is narrower than
+#: this share of the smaller one's width.
+_NECK = 0.8
+
+#: How finely necks are looked for, as a share of the widest place.
+_STEPS = 32
+
+
+@dataclass(frozen=True)
+class Region:
+    """Some pixels of a mask.
+
+    Attributes:
+        left: Column of the first pixel.
+        top: Row of the first pixel.
+        mask: uint8 (h, w), 1 for the pixels, else 0; no more than the box.
+    """
+
+    left: int
+    top: int
+    mask: np.ndarray
+
+
+@dataclass(frozen=True)
+class Nails:
+    """What a mask shows.
+
+    Attributes:
+        regions: The nails, from top to bottom.
+        dropped: Number of components left out because they are too small.
+        colored: Whether colors tell nails apart.
+        cut: Number of blobs cut into several nails.
+    """
+
+    regions: list[Region]
+    dropped: int
+    colored: bool
+    cut: int
+
+
+def find_nails(
+    mask: np.ndarray, min_area: int = 20, split_touching: bool = False
+) -> Nails:
+    """Separate the nails of a mask.
+
+    Nails are the 8-connected components of the pixels brighter than 127 in
+    gray. In a mask with a saturated color, pixels count whose brightest
+    channel is above 127, and components are of one color.
+
+    Args:
+        mask: uint8 (H, W, 3), BGR.
+        min_area: Components of fewer pixels are left out.
+        split_touching: Cut blobs of one color apart where they narrow: the
+            distance transform says where, a watershed how.
+
+    Returns:
+        The nails.
+    """
+    bright = cv2.cvtColor(mask, cv2.COLOR_BGR2GRAY)
+    uncolored = cv2.cvtColor(bright, cv2.COLOR_GRAY2BGR)
+    colors = []
+    if cv2.norm(mask, uncolored, cv2.NORM_INF) > _NOISE:
+        colors = _find_colors(mask)
+    if colors:
+        bright = mask.max(axis=2)
+    bright = cv2.threshold(bright, THRESHOLD, 1, cv2.THRESH_BINARY)[1]
+    found, dropped, cut = [], 0, 0
+    for blob in _components(bright):
+        parts = [blob]
+        if len(colors) > 1:
+            parts = _separate_colors(blob, mask, colors)
+        elif split_touching:
+            parts = _cut(blob, min_area)
+            cut += len(parts) > 1
+        large = [p for p in parts if np.count_nonzero(p.mask) >= min_area]
+        dropped += len(parts) - len(large)
+        found += large
+    found.sort(key=lambda region: (region.top, region.left))
+    return Nails(found, dropped, len(colors) > 1, cut)
+
+
+def _components(
+    binary: np.ndarray, left: int = 0, top: int = 0
+) -> list[Region]:
+    """Return the 8-connected components of uint8 (H, W), moved."""
+    contours, hierarchy = cv2.findContours(
+        binary, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE
+    )
+    regions = []
+    for index, contour in enumerate(contours):
+        if hierarchy[0, index, 3] >= 0:  # a hole
+            continue
+        x, y, width, height = cv2.boundingRect(contour)
+        box = binary[y : y + height, x : x + width]
+        # Labeling boxes costs a tenth of labeling the whole mask.
+        count, labels = cv2.connectedComponents(box, connectivity=8)
+        if count > 2:
+            column, row = contour[0, 0]
+            box = (labels == labels[row - y, column - x]).astype(np.uint8)
+        regions.append(Region(left + x, top + y, box))
+    return regions
+
+
+def _find_colors(mask: np.ndarray) -> list[np.ndarray]:
+    """List the colors of a mask; none unless one of them is saturated.
+
+    Returns:
+        int16 (3,) each, BGR.
+    """
+    # Along edges, smoothing and JPEG mix colors.
+    gradient = cv2.morphologyEx(
+        mask, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)
+    )
+    flat = (mask.max(axis=2) > THRESHOLD) & (gradient.max(axis=2) <= _NOISE)
+    pixels, votes = np.unique(mask[flat], axis=0, return_counts=True)
+    pixels, colors = pixels.astype(np.int16), []
+    while votes.any():
+        color = pixels[votes.argmax()]
+        near = _far(pixels, color) <= _NOISE
+        if votes[near].sum() >= _MIN_VOTES:
+            colors.append(color)
+        votes[near] = 0
+    saturated = any(np.ptp(color) > _NOISE for color in colors)
+    return colors if saturated else []
+
+
+def _far(pixels: np.ndarray, color: np.ndarray) -> np.ndarray:
+    """Return the largest difference of a channel."""
+    return np.abs(pixels - color).max(axis=-1)
+
+
+def _separate_colors(
+    blob: Region, mask: np.ndarray, colors: list[np.ndarray]
+) -> list[Region]:
+    """Return the components of each color."""
+    height, width = blob.mask.shape
+    pixels = mask[
+        blob.top : blob.top + height, blob.left : blob.left + width
+    ].astype(np.int16)
+    far = np.stack([_far(pixels, color) for color in colors])
+    known = (far.min(axis=0) <= _NOISE) & (blob.mask == 1)
+    if not known.any():
+        return [blob]
+    codes = far.argmin(axis=0)
+    # A mixed color becomes that of the nearest pixel that has one.
+    _, nearest = cv2.distanceTransformWithLabels(
+        (~known).astype(np.uint8),
+        cv2.DIST_L2,
+        5,
+        labelType=cv2.DIST_LABEL_PIXEL,
+    )
+    code_of = np.zeros(nearest.max() + 1, codes.dtype)
+    code_of[nearest[known]] = codes[known]
+    codes = np.where(blob.mask, code_of[nearest], -1)
+    return [
+        part
+        for code in range(len(colors))
+        for part in _components(
+            (codes == code).astype(np.uint8), blob.left, blob.top
+        )
+    ]
+
+
+def _cut(blob: Region, min_area: int) -> list[Region]:
+    """Cut a blob apart where it narrows; parts have ``min_area`` pixels."""
+    mask = cv2.copyMakeBorder(blob.mask, 2, 2, 2, 2, cv2.BORDER_CONSTANT)
+    seeds = _seeds(cv2.distanceTransform(mask, cv2.DIST_L2, 5))
+    if not seeds:
+        return [blob]
+    markers = np.zeros(mask.shape, np.int32)
+    for number, seed in enumerate(seeds, 2):
+        markers[seed] = number
+    markers[mask == 0] = 1
+    # Where the image is flat, a watershed takes pixels to the seed that is
+    # nearest within the blob. The lines it leaves go to the part with more
+    # pixels around.
+    cv2.watershed(cv2.merge([mask * 255] * 3), markers)
+    numbers = range(2, len(seeds) + 2)
+    around = [
+        cv2.boxFilter((markers == n).astype(np.float32), -1, (3, 3))
+        for n in numbers
+    ]
+    owner = np.where(markers > 1, markers, np.argmax(around, axis=0) + 2)
+    owner[mask == 0] = 0
+    parts = [
+        part
+        for number in numbers
+        for part in _components(
+            (owner == number).astype(np.uint8), blob.left - 2, blob.top - 2
+        )
+    ]
+    if min(np.count_nonzero(part.mask) for part in parts) < min_area:
+        return [blob]
+    return [piece for part in parts for piece in _cut(part, min_area)]
+
+
+def _seeds(distance: np.ndarray) -> list[np.ndarray]:
+    """Find inner parts of nails: bool (H, W) each, none without a neck.
+
+    The blob is worn down from its edge. The first pieces that it falls into
+    and that are much wider than the neck that broke are what is looked for.
+
+    Args:
+        distance: float32 (H, W), that of each pixel from the edge.
+    """
+    top = distance.max()
+    for level in np.arange(0, top, max(top / _STEPS, 0.5)):
+        count, labels = cv2.connectedComponents(
+            (distance > level).astype(np.uint8), connectivity=8
+        )
+        pieces = [labels == number for number in range(1, count)]
+        wide = [p for p in pieces if distance[p].max() * _NECK > level]
+        if len(wide) > 1:
+            return wide
+    return []

@@ -1,0 +1,358 @@
+import hashlib
+import importlib
+import inspect
+import json
+import os
+import runpy
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmseg_ext.converters.core import (
+    Invalid,
+    InvalidInputError,
+    Outputs,
+    Report,
+    Skip,
+    find_inputs,
+    read_size,
+    reading,
+    run_jobs,
+    seeded_order,
+    write_split,
+)
+from mmseg_ext.utils.images import encode_labels, encode_png
+
+TOOLS = Path(__file__, '../../../tools/dataset_converters').resolve()
+
+
+def square(job, scratch):
+    """Return the square of a number; 3 and 7 are invalid, 9 is a fault."""
+    if job in (3, 7):
+        raise InvalidInputError(f'{job}.png', 'is no good')
+    if job == 9:
+        raise ZeroDivisionError
+    return job * job
+
+
+def note_scratch(job, scratch):
+    """Say where one may write, and whether it is there."""
+    return scratch, scratch.is_dir(), os.getpid()
+
+
+# Jobs.
+
+
+@pytest.mark.parametrize('nproc', [1, 2])
+@pytest.mark.parametrize('batch', [1, 4, 100])
+def test_results_are_in_order_and_errors_are_values(nproc, batch):
+    results = list(
+        run_jobs(square, range(9), nproc=nproc, batch=batch, total=9)
+    )
+    assert [job for job, _ in results] == list(range(9))
+    for job, result in results:
+        if job in (3, 7):
+            assert isinstance(result, InvalidInputError)
+            assert (result.file, result.reason) == (f'{job}.png', 'is no good')
+        else:
+            assert result == job * job
+
+
+@pytest.mark.parametrize('nproc', [1, 2])
+def test_faults_of_the_converter_are_no_invalid_input(nproc):
+    with pytest.raises(ZeroDivisionError):
+        list(run_jobs(square, [1, 9], nproc=nproc))
+
+
+@pytest.mark.parametrize('nproc', [1, 2])
+def test_each_batch_has_a_scratch_folder(tmp_path, nproc):
+    results = list(
+        run_jobs(
+            note_scratch, range(6), nproc=nproc, scratch=tmp_path, batch=2
+        )
+    )
+    folders = [folder for _, (folder, *_) in results]
+    assert all(there for _, (_, there, _) in results)
+    assert folders[0::2] == folders[1::2]
+    assert len(set(folders)) == 3
+    assert {folder.parent for folder in folders} == {tmp_path}
+    assert all(folder.name.startswith('.') for folder in folders)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_jobs_are_taken_only_as_results_are():
+    taken = []
+
+    def jobs():
+        for number in range(1000):
+            taken.append(number)
+            yield number * 10
+
+    results = run_jobs(square, jobs(), batch=2)
+    assert next(results) == (0, 0)
+    assert len(taken) == 2
+
+
+def test_progress_bar_can_be_turned_off(capsys):
+    list(run_jobs(square, [1, 2], desc='work', unit=' things'))
+    shown = capsys.readouterr().err
+    assert 'work' in shown
+    assert '2/2' in shown
+    list(run_jobs(square, [1, 2], progress=False))
+    assert capsys.readouterr().err == ''
+
+
+def test_no_process():
+    with pytest.raises(ValueError, match='nproc=0'):
+        list(run_jobs(square, [1], nproc=0))
+
+
+# Invalid input.
+
+
+def test_first_invalid_file_stops():
+    invalid = Invalid(skip=False)
+    with pytest.raises(ValueError, match=r'3\.png: is no good; .*skip_inv'):
+        list(invalid.sift(run_jobs(square, range(9), progress=False)))
+    assert invalid.skips == []
+
+
+def test_invalid_files_are_listed(tmp_path):
+    invalid = Invalid(skip=True)
+    jobs = [8, 7, 3, 2]
+    good = list(invalid.sift(run_jobs(square, jobs, progress=False)))
+    assert good == [(8, 64), (2, 4)]
+    skips = invalid.write_list(tmp_path)
+    assert skips == [Skip('3.png', 'is no good'), Skip('7.png', 'is no good')]
+    assert json.loads((tmp_path / 'skipped.json').read_text()) == [
+        {'file': '3.png', 'reason': 'is no good'},
+        {'file': '7.png', 'reason': 'is no good'},
+    ]
+
+
+def test_no_list_of_an_earlier_run_stays(tmp_path):
+    path = tmp_path / 'skipped.json'
+    path.write_text('anything')
+    Invalid(skip=True).write_list(tmp_path)
+    assert json.loads(path.read_text()) == []
+    Invalid(skip=False).write_list(tmp_path)
+    assert not path.exists()
+    Invalid(skip=False).write_list(tmp_path)
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        pytest.param(None, id='missing'),
+        pytest.param(b'', id='empty'),
+        pytest.param(b'no image', id='other'),
+        pytest.param(b'\x89PNG\r\n\x1a\n', id='no-header'),
+    ],
+)
+def test_unreadable_image_is_named(tmp_path, content):
+    path = tmp_path / 'x.png'
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InvalidInputError) as error:
+        read_size(path)
+    assert error.value.file == str(path)
+    assert error.value.reason.startswith('cannot be read as an image: ')
+
+
+def test_size_is_width_and_height(tmp_path):
+    Image.new('L', (7, 3)).save(tmp_path / 'x.png')
+    assert read_size(tmp_path / 'x.png') == (7, 3)
+
+
+def test_what_is_named_already_keeps_its_name():
+    with pytest.raises(InvalidInputError) as error, reading('outer.png'):
+        raise InvalidInputError('inner.png', 'is wrong')
+    assert (error.value.file, error.value.reason) == ('inner.png', 'is wrong')
+
+
+def test_links_that_are_left_out_are_said(tmp_path, capsys):
+    (tmp_path / 'x.png').touch()
+    (tmp_path / 'again').symlink_to('.')
+    assert find_inputs(tmp_path, ['.png']) == ['x.png']
+    assert f'left out {tmp_path}/again: it leads' in capsys.readouterr().err
+
+
+# Order.
+
+
+def test_seeded_order():
+    def rank(name):
+        return hashlib.sha256(f'5:{name}'.encode()).digest()
+
+    names = [f'{number:03}' for number in range(50)]
+    expected = sorted(names, key=rank)
+    assert seeded_order(names, 5, str) == expected
+    assert seeded_order(names[::-1], 5, str) == expected
+    assert seeded_order(names, 6, str) != expected
+    items = [(number, f'{number:03}') for number in range(50)]
+    ordered = seeded_order(items, 5, lambda item: item[1])
+    assert [name for _, name in ordered] == expected
+
+
+def test_write_split(tmp_path):
+    write_split(tmp_path / 'splits' / 'train.txt', ['a', 'b', 'c'], 1)
+    lines = (tmp_path / 'splits' / 'train.txt').read_text()
+    assert lines == ''.join(f'{x}\n' for x in seeded_order('abc', 1, str))
+
+
+# What is there.
+
+
+@pytest.fixture
+def labels():
+    return np.arange(12, dtype=np.uint8).reshape(3, 4)
+
+
+def test_same_pixels_are_kept(tmp_path, labels):
+    outputs, path = Outputs(tmp_path), tmp_path / 'a' / 'x.png'
+    assert outputs.write_png(path, encode_labels(labels), 'x.json')
+    assert (np.array(Image.open(path)) == labels).all()
+    before = path.read_bytes()
+    assert not outputs.write_png(path, encode_labels(labels), 'x.json')
+    other = encode_png(labels)
+    assert other != before
+    assert not outputs.write_png(path, other, 'x.json')
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    'there',
+    [
+        pytest.param(b'', id='empty'),
+        pytest.param(b'no image', id='other'),
+        pytest.param(encode_labels(np.zeros((3, 4), np.uint8)), id='pixels'),
+        pytest.param(encode_labels(np.zeros((4, 3), np.uint8)), id='size'),
+    ],
+)
+def test_other_content_is_refused_or_replaced(tmp_path, labels, there):
+    path = tmp_path / 'x.png'
+    path.write_bytes(there)
+    data = encode_labels(labels)
+    with pytest.raises(ValueError, match=r'is not what x\.json gives.*overwr'):
+        Outputs(tmp_path).write_png(path, data, 'x.json')
+    assert path.read_bytes() == there
+    assert Outputs(tmp_path, overwrite=True).write_png(path, data, 'x.json')
+    assert path.read_bytes() == data
+
+
+def test_strangers_are_refused(tmp_path):
+    outputs = Outputs(tmp_path)
+    expected = [tmp_path / 'a' / '1.png', tmp_path / 'b' / '2.png']
+    outputs.refuse_strangers(expected)
+    for path in (*expected, tmp_path / 'a' / '.3.png', tmp_path / 'c.txt'):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    (tmp_path / 'a' / 'folder').mkdir()
+    outputs.refuse_strangers(expected)
+    (tmp_path / 'b' / '3.png').touch()
+    with pytest.raises(ValueError, match=r'b/3\.png is there, but no input'):
+        outputs.refuse_strangers(expected)
+
+
+def test_nothing_stays_of_what_is_left_out(tmp_path):
+    paths = [tmp_path / '1.png', tmp_path / '2.png']
+    Outputs(tmp_path).drop(paths, 'x')
+    paths[1].touch()
+    with pytest.raises(ValueError, match=r'2\.png is there, .*what x gives'):
+        Outputs(tmp_path).drop(paths, 'x')
+    Outputs(tmp_path, overwrite=True).drop(paths, 'x')
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_place_links_or_copies(tmp_path):
+    source, path = tmp_path / 'source', tmp_path / 'out' / 'x'
+    source.write_bytes(b'content')
+    outputs = Outputs(tmp_path)
+    assert outputs.place(source, path, copy=False)
+    assert path.samefile(source)
+    assert not outputs.place(source, path, copy=False)
+    assert outputs.place(source, path, copy=True)
+    assert not path.samefile(source)
+    assert path.read_bytes() == b'content'
+    assert not outputs.place(source, path, copy=True)
+    assert not outputs.place(source, path, copy=False)
+    path.write_bytes(b'another')
+    with pytest.raises(ValueError, match='is not what'):
+        outputs.place(source, path, copy=False)
+    assert Outputs(tmp_path, overwrite=True).place(source, path, copy=False)
+    assert path.samefile(source)
+    assert [entry.name for entry in path.parent.iterdir()] == ['x']
+
+
+def test_claim(tmp_path):
+    results = [tmp_path / '1.png', tmp_path / '2.png']
+    claim = partial(
+        Outputs(tmp_path).claim,
+        tmp_path / 'a.record.json',
+        results=results,
+        records='*.record.json',
+    )
+    claim(made_from={'table': 1})
+    results[1].touch()
+    claim(made_from={'table': 1})
+    with pytest.raises(ValueError, match=r'a\.record\.json tells.*overwrite'):
+        claim(made_from={'table': 2})
+    anew = Outputs(tmp_path, overwrite=True)
+    anew.claim(tmp_path / 'a.record.json', {'table': 2}, results, '*.record.j')
+    assert not results[1].exists()
+    claim(made_from={'table': 2})
+
+
+def test_results_without_a_record_are_refused(tmp_path):
+    result = tmp_path / '1.png'
+    result.touch()
+    outputs = Outputs(tmp_path)
+    with pytest.raises(ValueError, match=r'1\.png is there, but nothing tel'):
+        outputs.claim(tmp_path / 'a.rec', 1, [result], '*.rec')
+    # Another run has results in the same place.
+    (tmp_path / 'b.rec').touch()
+    outputs.claim(tmp_path / 'a.rec', 1, [result], '*.rec')
+    assert result.exists()
+
+
+# The report.
+
+
+def test_report_as_text():
+    skips = [Skip(f'{number}.png', 'is bad') for number in range(12)]
+    assert str(Report(Path('out'))) == ''
+    lines = str(Report(Path('out'), skips[:1])).splitlines()
+    assert lines == [
+        'skipped 0.png: is bad',
+        '1 invalid files skipped, see out/skipped.json',
+    ]
+    lines = str(Report(Path('out'), skips)).splitlines()
+    assert len(lines) == 11
+    assert lines[-1] == (
+        '12 invalid files skipped, 2 of them not named here, see '
+        'out/skipped.json'
+    )
+
+
+@pytest.mark.parametrize(
+    'name', ['camvid', 'cityscapes', 'idd', 'nails', 'nuimages']
+)
+def test_options_are_the_same_in_all_converters(name):
+    """Names and order of what converters share, in Python and in tools."""
+    convert = importlib.import_module(f'mmseg_ext.converters.{name}').convert
+    parameters = inspect.signature(convert).parameters.values()
+    options = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+    first = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
+    tool = runpy.run_path(str(TOOLS / f'{name}.py'))['build_parser']()
+    dests = [action.dest for action in tool._actions]
+    assert first in (['data_root', 'out_dir'], ['data_roots', 'out_dir'])
+    shared = ['seed', 'nproc', 'overwrite', 'skip_invalid', 'progress']
+    has = [option for option in options if option in shared]
+    assert has == [option for option in shared if option in has]
+    assert options[-len(has) :] == has
+    assert {'nproc', 'skip_invalid', 'progress'} <= set(has)
+    dests = [dest for dest in dests if dest not in ('help', 'named_root')]
+    assert dests == [*first, *options]
