@@ -1,7 +1,5 @@
 """CamVid, and data sets like it: color masks to index masks."""
 
-import csv
-import io
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,15 +8,16 @@ from pathlib import Path
 import numpy as np
 
 from mmseg_ext.converters import core
-from mmseg_ext.converters.core import Invalid, InvalidInputError, Outputs
+from mmseg_ext.converters.core import Invalid, InvalidInputError
+from mmseg_ext.converters.outputs import Outputs
 from mmseg_ext.formats.color_masks import (
     MAX_UNKNOWN,
     ColorClasses,
     find_class_dict,
     load_classes,
     mask_decoder,
+    write_class_dict,
 )
-from mmseg_ext.utils.files import write_text
 from mmseg_ext.utils.images import encode_png
 
 __all__ = ['Report', 'convert']
@@ -97,7 +96,8 @@ def convert(
     ]
     outputs.refuse_strangers(job.target for job in jobs)
     classes = load_classes(find_class_dict(data_root), grouping)
-    _write_classes(classes, out_dir)
+    colors = dict(zip(classes.names, classes.palette, strict=True))
+    write_class_dict(out_dir / 'class_dict.csv', colors)
     results = core.run_jobs(
         _Worker(outputs, classes, max_unknown),
         jobs,
@@ -106,11 +106,7 @@ def convert(
         unit=' masks',
         progress=progress,
     )
-    for job, result in results:
-        if isinstance(result, InvalidInputError):
-            invalid.note(result)
-            outputs.drop([job.target], job.mask)
-            continue
+    for _, result in outputs.sift(results, invalid, lambda j: [j.target]):
         report.written += result.written
         report.kept += not result.written
         report.warnings += filter(None, [result.warning])
@@ -140,25 +136,6 @@ def _find_masks(data_root: Path) -> list[str]:
             f'in train{_LABELS}/0001TP_006690_L.png'
         )
     return masks
-
-
-def _write_classes(classes: ColorClasses, out_dir: Path) -> None:
-    """Put the class list beside the masks; it must be that of those there."""
-    rows = [
-        (name, *color)
-        for name, color in zip(classes.names, classes.palette, strict=True)
-    ]
-    text = io.StringIO()
-    csv.writer(text, lineterminator='\n').writerows(
-        [('name', 'r', 'g', 'b'), *rows]
-    )
-    path = out_dir / 'class_dict.csv'
-    if path.exists() and path.read_text(encoding='utf-8') != text.getvalue():
-        raise ValueError(
-            f'{path} is of another class list than the one asked for; '
-            'choose another out_dir'
-        )
-    write_text(path, text.getvalue())
 
 
 @dataclass(frozen=True)

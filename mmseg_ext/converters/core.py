@@ -1,54 +1,47 @@
-"""What all converters share: jobs, invalid input, what is there, the report.
+"""What all converters share: jobs, invalid input, order, the report.
 
 A converter finds its jobs, works on each, and writes what comes back::
 
     invalid = Invalid(skip_invalid)
     outputs = Outputs(out_dir, overwrite)
     jobs = find_jobs(data_root, invalid)
-    for job, result in invalid.sift(run_jobs(work, jobs, nproc=nproc)):
+    results = run_jobs(work, jobs, nproc=nproc, scratch=out_dir)
+    for job, result in outputs.sift(results, invalid, targets):
         ...  # count it, keep what has to be written in the end
-    invalid.write_list(out_dir)
+    report.skipped = invalid.write_list(out_dir)
 
+What is there already is the business of
+:class:`~mmseg_ext.converters.outputs.Outputs`.
 Its options come after ``out_dir``, by keyword, first its own and then those
 that it shares with the others, in this order: ``seed``, ``nproc``,
 ``overwrite``, ``skip_invalid``, ``progress``.
 """
 
-import filecmp
 import hashlib
 import itertools
 import os
-import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, Generic, TypeVar
 
-import cv2
 import msgspec
-import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from mmseg_ext.utils.files import (
-    atomic_path,
-    find_files,
-    visible_entries,
-    write_bytes,
-    write_text,
-)
-from mmseg_ext.utils.images import decode_image
+from mmseg_ext.utils.files import find_files, write_bytes, write_text
 from mmseg_ext.utils.processes import check_nproc, ordered_map
 
 __all__ = [
     'Invalid',
     'InvalidInputError',
-    'Outputs',
     'Report',
     'Skip',
+    'check_share',
+    'divide',
     'find_inputs',
     'read_size',
     'reading',
@@ -244,6 +237,33 @@ def seeded_order(
     return sorted(items, key=rank)
 
 
+def check_share(name: str, value: float) -> None:
+    """Check an argument that is a share.
+
+    Raises:
+        ValueError: It is not between 0 and 1.
+    """
+    if not 0 < value < 1:
+        raise ValueError(f'{name}={value}: expected a share between 0 and 1')
+
+
+def divide(
+    items: Sequence[Item], share: float, seed: int, name: Callable[[Item], str]
+) -> tuple[list[Item], list[Item]]:
+    """Divide items in a seeded order, with one at least in each part.
+
+    Args:
+        items: In any order; a single one goes to the first part.
+        share: Of the second part, 0 to 1.
+        seed: See :func:`seeded_order`.
+        name: See :func:`seeded_order`.
+    """
+    number = min(max(1, round(len(items) * share)), len(items) - 1)
+    ordered = seeded_order(items, seed, name)
+    second = ordered[: max(number, 0)]
+    return ordered[len(second) :], second
+
+
 # Jobs.
 
 
@@ -335,179 +355,6 @@ def write_split(path: Path, stems: Iterable[str], seed: int) -> None:
     """Write the stems of a split, one a line, in a seeded order."""
     ordered = seeded_order(stems, seed, str)
     write_text(path, ''.join(f'{stem}\n' for stem in ordered))
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """The files that a converter writes for each input, and what is there.
-
-    A run that was stopped is continued by the same command and ends in the
-    same bytes: what is there is kept if it is what the input gives. Anything
-    else is refused, so that results of other data, other options or another
-    converter never pass for those of this run.
-
-    Attributes:
-        out_dir: The folder to write.
-        overwrite: Replace what is there instead of refusing it.
-    """
-
-    out_dir: Path
-    overwrite: bool = False
-
-    def refuse_strangers(self, expected: Iterable[Path]) -> None:
-        """Check that the folders of results hold nothing else.
-
-        Args:
-            expected: All results of this run.
-
-        Raises:
-            ValueError: A file there is none of them.
-        """
-        expected = set(expected)
-        for folder in sorted({path.parent for path in expected}):
-            for entry in visible_entries(folder):
-                path = folder / entry.name
-                if path not in expected and not entry.is_dir():
-                    raise ValueError(
-                        f'{path} is there, but no input of this run gives it: '
-                        'give all data roots in one run, remove it, or choose '
-                        'another out_dir'
-                    )
-
-    def drop(
-        self, paths: Iterable[Path], source: str | os.PathLike[str]
-    ) -> None:
-        """Let nothing stay of an input that is left out.
-
-        Raises:
-            ValueError: A result is there and may not be removed.
-        """
-        for path in filter(Path.exists, paths):
-            if not self.overwrite:
-                self.refuse(path, source)
-            path.unlink()
-
-    def refuse(self, path: Path, source: str | os.PathLike[str]) -> NoReturn:
-        """Raise that a result is not what its source gives."""
-        raise ValueError(
-            f'{path} is there, but is not what {source} gives: use '
-            'overwrite=True, or another out_dir'
-        )
-
-    def claim(
-        self,
-        record: Path,
-        made_from: Any,
-        results: Iterable[Path],
-        records: str,
-    ) -> None:
-        """Check by a record, not one by one, what results were made from.
-
-        For results that take too long to make again and compare.
-
-        Args:
-            record: JSON file that says what they were made from.
-            made_from: What it says in this run.
-            results: Where they are or will be; removed to start anew.
-            records: Glob pattern of the records of all runs that have results
-                in the same place.
-
-        Raises:
-            ValueError: The results were made from something else, or nothing
-                says what they were made from.
-        """
-        text = msgspec.json.format(msgspec.json.encode(made_from))
-        if self.overwrite:
-            for path in results:
-                path.unlink(missing_ok=True)
-        elif record.exists():
-            if record.read_bytes() != text:
-                raise ValueError(
-                    f'{self.out_dir} holds results of other input, as '
-                    f'{record} tells: use overwrite=True, or another out_dir'
-                )
-        elif not any(record.parent.glob(records)):
-            found = next((path for path in results if path.exists()), None)
-            if found:
-                raise ValueError(
-                    f'{found} is there, but nothing tells what it was made '
-                    'from: use overwrite=True, or another out_dir'
-                )
-        write_bytes(record, text)
-
-    def write_png(
-        self,
-        path: Path,
-        data: bytes,
-        source: str | os.PathLike[str],
-        scratch: Path | None = None,
-    ) -> bool:
-        """Write a PNG file, unless one of the same pixels is there.
-
-        Args:
-            path: The result.
-            data: Its content.
-            source: What it was made from, for messages.
-            scratch: See :func:`mmseg_ext.utils.files.atomic_path`.
-
-        Returns:
-            Whether it was written.
-
-        Raises:
-            ValueError: Another file is there.
-        """
-        if not self.overwrite:
-            with suppress(FileNotFoundError):
-                there = path.read_bytes()
-                if there != data and not _same_pixels(there, data):
-                    self.refuse(path, source)
-                return False
-        write_bytes(path, data, scratch)
-        return True
-
-    def place(
-        self, source: str | os.PathLike[str], path: Path, copy: bool
-    ) -> bool:
-        """Link or copy an input, unless it is there.
-
-        Args:
-            source: The input; links are resolved.
-            path: The result.
-            copy: Copy, even where a hard link can be made.
-
-        Returns:
-            Whether something was done.
-
-        Raises:
-            ValueError: Another file is there.
-        """
-        source = os.path.realpath(source)
-        if path.exists():
-            linked = os.path.samefile(source, path)
-            if linked and not copy:
-                return False
-            if not linked and not self.overwrite:
-                if not filecmp.cmp(source, path):
-                    self.refuse(path, source)
-                return False
-        with atomic_path(path) as temporary:
-            if not copy:
-                # Not every file system has hard links, and none to another.
-                with suppress(OSError):
-                    os.link(source, temporary)
-                    return True
-            shutil.copy2(source, temporary)
-        return True
-
-
-def _same_pixels(one: bytes, other: bytes) -> bool:
-    """Compare images: processors may compress to different bytes."""
-    with suppress(ValueError):
-        return np.array_equal(
-            decode_image(one, 'it', cv2.IMREAD_UNCHANGED),
-            decode_image(other, 'it', cv2.IMREAD_UNCHANGED),
-        )
-    return False
 
 
 @dataclass

@@ -3,7 +3,7 @@
 import itertools
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -18,9 +18,9 @@ from mmseg_ext.converters import core
 from mmseg_ext.converters.core import (
     Invalid,
     InvalidInputError,
-    Outputs,
     reading,
 )
+from mmseg_ext.converters.outputs import Outputs
 from mmseg_ext.formats.left_img import (
     GT_FINE,
     LEFT_IMG,
@@ -175,7 +175,11 @@ def convert(
         scratch=out_dir,
         progress=progress,
     )
-    stems = _collect(results, invalid, outputs, report)
+    stems: dict[str, list[str]] = {split: [] for split in SPLITS}
+    sifted = outputs.sift(results, invalid, lambda j: j.targets(out_dir))
+    for job, result in sifted:
+        stems[job.split].append(job.stem)
+        _add(report, job, result)
     for split in SPLITS:
         path = out_dir / 'splits' / f'{split}.txt'
         core.write_split(path, stems[split], seed)
@@ -419,24 +423,6 @@ def _count_pixels(labels: np.ndarray, path: str) -> list[int]:
             f'{len(IDD_LEVEL3) - 1}, and {_IGNORE_INDEX}',
         )
     return [counts[value] for value in allowed]
-
-
-def _collect(
-    results: Iterable[tuple[_Job, _Converted | InvalidInputError]],
-    invalid: Invalid,
-    outputs: Outputs,
-    report: Report,
-) -> dict[str, list[str]]:
-    """Count what was converted, and return the stems of each split."""
-    stems: dict[str, list[str]] = {split: [] for split in SPLITS}
-    for job, result in results:
-        if isinstance(result, InvalidInputError):
-            invalid.note(result)
-            outputs.drop(job.targets(outputs.out_dir), result.file)
-        else:
-            stems[job.split].append(job.stem)
-            _add(report, job, result)
-    return stems
 
 
 def _add(report: Report, job: _Job, result: _Converted) -> None:

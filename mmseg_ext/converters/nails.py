@@ -7,14 +7,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
-
-import numpy as np
-from PIL import ExifTags, Image
+from typing import NamedTuple
 
 from mmseg_ext.converters import core
 from mmseg_ext.converters.core import Invalid, InvalidInputError, reading
 from mmseg_ext.converters.nail_masks import THRESHOLD, Region, find_nails
+from mmseg_ext.converters.photographs import (
+    PHOTOGRAPH_SUFFIXES,
+    decode_whole,
+    photograph_size,
+)
 from mmseg_ext.formats.coco import (
     annotation_row,
     coco_writer,
@@ -23,7 +25,6 @@ from mmseg_ext.formats.coco import (
 from mmseg_ext.formats.rle import encode_runs, runs_of_box
 from mmseg_ext.labels.nails import NAILS
 from mmseg_ext.utils.files import write_text
-from mmseg_ext.utils.images import decode_image
 from mmseg_ext.utils.processes import check_nproc
 
 __all__ = ['SEGMENTATIONS', 'SPLITS', 'Report', 'convert']
@@ -39,13 +40,6 @@ _SPLIT_FOLDERS = {
     'val': 'valid',
     'validation': 'valid',
 }
-_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
-
-#: What JPEG and PNG files begin with, and end with if they are whole.
-_ENDS = {b'\xff\xd8': b'\xff\xd9', b'\x89P': b'IEND\xaeB`\x82'}
-
-#: Orientations that turn a photograph by 90 degrees.
-_TURNED = (5, 6, 7, 8)
 
 
 @dataclass
@@ -184,10 +178,7 @@ def _check_arguments(
         )
     if min_area < 1:
         raise ValueError(f'min_area={min_area}: expected 1 or more pixels')
-    if not 0 < val_fraction < 1:
-        raise ValueError(
-            f'val_fraction={val_fraction}: expected a share between 0 and 1'
-        )
+    core.check_share('val_fraction', val_fraction)
 
 
 # What there is.
@@ -222,7 +213,7 @@ def _find_pairs(root: Path, invalid: Invalid) -> tuple[list[_Pair], int]:
         raise FileNotFoundError(f'data root {root} is missing')
     files: dict[tuple[str | None, tuple[str, ...], str], dict[str, str]]
     files, stray = defaultdict(dict), 0
-    for file in core.find_inputs(root, _SUFFIXES):
+    for file in core.find_inputs(root, PHOTOGRAPH_SUFFIXES):
         *folders, name = file.split('/')
         place = _place(folders, root)
         if place is None:
@@ -332,8 +323,9 @@ class _Worker:
 
     def __call__(self, pair: _Pair, scratch: Path | None) -> _Converted:
         image, path = self.root / pair.image, self.root / pair.mask
-        size = _image_size(image)
-        mask = _read_mask(path)
+        size = photograph_size(image)
+        with reading(path):
+            mask = decode_whole(path.read_bytes())
         height, width = mask.shape[:2]
         if (width, height) != size:
             raise InvalidInputError(
@@ -360,46 +352,6 @@ class _Worker:
         if self.segmentation == 'polygon':
             return annotation_row(mask, 1, polygons=polygons_of_box(*place))
         return annotation_row(mask, 1)
-
-
-def _image_size(path: Path) -> tuple[int, int]:
-    """Return width and height of an image as MMDet's loader reads it."""
-    with reading(path), open(path, 'rb') as file:
-        with Image.open(file) as image:
-            size = image.size
-            orientation = image.getexif().get(ExifTags.Base.Orientation)
-        if orientation not in _TURNED and _is_whole(file):
-            return size
-        # Which formats OpenCV turns depends on its version.
-        file.seek(0)
-        height, width = _decode(file.read()).shape[:2]
-        return width, height
-
-
-def _read_mask(path: Path) -> np.ndarray:
-    """Read a mask, turned as its EXIF says; uint8 (H, W, 3), BGR."""
-    with reading(path):
-        return _decode(path.read_bytes())
-
-
-def _decode(data: bytes) -> np.ndarray:
-    """Decode an image that was not cut off."""
-    file = io.BytesIO(data)
-    if not _is_whole(file):
-        # OpenCV 4 fills up what is missing, and Pillow does not.
-        with Image.open(file) as image:
-            image.load()
-    return decode_image(data, 'it')
-
-
-def _is_whole(file: BinaryIO) -> bool:
-    """Tell files with a right end from other ones and other formats."""
-    file.seek(0)
-    end = _ENDS.get(file.read(2))
-    file.seek(-min(32, file.seek(0, os.SEEK_END)), os.SEEK_END)
-    tail = file.read().rstrip(b'\0')
-    file.seek(0)
-    return end is not None and tail.endswith(end)
 
 
 # What is written.
@@ -443,9 +395,8 @@ def _choose(
     single = [pairs[0] for pairs in groups.values() if len(pairs) == 1]
     chosen: set[_Pair] = set()
     for pairs in (*(p for p in groups.values() if len(p) > 1), single):
-        number = max(1, round(len(pairs) * val_fraction))
-        number = min(number, len(pairs) - 1)
-        chosen.update(core.seeded_order(pairs, seed, name)[: max(number, 0)])
+        _, second = core.divide(pairs, val_fraction, seed, name)
+        chosen.update(second)
     return chosen
 
 

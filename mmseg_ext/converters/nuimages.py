@@ -11,7 +11,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from mmseg_ext.converters import core
-from mmseg_ext.converters.core import Invalid, Outputs
+from mmseg_ext.converters.core import Invalid
 from mmseg_ext.converters.nuimages_tables import (
     TABLES,
     Annotation,
@@ -25,6 +25,7 @@ from mmseg_ext.converters.nuimages_tables import (
     mask_name,
     read_annotations,
 )
+from mmseg_ext.converters.outputs import Outputs
 from mmseg_ext.formats.coco import annotation_row, coco_writer
 from mmseg_ext.formats.rle import Rle, decode_runs, paint_runs
 from mmseg_ext.labels.nuimages import NUIMAGES, THING_OF, THINGS

@@ -1,6 +1,7 @@
 """Color masks: which color is which class, and masks to indices at speed."""
 
 import csv
+import io
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ import cv2
 import numpy as np
 
 from mmseg_ext.labels.camvid import CAMVID32, GROUPINGS
+from mmseg_ext.utils.files import write_text
 from mmseg_ext.utils.images import decode_image
 
 #: Index of pixels that carry no label; losses and metrics leave them out.
@@ -365,3 +367,44 @@ def load_classes(
         raise ValueError(
             f'grouping={grouping!r} of {class_dict}: {error}'
         ) from None
+
+
+def write_class_dict(
+    path: str | os.PathLike[str], colors: Mapping[str, Color]
+) -> None:
+    """Write a ``class_dict.csv``, unless an equal one is there.
+
+    Args:
+        path: The file.
+        colors: ``name -> (R, G, B)`` in the order of the indices.
+
+    Raises:
+        ValueError: That of another class list is there.
+    """
+    text = io.StringIO()
+    rows = [(name, *color) for name, color in colors.items()]
+    csv.writer(text, lineterminator='\n').writerows(
+        [('name', 'r', 'g', 'b'), *rows]
+    )
+    path = Path(path)
+    if path.exists() and path.read_text(encoding='utf-8') != text.getvalue():
+        raise ValueError(
+            f'{path} is of another class list than the one asked for; '
+            'choose another out_dir'
+        )
+    write_text(path, text.getvalue())
+
+
+def voc_color(index: int) -> Color:
+    """Return the color that Pascal VOC's palette has for an index, 0 to 255.
+
+    Its bits go to red, green and blue in turn, lowest bit to the highest.
+
+    >>> [voc_color(index) for index in range(4)]
+    [(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0)]
+    """
+    red, green, blue = (
+        sum((index >> 3 * bit + part & 1) << 7 - bit for bit in range(3))
+        for part in range(3)
+    )
+    return red, green, blue

@@ -4,17 +4,14 @@ import inspect
 import json
 import os
 import runpy
-from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from mmseg_ext.converters.core import (
     Invalid,
     InvalidInputError,
-    Outputs,
     Report,
     Skip,
     find_inputs,
@@ -24,7 +21,6 @@ from mmseg_ext.converters.core import (
     seeded_order,
     write_split,
 )
-from mmseg_ext.utils.images import encode_labels, encode_png
 
 TOOLS = Path(__file__, '../../../tools/dataset_converters').resolve()
 
@@ -203,121 +199,6 @@ def test_write_split(tmp_path):
     assert lines == ''.join(f'{x}\n' for x in seeded_order('abc', 1, str))
 
 
-# What is there.
-
-
-@pytest.fixture
-def labels():
-    return np.arange(12, dtype=np.uint8).reshape(3, 4)
-
-
-def test_same_pixels_are_kept(tmp_path, labels):
-    outputs, path = Outputs(tmp_path), tmp_path / 'a' / 'x.png'
-    assert outputs.write_png(path, encode_labels(labels), 'x.json')
-    assert (np.array(Image.open(path)) == labels).all()
-    before = path.read_bytes()
-    assert not outputs.write_png(path, encode_labels(labels), 'x.json')
-    other = encode_png(labels)
-    assert other != before
-    assert not outputs.write_png(path, other, 'x.json')
-    assert path.read_bytes() == before
-
-
-@pytest.mark.parametrize(
-    'there',
-    [
-        pytest.param(b'', id='empty'),
-        pytest.param(b'no image', id='other'),
-        pytest.param(encode_labels(np.zeros((3, 4), np.uint8)), id='pixels'),
-        pytest.param(encode_labels(np.zeros((4, 3), np.uint8)), id='size'),
-    ],
-)
-def test_other_content_is_refused_or_replaced(tmp_path, labels, there):
-    path = tmp_path / 'x.png'
-    path.write_bytes(there)
-    data = encode_labels(labels)
-    with pytest.raises(ValueError, match=r'is not what x\.json gives.*overwr'):
-        Outputs(tmp_path).write_png(path, data, 'x.json')
-    assert path.read_bytes() == there
-    assert Outputs(tmp_path, overwrite=True).write_png(path, data, 'x.json')
-    assert path.read_bytes() == data
-
-
-def test_strangers_are_refused(tmp_path):
-    outputs = Outputs(tmp_path)
-    expected = [tmp_path / 'a' / '1.png', tmp_path / 'b' / '2.png']
-    outputs.refuse_strangers(expected)
-    for path in (*expected, tmp_path / 'a' / '.3.png', tmp_path / 'c.txt'):
-        path.parent.mkdir(exist_ok=True)
-        path.touch()
-    (tmp_path / 'a' / 'folder').mkdir()
-    outputs.refuse_strangers(expected)
-    (tmp_path / 'b' / '3.png').touch()
-    with pytest.raises(ValueError, match=r'b/3\.png is there, but no input'):
-        outputs.refuse_strangers(expected)
-
-
-def test_nothing_stays_of_what_is_left_out(tmp_path):
-    paths = [tmp_path / '1.png', tmp_path / '2.png']
-    Outputs(tmp_path).drop(paths, 'x')
-    paths[1].touch()
-    with pytest.raises(ValueError, match=r'2\.png is there, .*what x gives'):
-        Outputs(tmp_path).drop(paths, 'x')
-    Outputs(tmp_path, overwrite=True).drop(paths, 'x')
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_place_links_or_copies(tmp_path):
-    source, path = tmp_path / 'source', tmp_path / 'out' / 'x'
-    source.write_bytes(b'content')
-    outputs = Outputs(tmp_path)
-    assert outputs.place(source, path, copy=False)
-    assert path.samefile(source)
-    assert not outputs.place(source, path, copy=False)
-    assert outputs.place(source, path, copy=True)
-    assert not path.samefile(source)
-    assert path.read_bytes() == b'content'
-    assert not outputs.place(source, path, copy=True)
-    assert not outputs.place(source, path, copy=False)
-    path.write_bytes(b'another')
-    with pytest.raises(ValueError, match='is not what'):
-        outputs.place(source, path, copy=False)
-    assert Outputs(tmp_path, overwrite=True).place(source, path, copy=False)
-    assert path.samefile(source)
-    assert [entry.name for entry in path.parent.iterdir()] == ['x']
-
-
-def test_claim(tmp_path):
-    results = [tmp_path / '1.png', tmp_path / '2.png']
-    claim = partial(
-        Outputs(tmp_path).claim,
-        tmp_path / 'a.record.json',
-        results=results,
-        records='*.record.json',
-    )
-    claim(made_from={'table': 1})
-    results[1].touch()
-    claim(made_from={'table': 1})
-    with pytest.raises(ValueError, match=r'a\.record\.json tells.*overwrite'):
-        claim(made_from={'table': 2})
-    anew = Outputs(tmp_path, overwrite=True)
-    anew.claim(tmp_path / 'a.record.json', {'table': 2}, results, '*.record.j')
-    assert not results[1].exists()
-    claim(made_from={'table': 2})
-
-
-def test_results_without_a_record_are_refused(tmp_path):
-    result = tmp_path / '1.png'
-    result.touch()
-    outputs = Outputs(tmp_path)
-    with pytest.raises(ValueError, match=r'1\.png is there, but nothing tel'):
-        outputs.claim(tmp_path / 'a.rec', 1, [result], '*.rec')
-    # Another run has results in the same place.
-    (tmp_path / 'b.rec').touch()
-    outputs.claim(tmp_path / 'a.rec', 1, [result], '*.rec')
-    assert result.exists()
-
-
 # The report.
 
 
@@ -338,7 +219,7 @@ def test_report_as_text():
 
 
 @pytest.mark.parametrize(
-    'name', ['camvid', 'cityscapes', 'idd', 'nails', 'nuimages']
+    'name', ['camvid', 'cityscapes', 'idd', 'labelme', 'nails', 'nuimages']
 )
 def test_options_are_the_same_in_all_converters(name):
     """Names and order of what converters share, in Python and in tools."""

@@ -1,0 +1,228 @@
+"""labelme: shapes on photographs to label maps and splits for training."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mmseg_ext.converters import core
+from mmseg_ext.converters.core import (
+    Invalid,
+    InvalidInputError,
+    reading,
+)
+from mmseg_ext.converters.outputs import Outputs
+from mmseg_ext.converters.photographs import photograph_size
+from mmseg_ext.formats.color_masks import (
+    IGNORE_INDEX,
+    voc_color,
+    write_class_dict,
+)
+from mmseg_ext.formats.labelme import LabelmeFile, decode_labelme, draw
+from mmseg_ext.utils.files import path_inside
+from mmseg_ext.utils.images import encode_labels
+
+__all__ = ['BACKGROUND', 'IGNORED', 'Report', 'convert']
+
+#: labelme's own names for pixels in no shape, and for those to leave out.
+BACKGROUND, IGNORED = '_background_', '__ignore__'
+
+
+@dataclass
+class Report(core.Report):
+    """What a conversion did.
+
+    Attributes:
+        images: Number of images, by split.
+        shapes: Number of shapes, by label.
+    """
+
+    images: dict[str, int] = field(default_factory=dict)
+    shapes: Counter[str] = field(default_factory=Counter)
+
+    def lines(self) -> Iterator[str]:
+        """Yield the labels and the images of each split."""
+        for label, count in sorted(self.shapes.items()):
+            yield f'{label}: {count} shapes'
+        splits = ', '.join(f'{n} {split}' for split, n in self.images.items())
+        yield (
+            f'{self.out_dir}: {splits} images; {self.written} written, '
+            f'{self.kept} were there already'
+        )
+
+
+def convert(
+    data_root: str | os.PathLike[str],
+    out_dir: str | os.PathLike[str] | None = None,
+    *,
+    labels: str | os.PathLike[str] | None = None,
+    copy: bool = False,
+    val_fraction: float = 0.2,
+    seed: int = 0,
+    nproc: int = 1,
+    overwrite: bool = False,
+    skip_invalid: bool = False,
+    progress: bool = True,
+) -> Report:
+    """Make a folder to train on from photographs labeled with labelme.
+
+    ``a/x.json`` becomes ``labels/a/x.png``, 8-bit class indices, its
+    photograph ``images/a/x`` with its suffix; ``class_dict.csv`` has the
+    classes and ``splits/{train,val}.txt`` the stems. ``ColorMaskDataset``
+    reads that. A run that was stopped goes on where it was and ends in the
+    same bytes.
+
+    Args:
+        data_root: Folder with JSON files, at any depth.
+        out_dir: Folder to write, by default ``<data_root>/index``.
+        labels: labelme's list of labels, one a line, in the order of the
+            indices; by default ``<data_root>/labels.txt``, or else
+            ``_background_`` and all labels there are, sorted. ``__ignore__``
+            becomes 255, and so do pixels in no shape if the list has no
+            ``_background_``.
+        copy: Copy photographs, even where a hard link can be made.
+        val_fraction: Share of the images for validation.
+        seed: What the choice of these depends on, besides the names.
+        nproc: Number of processes.
+        overwrite: Write again what is there.
+        skip_invalid: Leave out invalid files and list them in
+            ``skipped.json``, instead of stopping at the first.
+        progress: Show progress bars.
+
+    Returns:
+        Counts, and what was left out.
+
+    Raises:
+        FileNotFoundError: The data root, or any JSON file in it, is missing.
+        ValueError: A file is invalid, an argument is out of range, or
+            ``out_dir`` holds other files than this conversion gives.
+    """
+    core.check_share('val_fraction', val_fraction)
+    root = Path(data_root).expanduser()
+    out_dir = Path(out_dir or root / 'index').expanduser()
+    report, invalid = Report(out_dir), Invalid(skip_invalid)
+    # What is wrong with the labels is known before anything is written.
+    read = core.run_jobs(
+        _Reader(root),
+        _find_stems(root, out_dir),
+        nproc=nproc,
+        desc='labels',
+        progress=progress,
+    )
+    counts = dict(invalid.sift(read))
+    names = _read_names(root, labels)
+    names = names or [BACKGROUND, *sorted(set().union(*counts.values()))]
+    classes = [name for name in dict.fromkeys(names) if name != IGNORED]
+    write_class_dict(
+        out_dir / 'class_dict.csv',
+        {name: voc_color(index) for index, name in enumerate(classes)},
+    )
+    indices = {name: index for index, name in enumerate(classes)}
+    outputs = Outputs(out_dir, overwrite)
+    worker = _Worker(root, outputs, copy, indices | {IGNORED: IGNORE_INDEX})
+    outputs.refuse_strangers(worker.target(stem) for stem in counts)
+    results = core.run_jobs(
+        worker,
+        list(counts),
+        nproc=nproc,
+        scratch=out_dir,
+        progress=progress,
+    )
+    stems = []
+    sifted = outputs.sift(results, invalid, lambda s: [worker.target(s)])
+    for stem, result in sifted:
+        stems.append(stem)
+        report.shapes += counts[stem]
+        report.written += result
+        report.kept += not result
+    train, val = core.divide(stems, val_fraction, seed, str)
+    for split, part in (('train', train), ('val', val)):
+        report.images[split] = len(part)
+        core.write_split(out_dir / 'splits' / f'{split}.txt', part, seed)
+    report.skipped = invalid.write_list(out_dir)
+    return report
+
+
+def _find_stems(root: Path, out_dir: Path) -> list[str]:
+    """List the JSON files, without suffix and relative to the root."""
+    core.require_folder(root, 'a folder of photographs with JSON files')
+    stems = [
+        os.path.splitext(name)[0]
+        for name in core.find_inputs(root, ['.json'])
+        if out_dir not in (root / name).parents
+    ]
+    if not stems:
+        raise FileNotFoundError(
+            f'{root} has no JSON files; expected those of labelme, such as '
+            'x.json beside x.jpg'
+        )
+    return stems
+
+
+def _read_names(
+    root: Path, labels: str | os.PathLike[str] | None
+) -> list[str]:
+    """Read the list of labels; none if there is no such file by default."""
+    path = Path(labels or root / 'labels.txt').expanduser()
+    if labels is None and not path.exists():
+        return []
+    names = path.read_text(encoding='utf-8').split('\n')
+    return [name.strip() for name in names if name.strip()]
+
+
+def _read(path: Path) -> LabelmeFile:
+    with reading(path, ''):
+        return decode_labelme(path.read_bytes())
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Counts the labels of a file."""
+
+    root: Path
+
+    def __call__(self, stem: str, scratch: Path | None) -> Counter[str]:
+        content = _read(self.root / f'{stem}.json')
+        return Counter(shape.label for shape in content.shapes)
+
+
+@dataclass(frozen=True)
+class _Worker:
+    """Converts files; what a process has to know for it."""
+
+    root: Path
+    outputs: Outputs
+    copy: bool
+    indices: dict[str, int]
+
+    def __call__(self, stem: str, scratch: Path | None) -> bool:
+        path = self.root / f'{stem}.json'
+        content = _read(path)
+        image = self.image(path, content)
+        background = self.indices.get(BACKGROUND, IGNORE_INDEX)
+        with reading(path, ''):
+            labels = encode_labels(draw(content, self.indices, background))
+        written = self.outputs.write_png(
+            self.target(stem), labels, path, scratch
+        )
+        place = self.outputs.out_dir / 'images' / f'{stem}{image.suffix}'
+        return self.outputs.place(image, place, self.copy) or written
+
+    def target(self, stem: str) -> Path:
+        return self.outputs.out_dir / 'labels' / f'{stem}.png'
+
+    def image(self, path: Path, content: LabelmeFile) -> Path:
+        """Return the photograph of a file, which must fit it."""
+        folder = path.parent.relative_to(self.root)
+        with reading(path, 'imagePath: '):
+            image = path_inside(self.root, str(folder / content.image))
+        size = content.imageWidth, content.imageHeight
+        found = photograph_size(image)
+        if found != size:
+            raise InvalidInputError(
+                path,
+                f'is of {size[0]}x{size[1]} pixels, its photograph {image} '
+                f'has {found[0]}x{found[1]}',
+            )
+        return image

@@ -1,0 +1,164 @@
+"""labelme's JSON files: shapes drawn on a photograph."""
+
+import base64
+import binascii
+import math
+from collections.abc import Mapping
+from typing import Annotated
+
+import cv2
+import msgspec
+import numpy as np
+from PIL import Image, ImageDraw
+
+from mmseg_ext.utils.images import decode_image
+
+__all__ = ['SHAPE_TYPES', 'LabelmeFile', 'Shape', 'decode_labelme', 'draw']
+
+#: Kinds of shapes, and how many points each has at least.
+SHAPE_TYPES = {
+    'polygon': 3,
+    'rectangle': 2,
+    'circle': 2,
+    'line': 2,
+    'linestrip': 2,
+    'point': 1,
+    'mask': 2,
+}
+
+#: Width of a line and radius of a point, in pixels, as labelme draws them.
+_LINE_WIDTH, _POINT_RADIUS = 10, 5
+
+#: Pillow draws with 32-bit integers; no image is so large.
+_Coordinate = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
+_Side = Annotated[int, msgspec.Meta(ge=1, le=1 << 16)]
+
+
+class Shape(msgspec.Struct):
+    """A shape and its label; a mask is a base64 PNG in its two corners."""
+
+    label: str
+    points: list[tuple[_Coordinate, _Coordinate]]
+    shape_type: str = 'polygon'
+    mask: str | None = None
+
+
+class LabelmeFile(msgspec.Struct):
+    """What is read of a file."""
+
+    imagePath: str
+    imageWidth: _Side
+    imageHeight: _Side
+    shapes: list[Shape]
+
+    @property
+    def image(self) -> str:
+        """Path of the photograph, relative to the file, with ``/``."""
+        return self.imagePath.replace('\\', '/')
+
+
+def decode_labelme(data: bytes) -> LabelmeFile:
+    """Decode the content of a file and check its shapes.
+
+    Raises:
+        ValueError: It is no such file, or a shape has too few points or is of
+            no known kind.
+    """
+    try:
+        content = msgspec.json.decode(data, type=LabelmeFile)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f'no labelme file: {error}') from None
+    for index, shape in enumerate(content.shapes):
+        least = SHAPE_TYPES.get(shape.shape_type)
+        if least is None:
+            raise ValueError(
+                f'shapes[{index}]: shape_type {shape.shape_type!r}; expected '
+                f'one of {", ".join(SHAPE_TYPES)}'
+            )
+        if len(shape.points) < least:
+            raise ValueError(
+                f'shapes[{index}]: {len(shape.points)} points; a '
+                f'{shape.shape_type} has at least {least}'
+            )
+    return content
+
+
+def draw(
+    content: LabelmeFile, indices: Mapping[str, int], background: int
+) -> np.ndarray:
+    """Draw the shapes of a file as labelme does, later over earlier ones.
+
+    Args:
+        content: The file.
+        indices: Class index of each label.
+        background: Index of pixels in no shape.
+
+    Returns:
+        uint8 (H, W).
+
+    Raises:
+        ValueError: A label has no index, or a mask is no image or not of the
+            size of its box.
+    """
+    size = content.imageWidth, content.imageHeight
+    canvas = Image.new('L', size, background)
+    pen = ImageDraw.Draw(canvas)
+    for index, shape in enumerate(content.shapes):
+        if shape.label not in indices:
+            raise ValueError(
+                f'shapes[{index}]: label {shape.label!r} is not in the list '
+                f'of labels {list(indices)}'
+            )
+        value = indices[shape.label]
+        if shape.shape_type == 'mask':
+            try:
+                _paste(canvas, shape, value)
+            except ValueError as error:
+                raise ValueError(f'shapes[{index}]: {error}') from None
+        else:
+            _draw_shape(pen, shape, value)
+    return np.asarray(canvas)
+
+
+def _draw_shape(pen: ImageDraw.ImageDraw, shape: Shape, value: int) -> None:
+    points = shape.points
+    (x, y), (other_x, other_y) = points[0], points[-1]
+    match shape.shape_type:
+        case 'polygon':
+            pen.polygon(points, fill=value, outline=value)
+        case 'rectangle':
+            corners = sorted((x, other_x)), sorted((y, other_y))
+            pen.rectangle(list(zip(*corners, strict=True)), fill=value)
+        case 'circle':
+            radius = math.hypot(x - other_x, y - other_y)
+            pen.ellipse(_around(x, y, radius), fill=value)
+        case 'point':
+            pen.ellipse(_around(x, y, _POINT_RADIUS), fill=value)
+        case _:
+            pen.line(points, fill=value, width=_LINE_WIDTH)
+
+
+def _around(
+    x: float, y: float, radius: float
+) -> tuple[float, float, float, float]:
+    return x - radius, y - radius, x + radius, y + radius
+
+
+def _paste(canvas: Image.Image, shape: Shape, value: int) -> None:
+    """Set the pixels of a mask; both corners of its box are in it."""
+    try:
+        data = base64.b64decode(shape.mask or '', validate=True)
+    except binascii.Error as error:
+        raise ValueError(f'the mask has broken base64: {error}') from None
+    mask = decode_image(data, 'the mask', cv2.IMREAD_GRAYSCALE)
+    left, top, right, bottom = (
+        round(side) for point in shape.points[:2] for side in point
+    )
+    expected = right - left + 1, bottom - top + 1
+    if mask.shape[::-1] != expected:
+        raise ValueError(
+            f'the mask has {mask.shape[1]}x{mask.shape[0]} pixels, its box '
+            f'{expected[0]}x{expected[1]}'
+        )
+    stencil = Image.fromarray((mask > 0).astype(np.uint8) * 255)
+    canvas.paste(value, (left, top), stencil)

@@ -1,0 +1,253 @@
+import json
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mmseg.registry import DATASETS
+from PIL import Image
+
+from helpers.command_lines import error_of
+from mmseg_ext.converters.core import seeded_order
+from mmseg_ext.converters.labelme import convert
+
+TOOL = Path(__file__, '../../../tools/dataset_converters/labelme.py').resolve()
+
+#: (left, top, right, bottom) of the shapes of each file, both ends in.
+BOXES = {
+    'a': [('road', (0, 20, 39, 29)), ('car', (5, 15, 12, 24))],
+    'b': [('car', (1, 2, 3, 4)), ('__ignore__', (0, 0, 1, 29))],
+    'sub/c': [],
+    'sub/d': [('person', (10, 10, 12, 20))],
+    'sub/a': [('road', (0, 0, 39, 29))],
+}
+
+
+def add(root, stem, boxes, size=(40, 30), suffix='.jpg', **changes):
+    path = root / f'{stem}.json'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(len(stem)).integers(0, 256, (30, 40, 3))
+    Image.fromarray(pixels.astype(np.uint8)).save(path.with_suffix(suffix))
+    content = {
+        'shapes': [
+            {'label': label, 'points': [box[:2], box[2:]]}
+            | {'shape_type': 'rectangle'}
+            for label, box in boxes
+        ],
+        'imagePath': f'{path.stem}{suffix}',
+        'imageWidth': size[0],
+        'imageHeight': size[1],
+    }
+    path.write_text(json.dumps(content | changes))
+    return path
+
+
+@pytest.fixture
+def root(tmp_path):
+    for stem, boxes in BOXES.items():
+        suffix = '.png' if stem == 'b' else '.jpg'
+        add(tmp_path / 'raw', stem, boxes, suffix=suffix)
+    return tmp_path / 'raw'
+
+
+def contents(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob('*')
+        if path.is_file()
+    }
+
+
+def expected(stem, indices, background=0):
+    labels = np.full((30, 40), background, np.uint8)
+    for label, (left, top, right, bottom) in BOXES[stem]:
+        labels[top : bottom + 1, left : right + 1] = indices[label]
+    return labels
+
+
+@pytest.mark.parametrize('nproc', [1, 2])
+def test_label_maps(root, tmp_path, nproc):
+    out = tmp_path / 'out'
+    report = convert(root, out, nproc=nproc)
+    indices = {'car': 1, 'person': 2, 'road': 3, '__ignore__': 255}
+    for stem in BOXES:
+        written = np.array(Image.open(out / 'labels' / f'{stem}.png'))
+        assert (written == expected(stem, indices)).all()
+        suffix = '.png' if stem == 'b' else '.jpg'
+        image = out / 'images' / f'{stem}{suffix}'
+        assert image.samefile(root / f'{stem}{suffix}')
+    assert (out / 'class_dict.csv').read_text() == (
+        'name,r,g,b\n_background_,0,0,0\ncar,128,0,0\nperson,0,128,0\n'
+        'road,128,128,0\n'
+    )
+    assert report.shapes == {'car': 2, 'person': 1, 'road': 2, '__ignore__': 1}
+    assert (report.written, report.kept, report.skipped) == (5, 0, [])
+
+
+def test_splits(root, tmp_path):
+    report = convert(root, tmp_path / 'out', val_fraction=0.4, seed=7)
+    splits = [
+        (tmp_path / 'out' / 'splits' / f'{split}.txt').read_text().split()
+        for split in ('train', 'val')
+    ]
+    ordered = seeded_order(BOXES, 7, str)
+    assert sorted(splits[1]) == sorted(ordered[:2])
+    assert sorted(splits[0]) == sorted(ordered[2:])
+    assert report.images == {'train': 3, 'val': 2}
+
+
+def test_list_of_labels(root, tmp_path):
+    """Its order is that of the indices; without background it is ignored."""
+    (root / 'labels.txt').write_text('__ignore__\nroad\ncar\nperson\nbus\n')
+    convert(root, tmp_path / 'out')
+    indices = {'road': 0, 'car': 1, 'person': 2, '__ignore__': 255}
+    for stem in BOXES:
+        written = np.array(
+            Image.open(tmp_path / 'out' / 'labels' / f'{stem}.png')
+        )
+        assert (written == expected(stem, indices, 255)).all()
+    names = (tmp_path / 'out' / 'class_dict.csv').read_text().splitlines()
+    assert [row.split(',')[0] for row in names[1:]] == [
+        *('road', 'car', 'person', 'bus')
+    ]
+
+
+def test_data_set_reads_it(root, tmp_path):
+    out = tmp_path / 'out'
+    convert(root, out)
+    dataset = DATASETS.build(
+        dict(
+            type='ColorMaskDataset',
+            data_root=str(out),
+            data_prefix=dict(img_path='images', seg_map_path='labels'),
+            ann_file='splits/train.txt',
+            img_suffix=('.jpg', '.png'),
+            seg_map_suffix='.png',
+            pipeline=[
+                dict(type='LoadImageFromFile'),
+                dict(type='LoadColorMasks'),
+            ],
+        )
+    )
+    names = ('_background_', 'car', 'person', 'road')
+    assert dataset.metainfo['classes'] == names
+    assert len(dataset) == 4
+    indices = {name: index for index, name in enumerate(names)}
+    for sample in dataset:
+        path = Path(sample['img_path']).relative_to(out / 'images')
+        labels = expected(
+            path.with_suffix('').as_posix(), indices | {'__ignore__': 255}
+        )
+        assert (sample['gt_seg_map'] == labels).all()
+
+
+def test_runs_after_runs(root, tmp_path):
+    out = tmp_path / 'out'
+    convert(root, tmp_path / 'whole')
+    path = root / 'sub' / 'd.json'
+    good = path.read_text()
+    path.write_text(good.replace('"imageWidth": 40', '"imageWidth": 41'))
+    with pytest.raises(ValueError, match=r'd\.json: is of 41x30 pixels'):
+        convert(root, out)
+    path.write_text(good)
+    convert(root, out)
+    assert contents(out) == contents(tmp_path / 'whole')
+    assert convert(root, out).kept == 5
+    path.write_text(good.replace('[10, 10]', '[11, 10]'))
+    with pytest.raises(ValueError, match=r'd\.png is there, .*overwrite=True'):
+        convert(root, out)
+    convert(root, out, overwrite=True)
+    labels = np.array(Image.open(out / 'labels' / 'sub' / 'd.png'))
+    assert (labels == 2).sum() == 2 * 11
+
+
+def test_results_inside_the_data_root_are_no_input(root):
+    convert(root, skip_invalid=True)
+    assert convert(root, skip_invalid=True).kept == 5
+    assert sorted(path.name for path in (root / 'index').iterdir()) == [
+        *('class_dict.csv', 'images', 'labels', 'skipped.json', 'splits')
+    ]
+
+
+def break_json(path):
+    path.write_text('{')
+
+
+def lose_photograph(path):
+    path.with_suffix('.jpg').unlink()
+
+
+def cut_photograph(path):
+    image = path.with_suffix('.jpg')
+    image.write_bytes(image.read_bytes()[:-40])
+
+
+def leave_root(path):
+    path.write_text(path.read_text().replace('d.jpg', '../../x.jpg'))
+
+
+def add_shape(path):
+    path.write_text(path.read_text().replace('rectangle', 'cuboid'))
+
+
+@pytest.mark.parametrize(
+    ('spoil', 'suffix', 'message'),
+    [
+        pytest.param(break_json, '.json', 'no labelme file', id='json'),
+        pytest.param(lose_photograph, '.jpg', 'cannot be read', id='missing'),
+        pytest.param(cut_photograph, '.jpg', 'cannot be read', id='cut-off'),
+        pytest.param(leave_root, '.json', 'leaves its root', id='outside'),
+        pytest.param(add_shape, '.json', "shape_type 'cuboid'", id='shape'),
+    ],
+)
+def test_invalid_files(root, tmp_path, spoil, suffix, message):
+    path = root / 'sub' / 'd.json'
+    spoil(path)
+    with pytest.raises(ValueError, match=message) as error:
+        convert(root, tmp_path / 'out')
+    bad = path.with_suffix(suffix)
+    assert str(error.value).startswith(f'{bad}: ')
+    report = convert(root, tmp_path / 'other', skip_invalid=True)
+    assert [skip.file for skip in report.skipped] == [str(bad)]
+    assert sum(report.images.values()) == 4
+    assert not (tmp_path / 'other' / 'labels' / 'sub' / 'd.png').exists()
+
+
+def test_label_that_is_not_in_the_list(root, tmp_path):
+    (tmp_path / 'names').write_text('_background_\ncar\nroad\n')
+    with pytest.raises(ValueError, match=r"d\.json: .*'person' is not in"):
+        convert(root, tmp_path / 'out', labels=tmp_path / 'names')
+
+
+@pytest.mark.parametrize('fraction', [0, 1, -1, 2])
+def test_val_fraction(root, fraction):
+    with pytest.raises(ValueError, match=f'val_fraction={fraction}'):
+        convert(root, val_fraction=fraction)
+
+
+def test_nothing_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match='nowhere is missing'):
+        convert(tmp_path / 'nowhere')
+    with pytest.raises(FileNotFoundError, match='has no JSON files'):
+        convert(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tool(root, tmp_path, capsys):
+    main = runpy.run_path(str(TOOL))['main']
+    arguments = [str(root), '--out-dir', str(tmp_path / 'out')]
+    main([*arguments, '--copy', '--no-progress'])
+    printed, shown = capsys.readouterr()
+    assert printed.splitlines() == [
+        '__ignore__: 1 shapes',
+        'car: 2 shapes',
+        'person: 1 shapes',
+        'road: 2 shapes',
+        f'{tmp_path / "out"}: 4 train, 1 val images; 5 written, 0 were there '
+        'already',
+    ]
+    assert shown == ''
+    (root / 'a.json').write_text('')
+    message = error_of(capsys, main, arguments)
+    assert message.startswith(f'{root / "a.json"}: no labelme file')
+    assert message.endswith('leave such files out with --skip-invalid')

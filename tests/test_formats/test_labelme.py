@@ -1,0 +1,186 @@
+import base64
+import json
+
+import cv2
+import numpy as np
+import pytest
+from matplotlib.path import Path as Outline
+
+from mmseg_ext.formats.labelme import decode_labelme, draw
+from mmseg_ext.utils.images import encode_png
+
+SIZE = (40, 30)
+
+
+def labelme(*shapes, size=SIZE, **changes):
+    """Return the content of a file as labelme writes it."""
+    content = {
+        'version': '5.4.1',
+        'flags': {},
+        'shapes': [
+            {
+                'label': label,
+                'points': points,
+                'group_id': None,
+                'shape_type': kind,
+                'flags': {},
+                **more,
+            }
+            for label, kind, points, *rest in shapes
+            for more in (rest[0] if rest else {},)
+        ],
+        'imagePath': 'x.jpg',
+        'imageData': None,
+        'imageHeight': size[1],
+        'imageWidth': size[0],
+    }
+    return json.dumps(content | changes).encode()
+
+
+def drawn(*shapes, indices=None, background=0):
+    indices = indices or {'a': 1, 'b': 2, '__ignore__': 255}
+    return draw(decode_labelme(labelme(*shapes)), indices, background)
+
+
+def png(mask):
+    return {'mask': base64.b64encode(encode_png(mask)).decode()}
+
+
+@pytest.mark.parametrize(
+    'corners', [[(3, 5), (10, 8)], [(10, 8), (3, 5)], [(10, 5), (3, 8)]]
+)
+def test_rectangle_has_both_its_edges(corners):
+    expected = np.zeros((30, 40), np.uint8)
+    expected[5:9, 3:11] = 1
+    assert (drawn(('a', 'rectangle', corners)) == expected).all()
+
+
+def test_later_shapes_cover_earlier_ones():
+    labels = drawn(
+        ('a', 'rectangle', [(0, 0), (9, 9)]),
+        ('__ignore__', 'rectangle', [(2, 2), (4, 4)]),
+        ('b', 'rectangle', [(4, 4), (12, 12)]),
+        background=255,
+    )
+    assert labels[3, 3] == 255
+    assert labels[4, 4] == labels[9, 9] == 2
+    assert labels[0, 0] == labels[9, 3] == 1
+    assert labels[20, 20] == 255
+    assert labels.dtype == np.uint8
+
+
+def test_polygon_covers_what_lies_inside():
+    points = [(4.2, 3.1), (35.7, 8.4), (30.3, 26.9), (18.0, 12.5), (6.5, 25.2)]
+    labels = drawn(('a', 'polygon', points))
+    y, x = np.mgrid[:30, :40]
+    centers = np.stack([x.ravel(), y.ravel()], 1)
+    inside = Outline([*points, points[0]], closed=True)
+    sure = inside.contains_points(centers).reshape(30, 40)
+    edge = np.zeros((30, 40), np.uint8)
+    outline = np.round(points).astype(np.int32)
+    cv2.polylines(edge, [outline], isClosed=True, color=1, thickness=3)
+    far = edge == 0
+    assert (labels[far] == sure[far]).all()
+    assert sure[far].sum() > 150
+
+
+def test_circle_and_point():
+    labels = drawn(('a', 'circle', [(20, 15), (20, 7)]))
+    y, x = np.mgrid[:30, :40]
+    distance = np.hypot(x - 20, y - 15)
+    assert (labels[distance < 7] == 1).all()
+    assert (labels[distance > 9] == 0).all()
+    point = drawn(('b', 'point', [(20, 15)]))
+    assert (point[distance < 4] == 2).all()
+    assert (point[distance > 6] == 0).all()
+
+
+@pytest.mark.parametrize('kind', ['line', 'linestrip'])
+def test_lines_are_ten_pixels_wide(kind):
+    labels = drawn(('a', kind, [(5, 15), (34, 15)]))
+    assert (labels[:, 20] == 1).sum() == 10
+    assert labels[15, 20] == 1
+
+
+def test_mask_fills_its_box():
+    mask = np.zeros((3, 4), np.uint8)
+    mask[0, 1] = mask[2, 3] = 1
+    labels = drawn(('a', 'mask', [(10.0, 5.0), (13.0, 7.0)], png(mask)))
+    assert np.argwhere(labels).tolist() == [[5, 11], [7, 13]]
+
+
+def test_shapes_may_leave_the_image():
+    labels = drawn(('a', 'rectangle', [(-5, -5), (1000, 2)]))
+    assert (labels[:3] == 1).all()
+    assert (labels[3:] == 0).all()
+
+
+def test_backslashes_of_windows():
+    content = decode_labelme(labelme(imagePath='..\\images\\x.jpg'))
+    assert content.image == '../images/x.jpg'
+
+
+@pytest.mark.parametrize(
+    ('data', 'message'),
+    [
+        pytest.param(b'', 'no labelme file', id='empty'),
+        pytest.param(b'\xff{}', 'no labelme file', id='bytes'),
+        pytest.param(b'[]', 'no labelme file', id='list'),
+        pytest.param(labelme()[:-9], 'no labelme file', id='cut'),
+        pytest.param(labelme(shapes=None), 'shapes', id='no-shapes'),
+        pytest.param(labelme(imageWidth=0), 'imageWidth', id='width'),
+        pytest.param(labelme(imageHeight='30'), 'imageHeight', id='height'),
+        pytest.param(labelme(imageWidth=10**9), 'imageWidth', id='huge'),
+        pytest.param(
+            labelme(('a', 'cuboid', [(1, 1)])),
+            r"shapes\[0\]: shape_type 'cuboid'; expected one of polygon",
+            id='kind',
+        ),
+        pytest.param(
+            labelme(('a', 'point', [(1, 1)]), ('a', 'polygon', [(1, 1)] * 2)),
+            r'shapes\[1\]: 2 points; a polygon has at least 3',
+            id='points',
+        ),
+        pytest.param(
+            labelme(('a', 'point', [(1e30, 1)])), 'points', id='coordinate'
+        ),
+    ],
+)
+def test_broken_files(data, message):
+    with pytest.raises(ValueError, match=message):
+        decode_labelme(data)
+
+
+@pytest.mark.parametrize(
+    ('shape', 'message'),
+    [
+        pytest.param(
+            ('c', 'point', [(1, 1)]),
+            r"shapes\[0\]: label 'c' is not in the list",
+            id='label',
+        ),
+        pytest.param(
+            ('a', 'mask', [(0, 0), (3, 3)], png(np.ones((3, 4), np.uint8))),
+            r'shapes\[0\]: the mask has 4x3 pixels, its box 4x4',
+            id='size',
+        ),
+        pytest.param(
+            ('a', 'mask', [(0, 0), (3, 3)], {'mask': '!'}),
+            r'shapes\[0\]: the mask has broken base64',
+            id='base64',
+        ),
+        pytest.param(
+            ('a', 'mask', [(0, 0), (3, 3)], {'mask': 'AAAA'}),
+            r'shapes\[0\]: the mask cannot be read',
+            id='no-image',
+        ),
+        pytest.param(
+            ('a', 'mask', [(0, 0), (3, 3)]),
+            r'shapes\[0\]: the mask cannot be read',
+            id='no-mask',
+        ),
+    ],
+)
+def test_what_cannot_be_drawn(shape, message):
+    with pytest.raises(ValueError, match=message):
+        drawn(shape)
