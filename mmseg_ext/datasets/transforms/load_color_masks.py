@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+from contextlib import suppress
 
 import torch
 from mmengine.logging import print_log
@@ -36,7 +37,9 @@ class _SharedSet:
         # NumPy would copy it to spawned workers, and multiprocessing's own
         # arrays cannot be pickled or copied for any other purpose.
         self._table = torch.zeros(self._SLOTS, dtype=torch.int64)
-        self._table.share_memory_()
+        # Without shared memory each process reports for itself.
+        with suppress(RuntimeError):
+            self._table.share_memory_()
 
     def __contains__(self, name: str) -> bool:
         key, slot = self._find(name)

@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 from mmseg.registry import TRANSFORMS
 from PIL import Image
 from torch.utils.data import DataLoader
@@ -110,6 +111,18 @@ def test_copies_report_together(mask, mmlog):
         transform(results_of(mask))
         other(results_of(mask))
         pickle.loads(pickle.dumps(transform))(results_of(mask))
+    assert mmlog.text.count('x_L.png: 1 of 12 pixels') == 1
+
+
+def test_machine_without_shared_memory(mask, mmlog, monkeypatch):
+    def fail(tensor):
+        raise RuntimeError('unable to open shared memory object')
+
+    monkeypatch.setattr(torch.Tensor, 'share_memory_', fail)
+    transform = LoadColorMasks()
+    with mmlog.at_level(logging.WARNING):
+        transform(results_of(mask))
+        transform(results_of(mask))
     assert mmlog.text.count('x_L.png: 1 of 12 pixels') == 1
 
 
