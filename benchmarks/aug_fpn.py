@@ -12,7 +12,6 @@ A ratio above 1 means that the new part is faster.
 """
 
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from mmdet.models.necks.fpn import FPN
@@ -25,14 +24,11 @@ from torch import Tensor, nn
 
 import mmseg_ext.models.roi_extractors
 import mmseg_ext.models.roi_heads  # noqa: F401, registers the classes
+from common import CONFIGS, pyramid
 from mmseg_ext.models.necks.aug_fpn import AugFPN
 from timing import Row, interleaved
 
-CONFIG = (
-    Path(__file__)
-    .parents[1]
-    .joinpath('configs/augfpn/faster-rcnn_r50_augfpn-none_1x_coco.py')
-)
+CONFIG = CONFIGS / 'augfpn/faster-rcnn_r50_augfpn-none_1x_coco.py'
 CHANNELS = [256, 512, 1024, 2048]
 STRIDES = [4, 8, 16, 32]
 NECK_SIZE = (800, 1344)
@@ -71,12 +67,7 @@ def run() -> list[Row]:
 def time_necks(threads: int) -> Row:
     """Time forward and backward pass of both necks."""
     torch.set_num_threads(threads)
-    maps = [
-        torch.rand(
-            1, channels, *(side // stride for side in NECK_SIZE)
-        ).requires_grad_()
-        for channels, stride in zip(CHANNELS, STRIDES, strict=True)
-    ]
+    maps = pyramid(NECK_SIZE, STRIDES, CHANNELS)
     times = interleaved(
         {
             kind.__name__: both_ways(kind(CHANNELS, 256, 5), maps)
@@ -94,7 +85,7 @@ def time_necks(threads: int) -> Row:
 
 
 def both_ways(neck: nn.Module, maps: list[Tensor]) -> Callable[[], None]:
-    """Give a function that passes a neck forward and backward."""
+    """Return a function that passes a neck forward and backward."""
 
     def call() -> None:
         outputs = list(neck(maps))
@@ -168,7 +159,7 @@ def make_batch() -> dict[str, list]:
 
 
 def training_step(detector: nn.Module) -> Callable[[], None]:
-    """Give a function that trains a detector."""
+    """Return a function that trains a detector."""
     optimizer = torch.optim.SGD(detector.parameters(), lr=1e-6, momentum=0.9)
 
     def call() -> None:
@@ -184,7 +175,7 @@ def training_step(detector: nn.Module) -> Callable[[], None]:
 
 
 def inference(detector: nn.Module) -> Callable[[], None]:
-    """Give a function that detects objects."""
+    """Return a function that detects objects."""
 
     def call() -> None:
         detector.eval()

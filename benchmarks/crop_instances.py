@@ -19,11 +19,11 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData
 
 import mmseg_ext  # noqa: F401  registers its classes
+from common import CONFIGS
 from mmseg_ext.inference.crops import crop_instances, detect
 from mmseg_ext.utils.images import write_png
 from timing import Row, interleaved
 
-CONFIGS = Path(__file__).resolve().parents[1] / 'configs/mask_rcnn'
 DETECTORS = {
     'the light detector': 'mask-rcnn_r18_fpn_1xb2-2k_nail-320.py',
     "the recipe's detector": 'mask-rcnn_r50-caffe_fpn_ms-poly-40e_nail.py',
@@ -56,7 +56,7 @@ def compare(
     folder: Path,
 ) -> list[Row]:
     """Time the ways to crop beside one detector."""
-    detector = make_detector(CONFIGS / config, folder)
+    detector = make_detector(CONFIGS / 'mask_rcnn' / config, folder)
     found = detect(detector, [image])[0].pred_instances
     if len(found) != NAILS:
         raise RuntimeError(f'{name} found {len(found)} instances')

@@ -9,27 +9,19 @@ Milliseconds are per image. Run by itself it prints the peak memory of a
 worker for sets of several sizes.
 """
 
-import contextlib
-import gc
-import io
 import json
-import multiprocessing
 import os
-import resource
 import shutil
 import tempfile
-import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from common import in_own_process
 from mmseg_ext.converters.idd import convert
 from mmseg_ext.labels.idd import IDD_LABELS
-from timing import Row
+from timing import Row, timed, whole_runs
 
 SIZE = (1920, 1080)
 POLYGONS = 60
@@ -45,23 +37,18 @@ MEMORY_IMAGES = (500, 2000, 8000)
 
 def run() -> list[Row]:
     """Time the converter."""
-    times: dict[str, list[float]] = {'ours': [], 'two': [], 'baseline': []}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         write_set(root, IMAGES)
         check_equal(root)
         ways = {
-            'ours': (IMAGES, lambda out: convert([root], out)),
-            'two': (IMAGES, lambda out: convert([root], out, nproc=2)),
-            'baseline': (BASELINE_IMAGES, lambda out: draw_some(root, out)),
+            'ours': lambda out: timed(convert, [root], out) / IMAGES,
+            'two': lambda out: timed(convert, [root], out, nproc=2) / IMAGES,
+            'baseline': lambda out: (
+                timed(draw_some, root, out) / BASELINE_IMAGES
+            ),
         }
-        # What is written stays until the end: ext4 is slow to make files
-        # where many were just removed.
-        for number in range(ROUNDS):
-            for name, (images, way) in ways.items():
-                out = root / f'{name} {number}'
-                times[name].append(timed(way, out) / images)
-    seconds = {name: median(values) for name, values in times.items()}
+        seconds = whole_runs(ways, root, ROUNDS)
     return [
         Row(
             'IDD converter, one process',
@@ -76,15 +63,6 @@ def run() -> list[Row]:
             seconds['ours'],
         ),
     ]
-
-
-def timed(function: Callable, *args: object) -> float:
-    """Give the seconds that a call takes; it may show progress."""
-    gc.collect()
-    with contextlib.redirect_stderr(io.StringIO()):
-        start = time.perf_counter()
-        function(*args)
-        return time.perf_counter() - start
 
 
 # The baseline.
@@ -105,9 +83,9 @@ def draw_some(root: Path, out: Path) -> None:
 
 
 def check_equal(root: Path) -> None:
-    """See that both ways give the same labels."""
+    """Check that both ways give the same labels."""
     ours, other = root / 'ours', root / 'other'
-    timed(lambda: convert([root], ours))
+    timed(convert, [root], ours)
     draw_some(root, other)
     for path in other.glob('*.png'):
         one = Image.open(ours / 'train_label' / path.name)
@@ -174,21 +152,18 @@ def polygon_file(rng: np.random.Generator) -> dict:
 # Memory.
 
 
-def worker_peak(images: int) -> float:
-    """Give the peak memory of a worker, in MiB; in a process of its own."""
+def convert_set(images: int) -> None:
+    """Write a set and convert it with two workers."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         write_set(root, images)
-        timed(lambda: convert([root], root / 'out', nproc=2))
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+        timed(convert, [root], root / 'out', nproc=2)
 
 
 def main() -> None:
     """Print the peak memory of a worker."""
-    context = multiprocessing.get_context('spawn')
     for images in MEMORY_IMAGES:
-        with ProcessPoolExecutor(1, mp_context=context) as pool:
-            peak = pool.submit(worker_peak, images).result()
+        peak = in_own_process(convert_set, images, children=True)
         print(f'{images} images: at most {peak:.0f} MiB a worker')
 
 

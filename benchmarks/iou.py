@@ -45,7 +45,7 @@ def bincount(sample: dict, num_classes: int) -> torch.Tensor:
 
 
 def _check_equal(metrics: dict[str, BaseMetric]) -> None:
-    """Make sure that both metrics say the same."""
+    """Check that both metrics say the same."""
     MMLogger.get_current_instance().setLevel('ERROR')
     ours, theirs = (metrics[name].evaluate(1) for name in ('ours', 'mmseg'))
     if {name: round(value, 2) for name, value in ours.items()} != theirs:

@@ -8,15 +8,11 @@ Run by itself it lists what the baseline gets wrong, and how many nails that
 were pushed together ``--split-touching`` cuts apart.
 """
 
-import contextlib
 import csv
-import io
 import itertools
 import json
-import os
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -24,17 +20,10 @@ import numpy as np
 from prettytable import PrettyTable
 from pycocotools import mask as coco_mask
 
+from common import NAILS, photographs
 from mmseg_ext.converters.nail_masks import Region, find_nails
 from mmseg_ext.converters.nails import convert
-from mmseg_ext.sample_data.nails import write_nails
-from timing import Row, interleaved
-
-#: Real photographs; without them, sample images are used.
-NAILS = Path(
-    os.environ.get(
-        'NAILS_ROOT', Path(__file__).parents[2] / 'shared/data/nails'
-    )
-)
+from timing import Row, interleaved, quietly
 
 #: How often the timed set has each photograph.
 COPIES = 5
@@ -55,7 +44,7 @@ def run() -> list[Row]:
         masks = mask_files(root)
         times = interleaved(
             {
-                'ours': lambda: quietly_convert(root, out),
+                'ours': lambda: quietly(convert, root, out),
                 'tutorial': lambda: two_passes(masks, Path(out, 'other')),
                 'floor': lambda: read_and_trace(masks),
             },
@@ -78,26 +67,9 @@ def run() -> list[Row]:
     ]
 
 
-@contextlib.contextmanager
-def photographs() -> Iterator[Path]:
-    """Give the folder of the photographs."""
-    if NAILS.is_dir():
-        yield NAILS
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        write_nails(folder, num=24, progress=False)
-        yield Path(folder)
-
-
 def mask_files(root: Path) -> list[Path]:
     """List the masks."""
     return sorted([*root.rglob('labels/*'), *root.rglob('Masks/*/*')])
-
-
-def quietly_convert(root: Path, out: str) -> None:
-    """Convert without a progress bar."""
-    with contextlib.redirect_stderr(io.StringIO()):
-        convert(root, out)
 
 
 # The baseline.
@@ -155,7 +127,7 @@ def read_and_trace(masks: list[Path]) -> None:
 
 
 def trace(path: Path) -> list[np.ndarray]:
-    """Read a mask and give its contours."""
+    """Read a mask and return its contours."""
     gray = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2GRAY)
     binary = cv2.threshold(gray, 127, 255, cv2.THRESH_BINARY)[1]
     return cv2.findContours(binary, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)[0]
@@ -212,7 +184,7 @@ def differences(root: Path) -> PrettyTable:
 def best(
     code: dict, annotations: list[dict], size: tuple[int, int]
 ) -> tuple[dict | None, float]:
-    """Give the annotation that overlaps a mask most."""
+    """Return the annotation that overlaps a mask most."""
     overlaps = [
         coco_mask.iou(
             [code],
@@ -305,7 +277,7 @@ def centered(
 
 
 def is_cut_right(one: np.ndarray, other: np.ndarray) -> bool:
-    """Tell whether two nails in one blob are found again."""
+    """Return whether two nails in one blob are found again."""
     found = find_nails(as_file(one | other), split_touching=True).regions
     masks = [whole(region, one.shape) for region in found]
     return len(masks) == 2 and all(
@@ -323,7 +295,7 @@ def as_file(mask: np.ndarray) -> np.ndarray:
 def main() -> None:
     """Print what differs and what is cut."""
     if not NAILS.is_dir():
-        raise SystemExit(f'{NAILS} is missing: set NAILS_ROOT to photographs')
+        raise SystemExit(f'{NAILS} is missing: see docs/benchmarks.md')
     cv2.setNumThreads(0)
     print(differences(NAILS))
     print(splits(NAILS))

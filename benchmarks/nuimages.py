@@ -10,15 +10,10 @@ Milliseconds are per image.
 """
 
 import base64
-import contextlib
-import gc
-import io
 import json
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from statistics import median
 
 import cv2
 import numpy as np
@@ -26,7 +21,7 @@ from pycocotools import mask as coco_mask
 
 from mmseg_ext.converters.nuimages import convert
 from mmseg_ext.labels.nuimages import NUIMAGES, SURFACES, THING_OF, THINGS
-from timing import Row
+from timing import Row, timed, whole_runs
 
 VERSION = 'v1.0-train'
 SHAPE = (900, 1600)
@@ -54,13 +49,7 @@ def run() -> list[Row]:
             'large, two': lambda out: time_ours(large, out, 2) / 4000,
             'large baseline': lambda out: time_baseline(large, out, 4000),
         }
-        times: dict[str, list[float]] = {name: [] for name in ways}
-        # What is written stays until the end: ext4 is slow to make files
-        # where many were just removed.
-        for number in range(ROUNDS):
-            for name, way in ways.items():
-                times[name].append(way(Path(folder, f'{name} {number}')))
-    seconds = {name: median(values) for name, values in times.items()}
+        seconds = whole_runs(ways, Path(folder), ROUNDS)
     return [
         Row(f'nuImages converter, {what}', baseline, seconds[a], seconds[b])
         for what, baseline, a, b in (
@@ -83,21 +72,12 @@ def run() -> list[Row]:
 
 
 def time_ours(root: Path, out: Path, nproc: int = 1) -> float:
-    """Give the seconds of a whole run."""
+    """Return the seconds of a whole run."""
     return timed(convert, root, [VERSION], out, nproc=nproc)
 
 
-def timed(function: Callable, *args: object, **kwargs: object) -> float:
-    """Give the seconds that a call takes; it may show progress."""
-    gc.collect()
-    with contextlib.redirect_stderr(io.StringIO()):
-        start = time.perf_counter()
-        function(*args, **kwargs)
-        return time.perf_counter() - start
-
-
 def time_baseline(root: Path, out: Path, images: int) -> float:
-    """Give the seconds per image, as if all were converted."""
+    """Return the seconds per image, as if all were converted."""
     tables: dict[str, list] = {}
     loading = timed(lambda: tables.update(load_tables(root)))
     step = images // BASELINE_IMAGES
@@ -106,7 +86,7 @@ def time_baseline(root: Path, out: Path, images: int) -> float:
 
 
 def check_equal(root: Path, folder: Path) -> None:
-    """See that both ways give the same masks, for ten images."""
+    """Check that both ways give the same masks, for ten images."""
     ours, other = folder / 'ours', folder / 'other'
     time_ours(root, ours)
     tables = load_tables(root)
@@ -163,7 +143,7 @@ def convert_image(
     image_id: int,
     out: Path,
 ) -> list[dict]:
-    """Write the mask of an image and give its instances."""
+    """Write the mask of an image and return its instances."""
     token = frame['token']
     surfaces = [
         row
@@ -266,7 +246,7 @@ def tokens(rng: np.random.Generator, number: int) -> list[str]:
 def frame_rows(
     rng: np.random.Generator, samples: list[str], frames: list[str]
 ) -> Iterator[str]:
-    """Give the rows of ``sample_data``."""
+    """Yield the rows of ``sample_data``."""
     pose, sensor = tokens(rng, 2)
     for number in range(FRAMES * len(samples)):
         image, frame = divmod(number, FRAMES)
@@ -297,7 +277,7 @@ def annotation_rows(
     frames: list[str],
     annotations: list[tuple[str, str]],
 ) -> Iterator[str]:
-    """Give rows of images in random order, as many of each image.
+    """Yield rows of images in random order, as many of each image.
 
     ``annotations`` are pairs of category token and the fields of a mask.
     """
@@ -314,7 +294,7 @@ def annotation_rows(
 
 
 def mask_fields(rng: np.random.Generator, widths: tuple[int, int]) -> str:
-    """Draw a blob with ragged edges; give JSON of its mask and box.
+    """Draw a blob with ragged edges; return JSON of its mask and box.
 
     Args:
         rng: Where randomness comes from.

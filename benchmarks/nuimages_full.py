@@ -13,16 +13,17 @@ import tempfile
 import time
 from pathlib import Path
 
+from common import ROOT
 from nuimages import VERSION, write_tables
 
 IMAGES = 67_279
 OBJECTS = 557_000
 INTERVAL = 0.2
-TOOL = Path(__file__).parents[1] / 'tools/dataset_converters/nuimages.py'
+TOOL = ROOT / 'tools/dataset_converters/nuimages.py'
 
 
 def measure(command: list[str]) -> tuple[float, int]:
-    """Run a command; give its seconds and its peak PSS in KiB.
+    """Run a command; return its seconds and its peak PSS in KiB.
 
     Raises:
         SystemExit: The command failed.

@@ -5,6 +5,7 @@ that the ratio holds on a busy machine; the milliseconds do not.
 """
 
 import argparse
+import ast
 import importlib
 from pathlib import Path
 
@@ -13,24 +14,38 @@ import torch
 from prettytable import PrettyTable
 from tqdm import tqdm
 
-HERE = Path(__file__).parent
-#: Not benchmarks, or too long for this table.
-OTHERS = ('run', 'timing', 'nuimages_full')
-BENCHMARKS = sorted(
-    path.stem for path in HERE.glob('*.py') if path.stem not in OTHERS
-)
+#: No benchmarks, and what takes too long for this table.
+OTHERS = ('common', 'run', 'timing', 'nuimages_full')
+
+
+def benchmarks() -> dict[str, str]:
+    """Return the first sentence about each benchmark, by its name."""
+    texts = {
+        path.stem: ast.get_docstring(ast.parse(path.read_text()))
+        for path in sorted(Path(__file__).parent.glob('*.py'))
+        if path.stem not in OTHERS
+    }
+    return {name: text.partition('\n')[0] for name, text in texts.items()}
 
 
 def main() -> None:
     """Run benchmarks and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        'names', nargs='*', metavar='NAME', help=f'of {", ".join(BENCHMARKS)}'
+    known = benchmarks()
+    width = max(map(len, known))
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog='\n'.join(f'{k:{width}}  {known[k]}' for k in known),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    names = parser.parse_args().names or BENCHMARKS
-    unknown = [name for name in names if name not in BENCHMARKS]
+    parser.add_argument(
+        'names', nargs='*', metavar='NAME', help='of those below'
+    )
+    names = parser.parse_args().names or list(known)
+    unknown = [name for name in names if name not in known]
     if unknown:
-        parser.error(f'no benchmark {unknown[0]!r}; there are {BENCHMARKS}')
+        parser.error(
+            f'no benchmark {unknown[0]!r}; there are {", ".join(known)}'
+        )
     table = PrettyTable(
         ['what', 'ms', 'baseline', 'its ms', 'baseline / ours'], align='r'
     )

@@ -7,14 +7,12 @@ calls, which are concatenated for the attention and summed with its weights.
 Run by itself it prints the peak memory of both, beside the maps.
 """
 
-import multiprocessing
-import resource
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 
 import torch
 from torch import Tensor
 
+from common import in_own_process, pyramid
 from mmseg_ext.models.roi_extractors.soft_roi_extractor import (
     SoftRoIExtractor,
 )
@@ -46,19 +44,14 @@ def run() -> list[Row]:
 
 
 def make_ways() -> dict[str, Callable[[], Tensor]]:
-    """Give both ways to extract features, with the same weights."""
+    """Return both ways to extract features, with the same weights."""
     torch.manual_seed(0)
     extractor = SoftRoIExtractor(
         {'type': 'RoIAlign', 'output_size': 7, 'sampling_ratio': 2},
         CHANNELS,
         STRIDES,
     )
-    maps = [
-        torch.rand(
-            1, CHANNELS, *(side // stride for side in SIZE)
-        ).requires_grad_()
-        for stride in STRIDES
-    ]
+    maps = pyramid(SIZE, STRIDES, [CHANNELS] * len(STRIDES))
     rois = make_rois()
     return {
         'ours': lambda: extractor(maps, rois),
@@ -90,32 +83,27 @@ def plain(
 
 
 def both_ways(way: Callable[[], Tensor]) -> Callable[[], None]:
-    """Give a function that passes forward and backward."""
+    """Return a function that passes forward and backward."""
     return lambda: way().sum().backward()
 
 
 # Memory.
 
 
-def peak(name: str | None) -> float:
-    """Give the peak memory, in MiB, of a process of its own."""
+def pass_once(name: str | None) -> None:
+    """Pass forward and backward in one way, or only make what both need."""
     ways = make_ways()
     # Memory that is only taken once, whatever is computed.
     torch.rand(1, 1, 64, 64, requires_grad=True).sum().backward()
     if name:
         both_ways(ways[name])()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def main() -> None:
-    """Print the peak memory of both ways."""
-    context = multiprocessing.get_context('spawn')
-    found = {}
-    for name in (None, 'ours', 'plain'):
-        with ProcessPoolExecutor(1, mp_context=context) as pool:
-            found[name] = pool.submit(peak, name).result()
+    """Print the peak memory of both ways, beside the maps."""
+    maps = in_own_process(pass_once, None)
     for name in ('ours', 'plain'):
-        print(f'{name}: {found[name] - found[None]:.0f} MiB')
+        print(f'{name}: {in_own_process(pass_once, name) - maps:.0f} MiB')
 
 
 if __name__ == '__main__':

@@ -62,7 +62,7 @@ def build(prefix: str) -> Compose:
 
 
 def dense_label_map(scene: Scene, seed: int, index: int) -> np.ndarray:
-    """Give each pixel one of 12 classes; same arguments as for nuImages."""
+    """Return a map of 12 classes; same arguments as for nuImages."""
     return scene.label_map({kind: i % 12 for i, kind in enumerate(KINDS)})
 
 
@@ -97,7 +97,7 @@ def load(pipeline: Compose, samples: list[dict], seed: int) -> dict:
 
 
 def _check_equal(ours: dict, theirs: dict) -> None:
-    """Make sure that both pipelines give the same."""
+    """Check that both pipelines give the same."""
     samples = ours['data_samples'], theirs['data_samples']
     labels = [sample.gt_sem_seg.data for sample in samples]
     if (

@@ -11,15 +11,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
+from common import CONFIGS
 from mmseg_ext_cli import PASSIVE
 from timing import Row, interleaved
 
-CONFIG = (
-    Path(__file__).resolve().parents[1]
-    / 'configs/demo/bisenetv1_r18-d32_1xb4-250_sample-192x256.py'
-)
+CONFIG = CONFIGS / 'demo/bisenetv1_r18-d32_1xb4-250_sample-192x256.py'
 
 #: What would decide for both.
 SETTINGS = (*PASSIVE, 'OMP_NUM_THREADS', 'KMP_BLOCKTIME', 'KMP_LIBRARY')

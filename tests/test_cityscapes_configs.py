@@ -266,7 +266,7 @@ def test_what_is_moved_out_is_dropped(cfg, root):
 
 
 def load_sample(cfg, root):
-    """Give what the train set says of an image with many objects."""
+    """Return what the train set says of an image with many objects."""
     dataset = DATASETS.build(
         {
             **cfg.train_dataloader.dataset.dataset,

@@ -77,7 +77,7 @@ def test_classes_of_nuimages_instances():
 
 @pytest.fixture(scope='module')
 def sample_data(tmp_path_factory):
-    """Give the data root for a config; each kind of data is made once."""
+    """Return the data root for a config; each kind of data is made once."""
     roots = {}
 
     def find(config):
@@ -92,7 +92,7 @@ def sample_data(tmp_path_factory):
 
 
 def train(runner):
-    """Train; each trainable parameter must get a gradient. Give scalars."""
+    """Train; each trainable parameter must get a gradient. Return scalars."""
     trainable = {
         key: value
         for key, value in runner.model.named_parameters()
@@ -117,7 +117,7 @@ def train(runner):
 
 
 def watch_labels(model):
-    """Give a list that gets the share of labeled pixels of each batch."""
+    """Return a list that gets the share of labeled pixels of each batch."""
     shares = []
 
     def note(module, args, kwargs):

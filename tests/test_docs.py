@@ -24,17 +24,37 @@ LESS = {
 }
 
 
-def run_script(page, folder, iterations):
-    """Run the script of a page in a folder."""
+#: Reads a folder with the class of a page, as a config would.
+USE_CLASS = """
+from mmengine.config import Config
+
+config = Config(
+    {
+        'custom_imports': {'imports': ['mmseg_ext', 'potholes']},
+        'data': {
+            'type': 'Potholes',
+            'data_root': '.',
+            'data_prefix': {'img_path': 'images', 'seg_map_path': 'labels'},
+        },
+    }
+)
+config.dump('config.py')
+config = Config.fromfile('config.py')
+from mmseg.registry import DATASETS
+
+dataset = DATASETS.build(config.data)
+print(len(dataset), *dataset.metainfo['classes'])
+"""
+
+
+def scripts(page):
+    """Return the pieces of Python on a page."""
     text = (ROOT / 'docs' / page).read_text()
-    (script,) = re.findall(r'^```python\n(.+?)^```$', text, re.M | re.S)
-    runner = 'runner = Runner.from_cfg(config)\n'
-    assert runner in script
-    assert f'iter_{iterations}.pth' in script
-    script = script.replace(
-        runner, f'config.merge_from_dict({LESS!r})\n{runner}'
-    ).replace(f'iter_{iterations}.pth', 'iter_2.pth')
-    (folder / 'configs').symlink_to(ROOT / 'configs')
+    return re.findall(r'^```python\n(.+?)^```$', text, re.M | re.S)
+
+
+def run(script, folder):
+    """Run a script in a folder; return what it printed."""
     done = subprocess.run(
         [sys.executable, '-c', script],
         cwd=folder,
@@ -43,6 +63,20 @@ def run_script(page, folder, iterations):
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def run_script(page, folder, iterations):
+    """Run the script of a page in a folder."""
+    (script,) = scripts(page)
+    runner = 'runner = Runner.from_cfg(config)\n'
+    assert runner in script
+    assert f'iter_{iterations}.pth' in script
+    script = script.replace(
+        runner, f'config.merge_from_dict({LESS!r})\n{runner}'
+    ).replace(f'iter_{iterations}.pth', 'iter_2.pth')
+    (folder / 'configs').symlink_to(ROOT / 'configs')
+    run(script, folder)
 
 
 def test_idd(tmp_path):
@@ -86,3 +120,13 @@ def test_nails(tmp_path):
         assert shown.shape == cv2.imread(str(path)).shape
         found = tmp_path / 'out' / 'preds' / f'{path.stem}.json'
         assert set(json.loads(found.read_text())['labels']) <= {0}
+
+
+def test_class_of_own_data(tmp_path):
+    *_, script = scripts('own_data.md')
+    (tmp_path / 'potholes.py').write_text(script)
+    for folder, suffix in (('images', 'jpg'), ('labels', 'png')):
+        (tmp_path / folder).mkdir()
+        for name in 'ab':
+            (tmp_path / folder / f'{name}.{suffix}').touch()
+    assert run(USE_CLASS, tmp_path).splitlines()[-1] == '2 road pothole'

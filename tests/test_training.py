@@ -9,13 +9,13 @@ what a model gives that does not learn.
 """
 
 import json
-import os
 from pathlib import Path
 
 import pytest
 from mmengine.runner import Runner
 
 from helpers.configs import load_small
+from helpers.real_data import CAMVID, NAILS
 from mmseg_ext.converters import nails
 from mmseg_ext.sample_data import write_camvid, write_nails
 
@@ -24,13 +24,6 @@ CONFIG = (
     ROOT / 'configs/bisenetv1/bisenetv1_r18-d32_1xb4-1k_camvid11-240x320.py'
 )
 NAIL_CONFIG = ROOT / 'configs/mask_rcnn/mask-rcnn_r18_fpn_1xb2-2k_nail-320.py'
-
-#: Copies of CamVid and of nails; without them, samples in the same formats are
-#: used.
-CAMVID = Path(
-    os.environ.get('CAMVID_ROOT', ROOT.parent / 'shared/data/camvid')
-)
-NAILS = Path(os.environ.get('NAILS_ROOT', ROOT.parent / 'shared/data/nails'))
 
 #: Images to learn by heart.
 FEW = 4
@@ -76,7 +69,7 @@ def train(config):
 
 
 def remaining(losses):
-    """Give the share of a loss that is left at the end."""
+    """Return the share of a loss that is left at the end."""
     return losses[-10:].mean() / losses[:3].mean()
 
 

@@ -2,7 +2,7 @@
 _base_ = [
     'mmseg::_base_/models/bisenetv1_r18-d32.py',
     'mmseg::_base_/default_runtime.py',
-    'mmseg::_base_/schedules/schedule_20k.py',
+    '../_base_/schedules/adamw_poly.py',
     '../_base_/datasets/camvid11.py',
 ]
 
@@ -18,22 +18,10 @@ model = dict(
 
 train_dataloader = dict(batch_size=4)
 train_cfg = dict(max_iters=max_iters, val_interval=250)
-optim_wrapper = dict(
-    optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=1e-2),
-)
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.1, begin=0, end=50, by_epoch=False),
-    dict(
-        type='PolyLR',
-        eta_min=1e-5,
-        power=0.9,
-        begin=50,
-        end=max_iters,
-        by_epoch=False,
-    ),
-]
+param_scheduler = _base_.param_scheduler
+param_scheduler[0].end = param_scheduler[1].begin = 50
+param_scheduler[1].end = max_iters
 default_hooks = dict(
-    checkpoint=dict(interval=250, max_keep_ckpts=1, save_best='mIoU'),
-    logger=dict(interval=25),
+    checkpoint=dict(interval=250, max_keep_ckpts=1, save_best='mIoU')
 )
 randomness = dict(seed=0)

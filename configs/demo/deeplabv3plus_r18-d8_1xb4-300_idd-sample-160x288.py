@@ -8,26 +8,11 @@ data_root = 'data/sample_idd/idd'
 model = dict(data_preprocessor=dict(size=crop_size), pretrained=None)
 load_from = None
 
-train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='FastLoadAnnotations'),
-    dict(
-        type='RandomResize',
-        scale=scale,
-        ratio_range=(1.0, 1.5),
-        keep_ratio=True,
-    ),
-    dict(type='FastRandomCrop', crop_size=crop_size),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='FastPhotoMetricDistortion'),
-    dict(type='PackSegInputs'),
-]
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=scale, keep_ratio=True),
-    dict(type='FastLoadAnnotations'),
-    dict(type='PackSegInputs'),
-]
+train_pipeline = _base_.train_pipeline
+train_pipeline[2].update(scale=scale, ratio_range=(1.0, 1.5))
+train_pipeline[3] = dict(type='FastRandomCrop', crop_size=crop_size)
+test_pipeline = _base_.test_pipeline
+test_pipeline[1].scale = scale
 train_dataloader = dict(
     num_workers=2,
     dataset=dict(data_root=data_root, pipeline=train_pipeline),

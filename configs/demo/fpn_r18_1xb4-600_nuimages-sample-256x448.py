@@ -4,7 +4,7 @@
 _base_ = [
     'mmseg::_base_/models/fpn_r50.py',
     'mmseg::_base_/default_runtime.py',
-    'mmseg::_base_/schedules/schedule_20k.py',
+    '../_base_/schedules/adamw_poly.py',
     '../_base_/datasets/nuimages.py',
 ]
 
@@ -32,26 +32,11 @@ model = dict(
     ),
 )
 
-train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='FastLoadAnnotations'),
-    dict(
-        type='RandomResize',
-        scale=(448, 256),
-        ratio_range=(1.0, 2.0),
-        keep_ratio=True,
-    ),
-    dict(type='FastRandomCrop', crop_size=crop_size),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='FastPhotoMetricDistortion'),
-    dict(type='PackSegInputs'),
-]
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(448, 256), keep_ratio=True),
-    dict(type='FastLoadAnnotations'),
-    dict(type='PackSegInputs'),
-]
+train_pipeline = _base_.train_pipeline
+train_pipeline[2].update(scale=(448, 256), ratio_range=(1.0, 2.0))
+train_pipeline[3] = dict(type='FastRandomCrop', crop_size=crop_size)
+test_pipeline = _base_.test_pipeline
+test_pipeline[1].scale = (448, 256)
 train_dataloader = dict(
     batch_size=4,
     num_workers=2,
@@ -63,23 +48,11 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 
 train_cfg = dict(max_iters=max_iters, val_interval=200)
-optim_wrapper = dict(
-    optimizer=dict(_delete_=True, type='AdamW', lr=2e-3, weight_decay=1e-2),
-)
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.1, begin=0, end=20, by_epoch=False),
-    dict(
-        type='PolyLR',
-        eta_min=1e-5,
-        power=0.9,
-        begin=20,
-        end=max_iters,
-        by_epoch=False,
-    ),
-]
+optim_wrapper = dict(optimizer=dict(lr=2e-3))
+param_scheduler = _base_.param_scheduler
+param_scheduler[1].end = max_iters
 default_hooks = dict(
-    checkpoint=dict(interval=max_iters, max_keep_ckpts=1, save_best='mIoU'),
-    logger=dict(interval=25),
+    checkpoint=dict(interval=max_iters, max_keep_ckpts=1, save_best='mIoU')
 )
 custom_hooks = [dict(type='SegVisHook', vis_num=6)]
 randomness = dict(seed=0)

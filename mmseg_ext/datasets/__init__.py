@@ -4,8 +4,10 @@ Those of MMDetection are there where it is installed.
 """
 
 from mmseg_ext.datasets.camvid import CamVid
+from mmseg_ext.datasets.color_masks import ColorMaskDataset
 from mmseg_ext.datasets.idd import IDD_Data
 from mmseg_ext.datasets.nuimages import NuImagesDataset
+from mmseg_ext.datasets.paired import PairedDataset
 from mmseg_ext.datasets.transforms import (
     FastLoadAnnotations,
     FastPhotoMetricDistortion,
@@ -16,12 +18,14 @@ from mmseg_ext.environment import has_mmdet
 
 __all__ = [
     'CamVid',
+    'ColorMaskDataset',
     'FastLoadAnnotations',
     'FastPhotoMetricDistortion',
     'FastRandomCrop',
     'IDD_Data',
     'LoadColorMasks',
     'NuImagesDataset',
+    'PairedDataset',
 ]
 
 if has_mmdet():

@@ -8,6 +8,8 @@ from mmseg.registry import DATASETS
 from mmseg_ext.datasets.paired import PairedDataset
 from mmseg_ext.labels.idd import IDD_LABELS, IDD_LEVEL3, UNLABELLED
 
+__all__ = ['IDD_Data']
+
 _COLORS = {label.name: label.color for label in IDD_LABELS}
 
 
@@ -31,15 +33,15 @@ class IDD_Data(PairedDataset):
             default ``train_img`` and ``train_label``.
         img_suffix: End of an image's name, or several ends.
         seg_map_suffix: End of a label's name.
-        **kwargs: As :class:`mmseg.datasets.BaseSegDataset`: ``data_root``,
-            ``ann_file`` (a list of stems), ``metainfo``, ``pipeline``,
-            ``indices``...
+        **kwargs: As for :class:`PairedDataset`: ``data_root``, ``ann_file``
+            (a list of stems), ``metainfo``, ``pipeline``, ``indices``...
 
     Raises:
         FileNotFoundError: A folder or listed file is missing, a folder holds
             no images, or an image has no label.
-        ValueError: Two images have the same stem, or a listed stem leaves the
-            folder.
+        ValueError: Two images have the same stem, a listed stem leaves the
+            folder, or ``backend_args`` asks for anything but files of this
+            machine.
     """
 
     METAINFO = {

@@ -1,28 +1,33 @@
 """Instances of nails, from the COCO files that the converter writes."""
 
 import os
+from typing import Any
 
-import mmengine.fileio as fileio
 import msgspec
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 
+from mmseg_ext.datasets.checks import (
+    CocoImages,
+    check_first,
+    check_folder,
+    check_names,
+    expand_paths,
+    read_coco,
+)
 from mmseg_ext.labels.nails import NAILS
-from mmseg_ext.utils.files import path_inside
+
+__all__ = ['NailDataset']
 
 _CONVERT = 'write it with tools/dataset_converters/nails.py'
-
-
-class _Image(msgspec.Struct):
-    file_name: str
+_EXPECTED = f'a COCO file of nails: {_CONVERT}'
 
 
 class _Category(msgspec.Struct):
     name: str
 
 
-class _CocoFile(msgspec.Struct):
-    images: list[_Image]
+class _CocoFile(CocoImages):
     categories: list[_Category]
 
 
@@ -36,12 +41,15 @@ class NailDataset(CocoDataset):
 
     Args:
         ann_file: The COCO file, relative to ``data_root``.
-        data_prefix: ``img``, the folder that file names are relative to.
+        data_prefix: ``img``, the folder that file names are relative to; by
+            default the data root.
         **kwargs: As :class:`mmdet.datasets.CocoDataset`: ``data_root``,
-            ``metainfo``, ``pipeline``, ``filter_cfg``...
+            ``metainfo``, ``pipeline``, ``filter_cfg``, ``backend_args``... In
+            paths ``~`` is the user's folder.
 
     Raises:
-        FileNotFoundError: The COCO file is missing.
+        FileNotFoundError: The COCO file, the folder or one of the first
+            images is missing.
         ValueError: The COCO file is no JSON of that form, lists no images,
             has no category for a class, or a ``file_name`` leaves its folder.
     """
@@ -50,6 +58,19 @@ class NailDataset(CocoDataset):
         'classes': tuple(NAILS),
         'palette': list(NAILS.values()),
     }
+
+    def __init__(
+        self,
+        ann_file: str = '',
+        data_prefix: dict | None = None,
+        **kwargs: Any,
+    ) -> None:
+        options = {
+            'ann_file': ann_file,
+            'data_prefix': {'img': '', **(data_prefix or {})},
+            **kwargs,
+        }
+        super().__init__(**expand_paths(options))
 
     def load_data_list(self) -> list[dict]:
         """Read images and instances.
@@ -63,33 +84,17 @@ class NailDataset(CocoDataset):
     def _check_file(self) -> None:
         """Check what the base class takes on trust."""
         path = self.ann_file
-        if not path or not fileio.isfile(path, self.backend_args):
-            raise FileNotFoundError(
-                f'ann_file {path!r} is missing; expected a COCO file of '
-                f'nails: {_CONVERT}'
-            )
-        try:
-            coco = msgspec.json.decode(
-                fileio.get(path, self.backend_args), type=_CocoFile
-            )
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise ValueError(
-                f'ann_file {path} is no COCO file of nails ({error}): '
-                f'{_CONVERT}'
-            ) from None
-        if not coco.images:
-            raise ValueError(f'ann_file {path} lists no images')
-        names = [category.name for category in coco.categories]
+        coco = read_coco(path, _CocoFile, _EXPECTED, self.backend_args)
+        names = [image.file_name for image in coco.images]
+        check_names(path, names, 'images', self.data_prefix['img'])
+        found = [category.name for category in coco.categories]
         for name in self.metainfo['classes']:
-            if name not in names:
+            if name not in found:
                 raise ValueError(
-                    f'ann_file {path} has no category {name!r}, only {names}: '
+                    f'ann_file {path} has no category {name!r}, only {found}: '
                     f'{_CONVERT}, or name its category in '
                     "metainfo=dict(classes=('...',))"
                 )
-        root = os.path.abspath(self.data_prefix.get('img') or '')
-        for image in coco.images:
-            try:
-                path_inside(root, image.file_name)
-            except ValueError as error:
-                raise ValueError(f'ann_file {path}: {error}') from None
+        folder = check_folder(self, 'img')
+        images = [os.path.join(folder, name) for name in names]
+        check_first(self, 'img', images)

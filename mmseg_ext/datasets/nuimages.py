@@ -1,29 +1,26 @@
 """nuImages, from the files that the converter writes."""
 
 import os
-from typing import Annotated, Any
+from typing import Any
 
-import mmengine.fileio as fileio
-import msgspec
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
+from mmseg_ext.datasets.checks import (
+    CocoImages,
+    check_first,
+    check_folder,
+    check_names,
+    expand_paths,
+    first_missing,
+    read_coco,
+)
 from mmseg_ext.labels.nuimages import NUIMAGES
-from mmseg_ext.utils.files import path_inside
 
-#: How many of the first images and masks are looked for on disk. To look for
-#: all of them takes minutes on a network drive; loading names the others.
-_CHECKED = 3
+__all__ = ['NuImagesDataset']
 
 _CONVERT = 'write it with tools/dataset_converters/nuimages.py'
-
-
-class _Image(msgspec.Struct):
-    file_name: Annotated[str, msgspec.Meta(min_length=1)]
-
-
-class _CocoFile(msgspec.Struct):
-    images: list[_Image]
+_EXPECTED = f'a COCO file of nuImages: {_CONVERT}'
 
 
 @DATASETS.register_module()
@@ -45,11 +42,12 @@ class NuImagesDataset(BaseSegDataset):
         test_mode: Do without labels where the masks are not there, as in
             v1.0-test.
         **kwargs: As :class:`mmseg.datasets.BaseSegDataset`: ``data_root``,
-            ``metainfo``, ``pipeline``, ``indices``...
+            ``metainfo``, ``pipeline``, ``indices``, ``backend_args``... In
+            paths ``~`` is the user's folder.
 
     Raises:
-        FileNotFoundError: The COCO file, or one of the first images or masks
-            is missing.
+        FileNotFoundError: The COCO file, the folder or one of the first
+            images or masks is missing.
         ValueError: The COCO file is no JSON of that form, lists no images, or
             a ``file_name`` leaves its folder.
     """
@@ -68,12 +66,13 @@ class NuImagesDataset(BaseSegDataset):
     ) -> None:
         if data_prefix is None:
             data_prefix = {'seg_map_path': 'annotations/semantic_masks'}
-        super().__init__(
-            ann_file=ann_file,
-            data_prefix={'img_path': '', **data_prefix},
-            test_mode=test_mode,
+        options = {
+            'ann_file': ann_file,
+            'data_prefix': {'img_path': '', **data_prefix},
+            'test_mode': test_mode,
             **kwargs,
-        )
+        }
+        super().__init__(**expand_paths(options))
 
     def load_data_list(self) -> list[dict]:
         """Pair images and masks by name.
@@ -81,16 +80,18 @@ class NuImagesDataset(BaseSegDataset):
         Returns:
             A dict for each image, in the order of ``ann_file``.
         """
-        names = self._read_names()
-        images = [
-            os.path.join(self.data_prefix['img_path'], name) for name in names
-        ]
-        if missing := self._first_missing(images):
-            raise FileNotFoundError(
-                f'image {missing} of {self.ann_file} is missing; '
-                f"data_root={self.data_root!r} and data_prefix['img_path'] "
-                'say where it should be'
-            )
+        coco = read_coco(
+            self.ann_file,
+            CocoImages,
+            _EXPECTED,
+            self.backend_args,
+        )
+        names = [image.file_name for image in coco.images]
+        prefix = self.data_prefix['img_path']
+        check_names(self.ann_file, names, 'images', prefix)
+        folder = check_folder(self, 'img_path')
+        images = [os.path.join(folder, name) for name in names]
+        check_first(self, 'img_path', images)
         masks = self._masks(names)
         return [
             {
@@ -103,36 +104,8 @@ class NuImagesDataset(BaseSegDataset):
             for index, image in enumerate(images)
         ]
 
-    def _read_names(self) -> list[str]:
-        """Read the file names of the images."""
-        path = self.ann_file
-        if not path or not fileio.isfile(path, self.backend_args):
-            raise FileNotFoundError(
-                f'ann_file {path!r} is missing; expected a COCO file of '
-                f'nuImages: {_CONVERT}'
-            )
-        try:
-            coco = msgspec.json.decode(
-                fileio.get(path, self.backend_args), type=_CocoFile
-            )
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise ValueError(
-                f'ann_file {path} is no COCO file of nuImages ({error}): '
-                f'{_CONVERT}'
-            ) from None
-        names = [image.file_name for image in coco.images]
-        if not names:
-            raise ValueError(f'ann_file {path} lists no images')
-        root = os.path.abspath(self.data_prefix['img_path'])
-        for name in names:
-            try:
-                path_inside(root, name)
-            except ValueError as error:
-                raise ValueError(f'ann_file {path}: {error}') from None
-        return names
-
     def _masks(self, names: list[str]) -> list[str]:
-        """Give the paths of the masks; none where there are no labels."""
+        """Return the paths of the masks; none where there are no labels."""
         folder = self.data_prefix.get('seg_map_path')
         if folder is None:
             return []
@@ -142,7 +115,7 @@ class NuImagesDataset(BaseSegDataset):
             )
             for name in names
         ]
-        missing = self._first_missing(masks)
+        missing = first_missing(masks, self.backend_args)
         if missing and self.test_mode:
             return []
         if missing:
@@ -152,10 +125,3 @@ class NuImagesDataset(BaseSegDataset):
                 'labels'
             )
         return masks
-
-    def _first_missing(self, paths: list[str]) -> str | None:
-        """Give the first of the first files that is not there, if any."""
-        for path in paths[:_CHECKED]:
-            if not fileio.isfile(path, self.backend_args):
-                return path
-        return None

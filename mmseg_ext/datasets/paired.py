@@ -1,69 +1,85 @@
-"""What data sets of images and label files share."""
+"""The base of data sets with a folder of images and one of labels."""
 
 import logging
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.logging import print_log
 from mmseg.datasets import BaseSegDataset
 
-from mmseg_ext.utils.files import path_inside
+from mmseg_ext.datasets.checks import (
+    check_folder,
+    check_local,
+    check_names,
+    expand_paths,
+    read_ann_file,
+)
+
+__all__ = ['PairedDataset']
 
 
 class PairedDataset(BaseSegDataset):
     """A folder of images and one of labels, paired by the files' stems.
 
-    A stem is the path of a file in its folder without the suffix. Every
-    missing image or label is named before the first is loaded.
+    The base for classes of your own. Unlike MMSeg's ``BaseSegDataset``, whose
+    arguments it has, it takes images of several suffixes, and names every
+    missing image or label before the first is loaded. A stem is the path of a
+    file in its folder without the suffix::
+
+        @DATASETS.register_module()
+        class Potholes(PairedDataset):
+            METAINFO = {
+                'classes': ('road', 'pothole'),
+                'palette': [[128, 64, 128], [255, 0, 0]],
+            }
 
     Args:
         img_suffix: End of an image's name, or several ends.
-        **kwargs: As :class:`mmseg.datasets.BaseSegDataset`. ``ann_file`` is a
-            text file with one stem a line; without it all images are used.
+        **kwargs: As :class:`mmseg.datasets.BaseSegDataset`: ``data_root``,
+            ``data_prefix``, ``seg_map_suffix``, ``metainfo``, ``pipeline``,
+            ``indices``... ``ann_file`` is a text file with one stem a line;
+            without it all images are used. Without ``seg_map_path`` in
+            ``data_prefix`` there are no labels. In paths ``~`` is the user's
+            folder.
 
     Raises:
         FileNotFoundError: A folder or listed file is missing, a folder holds
             no images, or an image has no label.
         ValueError: No folder of images is given, two images have the same
-            stem, or a listed stem leaves the folder.
+            stem, a listed stem leaves the folder, or ``backend_args`` asks
+            for anything but files of this machine.
     """
 
     def __init__(
-        self, *, img_suffix: str | Sequence[str], **kwargs: Any
+        self, *, img_suffix: str | Sequence[str] = '.jpg', **kwargs: Any
     ) -> None:
         suffixes = [img_suffix] if isinstance(img_suffix, str) else img_suffix
-        super().__init__(img_suffix=tuple(suffixes), **kwargs)
+        check_local(type(self).__name__, kwargs)
+        super().__init__(img_suffix=tuple(suffixes), **expand_paths(kwargs))
 
     def load_data_list(self) -> list[dict]:
         """Pair images and labels by name.
 
         Returns:
-            A dict for each image, sorted by path or as ``ann_file`` lists
+            A dict for each image, sorted by stem or as ``ann_file`` lists
             them.
         """
-        folder = self._folder('img_path')
-        if folder is None:
+        if not self.data_prefix.get('img_path'):
             raise ValueError(
                 f'{type(self).__name__}: data_prefix={self.data_prefix} names '
                 'no img_path, the folder of the images'
             )
-        label_folder = self._folder('seg_map_path')
+        listed = self._listed_stems()
+        folder = Path(check_folder(self, 'img_path'))
         images = self._find_images(folder)
-        stems = self._listed_stems() or sorted(images)
+        stems = listed or sorted(images)
         if not stems:
             raise FileNotFoundError(
                 f'{folder} holds no *{" or *".join(self.img_suffix)} images'
             )
         _check_present(stems, images, folder, 'listed stem(s) without image')
-        labels = {}
-        if label_folder:
-            labels = _find(label_folder, [self.seg_map_suffix])
-            _check_present(
-                stems, labels, label_folder, 'image(s) without label'
-            )
-            _warn_of_rest(labels, images, label_folder, folder)
+        labels = self._find_labels(stems, images)
         return [
             {
                 'img_path': str(images[stem]),
@@ -75,21 +91,26 @@ class PairedDataset(BaseSegDataset):
             for stem in stems
         ]
 
-    def _folder(self, key: str) -> Path | None:
-        """Give one of the folders of ``data_prefix``, which must be there."""
-        if not self.data_prefix.get(key):
-            return None
-        folder = Path(self.data_prefix[key])
-        if not folder.is_dir():
-            raise FileNotFoundError(
-                f'{type(self).__name__}: folder {folder} is missing; '
-                f'data_root={self.data_root!r} and data_prefix[{key!r}] say '
-                'where it should be'
-            )
-        return folder
+    def _listed_stems(self) -> list[str]:
+        """Read the stems in ``ann_file``; none without one."""
+        if not self.ann_file:
+            return []
+        expected = 'a text file with one stem a line'
+        data = read_ann_file(self.ann_file, expected)
+        try:
+            lines = data.decode('utf-8-sig').splitlines()
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f'ann_file {self.ann_file} is not in UTF-8 ({error}); '
+                f'expected {expected}'
+            ) from None
+        stems = [line.strip() for line in lines if line.strip()]
+        folder = self.data_prefix['img_path']
+        check_names(self.ann_file, stems, 'stems', folder)
+        return stems
 
     def _find_images(self, folder: Path) -> dict[str, Path]:
-        """Give the images of a folder by their stems."""
+        """Return the images of a folder by their stems."""
         # Where both lie in one folder, X_L.png also ends like an image.
         prefix = self.data_prefix
         shared = prefix.get('seg_map_path') == prefix['img_path']
@@ -97,29 +118,32 @@ class PairedDataset(BaseSegDataset):
             folder, self.img_suffix, self.seg_map_suffix if shared else None
         )
 
-    def _listed_stems(self) -> list[str]:
-        """Read the stems in ``ann_file``; none without one."""
-        if not self.ann_file:
-            return []
-        if not os.path.isfile(self.ann_file):
-            raise FileNotFoundError(
-                f'ann_file {self.ann_file} is missing; expected a text file '
-                'with one stem a line'
+    def _find_labels(
+        self, stems: Sequence[str], images: Mapping[str, Path]
+    ) -> dict[str, Path]:
+        """Return the labels by their stems; none where there is no folder."""
+        if not self.data_prefix.get('seg_map_path'):
+            return {}
+        folder = Path(check_folder(self, 'seg_map_path'))
+        labels = _find(folder, [self.seg_map_suffix])
+        _check_present(stems, labels, folder, 'image(s) without label')
+        alone = labels.keys() - images.keys()
+        if alone:
+            print_log(
+                f'{len(alone)} label(s) in {folder} have no image in '
+                f'{self.data_prefix["img_path"]} and are not used: '
+                f'{_some(alone)}',
+                logger='current',
+                level=logging.WARNING,
             )
-        lines = Path(self.ann_file).read_text(encoding='utf-8').splitlines()
-        stems = [line.strip() for line in lines if line.strip()]
-        if not stems:
-            raise ValueError(f'ann_file {self.ann_file} lists no stems')
-        for stem in stems:
-            path_inside(self.data_prefix['img_path'], stem)
-        return stems
+        return labels
 
 
 def _find(
     folder: Path, suffixes: Sequence[str], without: str | None = None
 ) -> dict[str, Path]:
-    """Give ``{stem: path}`` of the files that end in one of the suffixes."""
-    found = {}
+    """Return ``{stem: path}`` of files that end in one of the suffixes."""
+    found: dict[str, Path] = {}
     for path in folder.rglob('*'):
         name = path.relative_to(folder).as_posix()
         suffix = next((s for s in suffixes if name.endswith(s)), None)
@@ -148,23 +172,6 @@ def _check_present(
         raise FileNotFoundError(
             f'{len(missing)} {what} in {folder}: {_some(missing)}; add the '
             'files, or list the stems to use in ann_file'
-        )
-
-
-def _warn_of_rest(
-    labels: dict[str, Path],
-    images: dict[str, Path],
-    label_folder: Path,
-    folder: Path,
-) -> None:
-    """Name the labels that have no image."""
-    alone = labels.keys() - images.keys()
-    if alone:
-        print_log(
-            f'{len(alone)} label(s) in {label_folder} have no image in '
-            f'{folder} and are not used: {_some(alone)}',
-            logger='current',
-            level=logging.WARNING,
         )
 
 

@@ -4,10 +4,11 @@ import csv
 import io
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,6 +16,23 @@ import numpy as np
 from mmseg_ext.labels.camvid import CAMVID32, GROUPINGS
 from mmseg_ext.utils.files import write_text
 from mmseg_ext.utils.images import decode_image
+
+__all__ = [
+    'IGNORE_INDEX',
+    'MAX_UNKNOWN',
+    'VOID_NAMES',
+    'ClassDict',
+    'Color',
+    'ColorClasses',
+    'Groups',
+    'MaskDecoder',
+    'find_class_dict',
+    'load_classes',
+    'mask_decoder',
+    'read_class_dict',
+    'voc_color',
+    'write_class_dict',
+]
 
 #: Index of pixels that carry no label; losses and metrics leave them out.
 IGNORE_INDEX = 255
@@ -33,7 +51,14 @@ _UNKNOWN = 254
 #: those of a whole image cost thousands of page faults.
 _STRIP_PIXELS = 48 * 960
 
+#: Red, green and blue, 0 to 255.
 Color = tuple[int, int, int]
+
+#: A ``class_dict.csv``, or what it holds: ``name -> (R, G, B)``.
+ClassDict = str | os.PathLike | Mapping[str, Color]
+
+#: ``group -> ((R, G, B), names of the classes it takes in)``.
+Groups = Mapping[str, tuple[Color, Sequence[str]]]
 
 
 @dataclass(frozen=True)
@@ -56,7 +81,7 @@ class ColorClasses:
 
     @classmethod
     def from_colors(cls, colors: Mapping[str, Color]) -> 'ColorClasses':
-        """Take a class list as it is.
+        """Return a class list as it is.
 
         Args:
             colors: ``name -> (R, G, B)`` in the order of the indices. Void
@@ -82,9 +107,9 @@ class ColorClasses:
     def grouped(
         cls,
         colors: Mapping[str, Color],
-        groups: Mapping[str, tuple[Color, Sequence[str]]],
+        groups: Groups,
     ) -> 'ColorClasses':
-        """Merge the classes of a list into groups.
+        """Return a class list whose classes are merged into groups.
 
         Args:
             colors: ``name -> (R, G, B)``. A name is a member of a group, the
@@ -142,47 +167,123 @@ def read_class_dict(path: str | os.PathLike) -> dict[str, Color]:
                 f'header name,r,g,b, got {",".join(header)!r}'
             )
         columns = [header.index(key) for key in ('name', 'r', 'g', 'b')]
-        colors: dict[str, Color] = {}
-        for row in filter(any, rows):
-            name, color = _parse_row(
-                f'{path}, line {rows.line_num}', row, columns
-            )
-            for other, other_color in colors.items():
-                if name == other or color == other_color:
-                    raise ValueError(
-                        f'{path}, line {rows.line_num}: {name} {color} '
-                        f'repeats {other} {other_color}; every name and '
-                        'every color may stand once'
-                    )
-            colors[name] = color
+        return _collect(
+            str(path),
+            (
+                (f'{path}, line {rows.line_num}', *_split_row(row, columns))
+                for row in filter(any, rows)
+            ),
+        )
+
+
+def _split_row(row: list[str], columns: list[int]) -> tuple[str, list[str]]:
+    """Return name and color of a row, as texts; short rows lack values."""
+    name, *color = (
+        row[column].strip() if column < len(row) else '' for column in columns
+    )
+    return name, color
+
+
+def _collect(
+    source: str, rows: Iterable[tuple[str, str, Sequence[Any]]]
+) -> dict[str, Color]:
+    """Check a class list.
+
+    Args:
+        source: Where it comes from, for messages.
+        rows: Place of a row, for messages, name and color.
+    """
+    colors: dict[str, Color] = {}
+    for place, name, values in rows:
+        color = _parse_color(place, name, values)
+        for other, other_color in colors.items():
+            if name == other or color == other_color:
+                raise ValueError(
+                    f'{place}: {name} {color} repeats {other} {other_color}; '
+                    'every name and every color may stand once'
+                )
+        colors[name] = color
     if not 1 <= len(colors) < _UNKNOWN:
         raise ValueError(
-            f'{path}: {len(colors)} classes; expected 1 to {_UNKNOWN - 1}, '
+            f'{source}: {len(colors)} classes; expected 1 to {_UNKNOWN - 1}, '
             'which is what 8-bit labels can hold'
         )
     return colors
 
 
-def _parse_row(
-    place: str, row: list[str], columns: list[int]
-) -> tuple[str, Color]:
-    """Take name and color from a row of the CSV file."""
+def _parse_color(place: str, name: str, values: Sequence[Any]) -> Color:
+    """Return the color of a class."""
     try:
-        name, *color = (row[column].strip() for column in columns)
-        red, green, blue = map(int, color)
-    except (IndexError, ValueError):
+        red, green, blue = map(int, values)
+    except (TypeError, ValueError):
         raise ValueError(
-            f'{place}: expected a name and three integers, got {row}'
+            f'{place}: expected a name and three integers, got '
+            f'{[name, *values]}'
         ) from None
     if not all(0 <= value <= 255 for value in (red, green, blue)):
         raise ValueError(
             f'{place}: color {(red, green, blue)} is outside 0 to 255'
         )
-    return name, (red, green, blue)
+    return red, green, blue
+
+
+def find_class_dict(*folders: str | os.PathLike) -> Path | None:
+    """Return the first ``class_dict.csv`` in some folders, if any."""
+    for folder in folders:
+        path = Path(folder) / 'class_dict.csv'
+        if path.is_file():
+            return path
+    return None
+
+
+def load_classes(
+    class_dict: ClassDict | None, grouping: str | Groups | None
+) -> ColorClasses:
+    """Return the class list of a data set with color masks.
+
+    Args:
+        class_dict: A ``class_dict.csv``, or ``name -> (R, G, B)`` in the
+            order of the indices; None stands for the 32 classes of CamVid.
+        grouping: ``'camvid11'``, or groups as for
+            :meth:`ColorClasses.grouped`; None takes the list as it is.
+
+    Returns:
+        Names, palette and color map.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: The list is not right, the grouping unknown, or a class
+            is in none of its groups.
+    """
+    if class_dict is None:
+        class_dict = CAMVID32
+    if isinstance(class_dict, Mapping):
+        rows = class_dict.items()
+        colors = _collect(
+            'class_dict', (('class_dict', name, rgb) for name, rgb in rows)
+        )
+    else:
+        colors = read_class_dict(class_dict)
+    if grouping is None:
+        return ColorClasses.from_colors(colors)
+    groups = grouping
+    if isinstance(groups, str):
+        if groups not in GROUPINGS:
+            raise ValueError(
+                f'grouping={groups!r}: expected one of {list(GROUPINGS)}, '
+                'groups of your own, or None'
+            )
+        groups = GROUPINGS[groups]
+    try:
+        return ColorClasses.grouped(colors, groups)
+    except ValueError as error:
+        raise ValueError(
+            f'grouping={grouping!r} of {class_dict}: {error}'
+        ) from None
 
 
 class MaskDecoder:
-    """Turns mask files, in color or already of indices, into label maps.
+    """Decoder of mask files, in color or already of indices.
 
     One table of 2^24 bytes answers for every color at once, so the time does
     not depend on the number of classes.
@@ -256,7 +357,7 @@ class MaskDecoder:
         return labels, f'label {path}: {report}, ignored'
 
     def decode_colors(self, mask: np.ndarray) -> tuple[np.ndarray, int]:
-        """Look the colors of a mask up.
+        """Look up the colors of a mask.
 
         Args:
             mask: uint8 (H, W, 3) BGR or (H, W, 4) BGRA, as OpenCV reads it.
@@ -324,49 +425,8 @@ class MaskDecoder:
 def mask_decoder(
     color_map: tuple[tuple[Color, int], ...], index_map: tuple[int, ...]
 ) -> MaskDecoder:
-    """Make a decoder, or give the one already made for the same maps."""
+    """Return a decoder, the same one for the same maps."""
     return MaskDecoder(color_map, index_map)
-
-
-def find_class_dict(*folders: str | os.PathLike) -> Path | None:
-    """Find the first ``class_dict.csv`` in some folders."""
-    for folder in folders:
-        path = Path(folder) / 'class_dict.csv'
-        if path.is_file():
-            return path
-    return None
-
-
-def load_classes(
-    class_dict: str | os.PathLike | None, grouping: str | None
-) -> ColorClasses:
-    """Read the class list of a copy of CamVid.
-
-    Args:
-        class_dict: A ``class_dict.csv``; None stands for the 32 classes of
-            the release.
-        grouping: ``'camvid11'``, or None for the list as it is.
-
-    Returns:
-        Names, palette and color map.
-
-    Raises:
-        ValueError: The file is not right, the grouping unknown, or a class
-            is in none of its groups.
-    """
-    colors = read_class_dict(class_dict) if class_dict else CAMVID32
-    if grouping is None:
-        return ColorClasses.from_colors(colors)
-    if grouping not in GROUPINGS:
-        raise ValueError(
-            f'grouping={grouping!r}: expected one of {list(GROUPINGS)} or None'
-        )
-    try:
-        return ColorClasses.grouped(colors, GROUPINGS[grouping])
-    except ValueError as error:
-        raise ValueError(
-            f'grouping={grouping!r} of {class_dict}: {error}'
-        ) from None
 
 
 def write_class_dict(

@@ -9,6 +9,8 @@ of the 32 classes that the MathWorks example publishes.
 All colors are RGB, 0 to 255.
 """
 
+__all__ = ['CAMVID11', 'CAMVID32', 'GROUPINGS', 'VOID']
+
 #: ``name -> (R, G, B)``; the position is the class index, as in the release.
 CAMVID32 = {
     'Animal': (64, 128, 64),

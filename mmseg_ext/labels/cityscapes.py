@@ -9,6 +9,8 @@ All colors are RGB, 0 to 255.
 
 from typing import NamedTuple
 
+__all__ = ['CITYSCAPES_INSTANCES', 'CITYSCAPES_LABELS', 'Label']
+
 
 class Label(NamedTuple):
     """A row of the official table.

@@ -9,6 +9,8 @@ All colors are RGB, 0 to 255.
 
 from typing import NamedTuple
 
+__all__ = ['IDD_LABELS', 'IDD_LEVEL3', 'UNLABELLED', 'Label']
+
 
 class Label(NamedTuple):
     """A row of the official table.

@@ -7,5 +7,7 @@ out from skin, and from most polish.
 All colors are RGB, 0 to 255.
 """
 
+__all__ = ['NAILS']
+
 #: ``name -> (R, G, B)``; the position is the class index.
 NAILS = {'nail': (0, 230, 170)}

@@ -9,6 +9,8 @@ without label are 255.
 All colors are RGB, 0 to 255.
 """
 
+__all__ = ['NUIMAGES', 'SURFACES', 'THINGS', 'THING_OF']
+
 #: ``name -> (R, G, B)``; the position is the class index.
 NUIMAGES = {
     'animal': (70, 130, 180),

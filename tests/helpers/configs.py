@@ -16,7 +16,7 @@ def load_small(path, data_root, work_dir, size=(128, 96)):
 
 
 def make_small(config, data_root, work_dir, size=(128, 96)):
-    """Give a config small images and nothing to download.
+    """Make a config small, with nothing to download.
 
     Args:
         config: A config of MMSeg or MMDet; it is changed.

@@ -115,7 +115,7 @@ def predict(detector, batch):
 
 
 def gradients(detector):
-    """Give all gradients by name; None where there is none."""
+    """Return all gradients by name; None where there is none."""
     return {name: p.grad for name, p in detector.named_parameters()}
 
 

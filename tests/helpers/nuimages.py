@@ -12,7 +12,7 @@ SHAPE = (30, 40)
 
 
 def new_tables():
-    """Give tables without images; the categories are all there."""
+    """Return tables without images; the categories are all there."""
     tables = {
         name: []
         for name in ('sample', 'sample_data', 'object_ann', 'surface_ann')
@@ -25,7 +25,7 @@ def new_tables():
 
 
 def add_image(tables, name, shape=SHAPE, sweeps=1):
-    """Add a key frame, with other frames before it; give its token."""
+    """Add a key frame, with other frames before it; return its token."""
     height, width = shape
     tables['sample'].append({'token': f'sample {name}', 'timestamp': 1})
     for index in range(sweeps + 1):
@@ -84,14 +84,14 @@ def encode(mask):
 
 
 def box(top, left, bottom, right, shape=SHAPE):
-    """Give a mask that is a rectangle."""
+    """Return a mask that is a rectangle."""
     mask = np.zeros(shape, bool)
     mask[top:bottom, left:right] = True
     return mask
 
 
 def tiny_tables(images=4):
-    """Give tables with what is easy to get wrong.
+    """Return tables with what is easy to get wrong.
 
     Every image has two overlapping surfaces and three overlapping objects,
     with rows of all images mixed and tokens in no order. The last image has

@@ -133,7 +133,7 @@ def make_proposals():
 
 
 def fill(module):
-    """Give a module random weights that matter."""
+    """Fill a module with random weights that matter."""
     torch.manual_seed(0)
     for parameter in module.parameters():
         torch.nn.init.normal_(parameter, std=0.3)

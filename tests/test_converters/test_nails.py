@@ -17,6 +17,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from helpers.command_lines import error_of
+from helpers.real_data import NAILS
 from mmseg_ext.converters.nail_masks import find_nails
 from mmseg_ext.converters.nails import convert
 from mmseg_ext.sample_data.nails import nail_scene, nail_stem, write_nails
@@ -26,13 +27,10 @@ ROOT = Path(__file__).parents[2]
 TOOL = ROOT / 'tools/dataset_converters/nails.py'
 SIZE = (64, 48)
 
-#: Real photographs; without them, sample images in another format are used.
-NAILS = Path(os.environ.get('NAILS_ROOT', ROOT.parent / 'shared/data/nails'))
-
 
 @pytest.fixture(scope='session')
 def photographs(tmp_path_factory):
-    """Give a folder of images and black-and-white masks."""
+    """Give a folder of images and black-and-white masks, real ones if any."""
     if NAILS.is_dir():
         return NAILS
     root = tmp_path_factory.mktemp('nails')

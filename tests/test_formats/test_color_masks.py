@@ -8,6 +8,7 @@ from mmseg_ext.formats.color_masks import (
     ColorClasses,
     MaskDecoder,
     find_class_dict,
+    load_classes,
     mask_decoder,
     read_class_dict,
 )
@@ -180,6 +181,19 @@ def test_class_dict(tmp_path):
     assert read_class_dict(path) == {'Road': (1, 2, 3), 'Void': (0, 0, 0)}
     assert find_class_dict(tmp_path / 'no', tmp_path) == path
     assert find_class_dict(tmp_path / 'no') is None
+
+
+def test_class_list_of_a_file_or_of_what_it_holds(tmp_path):
+    path = tmp_path / 'class_dict.csv'
+    path.write_text('name,r,g,b\nRoad,1,2,3\nVoid,0,0,0\n')
+    classes = load_classes(path, None)
+    assert classes == load_classes({'Road': [1, 2, 3], 'Void': [0] * 3}, None)
+    assert classes.names == ('Road', 'Void')
+    assert classes.color_map == (((1, 2, 3), 0), ((0, 0, 0), 255))
+    assert load_classes(None, None) == CAMVID
+    assert load_classes(None, 'camvid11') == ColorClasses.grouped(
+        CAMVID32, CAMVID11
+    )
 
 
 @pytest.mark.parametrize(

@@ -3,20 +3,9 @@ _base_ = './camvid.py'
 
 num_classes = 11
 crop_size = (240, 320)  # (height, width)
-train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadColorMasks'),
-    dict(
-        type='RandomResize',
-        scale=(480, 360),
-        ratio_range=(0.75, 1.5),
-        keep_ratio=True,
-    ),
-    dict(type='FastRandomCrop', crop_size=crop_size, cat_max_ratio=0.75),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='FastPhotoMetricDistortion'),
-    dict(type='PackSegInputs'),
-]
+train_pipeline = _base_.train_pipeline
+train_pipeline[2].update(scale=(480, 360), ratio_range=(0.75, 1.5))
+train_pipeline[3].crop_size = crop_size
 train_dataloader = dict(
     dataset=dict(grouping='camvid11', pipeline=train_pipeline)
 )

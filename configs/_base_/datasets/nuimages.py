@@ -1,54 +1,22 @@
 # nuImages, 25 classes at 1600x900. Validation and test use the 2,400 images
 # of the val split that the converter chooses.
-custom_imports = dict(imports=['mmseg_ext'], allow_failed_imports=False)
+_base_ = './segmentation.py'
 
 num_classes = 25
 crop_size = (512, 1024)  # (height, width)
-train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='FastLoadAnnotations'),
-    dict(
-        type='RandomResize',
-        scale=(2048, 1024),
-        ratio_range=(0.5, 2.0),
-        keep_ratio=True,
-    ),
-    dict(type='FastRandomCrop', crop_size=crop_size, cat_max_ratio=0.75),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='FastPhotoMetricDistortion'),
-    dict(type='PackSegInputs'),
-]
-# Labels are loaded after Resize: predictions are compared at full size.
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(1024, 512), keep_ratio=True),
-    dict(type='FastLoadAnnotations'),
-    dict(type='PackSegInputs'),
-]
-tta_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(
-        type='TestTimeAug',
-        transforms=[
-            [
-                dict(type='Resize', scale=scale, keep_ratio=True)
-                for scale in ((768, 384), (1024, 512), (1280, 640))
-            ],
-            [
-                dict(type='RandomFlip', prob=0.0, direction='horizontal'),
-                dict(type='RandomFlip', prob=1.0, direction='horizontal'),
-            ],
-            [dict(type='FastLoadAnnotations')],
-            [dict(type='PackSegInputs')],
-        ],
-    ),
+train_pipeline = _base_.train_pipeline
+train_pipeline[2].scale = (2048, 1024)
+train_pipeline[3].crop_size = crop_size
+test_pipeline = _base_.test_pipeline
+test_pipeline[1].scale = (1024, 512)
+tta_pipeline = _base_.tta_pipeline
+tta_pipeline[1].transforms[0] = [
+    dict(type='Resize', scale=scale, keep_ratio=True)
+    for scale in ((768, 384), (1024, 512), (1280, 640))
 ]
 
 train_dataloader = dict(
     batch_size=2,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
         type='NuImagesDataset',
         data_root='data/nuimages',
@@ -57,10 +25,6 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
-    batch_size=1,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type='NuImagesDataset',
         data_root='data/nuimages',
@@ -69,9 +33,3 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
-
-val_evaluator = dict(type='IoU', iou_metrics=['mIoU'])
-test_evaluator = val_evaluator
-
-# Pictures of the first batch of each validation, beside image and label.
-custom_hooks = [dict(type='SegVisHook', vis_num=1)]

@@ -9,6 +9,8 @@ from mmseg.registry import TRANSFORMS
 from mmseg_ext.datasets.transforms.label_files import put_label, read_label
 from mmseg_ext.utils.images import decode_image
 
+__all__ = ['FastLoadAnnotations']
+
 
 @TRANSFORMS.register_module()
 class FastLoadAnnotations(LoadAnnotations):
@@ -29,6 +31,8 @@ class FastLoadAnnotations(LoadAnnotations):
 
     Added keys: ``gt_seg_map``, uint8 (H, W).
     """
+
+    reduce_zero_label: bool | None
 
     def _load_seg_map(self, results: dict) -> None:
         """Load the label map into ``results``.
@@ -51,7 +55,7 @@ class FastLoadAnnotations(LoadAnnotations):
         results['gt_seg_map'] = results['gt_seg_map'].squeeze()
 
     def _decode(self, data: bytes, path: str) -> np.ndarray:
-        """Give uint8 (H, W), or (H, W, C) if the file is no index mask."""
+        """Return uint8 (H, W), or (H, W, C) if the file is no index mask."""
         backend = self.imdecode_backend
         if backend == 'cv2' or (backend == 'pillow' and _is_gray_png(data)):
             label = decode_image(data, path, cv2.IMREAD_UNCHANGED)
@@ -66,7 +70,7 @@ class FastLoadAnnotations(LoadAnnotations):
             ) from error
 
     def _table(self, results: dict) -> np.ndarray | None:
-        """Give the new value of each of the 256, None if none changes."""
+        """Return the new value of each of the 256, None if none changes."""
         reduce_zero_label = results['reduce_zero_label']
         if self.reduce_zero_label is None:
             self.reduce_zero_label = reduce_zero_label
@@ -89,6 +93,6 @@ class FastLoadAnnotations(LoadAnnotations):
 
 
 def _is_gray_png(data: bytes) -> bool:
-    """Tell 8-bit gray PNG files, by their first chunk, from all others."""
+    """Return whether a file is an 8-bit gray PNG, by its first chunk."""
     depth_and_color = data[24:26]
     return data.startswith(b'\x89PNG') and depth_and_color == b'\x08\x00'

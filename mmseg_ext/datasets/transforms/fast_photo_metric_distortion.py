@@ -7,6 +7,8 @@ from mmseg.datasets.transforms import PhotoMetricDistortion
 from mmseg.registry import TRANSFORMS
 from numpy import random
 
+__all__ = ['FastPhotoMetricDistortion']
+
 _VALUES = np.arange(256, dtype=np.uint8)
 
 #: OpenCV's name for each combination of axes to flip.
@@ -33,7 +35,7 @@ class FastPhotoMetricDistortion(PhotoMetricDistortion):
     def convert(
         self, img: np.ndarray, alpha: float = 1, beta: float = 0
     ) -> np.ndarray:
-        """Give ``alpha * img + beta``, clipped to 0 to 255, as uint8.
+        """Return ``alpha * img + beta``, clipped to 0 to 255, as uint8.
 
         Args:
             img: Array of any shape.

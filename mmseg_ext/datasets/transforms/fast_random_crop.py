@@ -6,6 +6,8 @@ from mmcv.transforms.utils import cache_randomness
 from mmseg.datasets.transforms import RandomCrop
 from mmseg.registry import TRANSFORMS
 
+__all__ = ['FastRandomCrop']
+
 #: Up to so many pixels, the counts of OpenCV's float32 histogram are exact.
 _MAX_PIXELS = 2**24
 
@@ -50,7 +52,7 @@ class FastRandomCrop(RandomCrop):
         return box
 
     def _is_countable(self, results: dict) -> bool:
-        """Tell whether OpenCV counts the labels, and exactly."""
+        """Return whether OpenCV counts the labels, and exactly."""
         label = results['gt_seg_map']
         height, width = self.crop_size
         return (
@@ -60,7 +62,7 @@ class FastRandomCrop(RandomCrop):
         )
 
     def _is_mixed(self, label: np.ndarray) -> bool:
-        """Tell whether no class has ``cat_max_ratio`` of the pixels."""
+        """Return whether no class has ``cat_max_ratio`` of the pixels."""
         counts = cv2.calcHist([label], [0], None, [256], [0, 256]).ravel()
         counts = counts[self.ignore_index != _VALUES].astype(np.int64)
         return (

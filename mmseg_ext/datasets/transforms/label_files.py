@@ -3,6 +3,8 @@
 import mmengine.fileio as fileio
 import numpy as np
 
+__all__ = ['put_label', 'read_label']
+
 
 def read_label(results: dict, backend_args: dict | None) -> bytes:
     """Read the label file of an image.

@@ -1,7 +1,11 @@
 """Loading of label maps from color masks."""
 
+import hashlib
 import logging
+import os
+from contextlib import suppress
 
+import torch
 from mmengine.logging import print_log
 from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.registry import TRANSFORMS
@@ -12,6 +16,61 @@ from mmseg_ext.formats.color_masks import (
     MAX_UNKNOWN,
     mask_decoder,
 )
+
+__all__ = ['LoadColorMasks']
+
+
+class _SharedSet:
+    """Names that the workers of a data loader know of each other.
+
+    A hash table in shared memory: forked workers inherit it, spawned ones get
+    a handle on it when PyTorch pickles the transform for them, and it lives
+    as long as the transform of the main process. Two names that are added at
+    the very same moment can take each other's slot, so that one is forgotten;
+    so is what finds no slot in a table that is nearly full.
+    """
+
+    _SLOTS = 1 << 16
+    _PROBES = 16
+
+    def __init__(self) -> None:
+        # NumPy would copy it to spawned workers, and multiprocessing's own
+        # arrays cannot be pickled or copied for any other purpose.
+        self._table = torch.zeros(self._SLOTS, dtype=torch.int64)
+        # Without shared memory each process reports for itself.
+        with suppress(RuntimeError):
+            self._table.share_memory_()
+
+    def __contains__(self, name: str) -> bool:
+        key, slot = self._find(name)
+        return slot is not None and self._table[slot].item() == key
+
+    def add(self, name: str) -> bool:
+        """Add a name.
+
+        Returns:
+            Whether it is new.
+        """
+        key, slot = self._find(name)
+        if slot is None:
+            return True
+        new = self._table[slot].item() != key
+        self._table[slot] = key
+        return new
+
+    def __deepcopy__(self, memo: dict) -> '_SharedSet':
+        """Copies of a data set report the same files."""
+        return self
+
+    def _find(self, name: str) -> tuple[int, int | None]:
+        """Return the key of a name and its slot, or a free one, if any."""
+        digest = hashlib.blake2b(os.fsencode(name), digest_size=8).digest()
+        key = int.from_bytes(digest, 'little', signed=True) or 1
+        for probe in range(self._PROBES):
+            slot = (key + probe) % self._SLOTS
+            if self._table[slot].item() in (0, key):
+                return key, slot
+        return key, None
 
 
 @TRANSFORMS.register_module()
@@ -30,7 +89,8 @@ class LoadColorMasks(LoadAnnotations):
     Added keys: ``gt_seg_map``, uint8 (H, W), class index or 255.
 
     A color that is in no row of the class list becomes 255; how many pixels
-    that are and in which file is logged, once a file.
+    that are and in which file is logged, once a file, whatever the number of
+    workers and epochs.
 
     Args:
         max_unknown: Share of a mask's pixels, 0 to 1, that may have unknown
@@ -50,7 +110,7 @@ class LoadColorMasks(LoadAnnotations):
                 f'max_unknown={max_unknown}: expected a share from 0 to 1'
             )
         self.max_unknown = max_unknown
-        self._reported: set[str] = set()
+        self._reported = _SharedSet()
 
     def _load_seg_map(self, results: dict) -> None:
         """Load the label map into ``results``.
@@ -66,8 +126,8 @@ class LoadColorMasks(LoadAnnotations):
             return
         if 'color_map' not in results:
             raise ValueError(
-                'LoadColorMasks needs the color map of the data set, which '
-                'CamVid gives; use LoadAnnotations for index masks of other '
+                'LoadColorMasks needs the color map that ColorMaskDataset and '
+                'CamVid give; use LoadAnnotations for index masks of other '
                 'data sets'
             )
         data = read_label(results, self.backend_args)
@@ -81,8 +141,7 @@ class LoadColorMasks(LoadAnnotations):
         label, report = decoder.decode_file(
             data, path, self.max_unknown, path not in self._reported
         )
-        if report:
-            self._reported.add(path)
+        if report and self._reported.add(path):
             print_log(report, logger='current', level=logging.WARNING)
         put_label(results, label)
 

@@ -4,6 +4,8 @@ import numpy as np
 from mmdet.datasets.transforms import TranslateX
 from mmdet.registry import TRANSFORMS
 
+__all__ = ['TranslateXPixels']
+
 
 @TRANSFORMS.register_module()
 class TranslateXPixels(TranslateX):

@@ -1,10 +1,17 @@
+import copy
 import logging
+import pickle
+from functools import partial
 
 import numpy as np
 import pytest
+import torch
 from mmseg.registry import TRANSFORMS
 from PIL import Image
+from torch.utils.data import DataLoader
 
+from helpers.loading import log_to, take_first
+from mmseg_ext.datasets.color_masks import ColorMaskDataset
 from mmseg_ext.datasets.transforms.load_color_masks import LoadColorMasks
 
 MAPS = {
@@ -47,6 +54,85 @@ def test_unknown_colors_are_reported_once(mask, mmlog):
         transform(results_of(mask))
     assert mmlog.text.count('x_L.png: 1 of 12 pixels') == 1
     assert '(1, 2, 3) 1 times' in mmlog.text
+
+
+@pytest.mark.parametrize(
+    ('start', 'persistent'),
+    [
+        pytest.param('fork', False, id='forked'),
+        pytest.param('fork', True, id='forked, persistent'),
+        pytest.param('spawn', False, id='spawned'),
+    ],
+)
+def test_unknown_colors_are_reported_once_by_all_workers(
+    tmp_path, start, persistent
+):
+    """Two workers, two epochs in other orders; 24 of 36 files are wrong."""
+    good, wrong = (255, 0, 0), (1, 2, 3)
+    for folder in ('images', 'labels'):
+        (tmp_path / folder).mkdir()
+    for index in range(36):
+        pixels = np.full((2, 6, 3), good, np.uint8)
+        pixels[0, : index % 3] = wrong
+        Image.fromarray(pixels).save(tmp_path / f'labels/{index}.png')
+        (tmp_path / f'images/{index}.png').touch()
+    dataset = ColorMaskDataset(
+        class_dict={'red': good},
+        data_root=tmp_path,
+        data_prefix={'img_path': 'images', 'seg_map_path': 'labels'},
+        pipeline=[LoadColorMasks(max_unknown=1.0)],
+    )
+    log = tmp_path / 'log.txt'
+    loader = DataLoader(
+        dataset,
+        shuffle=True,
+        num_workers=2,
+        persistent_workers=persistent,
+        multiprocessing_context=start,
+        worker_init_fn=partial(log_to, log),
+        collate_fn=take_first,
+    )
+    for _ in range(2):
+        paths = [sample['seg_map_path'] for sample in loader]
+        assert len(set(paths)) == 36
+    lines = log.read_text().splitlines()
+    found = sorted(line.split(':')[0] for line in lines)
+    assert found == sorted(
+        f'label {tmp_path}/labels/{index}.png'
+        for index in range(36)
+        if index % 3
+    )
+
+
+def test_copies_report_together(mask, mmlog):
+    transform = LoadColorMasks()
+    other = copy.deepcopy(transform)
+    with mmlog.at_level(logging.WARNING):
+        transform(results_of(mask))
+        other(results_of(mask))
+        pickle.loads(pickle.dumps(transform))(results_of(mask))
+    assert mmlog.text.count('x_L.png: 1 of 12 pixels') == 1
+
+
+def test_machine_without_shared_memory(mask, mmlog, monkeypatch):
+    def fail(tensor):
+        raise RuntimeError('unable to open shared memory object')
+
+    monkeypatch.setattr(torch.Tensor, 'share_memory_', fail)
+    transform = LoadColorMasks()
+    with mmlog.at_level(logging.WARNING):
+        transform(results_of(mask))
+        transform(results_of(mask))
+    assert mmlog.text.count('x_L.png: 1 of 12 pixels') == 1
+
+
+def test_full_table_reports_again(mask, mmlog):
+    transform = LoadColorMasks()
+    transform._reported._table[:] = 7
+    with mmlog.at_level(logging.WARNING):
+        transform(results_of(mask))
+        transform(results_of(mask))
+    assert mmlog.text.count('x_L.png: 1 of 12 pixels') == 2
 
 
 def test_unknown_colors_can_be_refused(mask):

@@ -13,7 +13,7 @@ FILL = (104, 116, 124)
 
 
 def make_results(width=64, height=8, instances=6):
-    """Give an image of noise, with boxes, masks of noise and a label map."""
+    """Return an image of noise, with boxes, masks of noise and a label map."""
     rng = np.random.default_rng(width)
     shape = height, width
     boxes = torch.tensor([[10.0, 1.0, 20.0, 5.0]] * instances)

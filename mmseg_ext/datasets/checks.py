@@ -1,0 +1,234 @@
+"""What all data sets check before the first image is loaded, in one way.
+
+Each of them reads its list or its folders in ``load_data_list``, so that
+``lazy_init`` puts all of this off, and in this order: the list is there, can
+be read, names something and leads to nothing outside the data; the folders
+are there; so are the first files, or all where folders are read anyhow.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, TypeVar
+
+import mmengine.fileio as fileio
+import msgspec
+from mmengine.dataset import BaseDataset
+
+from mmseg_ext.utils.files import path_inside
+
+__all__ = [
+    'CocoImage',
+    'CocoImages',
+    'check_first',
+    'check_folder',
+    'check_local',
+    'check_names',
+    'expand_paths',
+    'first_missing',
+    'read_ann_file',
+    'read_coco',
+]
+
+#: How many of the first files are looked for on disk. To look for all of them
+#: takes minutes on a network drive; loading names the others.
+_CHECKED = 3
+
+
+class CocoImage(msgspec.Struct):
+    """An image of a COCO file."""
+
+    file_name: Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class CocoImages(msgspec.Struct):
+    """The images of a COCO file."""
+
+    images: list[CocoImage]
+
+
+_File = TypeVar('_File', bound=CocoImages)
+
+
+def expand_paths(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Put the user's folder in place of ``~`` in all paths of a data set.
+
+    Args:
+        options: Arguments of a data set.
+
+    Returns:
+        The same with ``data_root``, ``ann_file`` and the paths in
+        ``data_prefix`` expanded; those that are not there stay away.
+    """
+    expanded = dict(options)
+    for key in ('data_root', 'ann_file'):
+        if expanded.get(key):
+            expanded[key] = os.path.expanduser(expanded[key])
+    if expanded.get('data_prefix'):
+        expanded['data_prefix'] = {
+            key: os.path.expanduser(path) if path else path
+            for key, path in expanded['data_prefix'].items()
+        }
+    return expanded
+
+
+def check_local(name: str, options: Mapping[str, Any]) -> None:
+    """Check that the data is in folders of this machine.
+
+    MMEngine's backends list folders by other rules, or not at all.
+
+    Args:
+        name: The class, for the message.
+        options: Arguments of the data set.
+
+    Raises:
+        ValueError: ``backend_args`` or a path asks for another backend.
+    """
+    backend_args = options.get('backend_args') or {}
+    if backend_args.get('backend', 'local') != 'local':
+        raise ValueError(
+            f'{name}: backend_args={backend_args}: expected None, as its '
+            'folders have to be listed: copy or mount the data on this '
+            'machine, or give backend_args to the transforms alone'
+        )
+    prefix = options.get('data_prefix') or {}
+    for path in (options.get('data_root'), *prefix.values()):
+        if path and '://' in str(path):
+            raise ValueError(
+                f'{name}: {path} is no folder of this machine, and has to be '
+                'listed: copy or mount the data'
+            )
+
+
+def read_ann_file(
+    path: str, expected: str, backend_args: dict | None = None
+) -> bytes:
+    """Read the file that lists the images.
+
+    Args:
+        path: The ``ann_file``.
+        expected: What it should be and where it comes from.
+        backend_args: As for MMEngine's ``fileio``.
+
+    Returns:
+        What it holds.
+
+    Raises:
+        FileNotFoundError: It is missing.
+    """
+    if not path or not fileio.isfile(path, backend_args):
+        raise FileNotFoundError(
+            f'ann_file {path or repr(path)} is missing; expected {expected}'
+        )
+    return fileio.get(path, backend_args)
+
+
+def read_coco(
+    path: str,
+    kind: type[_File],
+    expected: str,
+    backend_args: dict | None = None,
+) -> _File:
+    """Read the fields of a COCO file that are asked for.
+
+    Args:
+        path: The ``ann_file``.
+        kind: These fields; all others, usually most of the file, are skipped.
+        expected: What the file should be and where it comes from.
+        backend_args: As for MMEngine's ``fileio``.
+
+    Returns:
+        The fields.
+
+    Raises:
+        FileNotFoundError: The file is missing.
+        ValueError: It is no JSON, or not of that form.
+    """
+    data = read_ann_file(path, expected, backend_args)
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f'ann_file {path} is no COCO file ({error}); expected {expected}'
+        ) from None
+
+
+def check_names(
+    path: str, names: Sequence[str], what: str, folder: str
+) -> None:
+    """Check what an ``ann_file`` lists.
+
+    Args:
+        path: The ``ann_file``.
+        names: Paths relative to ``folder``.
+        what: What they are, for the message.
+        folder: Where they have to stay inside.
+
+    Raises:
+        ValueError: There are none, or one leads out of the folder.
+    """
+    if not names:
+        raise ValueError(f'ann_file {path} lists no {what}')
+    root = os.path.abspath(folder)
+    for name in names:
+        try:
+            path_inside(root, name)
+        except ValueError as error:
+            raise ValueError(f'ann_file {path}: {error}') from None
+
+
+def check_folder(dataset: BaseDataset, key: str) -> str:
+    """Check that one of the folders in ``data_prefix`` is there.
+
+    Args:
+        dataset: The data set.
+        key: As in ``data_prefix``.
+
+    Returns:
+        The folder; empty where it is the working directory.
+
+    Raises:
+        FileNotFoundError: It is missing.
+    """
+    folder: str = dataset.data_prefix[key]
+    if not fileio.isdir(folder or os.curdir, dataset.backend_args):
+        raise FileNotFoundError(
+            f'{type(dataset).__name__}: folder {folder} is missing; '
+            f'{_where(dataset, key)}'
+        )
+    return folder
+
+
+def check_first(dataset: BaseDataset, key: str, paths: Sequence[str]) -> None:
+    """Check that the first of the images are there.
+
+    Args:
+        dataset: The data set.
+        key: Names their folder in ``data_prefix``.
+        paths: The images in their order.
+
+    Raises:
+        FileNotFoundError: One is missing.
+    """
+    if missing := first_missing(paths, dataset.backend_args):
+        raise FileNotFoundError(
+            f'image {missing} of {dataset.ann_file} is missing; '
+            f'{_where(dataset, key)}'
+        )
+
+
+def first_missing(
+    paths: Sequence[str], backend_args: dict | None = None
+) -> str | None:
+    """Return the first of the first few files that is not there, if any."""
+    for path in paths[:_CHECKED]:
+        if not fileio.isfile(path, backend_args):
+            return path
+    return None
+
+
+def _where(dataset: BaseDataset, key: str) -> str:
+    """Say which arguments lead to a folder."""
+    return (
+        f'data_root={dataset.data_root!r} and data_prefix[{key!r}] say where '
+        'it should be'
+    )

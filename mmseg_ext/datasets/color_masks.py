@@ -1,0 +1,157 @@
+"""Any data set of images and RGB masks."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmseg.registry import DATASETS
+
+from mmseg_ext.datasets.checks import check_local, expand_paths
+from mmseg_ext.datasets.paired import PairedDataset
+from mmseg_ext.formats.color_masks import (
+    ClassDict,
+    Groups,
+    find_class_dict,
+    load_classes,
+)
+
+__all__ = ['ColorMaskDataset']
+
+
+@DATASETS.register_module()
+class ColorMaskDataset(PairedDataset):
+    """A folder of images and one of masks in which each class has a color.
+
+    Load the labels with ``LoadColorMasks``, which takes index masks as well,
+    such as those that ``tools/dataset_converters/camvid.py`` writes.
+
+    The class list and the palette are those of ``class_dict``; else of the
+    ``class_dict.csv`` beside the folder of the labels; else of the one in the
+    data root; else of ``METAINFO``, where a subclass has it. The order of the
+    list is that of the class indices. A class named void, unlabelled or
+    unlabeled keeps its place in the list, so that the indices are the rows of
+    the file, but its pixels become 255.
+
+    Args:
+        grouping: ``'camvid11'`` merges CamVid's classes into the 11 of the
+            benchmark; ``{group: ((R, G, B), (names of classes, ...))}`` merges
+            others; None takes the list as it is.
+        class_dict: A CSV file with the header ``name,r,g,b``, relative to the
+            data root, or ``{name: (R, G, B)}``.
+        data_root: Folder that the other paths are relative to.
+        data_prefix: ``img_path`` and ``seg_map_path``, the folders of images
+            and labels; without ``seg_map_path`` there are no labels.
+        img_suffix: End of an image's name, or several ends.
+        seg_map_suffix: End of a label's name.
+        metainfo: ``classes`` are those to use, a part of the class list.
+        **kwargs: As for :class:`PairedDataset`: ``ann_file`` (a list of
+            stems), ``pipeline``, ``indices``...
+
+    Raises:
+        FileNotFoundError: There is no class list, a folder or listed file is
+            missing, a folder holds no images, or an image has no label.
+        ValueError: The grouping is unknown or does not fit the class list,
+            the class list is not right, or ``backend_args`` asks for anything
+            but files of this machine.
+    """
+
+    def __init__(
+        self,
+        grouping: str | Groups | None = None,
+        class_dict: ClassDict | None = None,
+        data_root: str | None = None,
+        data_prefix: dict | None = None,
+        img_suffix: str | Sequence[str] = ('.jpg', '.png'),
+        seg_map_suffix: str = '.png',
+        metainfo: dict | None = None,
+        **kwargs: Any,
+    ) -> None:
+        options = {
+            'data_root': data_root,
+            'data_prefix': data_prefix or {},
+            **kwargs,
+        }
+        check_local(type(self).__name__, options)
+        options = expand_paths(options)
+        self._classes = load_classes(
+            self._find_classes(class_dict, options), grouping
+        )
+        super().__init__(
+            img_suffix=img_suffix,
+            seg_map_suffix=seg_map_suffix,
+            metainfo={
+                'classes': self._classes.names,
+                'palette': [list(color) for color in self._classes.palette],
+                **(metainfo or {}),
+            },
+            **options,
+        )
+
+    def _find_classes(
+        self, class_dict: ClassDict | None, options: dict[str, Any]
+    ) -> ClassDict:
+        """Return the class list, or the file that has it."""
+        if isinstance(class_dict, Mapping):
+            return class_dict
+        root = Path(options['data_root'] or '')
+        if class_dict:
+            return root / os.path.expanduser(class_dict)
+        labels = options['data_prefix'].get('seg_map_path')
+        folders = [(root / labels).parent] if labels else []
+        if path := find_class_dict(*folders, root):
+            return path
+        if {'classes', 'palette'} <= self.METAINFO.keys():
+            names, colors = self.METAINFO['classes'], self.METAINFO['palette']
+            return dict(zip(names, colors, strict=True))
+        places = dict.fromkeys(map(str, [*folders, root]))
+        raise FileNotFoundError(
+            f'{type(self).__name__}: no class_dict.csv in '
+            f'{" or ".join(places)}; expected a CSV file with the header '
+            "name,r,g,b there, or class_dict='FILE.csv', or "
+            'class_dict=dict(road=(128, 64, 128), ...)'
+        )
+
+    def get_label_map(self, new_classes: list[str]) -> dict[int, int] | None:
+        """Map the classes of the data to those of ``metainfo``.
+
+        MMSeg compares with the class list of the class; here that of the
+        instance counts.
+
+        Args:
+            new_classes: Class names to use; a part of the data set's.
+
+        Returns:
+            Old index to new index or 255; None if nothing changes.
+
+        Raises:
+            ValueError: A class is not in the data set's list.
+        """
+        names = self._classes.names
+        if tuple(new_classes) == names:
+            return None
+        unknown = [name for name in new_classes if name not in names]
+        if unknown:
+            raise ValueError(
+                f'metainfo classes {unknown} are not among {list(names)}'
+            )
+        new = {name: index for index, name in enumerate(new_classes)}
+        ignored: int = self.ignore_index
+        return {
+            index: new.get(name, ignored) for index, name in enumerate(names)
+        }
+
+    def get_data_info(self, idx: int) -> dict:
+        """Return paths and class maps of a sample.
+
+        Args:
+            idx: Position in the data set.
+
+        Returns:
+            MMSeg's data info with ``color_map`` and ``index_map``, see
+            :class:`mmseg_ext.formats.color_masks.ColorClasses`.
+        """
+        info = super().get_data_info(idx)
+        info['color_map'] = self._classes.color_map
+        info['index_map'] = self._classes.index_map
+        return info

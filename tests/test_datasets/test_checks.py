@@ -1,0 +1,171 @@
+"""All data sets check the same, at the same time, in the same words."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from mmengine.registry import DefaultScope
+
+from mmseg_ext.datasets import (
+    CamVid,
+    ColorMaskDataset,
+    IDD_Data,
+    NailDataset,
+    NuImagesDataset,
+)
+
+FOLDERS = {'img_path': 'images', 'seg_map_path': 'labels'}
+#: Each data set, and how it reads the files of these tests.
+KINDS = {
+    'CamVid': (CamVid, {'seg_map_suffix': '.png', 'ann_file': 'some.txt'}),
+    'ColorMaskDataset': (
+        ColorMaskDataset,
+        {'class_dict': 'colors.csv', 'ann_file': 'some.txt'},
+    ),
+    'IDD_Data': (IDD_Data, {'ann_file': 'some.txt'}),
+    'NuImagesDataset': (NuImagesDataset, {'ann_file': 'coco.json'}),
+    'NailDataset': (
+        NailDataset,
+        {'ann_file': 'coco.json', 'data_prefix': {'img': 'images'}},
+    ),
+}
+
+
+@pytest.fixture
+def root(tmp_path):
+    for folder in FOLDERS.values():
+        (tmp_path / folder).mkdir()
+        for name in 'abcd':
+            image = np.zeros((4, 6, 3), np.uint8)
+            cv2.imwrite(str(tmp_path / folder / f'{name}.png'), image)
+    write_lists(tmp_path, *'abcd')
+    (tmp_path / 'colors.csv').write_text('name,r,g,b\nroad,0,0,0')
+    return tmp_path
+
+
+def write_lists(root, *stems):
+    (root / 'some.txt').write_text('\n'.join(stems))
+    images = [
+        {'id': i, 'file_name': f'{stem}.png', 'width': 6, 'height': 4}
+        for i, stem in enumerate(stems, 1)
+    ]
+    coco = {
+        'images': images,
+        'annotations': [],
+        'categories': [{'id': 1, 'name': 'nail'}],
+    }
+    (root / 'coco.json').write_text(json.dumps(coco))
+
+
+@pytest.fixture(params=KINDS)
+def build(request):
+    """Build one of the data sets; so for each test."""
+    kind, options = KINDS[request.param]
+
+    def build(root, **others):
+        return kind(
+            **{
+                'data_root': str(root),
+                'data_prefix': FOLDERS,
+                **options,
+                **others,
+            }
+        )
+
+    scope = 'mmdet' if request.param == 'NailDataset' else 'mmseg'
+    with DefaultScope.overwrite_default_scope(scope):
+        yield build
+
+
+def paths_of(dataset):
+    return [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
+
+
+def test_all_is_well(build, root):
+    names = [f'{root}/images/{name}.png' for name in 'abcd']
+    assert paths_of(build(root)) == names
+
+
+def test_home_folder(build, root, monkeypatch):
+    expected = paths_of(build(root))
+    monkeypatch.setenv('HOME', str(root.parent))
+    home = f'~/{root.name}'
+    assert paths_of(build(home)) == expected
+    # Each path by itself, which a root does not come before.
+    whole = build(root, lazy_init=True)
+    options = {
+        'data_root': None,
+        'ann_file': f'{home}/{whole.ann_file[len(str(root)) + 1 :]}',
+        'data_prefix': {
+            key: path.replace(str(root), home)
+            for key, path in whole.data_prefix.items()
+        },
+    }
+    if type(whole) is ColorMaskDataset:
+        options['class_dict'] = f'{home}/colors.csv'
+    assert paths_of(build(root, **options)) == expected
+
+
+def test_root_as_a_path(build, root):
+    assert paths_of(build(root, data_root=root)) == paths_of(build(root))
+
+
+def test_lazy_init_checks_nothing(build, root):
+    for path in (root / 'some.txt', root / 'coco.json'):
+        path.unlink()
+    dataset = build(root, lazy_init=True)
+    assert dataset.metainfo['classes']
+    with pytest.raises(FileNotFoundError, match=r'ann_file .* is missing'):
+        dataset.full_init()
+
+
+def test_missing_list(build, root):
+    with pytest.raises(
+        FileNotFoundError, match=r'ann_file .*/no is missing; expected a'
+    ):
+        build(root, ann_file='no')
+
+
+def test_list_that_is_a_folder(build, root):
+    with pytest.raises(FileNotFoundError, match=r'ann_file .*/images is miss'):
+        build(root, ann_file='images')
+
+
+def test_empty_list(build, root):
+    write_lists(root)
+    with pytest.raises(ValueError, match=r'ann_file .* lists no (stems|imag)'):
+        build(root)
+
+
+@pytest.mark.parametrize('name', ['../x', '/x'])
+def test_list_that_leads_out(build, root, name):
+    write_lists(root, 'a', name)
+    with pytest.raises(ValueError, match=rf'ann_file .*{name}.* leaves its'):
+        build(root)
+
+
+def test_missing_folder(build, root):
+    (root / 'images').rename(root / 'away')
+    with pytest.raises(
+        FileNotFoundError,
+        match=r'^\w+: folder .*/images is missing; data_root=.* say where',
+    ):
+        build(root)
+
+
+@pytest.mark.parametrize('name', 'ac')
+def test_missing_image(build, root, name):
+    (root / f'images/{name}.png').unlink()
+    message = rf'/images(/{name}\.png of .* is missing;|: {name};)'
+    with pytest.raises(FileNotFoundError, match=message):
+        build(root)
+
+
+def test_indices(build, root):
+    paths = paths_of(build(root, indices=[2, 0]))
+    assert [path[-5:] for path in paths] == ['c.png', 'a.png']
+
+
+def test_test_mode(build, root):
+    assert len(build(root, test_mode=True)) == 4

@@ -1,0 +1,185 @@
+import numpy as np
+import pytest
+from mmengine.config import ConfigDict
+from mmengine.registry import init_default_scope
+from mmseg.registry import DATASETS
+from PIL import Image
+
+from mmseg_ext.datasets.camvid import CamVid
+from mmseg_ext.datasets.color_masks import ColorMaskDataset
+from references import color_masks as reference
+
+CLASSES = {'road': (128, 64, 128), 'hole': (255, 0, 0), 'Void': (0, 0, 0)}
+LOAD = [
+    {'type': 'LoadImageFromFile'},
+    {'type': 'LoadColorMasks'},
+    {'type': 'PackSegInputs'},
+]
+
+
+@pytest.fixture(autouse=True)
+def _scope():
+    init_default_scope('mmseg')
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Three images of two suffixes, with masks of random classes."""
+    rng = np.random.default_rng(0)
+    colors = np.array(list(CLASSES.values()), np.uint8)
+    for name in ('a.jpg', 'b.png', 'c.jpg'):
+        for folder, file, pixels in (
+            ('photos', name, rng.integers(0, 256, (9, 12, 3), np.uint8)),
+            ('masks', f'{name[0]}.png', colors[rng.integers(0, 3, (9, 12))]),
+        ):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / folder / file)
+    rows = [','.join(map(str, (n, *rgb))) for n, rgb in CLASSES.items()]
+    text = '\n'.join(['name,r,g,b', *rows])
+    (tmp_path / 'class_dict.csv').write_text(text)
+    return tmp_path
+
+
+def build(root, kind=ColorMaskDataset, **options):
+    prefix = {'img_path': 'photos', 'seg_map_path': 'masks'}
+    return kind(
+        **{
+            'data_root': str(root),
+            'data_prefix': prefix,
+            'pipeline': LOAD,
+            **options,
+        }
+    )
+
+
+def labels_of(dataset):
+    return [
+        sample['data_samples'].gt_sem_seg.data[0].numpy() for sample in dataset
+    ]
+
+
+def expected_labels(root, indices):
+    """Labels by the reference, with these indices for the three colors."""
+    color_map = list(zip(CLASSES.values(), indices, strict=True))
+    return [
+        reference.decode(path, color_map)[0]
+        for path in sorted((root / 'masks').iterdir())
+    ]
+
+
+def assert_equal(labels, expected):
+    for one, other in zip(labels, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_classes_of_the_file(root):
+    dataset = DATASETS.build(
+        {
+            'type': 'ColorMaskDataset',
+            'data_root': str(root),
+            'data_prefix': {'img_path': 'photos', 'seg_map_path': 'masks'},
+            'pipeline': LOAD,
+        }
+    )
+    assert dataset.metainfo['classes'] == ('road', 'hole', 'Void')
+    assert dataset.metainfo['palette'] == [
+        [128, 64, 128],
+        [255, 0, 0],
+        [0] * 3,
+    ]
+    assert_equal(labels_of(dataset), expected_labels(root, (0, 1, 255)))
+
+
+def test_classes_of_an_argument(root):
+    """As a config has them, which knows no tuples after JSON."""
+    (root / 'class_dict.csv').unlink()
+    classes = ConfigDict({n: list(CLASSES[n]) for n in reversed(CLASSES)})
+    dataset = build(root, class_dict=classes)
+    assert dataset.metainfo['classes'] == ('Void', 'hole', 'road')
+    assert_equal(labels_of(dataset), expected_labels(root, (2, 1, 255)))
+
+
+def test_classes_of_a_subclass(root):
+    class Holes(ColorMaskDataset):
+        METAINFO = {
+            'classes': tuple(CLASSES),
+            'palette': [list(color) for color in CLASSES.values()],
+        }
+
+    (root / 'class_dict.csv').unlink()
+    dataset = build(root, Holes)
+    assert_equal(labels_of(dataset), expected_labels(root, (0, 1, 255)))
+
+
+def test_file_of_another_name(root):
+    (root / 'class_dict.csv').rename(root / 'colors.csv')
+    dataset = build(root, class_dict='colors.csv')
+    assert dataset.metainfo['classes'] == tuple(CLASSES)
+
+
+def test_groups(root):
+    groups = {'damage': ((1, 2, 3), ('hole',)), 'rest': ((4, 5, 6), ['road'])}
+    dataset = build(root, grouping=groups)
+    assert dataset.metainfo['classes'] == ('damage', 'rest')
+    assert dataset.metainfo['palette'] == [[1, 2, 3], [4, 5, 6]]
+    assert_equal(labels_of(dataset), expected_labels(root, (1, 0, 255)))
+
+
+def test_no_class_list(root):
+    (root / 'class_dict.csv').unlink()
+    with pytest.raises(
+        FileNotFoundError,
+        match=rf'ColorMaskDataset: no class_dict\.csv in {root}; expected .* '
+        r'class_dict=dict\(',
+    ):
+        build(root)
+
+
+def test_no_class_list_beside_labels_elsewhere(root, tmp_path_factory):
+    other = tmp_path_factory.mktemp('other')
+    (root / 'class_dict.csv').unlink()
+    prefix = {'img_path': 'photos', 'seg_map_path': str(other / 'masks')}
+    with pytest.raises(FileNotFoundError, match=f'{other} or {root};'):
+        build(root, data_prefix=prefix)
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        pytest.param(
+            {'class_dict': {'road': (1, 2)}},
+            r"class_dict: expected a name and three .*\['road', 1, 2\]",
+            id='two channels',
+        ),
+        pytest.param(
+            {'class_dict': {'road': (1, 2, 300)}}, 'outside 0', id='range'
+        ),
+        pytest.param(
+            {'class_dict': {'a': (1, 2, 3), 'b': (1, 2, 3)}},
+            r'b \(1, 2, 3\) repeats a',
+            id='duplicate',
+        ),
+        pytest.param({'class_dict': {}}, '0 classes; expected 1', id='none'),
+        pytest.param(
+            {'grouping': 'camvid12'}, "'camvid12': expected one", id='unknown'
+        ),
+        pytest.param(
+            {'grouping': {'x': ((1, 2, 3), ['hole'])}},
+            r"\['road'\] belong to no group",
+            id='no group',
+        ),
+    ],
+)
+def test_wrong_class_lists(root, options, message):
+    with pytest.raises(ValueError, match=message):
+        build(root, **options)
+
+
+def test_camvid_is_a_preset(root):
+    """With the same options both are the same."""
+    options = {'img_suffix': ('.jpg', '.png'), 'seg_map_suffix': '.png'}
+    one, other = (
+        build(root, kind, **options) for kind in (ColorMaskDataset, CamVid)
+    )
+    assert one.metainfo == other.metainfo
+    assert_equal(labels_of(one), labels_of(other))

@@ -1,0 +1,147 @@
+"""The base of data sets of folders, by a class of its own."""
+
+import copy
+
+import cv2
+import numpy as np
+import pytest
+from mmengine.dataset import ConcatDataset, RepeatDataset
+from mmengine.registry import init_default_scope
+from mmseg.datasets import BaseSegDataset
+
+from mmseg_ext.datasets import PairedDataset
+
+LOAD = [
+    {'type': 'LoadImageFromFile'},
+    {'type': 'LoadAnnotations'},
+    {'type': 'PackSegInputs'},
+]
+PREFIX = {'img_path': 'images', 'seg_map_path': 'labels'}
+METAINFO = {
+    'classes': ('road', 'pothole'),
+    'palette': [[128, 64, 128], [255, 0, 0]],
+}
+
+
+class Potholes(PairedDataset):
+    METAINFO = METAINFO
+
+
+class Upstream(BaseSegDataset):
+    METAINFO = METAINFO
+
+
+@pytest.fixture(autouse=True)
+def _scope():
+    init_default_scope('mmseg')
+
+
+@pytest.fixture
+def root(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ('a', 'city/b', 'c', 'd'):
+        for folder, suffix, shape in (
+            ('images', 'jpg', (9, 12, 3)),
+            ('labels', 'png', (9, 12)),
+        ):
+            path = tmp_path / folder / f'{name}.{suffix}'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(path), rng.integers(0, 2, shape, np.uint8))
+    (tmp_path / 'some.txt').write_text('c\ncity/b\n')
+    return tmp_path
+
+
+def build(root, kind=Potholes, **options):
+    return kind(
+        **{
+            'data_root': str(root),
+            'data_prefix': PREFIX,
+            'pipeline': LOAD,
+            **options,
+        }
+    )
+
+
+def infos(dataset):
+    return [dataset.get_data_info(index) for index in range(len(dataset))]
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        pytest.param({}, id='plain'),
+        pytest.param({'ann_file': 'some.txt'}, id='list'),
+        pytest.param({'indices': 2}, id='first'),
+        pytest.param({'indices': [3, 0]}, id='indices'),
+        pytest.param({'test_mode': True}, id='test'),
+        pytest.param({'lazy_init': True}, id='lazy'),
+        pytest.param({'serialize_data': False}, id='not serialized'),
+        pytest.param({'filter_cfg': {'min_size': 3}}, id='filter'),
+        pytest.param({'metainfo': {'classes': ['pothole']}}, id='classes'),
+        pytest.param({'reduce_zero_label': True}, id='zero label'),
+        pytest.param({'backend_args': {'backend': 'local'}}, id='backend'),
+    ],
+)
+def test_equals_upstream(root, options):
+    ours, theirs = (
+        build(root, kind, **options) for kind in (Potholes, Upstream)
+    )
+    assert infos(ours) == infos(theirs)
+    assert ours.metainfo == theirs.metainfo
+    for one, other in zip(ours, theirs, strict=True):
+        assert (one['inputs'] == other['inputs']).all()
+        labels = [s['data_samples'].gt_sem_seg.data for s in (one, other)]
+        assert (labels[0] == labels[1]).all()
+
+
+def test_subsets_and_wrappers(root):
+    dataset = build(root)
+    part = dataset.get_subset([2, 0])
+    assert infos(copy.deepcopy(part)) == infos(part)
+    names = [info['img_path'].rpartition('/')[2] for info in infos(part)]
+    assert names == ['b.jpg', 'a.jpg']
+    assert len(ConcatDataset([dataset, part])) == 6
+    assert len(RepeatDataset(dataset, 3)) == 12
+
+
+def test_lazy_init_touches_no_file(root):
+    dataset = build(root / 'nowhere', lazy_init=True)
+    assert dataset.metainfo['classes'] == METAINFO['classes']
+    with pytest.raises(FileNotFoundError, match=r'nowhere/images is missing'):
+        len(dataset)
+
+
+def test_list_with_a_byte_order_mark(root):
+    (root / 'some.txt').write_bytes(b'\xef\xbb\xbfc\r\na\r\n')
+    assert len(build(root, ann_file='some.txt')) == 2
+
+
+def test_list_that_is_no_text(root):
+    (root / 'some.txt').write_bytes(b'\xff\xfe')
+    with pytest.raises(ValueError, match=r'some\.txt is not in UTF-8'):
+        build(root, ann_file='some.txt')
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        pytest.param(
+            {'backend_args': {'backend': 'petrel'}},
+            r"Potholes: backend_args=\{'backend': 'petrel'\}: expected None",
+            id='backend_args',
+        ),
+        pytest.param(
+            {'data_root': 's3://bucket'},
+            r'Potholes: s3://bucket is no folder of this machine',
+            id='data_root',
+        ),
+        pytest.param(
+            {'data_prefix': {'img_path': 'https://x.org/images'}},
+            r'https://x\.org/images is no folder',
+            id='data_prefix',
+        ),
+    ],
+)
+def test_other_backends_are_refused(root, options, message):
+    with pytest.raises(ValueError, match=message):
+        build(root, **options)
