@@ -18,6 +18,7 @@ from mmseg_ext.formats.color_masks import (
     mask_decoder,
     write_class_dict,
 )
+from mmseg_ext.labels.camvid import CAMVID32
 from mmseg_ext.utils.images import encode_png
 
 __all__ = ['Report', 'convert']
@@ -95,7 +96,8 @@ def convert(
         for name in _find_masks(data_root)
     ]
     outputs.refuse_strangers(job.target for job in jobs)
-    classes = load_classes(find_class_dict(data_root), grouping)
+    class_dict = find_class_dict(data_root) or CAMVID32
+    classes = load_classes(class_dict, grouping)
     colors = dict(zip(classes.names, classes.palette, strict=True))
     write_class_dict(out_dir / 'class_dict.csv', colors)
     results = core.run_jobs(

@@ -8,17 +8,15 @@ are there; so are the first files, or all where folders are read anyhow.
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Any
 
 import mmengine.fileio as fileio
-import msgspec
 from mmengine.dataset import BaseDataset
 
+from mmseg_ext.formats.coco import CocoKind, decode_coco
 from mmseg_ext.utils.files import path_inside
 
 __all__ = [
-    'CocoImage',
-    'CocoImages',
     'check_first',
     'check_folder',
     'check_local',
@@ -32,21 +30,6 @@ __all__ = [
 #: How many of the first files are looked for on disk. To look for all of them
 #: takes minutes on a network drive; loading names the others.
 _CHECKED = 3
-
-
-class CocoImage(msgspec.Struct):
-    """An image of a COCO file."""
-
-    file_name: Annotated[str, msgspec.Meta(min_length=1)]
-
-
-class CocoImages(msgspec.Struct):
-    """The images of a COCO file."""
-
-    images: list[CocoImage]
-
-
-_File = TypeVar('_File', bound=CocoImages)
 
 
 def expand_paths(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,10 +107,10 @@ def read_ann_file(
 
 def read_coco(
     path: str,
-    kind: type[_File],
+    kind: type[CocoKind],
     expected: str,
     backend_args: dict | None = None,
-) -> _File:
+) -> CocoKind:
     """Read the fields of a COCO file that are asked for.
 
     Args:
@@ -141,15 +124,13 @@ def read_coco(
 
     Raises:
         FileNotFoundError: The file is missing.
-        ValueError: It is no JSON, or not of that form.
+        ValueError: It is no JSON, not of that form, or lists no images.
     """
     data = read_ann_file(path, expected, backend_args)
     try:
-        return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f'ann_file {path} is no COCO file ({error}); expected {expected}'
-        ) from None
+        return decode_coco(data, f'ann_file {path}', kind)
+    except ValueError as error:
+        raise ValueError(f'{error}; expected {expected}') from None
 
 
 def check_names(

@@ -3,32 +3,23 @@
 import os
 from typing import Any
 
-import msgspec
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 
 from mmseg_ext.datasets.checks import (
-    CocoImages,
     check_first,
     check_folder,
     check_names,
     expand_paths,
     read_coco,
 )
+from mmseg_ext.formats.coco import CocoHeader
 from mmseg_ext.labels.nails import NAILS
 
 __all__ = ['NailDataset']
 
 _CONVERT = 'write it with tools/dataset_converters/nails.py'
 _EXPECTED = f'a COCO file of nails: {_CONVERT}'
-
-
-class _Category(msgspec.Struct):
-    name: str
-
-
-class _CocoFile(CocoImages):
-    categories: list[_Category]
 
 
 @DATASETS.register_module()
@@ -84,7 +75,7 @@ class NailDataset(CocoDataset):
     def _check_file(self) -> None:
         """Check what the base class takes on trust."""
         path = self.ann_file
-        coco = read_coco(path, _CocoFile, _EXPECTED, self.backend_args)
+        coco = read_coco(path, CocoHeader, _EXPECTED, self.backend_args)
         names = [image.file_name for image in coco.images]
         check_names(path, names, 'images', self.data_prefix['img'])
         found = [category.name for category in coco.categories]

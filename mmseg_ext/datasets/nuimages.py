@@ -7,7 +7,6 @@ from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
 from mmseg_ext.datasets.checks import (
-    CocoImages,
     check_first,
     check_folder,
     check_names,
@@ -15,6 +14,7 @@ from mmseg_ext.datasets.checks import (
     first_missing,
     read_coco,
 )
+from mmseg_ext.formats.coco import CocoImages
 from mmseg_ext.labels.nuimages import NUIMAGES
 
 __all__ = ['NuImagesDataset']

@@ -15,6 +15,7 @@ from mmseg_ext.datasets.checks import (
     expand_paths,
     read_ann_file,
 )
+from mmseg_ext.utils.files import find_files
 
 __all__ = ['PairedDataset']
 
@@ -144,23 +145,28 @@ def _find(
 ) -> dict[str, Path]:
     """Return ``{stem: path}`` of files that end in one of the suffixes."""
     found: dict[str, Path] = {}
-    for path in folder.rglob('*'):
-        name = path.relative_to(folder).as_posix()
-        suffix = next((s for s in suffixes if name.endswith(s)), None)
-        # Hidden files are not data: macOS leaves ._X.png beside X.png.
-        if suffix is None or path.name.startswith('.'):
+    for name in find_files(folder, suffixes, _warn_of_link):
+        lowered = name.lower()
+        if without and lowered.endswith(without.lower()):
             continue
-        if without and name.endswith(without):
-            continue
-        stem = name.removesuffix(suffix)
+        suffix = next(s for s in suffixes if lowered.endswith(s.lower()))
+        stem = name[: len(name) - len(suffix)]
         if stem in found:
-            one, other = sorted([found[stem], path])
             raise ValueError(
-                f'{one} and {other} have the same stem {stem!r}, so which is '
-                "the label's image is not known: remove one of them"
+                f'{found[stem]} and {folder / name} have the same stem '
+                f"{stem!r}, so which is the label's image is not known: "
+                'remove one of them'
             )
-        found[stem] = path
+        found[stem] = folder / name
     return found
+
+
+def _warn_of_link(link: str, reason: str) -> None:
+    print_log(
+        f'left out {link}: it {reason}',
+        logger='current',
+        level=logging.WARNING,
+    )
 
 
 def _check_present(

@@ -20,6 +20,7 @@ __all__ = [
     'CocoFile',
     'CocoHeader',
     'CocoImages',
+    'CocoKind',
     'CocoWriter',
     'Image',
     'MaskCode',
@@ -100,10 +101,10 @@ class CocoFile(msgspec.Struct):
     categories: list[Category]
 
 
-Kind = TypeVar('Kind', CocoFile, CocoHeader, CocoImages)
+CocoKind = TypeVar('CocoKind', CocoFile, CocoHeader, CocoImages)
 
 
-def decode_coco(data: bytes, path: str, kind: type[Kind]) -> Kind:
+def decode_coco(data: bytes, path: str, kind: type[CocoKind]) -> CocoKind:
     """Decode a COCO file and check what is read of it.
 
     Args:

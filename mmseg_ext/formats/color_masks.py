@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mmseg_ext.labels.camvid import CAMVID32, GROUPINGS
+from mmseg_ext.labels.camvid import GROUPINGS
 from mmseg_ext.utils.files import write_text
 from mmseg_ext.utils.images import decode_image
 
@@ -237,13 +237,13 @@ def find_class_dict(*folders: str | os.PathLike) -> Path | None:
 
 
 def load_classes(
-    class_dict: ClassDict | None, grouping: str | Groups | None
+    class_dict: ClassDict, grouping: str | Groups | None
 ) -> ColorClasses:
     """Return the class list of a data set with color masks.
 
     Args:
         class_dict: A ``class_dict.csv``, or ``name -> (R, G, B)`` in the
-            order of the indices; None stands for the 32 classes of CamVid.
+            order of the indices.
         grouping: ``'camvid11'``, or groups as for
             :meth:`ColorClasses.grouped`; None takes the list as it is.
 
@@ -255,8 +255,6 @@ def load_classes(
         ValueError: The list is not right, the grouping unknown, or a class
             is in none of its groups.
     """
-    if class_dict is None:
-        class_dict = CAMVID32
     if isinstance(class_dict, Mapping):
         rows = class_dict.items()
         colors = _collect(

@@ -119,7 +119,8 @@ def find_files(
     lowered = tuple(ending.lower() for ending in endings)
     found: list[str] = []
     entered: set[str] = set()
-    folders, links = [''], []
+    folders: list[str] = ['']
+    links: list[str] = []
     while folders or links:
         # What has a name of its own comes before what links lead to.
         inner = folders.pop() if folders else links.pop(0)

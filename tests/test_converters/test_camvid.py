@@ -108,8 +108,11 @@ def test_root_without_masks(tmp_path):
         convert(tmp_path, tmp_path / 'out')
 
 
-def test_built_in_classes():
-    assert load_classes(None, None).names == tuple(CAMVID32)
+def test_built_in_classes(root):
+    (root / 'class_dict.csv').unlink()
+    convert(root, root / 'out')
+    classes = load_classes(root / 'out' / 'class_dict.csv', None)
+    assert classes.names == tuple(CAMVID32)
 
 
 def test_tool(root, capsys):

@@ -124,8 +124,8 @@ def test_data_set_reads_it(root, tmp_path):
             img_suffix=('.jpg', '.png'),
             seg_map_suffix='.png',
             pipeline=[
-                dict(type='LoadImageFromFile'),
-                dict(type='LoadColorMasks'),
+                dict(type='mmseg.LoadImageFromFile'),
+                dict(type='mmseg.LoadColorMasks'),
             ],
         )
     )

@@ -190,8 +190,8 @@ def test_class_list_of_a_file_or_of_what_it_holds(tmp_path):
     assert classes == load_classes({'Road': [1, 2, 3], 'Void': [0] * 3}, None)
     assert classes.names == ('Road', 'Void')
     assert classes.color_map == (((1, 2, 3), 0), ((0, 0, 0), 255))
-    assert load_classes(None, None) == CAMVID
-    assert load_classes(None, 'camvid11') == ColorClasses.grouped(
+    assert load_classes(CAMVID32, None) == CAMVID
+    assert load_classes(CAMVID32, 'camvid11') == ColorClasses.grouped(
         CAMVID32, CAMVID11
     )
 
