@@ -275,7 +275,7 @@ def make_launch_parser(
     )
     parser.add_argument(
         '--launcher',
-        choices=('none', *constant('mmseg_ext.launch.runs:LAUNCHERS')),
+        choices=('none', *constant('mmseg_ext.launch.switches:LAUNCHERS')),
         default='none',
         help='what started the processes of a distributed job (default: '
         '%(default)s)',
@@ -316,7 +316,7 @@ def launch(
     local_rank = options.pop('local_rank')
     if local_rank is not None:
         os.environ.setdefault('LOCAL_RANK', str(local_rank))
-    parse_pairs = load('mmseg_ext.launch.runs:parse_pairs')
+    parse_pairs = load('mmseg_ext.launch.configs:parse_pairs')
     try:
         options['cfg_options'] = parse_pairs(options['cfg_options'] or ())
     except ValueError as error:

@@ -18,8 +18,8 @@ from mmseg_ext.evaluation.functional import (
     resize_nearest,
 )
 
-#: The columns of class scores that each name in ``iou_metrics`` adds.
-_COLUMNS = {
+#: What ``iou_metrics`` may name, each with its columns of class scores.
+IOU_METRICS = {
     'mIoU': ('IoU', 'Acc'),
     'mDice': ('Dice',),
     'mFscore': ('Fscore', 'Precision', 'Recall'),
@@ -46,8 +46,8 @@ class IoU(BaseMetric):
     ``mRecall`` and ``FWIoU`` as asked for. A table of all classes is logged.
 
     Args:
-        iou_metrics: Any of the names above that may be asked for. (mmengine
-            takes a plain ``metrics`` in a config for a list of evaluators.)
+        iou_metrics: Any of ``IOU_METRICS``. (mmengine takes a plain
+            ``metrics`` in a config for a list of evaluators.)
         ignore_index: Label of the pixels that do not count.
         exclude: Names of classes that the means leave out. Their pixels still
             count as wrong predictions of the others, and in ``aAcc``.
@@ -85,10 +85,10 @@ class IoU(BaseMetric):
             if isinstance(iou_metrics, str)
             else list(iou_metrics)
         )
-        if not self.iou_metrics or set(self.iou_metrics) - set(_COLUMNS):
+        if not self.iou_metrics or set(self.iou_metrics) - set(IOU_METRICS):
             raise ValueError(
                 f'iou_metrics={self.iou_metrics}: expected one or more of '
-                f'{list(_COLUMNS)}'
+                f'{list(IOU_METRICS)}'
             )
         if beta <= 0:
             raise ValueError(f'beta={beta}: expected a positive number')
@@ -230,7 +230,7 @@ class IoU(BaseMetric):
             dict.fromkeys(
                 column
                 for metric in self.iou_metrics
-                for column in _COLUMNS[metric]
+                for column in IOU_METRICS[metric]
             )
         )
         included = np.array([name not in self.exclude for name in names])
