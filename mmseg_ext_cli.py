@@ -49,7 +49,7 @@ _WAIT_SETTINGS = (*PASSIVE, 'KMP_BLOCKTIME', 'KMP_LIBRARY')
 
 
 def wait_passively() -> None:
-    """Let PyTorch's threads sleep while they wait, and those of subprocesses.
+    """Make PyTorch's threads sleep while they wait, and those of subprocesses.
 
     By default they spin for long. When other programs keep the cores busy, a
     thread that spins holds the core that the one it waits for needs, and
@@ -170,7 +170,7 @@ def _call(
 
 
 def name_flags(text: str, parser: argparse.ArgumentParser) -> str:
-    """Name the flags of a command line where a text names arguments.
+    """Replace the arguments that a text names by the flags of a parser.
 
     The library says what is wrong with its arguments as Python writes them;
     users of a tool have to see what they typed. So ``skip_invalid=True``

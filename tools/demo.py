@@ -100,7 +100,7 @@ class Demo:
         ]
 
     def _test(self, checkpoint: Path) -> float:
-        """Test a checkpoint on the unseen images; give its mIoU."""
+        """Test a checkpoint on the unseen images; return its mIoU."""
         work_dir = self.out_dir / f'test_{checkpoint.stem}'
         mim(
             *('test', 'mmseg_ext', CONFIG, '--checkpoint', checkpoint),
@@ -112,7 +112,7 @@ class Demo:
         return json.loads(scores.read_text())['mIoU']
 
     def _infer(self, checkpoint: Path) -> list[Path]:
-        """Segment the unseen images; give the folders of pictures."""
+        """Segment the unseen images; return the folders of pictures."""
         from mmseg.apis import MMSegInferencer
 
         images = sorted(map(str, self.data.glob('test/*.png')))

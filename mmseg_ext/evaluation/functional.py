@@ -11,6 +11,14 @@ import numpy as np
 import torch
 from PIL import Image
 
+__all__ = [
+    'class_scores',
+    'confusion_matrix',
+    'frequency_weighted_iou',
+    'pixel_accuracy',
+    'resize_nearest',
+]
+
 #: ``cv2.calcHist`` counts in float32, which is exact up to here.
 _EXACT_FLOAT32 = 1 << 24
 
@@ -193,9 +201,13 @@ def class_scores(
 
 
 def pixel_accuracy(matrix: np.ndarray) -> float:
-    """Share of the labeled pixels that were predicted right (aAcc), 0 to 1.
+    """Return the share of labeled pixels that were predicted right (aAcc).
 
-    NaN where no pixel is labeled.
+    Args:
+        matrix: int64 (C, C) confusion matrix, row label, column prediction.
+
+    Returns:
+        0 to 1; NaN where no pixel is labeled.
     """
     total = matrix.sum()
     return float(np.trace(matrix) / total) if total else float('nan')
