@@ -50,7 +50,7 @@ _WAIT_SETTINGS = (*PASSIVE, 'KMP_BLOCKTIME', 'KMP_LIBRARY')
 
 
 def wait_passively() -> None:
-    """Let PyTorch's threads sleep while they wait, and those of subprocesses.
+    """Make PyTorch's threads sleep while they wait, and those of subprocesses.
 
     By default they spin for long. When other programs keep the cores busy, a
     thread that spins holds the core that the one it waits for needs, and
@@ -171,7 +171,7 @@ def _call(
 
 
 def name_flags(text: str, parser: argparse.ArgumentParser) -> str:
-    """Name the flags of a command line where a text names arguments.
+    """Replace the arguments that a text names by the flags of a parser.
 
     The library says what is wrong with its arguments as Python writes them;
     users of a tool have to see what they typed. So ``skip_invalid=True``
@@ -319,7 +319,7 @@ def make_launch_parser(
     )
     parser.add_argument(
         '--launcher',
-        choices=('none', *constant('mmseg_ext.launch.runs:LAUNCHERS')),
+        choices=('none', *constant('mmseg_ext.launch.switches:LAUNCHERS')),
         default='none',
         help='what started the processes of a distributed job (default: '
         '%(default)s)',
@@ -360,7 +360,7 @@ def launch(
     local_rank = options.pop('local_rank')
     if local_rank is not None:
         os.environ.setdefault('LOCAL_RANK', str(local_rank))
-    parse_pairs = load('mmseg_ext.launch.runs:parse_pairs')
+    parse_pairs = load('mmseg_ext.launch.configs:parse_pairs')
     try:
         options['cfg_options'] = parse_pairs(options['cfg_options'] or ())
     except ValueError as error:

@@ -6,29 +6,86 @@ mmengine from loading any others. Configs do it with
 ``custom_imports = dict(imports=['mmseg_ext'])``.
 """
 
-from mmseg_ext.environment import check_environment, explain_import_error
+from importlib import import_module
+
+from mmseg_ext.environment import (
+    check_environment,
+    explain_import_error,
+    has_mmdet,
+)
 
 __version__ = '0.1.0'
 
 check_environment()
 try:
-    # Imported to register their classes.
-    from mmseg_ext import (  # noqa: F401
-        datasets,
-        engine,
-        evaluation,
-        models,
-        registry,
-    )
+    from mmseg_ext import registry  # noqa: F401  registers the scope
     from mmseg_ext.checkpoint import (
         allow_mmengine_checkpoints,
         guard_checkpoint_loaders,
     )
+    from mmseg_ext.datasets import (
+        CamVid,
+        FastLoadAnnotations,
+        FastPhotoMetricDistortion,
+        FastRandomCrop,
+        IDD_Data,
+        LoadColorMasks,
+        NuImagesDataset,
+    )
+    from mmseg_ext.engine import SegVisHook
+    from mmseg_ext.evaluation import IoU
+    from mmseg_ext.models import MMDeeplabV3
 except (ImportError, RuntimeError) as error:
     explained = explain_import_error(error)
     if explained is error:
         raise
     raise explained from error
 
+__all__ = [
+    'CamVid',
+    'FastLoadAnnotations',
+    'FastPhotoMetricDistortion',
+    'FastRandomCrop',
+    'IDD_Data',
+    'IoU',
+    'LoadColorMasks',
+    'MMDeeplabV3',
+    'NuImagesDataset',
+    'SegVisHook',
+]
+
+#: Where the classes lie that need MMDetection.
+_OF_MMDET = {
+    'AugFPN': 'models',
+    'ConsistentCascadeRoIHead': 'models',
+    'ConsistentFCOSHead': 'models',
+    'ConsistentRetinaHead': 'models',
+    'ConsistentStandardRoIHead': 'models',
+    'NailDataset': 'datasets',
+    'SoftRoIExtractor': 'models',
+    'TranslateXPixels': 'datasets',
+}
+if has_mmdet():
+    __all__ += list(_OF_MMDET)
+
 allow_mmengine_checkpoints()
 guard_checkpoint_loaders()
+
+
+def __getattr__(name: str) -> type:
+    """Return a class that needs MMDetection.
+
+    Raises:
+        AttributeError: There is no such class.
+        ImportError: MMDetection is not installed. (An AttributeError would
+            lose its text in ``from mmseg_ext import ...``.)
+    """
+    if name not in _OF_MMDET:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    if not has_mmdet():
+        raise ImportError(
+            f'mmseg_ext.{name} needs the package mmdet, which is not '
+            'installed; see docs/install.md, or try: mim install mmdet'
+        )
+    found: type = getattr(import_module(f'mmseg_ext.{_OF_MMDET[name]}'), name)
+    return found

@@ -16,6 +16,17 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
+__all__ = [
+    'CheckpointError',
+    'allow_mmengine_checkpoints',
+    'check_checkpoint',
+    'existing_checkpoint',
+    'guard_checkpoint_loaders',
+    'load_from_local',
+    'read_checkpoint',
+    'weights_only',
+]
+
 #: The module of NumPy's functions that pickles name, in NumPy 1 and 2.
 _NUMPY_MODULES = ('numpy.core.multiarray', 'numpy._core.multiarray')
 
@@ -27,11 +38,11 @@ _STATISTICS = ('min', 'max', 'current', 'mean')
 
 
 class CheckpointError(ValueError, pickle.UnpicklingError):
-    """A file that is not loaded; the latter is what torch raises."""
+    """A refusal to load a file, as an error of torch's own kind, too."""
 
 
 def allow_mmengine_checkpoints() -> None:
-    """Let torch's ``weights_only`` loading accept what mmengine saves.
+    """Make torch's ``weights_only`` loading accept what mmengine saves.
 
     Beside tensors, a checkpoint of mmengine holds the message hub: history
     buffers of NumPy arrays and scalars, and references to the buffers' own
@@ -83,7 +94,7 @@ def load_from_local(filename: str, map_location: Any = None) -> dict[str, Any]:
 
 
 def _guarded(loader: Callable) -> Callable:
-    """Let a loader load weights only."""
+    """Return a loader that loads weights only."""
 
     @wraps(loader)
     def load(*args: Any, **kwargs: Any) -> Any:
@@ -91,7 +102,7 @@ def _guarded(loader: Callable) -> Callable:
             with weights_only():
                 return loader(*args, **kwargs)
         except pickle.UnpicklingError as error:
-            source = args[0] if args else kwargs.get('filename')
+            source = args[0] if args else kwargs['filename']
             raise CheckpointError(_why_not_loaded(source, error)) from error
         finally:
             # The forks have a list of their own while they load, and what
@@ -141,7 +152,7 @@ def weights_only() -> Iterator[None]:
 
 
 def existing_checkpoint(path: str | os.PathLike) -> str:
-    """Give the path of a checkpoint with ``~`` resolved.
+    """Return the path of a checkpoint with ``~`` resolved.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -190,7 +201,7 @@ def read_checkpoint(
 
 
 def _why_not_loaded(path: str | os.PathLike, error: Exception) -> str:
-    """Say in one line why torch did not load a file."""
+    """Return in one line why torch did not load a file."""
     reason = ' '.join(str(error).split())
     refused = re.search(r"(?:GLOBAL |but got <class ')([\w.]+)", reason)
     if refused:
@@ -233,12 +244,13 @@ def check_checkpoint(
     if resume and absent:
         raise ValueError(
             f'{path} has no {" and no ".join(absent)}, so no training can be '
-            'resumed from it; to start from its weights use --cfg-options '
+            'resumed from it; to start from its weights use cfg_options '
             f'load_from={path}'
         )
-    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-        model = model.module
-    own = model.state_dict()
+    inner: Any = model
+    while is_model_wrapper(inner) or isinstance(inner, BaseTTAModel):
+        inner = inner.module
+    own = inner.state_dict()
     # As mmengine does, without the prefix that wrapped models give.
     loaded = {
         key.removeprefix('module.'): value
@@ -249,7 +261,7 @@ def check_checkpoint(
     if not common:
         raise ValueError(
             f'{path} holds none of the parameters of '
-            f'{type(model).__name__}: it belongs to another model or to a '
+            f'{type(inner).__name__}: it belongs to another model or to a '
             'backbone alone'
         )
     differing = [

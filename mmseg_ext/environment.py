@@ -15,6 +15,23 @@ from typing import NamedTuple
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+__all__ = [
+    'FORKS',
+    'OPTIONAL',
+    'STACKS',
+    'UPSTREAM',
+    'Problem',
+    'check_environment',
+    'explain_import_error',
+    'find_problems',
+    'has_mmdet',
+    'mmcv_requirement',
+    'rebuild_mmcv',
+    'requirement',
+    'stack_of',
+    'torchvision_for',
+]
+
 DISTRIBUTION = 'mmseg-ext'
 
 #: The extra with the packages that pip alone would install wrongly, PyTorch
@@ -78,7 +95,7 @@ class Problem(NamedTuple):
 
 
 def has_mmdet() -> bool:
-    """Tell whether MMDetection is there; what needs it is left out if not."""
+    """Return whether MMDetection is installed; what needs it is optional."""
     return find_spec('mmdet') is not None
 
 
@@ -110,7 +127,7 @@ def check_environment(path: Sequence[str] | None = None) -> None:
 
 
 def find_problems(path: Sequence[str]) -> list[Problem]:
-    """Find what :func:`check_environment` complains of.
+    """Return what :func:`check_environment` complains of.
 
     Args:
         path: The folders to look for packages in.
@@ -165,7 +182,7 @@ def stack_of(path: Sequence[str] | None = None) -> str:
 
 
 def requirement(package: str, path: Sequence[str] | None = None) -> str:
-    """Look up what the installed ``mmseg-ext`` asks of a package.
+    """Return what the installed ``mmseg-ext`` asks of a package.
 
     Args:
         package: Name of a distribution that is needed, in either stack.
@@ -214,7 +231,7 @@ def rebuild_mmcv(needed: str) -> str:
 
 
 def torchvision_for(torch_version: str) -> str:
-    """Name the torchvision that is made for a PyTorch release.
+    """Return the torchvision that is made for a PyTorch release.
 
     torchvision 0.15 came with PyTorch 2.0, and both have counted on since.
 
@@ -265,7 +282,7 @@ def explain_import_error(error: Exception) -> Exception:
 
 
 def _doubles(path: Sequence[str]) -> list[Problem]:
-    """List the packages that are there from both stacks.
+    """Return a problem for each package that is there from both stacks.
 
     To be removed are those of the stack that fewer packages are of.
     """
@@ -274,7 +291,8 @@ def _doubles(path: Sequence[str]) -> list[Problem]:
     more_forks = sum(map(bool, forks.values())) > sum(map(bool, own.values()))
     doubles = []
     for name, fork in FORKS.items():
-        if own[name] and forks[name]:
+        first, second = own[name], forks[name]
+        if first and second:
             keep, remove = (fork, name) if more_forks else (name, fork)
             needed = requirement(keep, path)
             # Either one's removal takes files of the other along.
@@ -288,7 +306,7 @@ def _doubles(path: Sequence[str]) -> list[Problem]:
                 Problem(
                     f'{name} and {fork}',
                     'one of them, since each overwrites files of the other',
-                    f'{own[name].version} and {forks[name].version}',
+                    f'{first.version} and {second.version}',
                     f'pip uninstall -y {remove} && {again}',
                 )
             )
@@ -296,7 +314,7 @@ def _doubles(path: Sequence[str]) -> list[Problem]:
 
 
 def _other(name: str, path: Sequence[str]) -> metadata.Distribution | None:
-    """Find what the other stack has in the place of a package."""
+    """Return what the other stack has in the place of a package."""
     counterpart = FORKS.get(name) or UPSTREAM.get(name)
     return _find(counterpart, path) if counterpart else None
 
@@ -322,19 +340,21 @@ def _requirements(
 
 
 def _is_of_a_stack(name: str) -> bool:
+    """Return whether a package is one of OpenMMLab's or of the forks."""
     return name in FORKS or name in UPSTREAM
 
 
 def _find(name: str, path: Sequence[str]) -> metadata.Distribution | None:
-    """Find an installed distribution, or another one of the same module."""
+    """Return an installed distribution, or another one of the same module."""
     for candidate in (name, *SUBSTITUTES.get(name, ())):
-        found = metadata.Distribution.discover(name=candidate, path=path)
+        found = metadata.Distribution.discover(name=candidate, path=list(path))
         for distribution in found:
             return distribution
     return None
 
 
 def _contains(needed: Requirement, version: str) -> bool:
+    """Return whether a version is in a range, be it a pre-release."""
     return needed.specifier.contains(version, prereleases=True)
 
 
@@ -374,12 +394,12 @@ def _out_of_range(
 
 
 def _has_ops(mmcv: metadata.Distribution) -> bool:
-    """Whether MMCV's extension module is there, as far as files tell.
+    """Return whether MMCV's extension module is there, as far as files tell.
 
     An editable install has its files elsewhere and gets the benefit of the
     doubt.
     """
-    folder = mmcv.locate_file('mmcv')
+    folder = Path(str(mmcv.locate_file('mmcv')))
     return not folder.is_dir() or any(
         file.suffix in ('.so', '.pyd') for file in folder.glob('_ext.*')
     )

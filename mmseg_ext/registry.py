@@ -13,6 +13,8 @@ from mmseg.registry import registry as mmseg_registries
 
 from mmseg_ext.environment import FORKS, stack_of
 
+__all__ = ['CHILDREN', 'SCOPE']
+
 SCOPE = 'mmseg_ext'
 
 #: One child for each of MMSeg's registries, ``'DATASETS'`` and so on. The

@@ -27,7 +27,7 @@ from mmseg_ext.checkpoint import (
     weights_only,
 )
 
-CONFIGS = Path(__file__).parents[2] / 'configs'
+CONFIGS = Path(__file__).parents[1] / 'configs'
 SEGMENTOR = CONFIGS / 'demo/bisenetv1_r18-d32_1xb4-250_sample-192x256.py'
 DETECTOR = CONFIGS / 'mask_rcnn/mask-rcnn_r18_fpn_1xb2-2k_nail-320.py'
 

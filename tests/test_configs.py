@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 from helpers.configs import make_small
 from mmseg_ext.converters import idd, nails, nuimages
 from mmseg_ext.labels.nuimages import NUIMAGES, THING_OF, THINGS
-from mmseg_ext.launch.evaluators import data_sets, scope_of
+from mmseg_ext.launch.configs import data_sets, scope_of
 from mmseg_ext.sample_data import (
     write_camvid,
     write_idd,

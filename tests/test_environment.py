@@ -518,6 +518,11 @@ def test_without_mmdet():
         "print('IDD_Data' in mmseg_ext.datasets.__all__)\n"
         "print('NailDataset' in mmseg_ext.datasets.__all__)\n"
         'print(mmseg_ext.models.__all__)\n'
+        "print('AugFPN' in mmseg_ext.__all__, 'IoU' in mmseg_ext.__all__)\n"
+        'try:\n'
+        '    from mmseg_ext import AugFPN\n'
+        'except ImportError as error:\n'
+        '    print(error)\n'
     )
     done = subprocess.run(
         [sys.executable, '-W', 'ignore', '-c', program],
@@ -525,5 +530,6 @@ def test_without_mmdet():
         text=True,
         check=True,
     )
-    said = done.stdout.splitlines()[-3:]
-    assert said == ['True', 'False', "['MMDeeplabV3']"]
+    *said, explained = done.stdout.splitlines()[-5:]
+    assert said == ['True', 'False', "['MMDeeplabV3']", 'False True']
+    assert explained.startswith('mmseg_ext.AugFPN needs the package mmdet,')

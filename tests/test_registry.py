@@ -1,12 +1,14 @@
 import re
 from pathlib import Path
 
+import mmdet.registry
 import mmengine
+import mmseg.registry
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import DefaultScope, init_default_scope
+from mmengine.registry import DefaultScope, Registry, init_default_scope
 from mmseg.apis import MMSegInferencer, inference_model, init_model
 from mmseg.registry import MODELS
 from PIL import Image
@@ -122,6 +124,27 @@ def test_inferencer_finds_a_model_by_name(checkpoint, tmp_path):
 def test_unknown_name():
     with pytest.raises(ValueError, match='Cannot find model: nothing'):
         MMSegInferencer('nothing', scope='mmseg_ext')
+
+
+def test_registered_classes_can_be_imported_from_the_root():
+    roots = (mmengine.registry.root, mmseg.registry, mmdet.registry)
+    registries = {
+        id(registry): registry
+        for module in roots
+        for registry in vars(module).values()
+        if isinstance(registry, Registry)
+    }
+    registered = {
+        found
+        for registry in registries.values()
+        for found in registry.module_dict.values()
+        if found.__module__.startswith('mmseg_ext.')
+    }
+    assert len(registered) > 15
+    assert len(set(mmseg_ext.__all__)) == len(mmseg_ext.__all__)
+    assert {getattr(mmseg_ext, n) for n in mmseg_ext.__all__} == registered
+    assert {found.__name__ for found in registered} == set(mmseg_ext.__all__)
+    assert not hasattr(mmseg_ext, 'NoSuchClass')
 
 
 def test_children_are_empty_and_fall_back_to_mmseg():

@@ -5,6 +5,7 @@ it with MIM, tests it before and after, and lets ``MMSegInferencer`` segment
 images that it has not seen. Ends with mIoU, times and where the pictures are.
 """
 
+import argparse
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mmseg_ext_cli import (
+    call,
     load,
     make_parser,
     read_constant,
@@ -26,6 +28,7 @@ CONFIG = (
     / 'configs/demo/bisenetv1_r18-d32_1xb4-250_sample-192x256.py'
 )
 SIZE = (320, 240)  # (width, height)
+WRITER = 'mmseg_ext.sample_data:write_camvid'
 #: With fewer, some split has none.
 LEAST_IMAGES = 5
 
@@ -34,12 +37,20 @@ class Demo:
     """The steps, and how long each took.
 
     Args:
+        parser: The one that read the command line.
         out_dir: Folder for everything that is written.
         num: Number of sample images.
         iterations: Number of training iterations.
     """
 
-    def __init__(self, out_dir: Path, num: int, iterations: int) -> None:
+    def __init__(
+        self,
+        parser: argparse.ArgumentParser,
+        out_dir: Path,
+        num: int,
+        iterations: int,
+    ) -> None:
+        self.parser = parser
         self.data = out_dir / 'data'
         self.work_dir = out_dir / 'train'
         self.out_dir = out_dir
@@ -52,9 +63,9 @@ class Demo:
         untrained = self.out_dir / 'untrained.pth'
         trained = self.work_dir / f'iter_{self.iterations}.pth'
         # Imported before a step takes its time.
-        write_camvid = load('mmseg_ext.sample_data:write_camvid')
+        load(WRITER)
         with self._step('sample data'):
-            write_camvid(self.data, num=self.num, size=SIZE)
+            call(self.parser, WRITER, self.data, num=self.num, size=SIZE)
         with self._step('test, untrained'):
             save_untrained(untrained)
             before = self._test(untrained)
@@ -100,7 +111,7 @@ class Demo:
         ]
 
     def _test(self, checkpoint: Path) -> float:
-        """Test a checkpoint on the unseen images; give its mIoU."""
+        """Test a checkpoint on the unseen images; return its mIoU."""
         work_dir = self.out_dir / f'test_{checkpoint.stem}'
         mim(
             *('test', 'mmseg_ext', CONFIG, '--checkpoint', checkpoint),
@@ -112,7 +123,7 @@ class Demo:
         return json.loads(scores.read_text())['mIoU']
 
     def _infer(self, checkpoint: Path) -> list[Path]:
-        """Segment the unseen images; give the folders of pictures."""
+        """Segment the unseen images; return the folders of pictures."""
         from mmseg.apis import MMSegInferencer
 
         images = sorted(map(str, self.data.glob('test/*.png')))
@@ -192,7 +203,8 @@ def main(argv: list[str] | None = None) -> None:
         parser.error(f'--num {args.num}: expected {LEAST_IMAGES} or more')
     if args.iterations < 1:
         parser.error(f'--iterations {args.iterations}: expected 1 or more')
-    Demo(args.out_dir.resolve(), args.num, args.iterations).run()
+    out_dir = args.out_dir.resolve()
+    Demo(parser, out_dir, args.num, args.iterations).run()
 
 
 if __name__ == '__main__':

@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         EXAMPLES,
     )
     parser.add_argument('checkpoint', help='checkpoint file')
-    segmentation = constant('mmseg_ext.launch.evaluators:SEGMENTATION_METRICS')
+    segmentation = constant('mmseg_ext.evaluation.metrics.iou:IOU_METRICS')
     detection = constant('mmseg_ext.launch.evaluators:DETECTION_METRICS')
     parser.add_argument(
         '--eval',

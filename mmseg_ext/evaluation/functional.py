@@ -11,6 +11,14 @@ import numpy as np
 import torch
 from PIL import Image
 
+__all__ = [
+    'class_scores',
+    'confusion_matrix',
+    'frequency_weighted_iou',
+    'pixel_accuracy',
+    'resize_nearest',
+]
+
 #: ``cv2.calcHist`` counts in float32, which is exact up to here.
 _EXACT_FLOAT32 = 1 << 24
 
@@ -55,9 +63,9 @@ def confusion_matrix(
         and num_classes <= 256
         and 0 <= ignore_index <= 255
     ):
-        images = _as_bytes(label), _as_bytes(prediction)
-        if all(image is not None for image in images):
-            return _count_bytes(*images, num_classes, ignore_index)
+        labeled, predicted = _as_bytes(label), _as_bytes(prediction)
+        if labeled is not None and predicted is not None:
+            return _count_bytes(labeled, predicted, num_classes, ignore_index)
     kept = label != ignore_index
     label = label[kept].long()
     prediction = prediction[kept].long()
@@ -149,7 +157,7 @@ def resize_nearest(
 
 
 def _nearest(old: int, new: int) -> np.ndarray:
-    """Give int64 (new,), the pixels that Pillow takes of a row of ``old``."""
+    """Return int64 (new,), which pixels of a row of ``old`` Pillow takes."""
     row = Image.fromarray(np.arange(old, dtype=np.int32)[None])
     resized = row.resize((new, 1), Image.Resampling.NEAREST)
     return np.asarray(resized)[0].astype(np.int64)
@@ -193,9 +201,13 @@ def class_scores(
 
 
 def pixel_accuracy(matrix: np.ndarray) -> float:
-    """Share of the labeled pixels that were predicted right (aAcc), 0 to 1.
+    """Return the share of labeled pixels that were predicted right (aAcc).
 
-    NaN where no pixel is labeled.
+    Args:
+        matrix: int64 (C, C) confusion matrix, row label, column prediction.
+
+    Returns:
+        0 to 1; NaN where no pixel is labeled.
     """
     total = matrix.sum()
     return float(np.trace(matrix) / total) if total else float('nan')

@@ -23,8 +23,7 @@ from mmseg_ext.checkpoint import (
     weights_only,
 )
 from mmseg_ext.formats.rle import decode_runs, paint_runs
-from mmseg_ext.launch.evaluators import scope_of
-from mmseg_ext.launch.runs import load_config
+from mmseg_ext.launch.configs import load_config, scope_of
 from mmseg_ext.utils.files import write_text
 from mmseg_ext.utils.images import decode_image, write_png
 

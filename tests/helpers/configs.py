@@ -5,7 +5,7 @@ import os
 import torch
 from mmengine.config import Config
 
-from mmseg_ext.launch.evaluators import data_sets
+from mmseg_ext.launch.configs import data_sets
 
 
 def load_small(path, data_root, work_dir, size=(128, 96)):

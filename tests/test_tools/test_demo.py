@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
+from helpers.command_lines import error_of
 from mmseg_ext_cli import read_constant
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'demo.py'
@@ -41,6 +42,14 @@ def test_default_of_iterations_is_that_of_the_config():
     config = runpy.run_path(str(TOOL))['CONFIG']
     whole = Config.fromfile(config)
     assert read_constant(config, 'max_iters') == whole.train_cfg.max_iters
+
+
+def test_foreign_data_is_told_in_one_line(tmp_path, capsys):
+    main = runpy.run_path(str(TOOL))['main']
+    data = tmp_path / 'data'
+    data.touch()
+    argv = ['--out-dir', str(tmp_path), '--num', '6']
+    assert str(data) in error_of(capsys, main, argv)
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,10 @@ def test_wrong_values(name, argv, message):
         (
             'test.py',
             '--help',
-            ['mIoU', 'mDice', 'mFscore', 'bbox', 'segm', 'slurm', 'mpi'],
+            [
+                *('mIoU', 'mDice', 'mFscore', 'mPrecision', 'mRecall'),
+                *('FWIoU', 'bbox', 'segm', 'slurm', 'mpi'),
+            ],
         ),
         ('demo.py', '--help', ['(default: 250)']),
         ('crop_instances.py', '--help', ['(default: keep)']),

@@ -23,6 +23,7 @@ from test_tools.tiny_runs import (
 
 #: What :func:`write_segmentation` writes.
 NAMES = ['seq0/0.png', 'seq0/1.png', 'seq1/0.png', 'seq1/1.png']
+METRICS = ['mIoU', 'mDice', 'mPrecision', 'mRecall', 'FWIoU']
 
 
 def _with_checkpoint(config, rough=False):
@@ -54,19 +55,29 @@ def detection(tmp_path_factory):
 
 
 def _naive_scores(predictions, labels):
-    """Mean IoU and Dice in percent, over the classes that occur."""
-    ious, dices = [], []
+    """Scores in percent; means over the classes that have them."""
+    predictions, labels = np.stack(predictions), np.stack(labels)
+    iou, dice, precision, recall, weighted = [], [], [], [], 0
     for index in range(3):
-        both = either = areas = 0
-        for prediction, label in zip(predictions, labels, strict=True):
-            mine, truth = prediction == index, label == index
-            both += (mine & truth).sum()
-            either += (mine | truth).sum()
-            areas += mine.sum() + truth.sum()
+        mine, truth = predictions == index, labels == index
+        both, either = (mine & truth).sum(), (mine | truth).sum()
         if either:
-            ious.append(100 * both / either)
-            dices.append(200 * both / areas)
-    return np.mean(ious), np.mean(dices)
+            iou.append(100 * both / either)
+            dice.append(200 * both / (mine.sum() + truth.sum()))
+            weighted += iou[-1] * truth.mean()
+        if mine.any():
+            precision.append(100 * both / mine.sum())
+        if truth.any():
+            recall.append(100 * both / truth.sum())
+    return {
+        'aAcc': 100 * (predictions == labels).mean(),
+        'mIoU': np.mean(iou),
+        'mAcc': np.mean(recall),
+        'mDice': np.mean(dice),
+        'mPrecision': np.mean(precision),
+        'mRecall': np.mean(recall),
+        'FWIoU': weighted,
+    }
 
 
 def test_segmentor(segmentation, tmp_path, capsys):
@@ -79,8 +90,7 @@ def test_segmentor(segmentation, tmp_path, capsys):
         '--work-dir',
         tmp_path / 'work',
         '--eval',
-        'mIoU',
-        'mDice',
+        *METRICS,
         '--out',
         out,
         '--show-dir',
@@ -92,14 +102,17 @@ def test_segmentor(segmentation, tmp_path, capsys):
         [cv2.imread(str(folder / name), -1) for name in NAMES]
         for folder in (out, config.parent / 'labels')
     )
-    miou, mdice = _naive_scores(predictions, labels)
+    expected = _naive_scores(predictions, labels)
     # The prefix is that of the config's own evaluator.
-    assert scores['seg/mIoU'] == pytest.approx(miou)
-    assert scores['seg/mDice'] == pytest.approx(mdice)
-    assert 0 < miou < 100
+    assert scores == pytest.approx(
+        {f'seg/{name}': value for name, value in expected.items()}
+    )
+    # Mean recall is mean accuracy, the others differ.
+    assert len(set(expected.values())) == len(expected) - 1
+    assert 0 < expected['mIoU'] < 100
     line = (
-        '--eval mIoU mDice: the test evaluator is IoU(ignore_index=255, '
-        "prefix='seg', iou_metrics=['mIoU', 'mDice']) in place of IoUMetric"
+        "the test evaluator is IoU(ignore_index=255, prefix='seg', "
+        f'iou_metrics={METRICS}) in place of IoUMetric'
     )
     assert line in capsys.readouterr().out
     [log] = (tmp_path / 'work').rglob('*.log')
@@ -157,7 +170,7 @@ def test_detector(detection, tmp_path, capsys):
         '--show-dir',
         pictures,
     )
-    assert '--eval bbox: the test evaluator is Coco' in capsys.readouterr().out
+    assert 'the test evaluator is CocoMetric(' in capsys.readouterr().out
     found = []
     for sample in pickle.loads(out.read_bytes()):
         boxes = sample['pred_instances']
@@ -209,7 +222,8 @@ def test_detector_with_default_tta(detection, tmp_path):
     [
         pytest.param(
             ['--eval', 'bbox'],
-            'configs with default_scope mmdet; this one has mmseg',
+            '--eval bbox is for configs with default_scope mmdet; this one '
+            'has mmseg',
             id='metric of a detector',
         ),
         pytest.param(
@@ -224,26 +238,32 @@ def test_detector_with_default_tta(detection, tmp_path):
                 '--cfg-options',
                 'default_hooks.visualization=None',
             ],
-            '--show-dir need a visualizer and the hook',
+            '--show and --show-dir need a visualizer and the hook',
             id='nothing that draws',
         ),
         pytest.param(
             ['--tta', '--cfg-options', 'tta_pipeline=None'],
-            'has no tta_pipeline',
+            'tiny_seg.py has no tta_pipeline; see',
             id='no augmentation',
         ),
         pytest.param(
-            ['--out', 'x.pkl'], 'expected a folder', id='out of a detector'
+            ['--out', 'x.pkl'],
+            '--out x.pkl: label maps are written as PNG files',
+            id='out of a detector',
         ),
         pytest.param(
-            ['--launcher', 'pytorch'], 'not started by torchrun', id='launcher'
+            ['--launcher', 'pytorch'],
+            '--launcher pytorch: RANK is not in the environment, so this '
+            'process was not started by torchrun',
+            id='launcher',
         ),
         pytest.param(
             [
                 '--cfg-options',
                 'test_dataloader.dataset.data_root=/gone',
             ],
-            'the data of the config is not there',
+            'say where it is, such as with --cfg-options '
+            'test_dataloader.dataset.data_root=...',
             id='no data',
         ),
         pytest.param(

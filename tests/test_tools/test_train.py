@@ -116,7 +116,8 @@ def _two_classes_of_one_color(segmentation, tmp_path):
         ),
         pytest.param(
             _weights_alone,
-            'has no meta and no message_hub, so no training can be resumed',
+            'has no meta and no message_hub, so no training can be resumed '
+            'from it; to start from its weights use --cfg-options load_from=',
             id='nothing to resume from',
         ),
         pytest.param(

@@ -18,8 +18,10 @@ from mmseg_ext.evaluation.functional import (
     resize_nearest,
 )
 
-#: The columns of class scores that each name in ``iou_metrics`` adds.
-_COLUMNS = {
+__all__ = ['IOU_METRICS', 'IoU']
+
+#: What ``iou_metrics`` may name, each with its columns of class scores.
+IOU_METRICS = {
     'mIoU': ('IoU', 'Acc'),
     'mDice': ('Dice',),
     'mFscore': ('Fscore', 'Precision', 'Recall'),
@@ -46,12 +48,12 @@ class IoU(BaseMetric):
     ``mRecall`` and ``FWIoU`` as asked for. A table of all classes is logged.
 
     Args:
-        iou_metrics: Any of the names above that may be asked for. (mmengine
-            takes a plain ``metrics`` in a config for a list of evaluators.)
+        iou_metrics: Any of ``IOU_METRICS``. (mmengine takes a plain
+            ``metrics`` in a config for a list of evaluators.)
         ignore_index: Label of the pixels that do not count.
         exclude: Names of classes that the means leave out. Their pixels still
             count as wrong predictions of the others, and in ``aAcc``.
-        classwise: Also give each class's scores, as ``IoU.<class>`` and so
+        classwise: Also return each class's scores, as ``IoU.<class>`` and so
             on, so that they reach the scalars of the work dir.
         beta: Weight of recall against precision in the F score.
         prefix: Put before the names of the results with a slash.
@@ -85,10 +87,10 @@ class IoU(BaseMetric):
             if isinstance(iou_metrics, str)
             else list(iou_metrics)
         )
-        if not self.iou_metrics or set(self.iou_metrics) - set(_COLUMNS):
+        if not self.iou_metrics or set(self.iou_metrics) - set(IOU_METRICS):
             raise ValueError(
                 f'iou_metrics={self.iou_metrics}: expected one or more of '
-                f'{list(_COLUMNS)}'
+                f'{list(IOU_METRICS)}'
             )
         if beta <= 0:
             raise ValueError(f'beta={beta}: expected a positive number')
@@ -158,7 +160,7 @@ class IoU(BaseMetric):
         self._seen += 1
 
     def _class_names(self) -> list[str]:
-        """Class names of the data set, after a check of ``exclude``."""
+        """Return the class names of the data set and check ``exclude``."""
         names = list((self.dataset_meta or {}).get('classes') or ())
         if not names:
             raise ValueError(
@@ -198,7 +200,7 @@ class IoU(BaseMetric):
         return self.compute_metrics([matrix.cpu().numpy()])
 
     def _own_matrix(self, size: int, num_classes: int) -> torch.Tensor:
-        """Matrix of this rank's samples, without a padded last one."""
+        """Return the matrix of this rank's samples, but for a padded last."""
         if self._matrix is None or self._last is None:
             return torch.zeros(num_classes, num_classes, dtype=torch.int64)
         rank, world_size = get_dist_info()
@@ -230,7 +232,7 @@ class IoU(BaseMetric):
             dict.fromkeys(
                 column
                 for metric in self.iou_metrics
-                for column in _COLUMNS[metric]
+                for column in IOU_METRICS[metric]
             )
         )
         included = np.array([name not in self.exclude for name in names])
@@ -272,13 +274,13 @@ class IoU(BaseMetric):
 
 
 def _name(sample: dict) -> str:
-    """Name an image, and the file of its label where that is known."""
+    """Return the file of an image, and that of its label where known."""
     label = sample.get('seg_map_path')
     return f'{sample.get("img_path")}' + (f' (label {label})' if label else '')
 
 
 def _is_size(value: object) -> bool:
-    """Tell two positive whole numbers from all else."""
+    """Return whether a value is two positive whole numbers."""
     return (
         isinstance(value, Sequence)
         and len(value) == 2
@@ -287,6 +289,6 @@ def _is_size(value: object) -> bool:
 
 
 def _mean(scores: np.ndarray) -> float:
-    """Mean of the defined scores; NaN without any."""
+    """Return the mean of the defined scores; NaN without any."""
     defined = scores[~np.isnan(scores)]
     return float(defined.mean()) if defined.size else float('nan')

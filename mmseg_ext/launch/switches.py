@@ -1,0 +1,235 @@
+"""What options of training and test change in a config."""
+
+import copy
+import os
+import sys
+from collections.abc import Sequence
+
+from mmengine.config import Config, ConfigDict
+from mmengine.device import get_device
+from mmengine.runner import find_latest_checkpoint
+
+from mmseg_ext.checkpoint import existing_checkpoint
+from mmseg_ext.launch.configs import data_sets, scope_of, type_name
+
+__all__ = [
+    'LAUNCHERS',
+    'set_launcher',
+    'set_resume',
+    'turn_on_amp',
+    'turn_on_drawing',
+    'turn_on_lr_scaling',
+    'turn_on_tta',
+]
+
+#: For each launcher, the program that starts the processes and a variable
+#: that it sets for them.
+LAUNCHERS = {
+    'pytorch': ('torchrun', 'RANK'),
+    'slurm': ('srun', 'SLURM_PROCID'),
+    'mpi': ('mpirun', 'OMPI_COMM_WORLD_LOCAL_RANK'),
+}
+
+
+def set_launcher(cfg: Config, launcher: str) -> None:
+    """Set what started the processes of a distributed job.
+
+    Args:
+        cfg: Changed in place.
+        launcher: One of :data:`LAUNCHERS`, or ``'none'``.
+
+    Raises:
+        ValueError: There is no such launcher, it did not start this process,
+            or there is no device for it.
+    """
+    cfg.launcher = launcher
+    if launcher == 'none':
+        return
+    if launcher not in LAUNCHERS:
+        raise ValueError(
+            f"launcher={launcher!r}: expected 'none' or one of "
+            + ', '.join(LAUNCHERS)
+        )
+    program, variable = LAUNCHERS[launcher]
+    if variable not in os.environ:
+        raise ValueError(
+            f'launcher={launcher!r}: {variable} is not in the environment, so '
+            f'this process was not started by {program}'
+        )
+    if get_device() in ('cpu', 'mps'):
+        raise ValueError(
+            f'launcher={launcher!r}: mmengine gives each process a GPU, and '
+            "there is none here; use launcher='none'"
+        )
+
+
+def turn_on_amp(cfg: Config) -> None:
+    """Make the optimizer wrapper use automatic mixed precision.
+
+    Raises:
+        ValueError: There is no device for it, or the wrapper is of a kind
+            that has no such counterpart.
+    """
+    kind = type_name(cfg.optim_wrapper) or 'OptimWrapper'
+    if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
+        raise ValueError(
+            'amp=True takes the place of an OptimWrapper; the config has '
+            f'{kind}, so set its precision there'
+        )
+    if get_device() in ('cpu', 'mps'):
+        raise ValueError(
+            'amp=True needs a CUDA, NPU, MLU or MUSA device, and there is none'
+        )
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def turn_on_lr_scaling(cfg: Config) -> None:
+    """Make the runner scale the learning rate to the batch size.
+
+    Raises:
+        ValueError: The config does not say which batch size its learning
+            rate is for.
+    """
+    if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+        raise ValueError(
+            'auto_scale_lr=True needs the batch size that the learning rate '
+            f'is meant for, and {cfg.filename} does not give it; add '
+            'auto_scale_lr=dict(base_batch_size=...)'
+        )
+    cfg.auto_scale_lr.enable = True
+
+
+def set_resume(cfg: Config, resume: str) -> str:
+    """Set what to resume from.
+
+    Args:
+        cfg: Changed in place.
+        resume: A checkpoint, or ``'auto'`` for the latest in the work dir. If
+            there is none the run starts anew, from the config's own
+            ``load_from``.
+
+    Returns:
+        A line that says what was set.
+    """
+    if resume == 'auto':
+        latest = find_latest_checkpoint(cfg.work_dir)
+        if latest is None:
+            cfg.resume = False
+            return f'starting anew: {cfg.work_dir} has no checkpoint'
+        resume = latest
+    cfg.load_from, cfg.resume = existing_checkpoint(resume), True
+    return f'resuming from {cfg.load_from}'
+
+
+def turn_on_drawing(
+    cfg: Config, show: bool, show_dir: str | None, wait_time: float
+) -> None:
+    """Make the config's visualization hook draw every image.
+
+    Args:
+        cfg: Changed in place.
+        show: Open a window for each image.
+        show_dir: Folder for the pictures. MMDet's hook writes them there,
+            MMSeg's visualizer to ``vis_data/vis_image`` in it.
+        wait_time: Seconds that each window stays.
+
+    Raises:
+        ValueError: The config has no such hook or no visualizer.
+    """
+    hooks = cfg.get('default_hooks') or ConfigDict()
+    hook = hooks.get('visualization') or ConfigDict()
+    if type_name(hook) in ('', 'SegVisHook') or not cfg.get('visualizer'):
+        raise ValueError(
+            'show=True and show_dir need a visualizer and the hook that '
+            f'draws with it, and {cfg.filename} lacks one; add visualizer=... '
+            'and, to default_hooks, '
+            "visualization=dict(type='SegVisualizationHook') or "
+            "'DetVisualizationHook'"
+        )
+    hook.draw = True
+    hook.setdefault('interval', 1)
+    if show:
+        _check_display()
+        hook.update(show=True, wait_time=wait_time)
+    if not show_dir:
+        return
+    if show and scope_of(cfg) != 'mmdet':
+        raise ValueError(
+            'show=True and show_dir: MMSeg writes no pictures while it shows '
+            'them; give one of the two'
+        )
+    # Absolute: MMDet nests a relative folder deeper with each batch.
+    folder = os.path.abspath(show_dir)
+    if scope_of(cfg) == 'mmdet':
+        hook.test_out_dir = folder
+    else:
+        cfg.visualizer.save_dir = folder
+        cfg.visualizer.setdefault(
+            'vis_backends', [dict(type='LocalVisBackend')]
+        )
+
+
+def _check_display() -> None:
+    """Check that there is a display: without one windows do not open."""
+    if sys.platform == 'linux' and not (
+        os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY')
+    ):
+        raise ValueError(
+            'show=True needs a display, and neither DISPLAY nor '
+            'WAYLAND_DISPLAY is set; use show_dir'
+        )
+
+
+def turn_on_tta(cfg: Config) -> list[str]:
+    """Wrap the model for test-time augmentation.
+
+    A detector config without settings gets horizontal flips, as with MMDet.
+
+    Args:
+        cfg: Changed in place.
+
+    Returns:
+        Lines that say what the config did not set itself.
+
+    Raises:
+        ValueError: A segmentor config has no settings for it.
+    """
+    absent = [k for k in ('tta_model', 'tta_pipeline') if cfg.get(k) is None]
+    if absent and scope_of(cfg) != 'mmdet':
+        raise ValueError(
+            f'tta=True: {cfg.filename} has no {" and no ".join(absent)}; see '
+            'mmseg::_base_/datasets/cityscapes.py and '
+            'mmseg::_base_/default_runtime.py for examples'
+        )
+    leaves = data_sets(cfg.test_dataloader)
+    if 'tta_model' in absent:
+        nms = dict(type='nms', iou_threshold=0.5)
+        cfg.tta_model = dict(
+            type='DetTTAModel', tta_cfg=dict(nms=nms, max_per_img=100)
+        )
+    if 'tta_pipeline' in absent:
+        cfg.tta_pipeline = _flip_pipeline(leaves[0].pipeline)
+    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+    for leaf in leaves:
+        leaf.pipeline = cfg.tta_pipeline
+    defaults = {
+        'tta_model': 'NMS at IoU 0.5 over all views',
+        'tta_pipeline': 'horizontal flips',
+    }
+    return [
+        f'test-time augmentation: the config has no {key}, default: '
+        + defaults[key]
+        for key in absent
+    ]
+
+
+def _flip_pipeline(pipeline: Sequence[ConfigDict]) -> list[dict]:
+    """Return a test pipeline of MMDet that yields each image in two views."""
+    *steps, pack = copy.deepcopy(list(pipeline))
+    if 'meta_keys' in pack:
+        pack['meta_keys'] = tuple(
+            dict.fromkeys([*pack['meta_keys'], 'flip', 'flip_direction'])
+        )
+    flips = [dict(type='RandomFlip', prob=p) for p in (1.0, 0.0)]
+    return [*steps, dict(type='TestTimeAug', transforms=[flips, [pack]])]

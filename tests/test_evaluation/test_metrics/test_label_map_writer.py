@@ -1,0 +1,65 @@
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from mmseg_ext.evaluation.metrics.label_map_writer import LabelMapWriter
+
+
+def _sample(path, label_map, **more):
+    data = torch.as_tensor(label_map)[None]
+    return dict(img_path=str(path), pred_sem_seg=dict(data=data), **more)
+
+
+def test_label_maps_keep_values_and_folders(tmp_path):
+    maps = {
+        'a/1.jpg': np.array([[0, 1], [2, 255]]),
+        'b/1.jpg': np.array([[3, 3], [3, 3]]),
+    }
+    root, out = tmp_path / 'data' / 'images', tmp_path / 'out'
+    writer = LabelMapWriter(out, [str(tmp_path / 'more'), str(root)])
+    writer.process(
+        {}, [_sample(root / name, values) for name, values in maps.items()]
+    )
+    writer.process({}, [_sample('/elsewhere/c/2.png', maps['a/1.jpg'])])
+    files = {
+        str(path.relative_to(out)): cv2.imread(str(path), -1)
+        for path in out.rglob('*.png')
+    }
+    assert set(files) == {'a/1.png', 'b/1.png', '2.png'}
+    np.testing.assert_array_equal(files['a/1.png'], maps['a/1.jpg'])
+    np.testing.assert_array_equal(files['b/1.png'], maps['b/1.jpg'])
+    np.testing.assert_array_equal(files['2.png'], maps['a/1.jpg'])
+    assert len(writer.results) == 3
+
+
+def test_reduced_zero_label_is_undone(tmp_path):
+    writer = LabelMapWriter(tmp_path)
+    sample = _sample('x.png', np.array([[0, 149]]), reduce_zero_label=True)
+    writer.process({}, [sample])
+    np.testing.assert_array_equal(
+        cv2.imread(str(tmp_path / 'x.png'), -1), [[1, 150]]
+    )
+
+
+@pytest.mark.parametrize(
+    ('samples', 'message'),
+    [
+        pytest.param(
+            [_sample('x.png', np.array([[256]]))],
+            'x.png: class 256 does not fit',
+            id='more than 8 bits',
+        ),
+        pytest.param(
+            [dict(img_path='x.png')], 'x.png: .*no pred_sem_seg', id='absent'
+        ),
+        pytest.param(
+            [_sample(f'{n}/x.png', np.array([[0]])) for n in 'ab'],
+            'hold the label maps of both a/x.png and b/x.png',
+            id='same file',
+        ),
+    ],
+)
+def test_label_maps_refused(tmp_path, samples, message):
+    with pytest.raises(ValueError, match=message):
+        LabelMapWriter(tmp_path).process({}, samples)
