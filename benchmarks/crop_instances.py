@@ -19,7 +19,8 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData
 
 import mmseg_ext  # noqa: F401  registers its classes
-from mmseg_ext.inference.crops import crop_instances, detect
+from mmseg_ext.inference.crops import crop_instances
+from mmseg_ext.inference.detectors import detect
 from mmseg_ext.utils.images import write_png
 from timing import Row, interleaved
 

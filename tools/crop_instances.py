@@ -98,7 +98,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Crop instances."""
     args = parse_args(argv)
-    report = call('mmseg_ext.inference.crops:crop_files', **vars(args))
+    report = call('mmseg_ext.inference.crop_files:crop_files', **vars(args))
     print(
         f'{args.out_dir}: {report.crops} crops of {report.images} images, '
         'listed in crops.csv'
