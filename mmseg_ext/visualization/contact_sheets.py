@@ -156,7 +156,7 @@ def _find_images(ann_file: Path, coco: _Coco) -> Path:
         if path_inside(folder, name).is_file():
             return folder
     raise FileNotFoundError(
-        f'image {name} is in no folder above {ann_file}; say with --img-dir '
+        f'image {name} is in no folder above {ann_file}; say with img_dir '
         'where it is'
     )
 
@@ -241,7 +241,7 @@ def _load(img_dir: Path, image: _Image) -> np.ndarray:
     path = path_inside(img_dir, image.file_name)
     if not path.is_file():
         raise FileNotFoundError(
-            f'image {path} is missing; say with --img-dir where '
+            f'image {path} is missing; say with img_dir where '
             f'{image.file_name} is'
         )
     pixels = decode_image(path.read_bytes(), str(path))[..., ::-1]
