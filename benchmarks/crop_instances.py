@@ -20,7 +20,8 @@ from mmengine.structures import InstanceData
 
 import mmseg_ext  # noqa: F401  registers its classes
 from common import CONFIGS
-from mmseg_ext.inference.crops import crop_instances, detect
+from mmseg_ext.inference.crops import crop_instances
+from mmseg_ext.inference.detectors import detect
 from mmseg_ext.utils.images import write_png
 from timing import Row, interleaved
 

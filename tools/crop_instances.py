@@ -98,7 +98,9 @@ def main(argv: list[str] | None = None) -> None:
         args.background = parse_background(args.background)
     except ValueError as error:
         parser.error(f'argument --background: {error}')
-    report = call(parser, 'mmseg_ext.inference.crops:crop_files', **vars(args))
+    report = call(
+        parser, 'mmseg_ext.inference.crop_files:crop_files', **vars(args)
+    )
     print(
         f'{args.out_dir}: {report.crops} crops of {report.images} images, '
         'listed in crops.csv'

@@ -1,4 +1,4 @@
-"""What runs around a model. The import registers the hooks."""
+"""Hooks around a model. The import registers them."""
 
 from mmseg_ext.engine.hooks import SegVisHook
 

@@ -1,4 +1,4 @@
-"""Models. Those of MMDetection are there where it is installed."""
+"""Models. Those for MMDetection are there only if it is installed."""
 
 from mmseg_ext.environment import has_mmdet
 from mmseg_ext.models.segmentors import MMDeeplabV3

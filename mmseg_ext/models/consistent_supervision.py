@@ -12,25 +12,35 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
+from mmdet.models.roi_heads.bbox_heads.bbox_head import BBoxHead
+from mmdet.models.roi_heads.mask_heads.fcn_mask_head import FCNMaskHead
 from mmdet.models.task_modules.samplers.sampling_result import SamplingResult
 from mmdet.structures.bbox import bbox2roi
 from mmdet.utils import ConfigType, InstanceList, OptConfigType
+from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmseg_ext.models.roi_extractors.align import align
 
-#: What the modules that only train have in front of their names.
-AUXILIARY = 'auxiliary_'
+__all__ = [
+    'ConsistentSupervision',
+    'auxiliary_config',
+    'bbox_losses',
+    'mask_losses',
+]
 
-#: What a head's losses, and not its accuracies, have in front.
-LOSS = 'loss_'
+#: Prefix of the names of modules that are used in training only.
+_AUXILIARY = 'auxiliary_'
+
+#: Prefix of the names of a head's losses, which its accuracies lack.
+_LOSS = 'loss_'
 
 
-class ConsistentSupervision:
-    """Mixin of the heads that supervise laterals, before an upstream head.
+class ConsistentSupervision(BaseModule):
+    """Mixin of heads that supervise laterals, to stand before MMDet's head.
 
-    The auxiliary modules of a head have names that start with ``auxiliary_``.
-    They are used in training only, and a checkpoint need not have them.
+    The names of a head's auxiliary modules start with ``auxiliary_``. They
+    are used in training only, and a checkpoint need not have them.
 
     Args:
         *args: As for the upstream head.
@@ -50,10 +60,16 @@ class ConsistentSupervision:
         self.alpha = alpha
 
     def laterals(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Get the laterals out of what the neck gave.
+        """Return the laterals that came with the output of the neck.
+
+        Args:
+            features: Output of the neck.
+
+        Returns:
+            Maps (N, C, H, W), the finest first.
 
         Raises:
-            TypeError: The neck gave none.
+            TypeError: There are none.
         """
         laterals = getattr(features, 'laterals', ())
         if not laterals:
@@ -68,8 +84,8 @@ class ConsistentSupervision:
     def _load_from_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, *args: Any
     ) -> None:
-        """Load; where there are no auxiliary weights, the own ones stay."""
-        start = prefix + AUXILIARY
+        """Load weights; without auxiliary ones the head keeps its own."""
+        start = prefix + _AUXILIARY
         if not any(key.startswith(start) for key in state_dict):
             own = self.state_dict(prefix=prefix)
             state_dict.update(
@@ -81,10 +97,10 @@ class ConsistentSupervision:
 def auxiliary_config(
     main: OptConfigType, changes: OptConfigType
 ) -> ConfigType:
-    """Make the config of an auxiliary head.
+    """Return the config of an auxiliary head.
 
     Args:
-        main: Config of the head that it stands beside.
+        main: Config of the main head beside it.
         changes: What is to differ, or, with a ``type``, a whole config.
 
     Raises:
@@ -101,14 +117,14 @@ def auxiliary_config(
 
 
 def bbox_losses(
-    head: nn.Module,
+    head: BBoxHead,
     roi_layers: Iterable[nn.Module],
     laterals: Iterable[Tensor],
     sampling_results: list[SamplingResult],
     train_cfg: ConfigType,
     alpha: float,
 ) -> dict[str, Tensor]:
-    """Compute the losses of boxes, each summed over all levels.
+    """Return the losses of boxes, each summed over all levels.
 
     Args:
         head: A box head, such as ``Shared2FCBBoxHead``.
@@ -119,7 +135,8 @@ def bbox_losses(
         alpha: Weight of the losses.
 
     Returns:
-        ``loss_aux_cls`` and ``loss_aux_bbox``, or what the head calls them.
+        Scalars ``loss_aux_cls`` and ``loss_aux_bbox``; where the head calls
+        a loss ``loss_x``, it is ``loss_aux_x``.
     """
     rois = bbox2roi([result.priors for result in sampling_results])
     targets = head.get_targets(sampling_results, train_cfg)
@@ -132,16 +149,16 @@ def bbox_losses(
             # parameter has to take part.
             losses['loss_cls'] = scores.sum()
         for name, loss in losses.items():
-            if name.startswith(LOSS):
+            if name.startswith(_LOSS):
                 total[name] = total.get(name, 0) + loss
     return {
-        f'{LOSS}aux_{name.removeprefix(LOSS)}': alpha * loss
+        f'{_LOSS}aux_{name.removeprefix(_LOSS)}': alpha * loss
         for name, loss in total.items()
     }
 
 
 def mask_losses(
-    head: nn.Module,
+    head: FCNMaskHead,
     roi_layers: Iterable[nn.Module],
     laterals: Iterable[Tensor],
     sampling_results: list[SamplingResult],
@@ -149,7 +166,7 @@ def mask_losses(
     train_cfg: ConfigType,
     alpha: float,
 ) -> dict[str, Tensor]:
-    """Compute the loss of masks, summed over all levels.
+    """Return the loss of masks, summed over all levels.
 
     Args:
         head: An ``FCNMaskHead`` or another mask head of its kind.
@@ -161,15 +178,15 @@ def mask_losses(
         alpha: Weight of the loss.
 
     Returns:
-        ``loss_aux_mask``.
+        The scalar ``loss_aux_mask``.
     """
     rois = bbox2roi([result.pos_priors for result in sampling_results])
-    # Cut out of the images' masks, which takes long, once for all levels.
+    # To cut these out of the images' masks takes long: once for all levels.
     targets = head.get_targets(sampling_results, batch_gt_instances, train_cfg)
     labels = torch.cat([result.pos_gt_labels for result in sampling_results])
     if head.class_agnostic:
         labels = torch.zeros_like(labels)
-    total = 0
+    total: Any = 0
     for layer, lateral in zip(roi_layers, laterals, strict=False):
         masks = head(align(layer, lateral, rois))
         if len(rois):

@@ -1,23 +1,24 @@
-"""What a neck hands to the heads: its maps, and what they were made from."""
+"""The output of a neck: its maps, and the laterals behind them."""
 
 from collections.abc import Iterable
 
 from torch import Tensor
 
+__all__ = ['FeaturePyramid']
+
 
 class FeaturePyramid(tuple):
     """The output maps of a neck, with the laterals that they came from.
 
-    A plain tuple to all who do not ask for more: detectors hand it on and
-    heads read their levels from it. What belongs to one forward pass stays
-    with that pass, so that neither a second pass nor another detector, thread
-    or process can mix it up.
+    It works as a plain tuple: detectors hand it on and heads read their
+    levels from it. The laterals stay with the forward pass that made them, so
+    that no other pass, detector, thread or process can mix them up.
 
     Args:
         maps: Output maps, each (N, C, H, W), the finest first.
         laterals: One map for each level of the backbone that is used, each
             (N, C, H, W), the finest first. Their sizes are those of the first
-            output maps. None by default.
+            output maps. By default there are none.
 
     Attributes:
         laterals: As above, a tuple.

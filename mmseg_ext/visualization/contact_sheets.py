@@ -17,6 +17,8 @@ from mmseg_ext.formats.rle import decode_runs
 from mmseg_ext.utils.files import path_inside, write_bytes
 from mmseg_ext.utils.images import decode_image
 
+__all__ = ['draw_sheets']
+
 #: The longer side of an image on a sheet, height of text and space between
 #: images, in pixels.
 _SIDE, _FONT, _MARGIN = 400, 11, 8
@@ -77,8 +79,8 @@ def draw_sheets(
     """Draw the images of a COCO file, some on a sheet.
 
     Masks may be polygons, compressed or uncompressed RLE, or missing. If the
-    file has several categories, each has its color; otherwise each instance
-    has, so that neighbors can be told apart.
+    file has several categories, each has a color; otherwise each instance has
+    one, so that neighbors can be told apart.
 
     Args:
         ann_file: The COCO file.
@@ -90,12 +92,12 @@ def draw_sheets(
             all.
 
     Returns:
-        The sheets.
+        Paths of the sheets, in the order of the images.
 
     Raises:
         FileNotFoundError: The COCO file or an image is missing.
         ValueError: An argument is out of range, the COCO file is broken, or
-            an image cannot be read or has another size than it says.
+            an image cannot be read or is not of the size in the COCO file.
     """
     for name, value in (('columns', columns), ('num', num)):
         if value is not None and value < 1:
@@ -108,7 +110,7 @@ def draw_sheets(
     for annotation in coco.annotations:
         annotations[annotation.image_id].append(annotation)
     images = _spread(coco.images, num)
-    sheets = []
+    sheets: list[Path] = []
     with tqdm(total=len(images), unit=' images') as bar:
         for start in range(0, len(images), columns * _ROWS):
             tiles = []
@@ -148,19 +150,19 @@ def _read(path: Path) -> _Coco:
 
 
 def _find_images(ann_file: Path, coco: _Coco) -> Path:
-    """Look for the first image in the folders above the COCO file."""
+    """Return the nearest folder above the COCO file with its first image."""
     name = coco.images[0].file_name
     for folder in ann_file.resolve().parents:
         if path_inside(folder, name).is_file():
             return folder
     raise FileNotFoundError(
-        f'image {name} is in no folder above {ann_file}; say with --img-dir '
+        f'image {name} is in no folder above {ann_file}; say with img_dir '
         'where it is'
     )
 
 
 def _spread(images: list[_Image], num: int | None) -> list[_Image]:
-    """Choose images evenly."""
+    """Return so many images, evenly spread."""
     if num is None or num >= len(images):
         return images
     return [images[index * len(images) // num] for index in range(num)]
@@ -174,30 +176,31 @@ class _Colors:
         self.numbers = {key: n for n, key in enumerate(self.names)}
 
     def of(self, index: int, annotation: _Annotation) -> tuple[int, int, int]:
-        """Give the RGB color of an instance, by its index in the image."""
+        """Return the RGB color of an instance, by its index in the image."""
         several = len(self.numbers) > 1
         number = self.numbers[annotation.category_id] if several else index
         # Hues that are near one another differ in brightness.
         value = (1.0, 0.7)[number // 8 % 2]
         rgb = colorsys.hsv_to_rgb(number * _HUE_STEP % 1, 0.9, value)
-        return tuple(round(255 * part) for part in rgb)
+        red, green, blue = (round(255 * part) for part in rgb)
+        return red, green, blue
 
     def label(self, annotation: _Annotation) -> str:
-        """Give the text at a box; one name need not be repeated."""
+        """Return the text at a box; a single name is not repeated."""
         several = len(self.numbers) > 1
         return self.names[annotation.category_id] if several else ''
 
 
 class _MaskError(ValueError):
-    """A mask that fits not its image."""
+    """A mask that is broken or whose size is not that of its image."""
 
 
 def _decode(
     segmentation: _Rle | list[list[float]] | None, size: tuple[int, int]
 ) -> np.ndarray | None:
-    """Give a mask as uint8 (H, W), 0 or 1; None if there is none.
+    """Return a mask as uint8 (H, W), 0 or 1; None if there is none.
 
-    pycocotools trusts what it is given, so that is checked.
+    pycocotools trusts its arguments, so they are checked first.
     """
     height, width = size
     if not segmentation:
@@ -238,7 +241,7 @@ def _load(img_dir: Path, image: _Image) -> np.ndarray:
     path = path_inside(img_dir, image.file_name)
     if not path.is_file():
         raise FileNotFoundError(
-            f'image {path} is missing; say with --img-dir where '
+            f'image {path} is missing; say with img_dir where '
             f'{image.file_name} is'
         )
     pixels = decode_image(path.read_bytes(), str(path))[..., ::-1]
@@ -274,8 +277,8 @@ def _tile(
         right, bottom = left + max(extent[0], 0), top + max(extent[1], 0)
         color = colors.of(index, annotation)
         draw.rectangle((left, top, right, bottom), None, color)
-        text = (left + 2, top + 1), colors.label(annotation), color, font
-        draw.text(*text, stroke_width=1, stroke_fill=_INK)
+        label, corner = colors.label(annotation), (left + 2, top + 1)
+        draw.text(corner, label, color, font, stroke_width=1, stroke_fill=_INK)
     tile = Image.new('RGB', (_SIDE, height + 2 * _FONT), _PAPER)
     tile.paste(picture)
     text = f'{name}: {len(annotations)}'
@@ -289,13 +292,13 @@ def _tile(
 def _blend(
     canvas: np.ndarray, mask: np.ndarray, color: tuple[int, int, int]
 ) -> None:
-    """Color a mask on a smaller or larger image, uint8 (h, w, 3)."""
+    """Color a mask of any size on an image, uint8 (h, w, 3), in place."""
     size = canvas.shape[1::-1]
     shown = cv2.resize(
         mask * np.uint8(255), size, interpolation=cv2.INTER_AREA
     )
     share = _OPACITY / 255 * shown[..., None].astype(np.float32)
-    canvas[:] = canvas + share * (np.float32(color) - canvas)
+    canvas[:] = canvas + share * (np.array(color, np.float32) - canvas)
     edges, _ = cv2.findContours(
         (shown > 127).astype(np.uint8),
         cv2.RETR_CCOMP,
@@ -305,7 +308,7 @@ def _blend(
 
 
 def _sheet(tiles: list[Image.Image], columns: int) -> Image.Image:
-    """Put tiles in rows."""
+    """Return a sheet with the tiles in rows."""
     rows = [
         tiles[start : start + columns]
         for start in range(0, len(tiles), columns)
@@ -322,6 +325,7 @@ def _sheet(tiles: list[Image.Image], columns: int) -> Image.Image:
 
 
 def _encode(sheet: Image.Image) -> bytes:
+    """Return the content of a JPEG file."""
     pixels = np.asarray(sheet)[..., ::-1]
     options = [cv2.IMWRITE_JPEG_QUALITY, 92]
     return cv2.imencode('.jpg', pixels, options)[1].tobytes()

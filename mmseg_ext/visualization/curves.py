@@ -11,8 +11,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmseg_ext.utils.files import atomic_path, write_text
 
+__all__ = [
+    'ClassIoU',
+    'Curve',
+    'History',
+    'PlotReport',
+    'csv_table',
+    'draw_class_iou',
+    'draw_curves',
+    'markdown_table',
+    'plot_work_dir',
+    'read_history',
+    'read_scalars',
+]
+
 if TYPE_CHECKING:
-    # Loaded in the functions that draw, as it is needed nowhere else.
+    # Imported in the functions that draw, as it is needed nowhere else.
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -67,12 +81,21 @@ class ClassIoU(NamedTuple):
     source: str
 
 
+class _Scores(NamedTuple):
+    """Scores of a validation or test, and where they are from."""
+
+    time: str
+    path: Path
+    source: str
+    record: dict[str, Any]
+
+
 class PlotReport(NamedTuple):
-    """What was made of a work dir.
+    """Result of :func:`plot_work_dir`.
 
     Attributes:
         files: The files written.
-        notes: What is missing, and why.
+        notes: What is missing, and why; a sentence each.
     """
 
     files: list[Path]
@@ -86,9 +109,9 @@ def plot_work_dir(
 
     Writes ``curves.png`` (losses, mIoU or mAP), ``class_iou.png``,
     ``class_iou.md`` and ``class_iou.csv``, each if there is something to put
-    in. The newest training counts; if it was resumed, those that it goes on
-    from are put before it. IoU per class is that of the last validation, or
-    of a test into the same work dir if that is newer.
+    in. The newest training counts; if it was resumed, the trainings that it
+    continues are put before it. IoU per class is that of the last validation,
+    or of a test into the same work dir if that is newer.
 
     Args:
         work_dir: Holds ``TIME/vis_data/scalars.json`` of trainings and
@@ -96,7 +119,7 @@ def plot_work_dir(
         out_dir: Folder for the files; made if missing.
 
     Returns:
-        The files and what is missing.
+        The files, and what is missing.
 
     Raises:
         FileNotFoundError: There is no ``work_dir``, or no scalars in it.
@@ -108,8 +131,8 @@ def plot_work_dir(
     if not runs and not tests:
         raise FileNotFoundError(
             f'{work_dir}: no */vis_data/scalars.json of a training and no '
-            'result of a test; expected the folder that --work-dir named, '
-            'after the first lines were logged'
+            'result of a test; expected the work dir of a run, after its '
+            'first lines were logged'
         )
     records = _join(runs)
     history = read_history(records)
@@ -141,7 +164,7 @@ def plot_work_dir(
 
 
 def _how_to_get_class_iou(work_dir: Path) -> str:
-    """Explain why there is no IoU per class, and the way to it."""
+    """Return why there is no IoU per class, and how to get it."""
     return (
         'no IoU per class was logged: the metric IoU does so with '
         'classwise=True. After a training, test with\n'
@@ -151,10 +174,10 @@ def _how_to_get_class_iou(work_dir: Path) -> str:
 
 
 def _training_runs(work_dir: Path) -> dict[Path, list[dict[str, Any]]]:
-    """Read the newest training and those that it was resumed from.
+    """Read the newest training and those that it continues.
 
     Returns:
-        File of scalars to its records, oldest first.
+        Records by their file of scalars, oldest first.
     """
     if not work_dir.is_dir():
         raise FileNotFoundError(f'there is no folder {work_dir}')
@@ -180,6 +203,7 @@ def read_scalars(path: str | os.PathLike) -> list[dict[str, Any]]:
         The objects in order.
 
     Raises:
+        OSError: The file cannot be read.
         ValueError: The file is empty, a line is no such object, or a value
             to be drawn is no number.
     """
@@ -216,7 +240,7 @@ def _parse(text: bytes, where: str) -> dict[str, Any]:
 
 
 def _number(record: dict[str, Any], key: str, where: str) -> float:
-    """Give a value that has to be a number."""
+    """Return a value of a record, which has to be a number."""
     value = record.get(key)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f'{where}: {key} is {value!r}; expected a number')
@@ -224,20 +248,20 @@ def _number(record: dict[str, Any], key: str, where: str) -> float:
 
 
 def _is_drawn(key: str) -> bool:
-    """Tell whether values of this name become a curve."""
+    """Return whether values of this name become a curve."""
     return 'loss' in key or bool(_HEADLINE.search(key))
 
 
 def _is_training(record: dict[str, Any]) -> bool:
-    """Tell a record of training from one of validation."""
+    """Return whether a record is one of training, not of validation."""
     return 'iter' in record
 
 
 def _join(runs: dict[Path, list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Put runs one after the other.
+    """Return the records of runs, one after the other.
 
-    A run was stopped some way after the checkpoint that the next one starts
-    from; what it logged there is replaced.
+    A run goes on for a while after the checkpoint that the next one starts
+    from; what it logged there is replaced by the next one's records.
     """
     joined: list[dict[str, Any]] = []
     for records in runs.values():
@@ -253,12 +277,12 @@ def _join(runs: dict[Path, list[dict[str, Any]]]) -> list[dict[str, Any]]:
 def read_history(records: list[dict[str, Any]]) -> History:
     """Sort records into curves.
 
-    Losses are all values with ``loss`` in their name. Validations carry no
-    iteration but a step, which is an epoch where the training counts epochs
-    and ``LoggerHook(log_metric_by_epoch=True)``, and an iteration else.
+    Losses are all values with ``loss`` in their name. A validation has a step
+    but no iteration. The step is an epoch if the training counts epochs and
+    ``LoggerHook`` has ``log_metric_by_epoch=True``, otherwise an iteration.
 
     Args:
-        records: Of a training, in order.
+        records: Records of a training, in order.
 
     Returns:
         The curves; of two values for one step the later one counts.
@@ -287,20 +311,20 @@ def read_history(records: list[dict[str, Any]]) -> History:
 
 
 def _validates_by_epoch(records: list[dict[str, Any]]) -> bool:
-    """Tell whether the steps of validations are epochs."""
+    """Return whether the steps of validations are epochs."""
     epochs = [r['epoch'] for r in records if 'epoch' in r]
     steps = [r['step'] for r in records if not _is_training(r)]
     return bool(epochs and steps) and max(steps) <= max(epochs)
 
 
 def _curve(points: dict[float, float]) -> Curve:
-    """Sort points by step."""
+    """Return points as a curve, sorted by step."""
     steps = sorted(points)
     return Curve(steps, [points[step] for step in steps])
 
 
 def _test_results(work_dir: Path) -> dict[Path, dict[str, Any]]:
-    """Read what tests wrote, oldest first."""
+    """Read the scores of tests by their files, oldest first."""
     paths = sorted(work_dir.glob('*/*.json'))
     return {
         path: _parse(path.read_bytes(), str(path))
@@ -315,25 +339,22 @@ def _class_iou(
     tests: dict[Path, dict[str, Any]],
     unit: str,
 ) -> ClassIoU | None:
-    """Take the newest IoU per class; None if there is none."""
+    """Return the newest IoU per class, or None if there is none."""
     found = [
-        (path.parent.name, path, f'test of {path.stem}', record)
+        _Scores(path.parent.name, path, f'test of {path.stem}', record)
         for path, record in tests.items()
     ]
     if runs:
         path = max(runs)
+        time = path.parents[1].name
         found += [
-            (
-                path.parents[1].name,
-                path,
-                f'validation at {unit} {r["step"]}',
-                r,
-            )
+            _Scores(time, path, f'validation at {unit} {r["step"]}', r)
             for r in records
             if not _is_training(r)
         ]
     # The sort is stable: of one run the last validation counts.
-    for _, path, source, record in sorted(found, key=lambda f: f[0])[::-1]:
+    for scores in sorted(found, key=lambda scores: scores.time)[::-1]:
+        record, where = scores.record, str(scores.path)
         matches = list(filter(None, map(_CLASS_IOU.fullmatch, record)))
         if matches:
             # Several evaluators have several prefixes.
@@ -341,12 +362,12 @@ def _class_iou(
             mean = f'{prefix}mIoU'
             return ClassIoU(
                 {
-                    match['name']: _number(record, match[0], str(path))
+                    match['name']: _number(record, match[0], where)
                     for match in matches
                     if match['prefix'] == prefix
                 },
-                _number(record, mean, str(path)) if mean in record else None,
-                source,
+                _number(record, mean, where) if mean in record else None,
+                scores.source,
             )
     return None
 
@@ -355,7 +376,7 @@ def draw_curves(history: History) -> 'Figure':
     """Draw losses, and scores of validation below them.
 
     Args:
-        history: With one curve at least.
+        history: At least one curve.
 
     Returns:
         The figure, with one or two diagrams.
@@ -398,7 +419,7 @@ def draw_class_iou(class_iou: ClassIoU) -> 'Figure':
     """Draw one bar for each class, the first class at the top.
 
     Args:
-        class_iou: With one class at least.
+        class_iou: At least one class.
 
     Returns:
         The figure; a dashed line shows the mean.
@@ -430,7 +451,7 @@ def draw_class_iou(class_iou: ClassIoU) -> 'Figure':
 
 
 def markdown_table(class_iou: ClassIoU) -> str:
-    """Write IoU per class as Markdown, rounded, with mIoU as the last row."""
+    """Return IoU per class as Markdown, rounded, with mIoU as last row."""
     rows = [
         (re.sub(r'([\\|])', r'\\\1', name), value)
         for name, value in class_iou.values.items()
@@ -443,7 +464,7 @@ def markdown_table(class_iou: ClassIoU) -> str:
 
 
 def csv_table(class_iou: ClassIoU) -> str:
-    """Write IoU per class as CSV: a header and a row a class, not rounded."""
+    """Return IoU per class as CSV: a header, a row a class, not rounded."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
     writer.writerow(['class', 'IoU'])

@@ -58,7 +58,7 @@ def _read_csv(path):
 
 
 def _joined(work_dir, monkeypatch):
-    """Give the history that is drawn for a work dir."""
+    """Return the history that is drawn for a work dir."""
     drawn = []
 
     def draw(history):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmcv.ops import RoIAlign
+from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
 from mmdet.models.task_modules.samplers.sampling_result import SamplingResult
 from mmdet.models.utils import unpack_gt_instances
 from mmdet.registry import MODELS, TASK_UTILS
@@ -17,6 +18,8 @@ from mmseg_ext.models.consistent_supervision import (
     auxiliary_config,
     bbox_losses,
 )
+
+__all__ = ['TRAIN_CFG', 'ConsistentDenseHead']
 
 #: Which predictions become RoIs, and which of these are sampled.
 TRAIN_CFG = {
@@ -44,18 +47,20 @@ TRAIN_CFG = {
 }
 
 #: Points in each direction of a bin of RoIAlign.
-SAMPLING_RATIO = 2
+_SAMPLING_RATIO = 2
 
 
-class ConsistentDenseHead(ConsistentSupervision):
+class ConsistentDenseHead(ConsistentSupervision, BaseDenseHead):
     """Mixin of one-stage heads that in training also supervise the laterals.
 
-    There are no RoIs in a one-stage detector. What the head predicts in
-    training is filtered, matched with the ground truth and sampled as in the
-    second stage of a two-stage detector, and is read on the laterals of the
+    A one-stage detector has no RoIs. So what the head predicts in training is
+    filtered, matched with the ground truth and sampled, as in the second stage
+    of a two-stage detector. The samples are read on the laterals of the
     backbone's levels (strides 8, 16 and 32), where an auxiliary head with two
     fully connected layers has to find class and box. See
     :mod:`mmseg_ext.models.consistent_supervision`.
+
+    The upstream head, after it among the bases, has a ``prior_generator``.
 
     Args:
         num_classes: Number of classes without the background.
@@ -97,7 +102,7 @@ class ConsistentDenseHead(ConsistentSupervision):
         head = MODELS.build(auxiliary_config(main, auxiliary_bbox_head))
         self.auxiliary_bbox_head = head
         self.auxiliary_roi_layers = nn.ModuleList(
-            RoIAlign(head.roi_feat_size, 1 / stride, SAMPLING_RATIO)
+            RoIAlign(head.roi_feat_size, 1 / stride, _SAMPLING_RATIO)
             for stride, _ in self.prior_generator.strides
         )
         config = ConfigDict({**TRAIN_CFG, **(auxiliary_train_cfg or {})})
@@ -110,14 +115,14 @@ class ConsistentDenseHead(ConsistentSupervision):
     def loss(
         self, x: tuple[Tensor, ...], batch_data_samples: SampleList
     ) -> dict[str, Tensor]:
-        """Compute the losses.
+        """Return the losses.
 
         Args:
-            x: What the neck gave.
+            x: Output of the neck.
             batch_data_samples: Ground truth of each image.
 
         Returns:
-            As the upstream head; in training also ``loss_aux_cls`` and
+            Those of the upstream head; in training also ``loss_aux_cls`` and
             ``loss_aux_bbox``.
 
         Raises:
@@ -147,7 +152,7 @@ class ConsistentDenseHead(ConsistentSupervision):
     def _proposals(
         self, outputs: Sequence[list[Tensor]], metas: list[dict]
     ) -> InstanceList:
-        """Turn the head's maps into boxes, one set for each image."""
+        """Return the boxes in the head's maps, one set for each image."""
         # Half precision is off by some pixels, and MMCV's NMS does not take
         # it.
         full = [[level.float() for level in maps] for maps in outputs]
@@ -163,7 +168,7 @@ class ConsistentDenseHead(ConsistentSupervision):
         batch_gt: InstanceList,
         batch_ignored: OptInstanceList,
     ) -> list[SamplingResult]:
-        """Match predictions with the ground truth and sample some."""
+        """Return samples of predictions, matched with the ground truth."""
         results = []
         for proposal, gt, ignored in zip(
             proposals, batch_gt, batch_ignored, strict=True

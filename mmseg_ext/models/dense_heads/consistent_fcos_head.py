@@ -11,6 +11,8 @@ from mmseg_ext.models.dense_heads.consistent_dense_head import (
     ConsistentDenseHead,
 )
 
+__all__ = ['ConsistentFCOSHead']
+
 
 @MODELS.register_module()
 class ConsistentFCOSHead(ConsistentDenseHead, FCOSHead):
@@ -23,9 +25,9 @@ class ConsistentFCOSHead(ConsistentDenseHead, FCOSHead):
     def _proposals(
         self, outputs: Sequence[list[Tensor]], metas: list[dict]
     ) -> InstanceList:
-        """Turn the head's maps into boxes, one set for each image."""
+        """Return the boxes in the head's maps, one set for each image."""
         scores, distances, centernesses = outputs
-        # In training MMDet's head gives them in units of the stride then.
+        # Then MMDet's head, in training, gives them in units of the stride.
         if self.norm_on_bbox:
             distances = [
                 level * stride

@@ -7,6 +7,8 @@ from mmseg_ext.models.dense_heads.consistent_dense_head import (
     ConsistentDenseHead,
 )
 
+__all__ = ['ConsistentRetinaHead']
+
 
 @MODELS.register_module()
 class ConsistentRetinaHead(ConsistentDenseHead, RetinaHead):

@@ -12,7 +12,9 @@ from torch.utils.checkpoint import checkpoint
 
 from mmseg_ext.models.feature_pyramid import FeaturePyramid
 
-EXTRA_CONVS = (False, True, 'on_input', 'on_lateral', 'on_output')
+__all__ = ['AugFPN']
+
+_EXTRA_CONVS = (False, True, 'on_input', 'on_lateral', 'on_output')
 
 
 @MODELS.register_module()
@@ -20,16 +22,16 @@ class AugFPN(FPN):
     """FPN with residual feature augmentation.
 
     The top level of FPN loses information when its channels are reduced. So
-    the backbone's last map is also pooled at several ratios of its size, each
-    of which is reduced on its own and resized back; their sum, weighted at
-    each position by a learned attention, is added to the top lateral before
-    the top-down pass.
+    the backbone's last map is also pooled to several ratios of its size. Each
+    of these maps is reduced by a convolution of its own and resized back.
+    Their sum, weighted at each position by a learned attention, is added to
+    the top lateral before the top-down pass.
 
     Source: Guo et al., "AugFPN: Improving Multi-scale Feature Learning for
     Object Detection", arXiv:1912.05384, section 3.2.
 
-    The parts in common have the names of MMDet's :class:`FPN`, whose
-    checkpoints load; the others have those of the authors' code
+    Parameters that :class:`FPN` of MMDet has too have its names, so that its
+    checkpoints load. The others have the names of the authors' code
     (``high_lateral_conv``, ``high_lateral_conv_attention``), whose weights
     give the same maps.
 
@@ -42,14 +44,15 @@ class AugFPN(FPN):
         num_outs: Number of output maps, at least that of the levels used.
         start_level: Index of the first level used.
         end_level: Index of the last level used (inclusive); -1 stands for the
-            last that there is. With another one there are no extra levels.
-        add_extra_convs: What the first of the levels above the backbone's is
-            made from by a convolution of stride 2: ``'on_input'`` (or True),
+            last of ``in_channels``. If another one is last, there are no extra
+            levels.
+        add_extra_convs: From what a convolution of stride 2 makes the first of
+            the levels above the backbone's: ``'on_input'`` (or True),
             ``'on_lateral'`` or ``'on_output'``. With False these levels are
             subsampled from the one below.
         pool_ratios: Sizes that the last map is pooled to, relative to its
-            own, each in (0, 1]. Without any there is no augmentation, and
-            this is an FPN that gives laterals.
+            own, each in (0, 1]. Without any there is no augmentation: the
+            neck is then an FPN that gives laterals.
         with_cp: Save memory in training: maps within the neck are computed
             again in the backward pass.
         **kwargs: As for :class:`FPN`.
@@ -82,9 +85,9 @@ class AugFPN(FPN):
         **kwargs: Any,
     ) -> None:
         _check_levels(len(in_channels), num_outs, start_level, end_level)
-        if add_extra_convs not in EXTRA_CONVS:
+        if add_extra_convs not in _EXTRA_CONVS:
             raise ValueError(
-                f'add_extra_convs must be one of {EXTRA_CONVS}, not '
+                f'add_extra_convs must be one of {_EXTRA_CONVS}, not '
                 f'{add_extra_convs!r}'
             )
         wrong = [ratio for ratio in pool_ratios if not 0 < ratio <= 1]
@@ -117,7 +120,7 @@ class AugFPN(FPN):
             )
 
     def forward(self, inputs: Sequence[Tensor]) -> FeaturePyramid:
-        """Make the pyramid.
+        """Return the pyramid of an image batch.
 
         Args:
             inputs: Maps of all levels of the backbone, each (N, C, H, W) and
@@ -141,7 +144,7 @@ class AugFPN(FPN):
         return self._pyramid(inputs)
 
     def _pyramid(self, inputs: Sequence[Tensor]) -> FeaturePyramid:
-        """Make the pyramid from maps of all levels."""
+        """Return the pyramid from maps of all levels."""
         inputs = inputs[self.start_level : self.backbone_end_level]
         laterals = [
             conv(level)
@@ -168,7 +171,7 @@ class AugFPN(FPN):
         return FeaturePyramid(outs, laterals if self.training else ())
 
     def _augmentation(self, top: Tensor) -> Tensor | None:
-        """Give what to add to the top lateral, (N, C, H, W), if anything."""
+        """Return what to add to the top lateral, (N, C, H, W), if anything."""
         if not self.pool_ratios:
             return None
         size = top.shape[2:]
@@ -176,8 +179,8 @@ class AugFPN(FPN):
         for ratio, conv in zip(
             self.pool_ratios, self.high_lateral_conv, strict=True
         ):
-            small = [max(1, int(length * ratio)) for length in size]
-            context = conv(F.adaptive_avg_pool2d(top, small))
+            height, width = (max(1, int(ratio * length)) for length in size)
+            context = conv(F.adaptive_avg_pool2d(top, (height, width)))
             pooled.append(
                 F.interpolate(
                     context, size=size, mode='bilinear', align_corners=True
@@ -193,7 +196,7 @@ class AugFPN(FPN):
     def _top_down(
         self, laterals: Sequence[Tensor], augmentation: Tensor | None
     ) -> list[Tensor]:
-        """Add to each lateral what is above it; the laterals stay."""
+        """Return each lateral plus what is above it; the laterals stay."""
         *lower, merged = laterals
         if augmentation is not None:
             merged = merged + augmentation
@@ -210,7 +213,7 @@ class AugFPN(FPN):
     def _extra_levels(
         self, source: Tensor, augmentation: Tensor | None
     ) -> Iterator[Tensor]:
-        """Yield the levels that convolutions make above the backbone's."""
+        """Yield the levels above the backbone's that convolutions make."""
         convs = self.fpn_convs[len(self.lateral_convs) :]
         for index, conv in enumerate(convs):
             if index and self.relu_before_extra_convs:
@@ -224,7 +227,7 @@ class AugFPN(FPN):
 def _check_levels(
     levels: int, num_outs: int, start_level: int, end_level: int
 ) -> None:
-    """Refuse levels that are not there and outputs that do not fit."""
+    """Check that the levels are there and the number of outputs fits."""
     last = levels - 1
     if not 0 <= start_level <= last:
         raise ValueError(

@@ -1,21 +1,25 @@
-"""RoI layers on any number of RoIs, in any floating type."""
+"""RoI layers that take any number of RoIs, in any floating type."""
+
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+__all__ = ['align']
 
 
-def align(layer: nn.Module, features: Tensor, rois: Tensor) -> Tensor:
-    """Apply a RoI layer.
+def align(layer: Any, features: Tensor, rois: Tensor) -> Tensor:
+    """Return what a RoI layer reads from a map.
 
-    The layers of MMCV want RoIs of the type of the map. In half precision
-    coordinates would be off by up to a pixel, or four in bfloat16, which the
-    layers do not take at all; so these types are computed in single
-    precision. Without RoIs some layers fail, and here the result is empty
-    but still a function of the map, as distributed training needs it.
+    The layers of MMCV want RoIs in the type of the map. In float16 that would
+    put coordinates off by up to a pixel, in bfloat16 by up to four, and
+    bfloat16 the layers do not take at all. So both are computed in single
+    precision. Without RoIs some layers fail; the result here is empty, but
+    still a function of the map, as distributed training needs it.
 
     Args:
-        layer: A RoI layer of MMCV, such as ``RoIAlign``, that knows its
-            ``output_size``.
+        layer: A RoI layer of MMCV with an ``output_size``, such as
+            ``RoIAlign``.
         features: A map of the level of the layer, (N, C, H, W).
         rois: RoIs as rows of image index, x1, y1, x2, y2, in pixels of the
             input image, (R, 5).

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from mmseg_ext.models.roi_extractors.align import align
 
-XAVIER = {'type': 'Xavier', 'layer': 'Conv2d', 'distribution': 'uniform'}
+__all__ = ['SoftRoIExtractor']
+
+_XAVIER = {'type': 'Xavier', 'layer': 'Conv2d', 'distribution': 'uniform'}
 
 
 @MODELS.register_module()
@@ -28,7 +30,7 @@ class SoftRoIExtractor(BaseRoIExtractor):
 
     Large RoIs are read on fine levels as well, where RoIAlign's adaptive
     sampling (``sampling_ratio=0``) takes very many points. The authors take
-    two in each direction (``sampling_ratio=2``).
+    two points of a bin in each direction (``sampling_ratio=2``).
 
     Args:
         roi_layer: Config of a RoI layer of MMCV.
@@ -44,7 +46,7 @@ class SoftRoIExtractor(BaseRoIExtractor):
         out_channels: int,
         featmap_strides: list[int],
         finest_scale: int = 56,
-        init_cfg: OptMultiConfig = XAVIER,
+        init_cfg: OptMultiConfig = _XAVIER,
     ) -> None:
         super().__init__(roi_layer, out_channels, featmap_strides, init_cfg)
         self.finest_scale = finest_scale
@@ -61,7 +63,7 @@ class SoftRoIExtractor(BaseRoIExtractor):
         rois: Tensor,
         roi_scale_factor: float | None = None,
     ) -> Tensor:
-        """Extract the features of RoIs.
+        """Return the features of RoIs.
 
         Args:
             feats: Maps of all levels, each (N, C, H, W).

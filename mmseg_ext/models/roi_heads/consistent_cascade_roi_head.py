@@ -1,6 +1,6 @@
 """Consistent supervision for Cascade R-CNN and Cascade Mask R-CNN."""
 
-from typing import Any
+from typing import Any, TypeAlias
 
 from mmdet.models.roi_heads.cascade_roi_head import CascadeRoIHead
 from mmdet.models.task_modules.samplers.sampling_result import SamplingResult
@@ -15,17 +15,19 @@ from mmseg_ext.models.consistent_supervision import (
     mask_losses,
 )
 
-#: The config of one stage, which then serves for all, or of each.
-StageConfigs = ConfigType | list[ConfigType]
+__all__ = ['ConsistentCascadeRoIHead']
+
+#: One config for all stages, or one for each.
+_StageConfigs: TypeAlias = ConfigType | list[ConfigType]
 
 
 @MODELS.register_module()
 class ConsistentCascadeRoIHead(ConsistentSupervision, CascadeRoIHead):
     """MMDet's cascade, which in training also supervises the laterals.
 
-    As :class:`ConsistentStandardRoIHead`, at each stage with auxiliary heads
-    of its own, on the RoIs and for the targets of this stage. The losses of a
-    stage are weighted like its main ones.
+    Each stage does as :class:`ConsistentStandardRoIHead`, with auxiliary heads
+    of its own, its RoIs and its targets. The auxiliary losses of a stage are
+    weighted like its main ones.
 
     Args:
         num_stages: Number of stages.
@@ -49,10 +51,10 @@ class ConsistentCascadeRoIHead(ConsistentSupervision, CascadeRoIHead):
         self,
         num_stages: int,
         stage_loss_weights: list[float],
-        bbox_head: StageConfigs,
-        mask_head: StageConfigs | None = None,
-        auxiliary_bbox_head: StageConfigs | None = None,
-        auxiliary_mask_head: StageConfigs | None = None,
+        bbox_head: _StageConfigs,
+        mask_head: _StageConfigs | None = None,
+        auxiliary_bbox_head: _StageConfigs | None = None,
+        auxiliary_mask_head: _StageConfigs | None = None,
         alpha: float = 0.25,
         **kwargs: Any,
     ) -> None:
@@ -72,7 +74,7 @@ class ConsistentCascadeRoIHead(ConsistentSupervision, CascadeRoIHead):
             )
 
     def _stages(
-        self, main: StageConfigs, changes: StageConfigs | None
+        self, main: _StageConfigs, changes: _StageConfigs | None
     ) -> nn.ModuleList:
         """Build an auxiliary head for each stage."""
         mains, others = (
@@ -90,21 +92,21 @@ class ConsistentCascadeRoIHead(ConsistentSupervision, CascadeRoIHead):
         x: tuple[Tensor, ...],
         sampling_results: list[SamplingResult],
     ) -> dict[str, Any]:
-        """Compute the losses of boxes at a stage.
+        """Return the losses of boxes at a stage.
 
         Args:
             stage: Index of the stage.
-            x: What the neck gave.
+            x: Output of the neck.
             sampling_results: RoIs with their targets for each image.
 
         Returns:
-            As MMDet's head; in training ``loss_bbox`` also has
+            Those of MMDet's head; in training ``loss_bbox`` also has
             ``loss_aux_cls`` and ``loss_aux_bbox``.
 
         Raises:
             TypeError: The neck gave no laterals in training.
         """
-        losses = {}
+        losses: dict[str, Tensor] = {}
         if self.training:
             losses = bbox_losses(
                 self.auxiliary_bbox_head[stage],
@@ -125,16 +127,16 @@ class ConsistentCascadeRoIHead(ConsistentSupervision, CascadeRoIHead):
         sampling_results: list[SamplingResult],
         batch_gt_instances: InstanceList,
     ) -> dict[str, Any]:
-        """Compute the loss of masks at a stage.
+        """Return the loss of masks at a stage.
 
         Args:
             stage: Index of the stage.
-            x: What the neck gave.
+            x: Output of the neck.
             sampling_results: RoIs with their targets for each image.
             batch_gt_instances: Ground truth with masks for each image.
 
         Returns:
-            As MMDet's head; in training, with auxiliary mask heads,
+            Those of MMDet's head; in training, with auxiliary mask heads,
             ``loss_mask`` also has ``loss_aux_mask``.
         """
         results = super().mask_loss(

@@ -15,14 +15,15 @@ from mmseg_ext.models.consistent_supervision import (
     mask_losses,
 )
 
+__all__ = ['ConsistentStandardRoIHead']
+
 
 @MODELS.register_module()
 class ConsistentStandardRoIHead(ConsistentSupervision, StandardRoIHead):
     """MMDet's RoI head, which in training also supervises the laterals.
 
-    The RoIs that are sampled for the box head are read on the laterals of all
-    levels, by the RoI layers of its extractor, and an auxiliary head has to
-    reach the same targets. See
+    The RoI layers of the box head's extractor read its RoIs on the laterals of
+    all levels too, and an auxiliary head has to reach the same targets. See
     :mod:`mmseg_ext.models.consistent_supervision`.
 
     Args:
@@ -65,20 +66,20 @@ class ConsistentStandardRoIHead(ConsistentSupervision, StandardRoIHead):
     def bbox_loss(
         self, x: tuple[Tensor, ...], sampling_results: list[SamplingResult]
     ) -> dict[str, Any]:
-        """Compute the losses of boxes.
+        """Return the losses of boxes.
 
         Args:
-            x: What the neck gave.
+            x: Output of the neck.
             sampling_results: RoIs with their targets for each image.
 
         Returns:
-            As MMDet's head; in training ``loss_bbox`` also has
+            Those of MMDet's head; in training ``loss_bbox`` also has
             ``loss_aux_cls`` and ``loss_aux_bbox``.
 
         Raises:
             TypeError: The neck gave no laterals in training.
         """
-        losses = {}
+        losses: dict[str, Tensor] = {}
         if self.training:
             losses = bbox_losses(
                 self.auxiliary_bbox_head,
@@ -99,16 +100,16 @@ class ConsistentStandardRoIHead(ConsistentSupervision, StandardRoIHead):
         bbox_feats: Tensor,
         batch_gt_instances: InstanceList,
     ) -> dict[str, Any]:
-        """Compute the loss of masks.
+        """Return the loss of masks.
 
         Args:
-            x: What the neck gave.
+            x: Output of the neck.
             sampling_results: RoIs with their targets for each image.
             bbox_feats: Features of the RoIs.
             batch_gt_instances: Ground truth with masks for each image.
 
         Returns:
-            As MMDet's head; in training, with an auxiliary mask head,
+            Those of MMDet's head; in training, with an auxiliary mask head,
             ``loss_mask`` also has ``loss_aux_mask``.
         """
         results = super().mask_loss(

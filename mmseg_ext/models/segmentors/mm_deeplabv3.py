@@ -1,16 +1,11 @@
 """torchvision's segmentation networks as a segmentor of MMSegmentation."""
 
-import inspect
-import pickle
-import warnings
 from collections.abc import Callable, Sequence
-from types import ModuleType
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from mmengine.config import ConfigDict
-from mmengine.logging import print_log
-from mmengine.runner import CheckpointLoader
 from mmseg.models.losses import accuracy
 from mmseg.models.segmentors.base import BaseSegmentor
 from mmseg.models.segmentors.encoder_decoder import EncoderDecoder
@@ -25,16 +20,20 @@ from mmseg.utils import (
 )
 from torch import Tensor, nn
 
-DEFAULT_LOSS = {'type': 'CrossEntropyLoss', 'avg_non_ignore': True}
+from mmseg_ext.models.segmentors.torchvision_networks import (
+    find_builder,
+    has_auxiliary_head,
+    listing,
+    load_backbone,
+    replace_pooled_norms,
+)
+
+__all__ = ['MMDeeplabV3']
+
+_DEFAULT_LOSS = {'type': 'CrossEntropyLoss', 'avg_non_ignore': True}
 
 #: Weight of the auxiliary loss where none is given, as in MMSeg's configs.
-DEFAULT_AUXILIARY_LOSS_WEIGHT = 0.4
-
-#: What an image classifier's weights hold beside the backbone's.
-CLASSIFIER_PREFIXES = ('fc.', 'classifier.')
-
-#: Items listed in an error before it says how many more there are.
-LISTED = 5
+_DEFAULT_AUXILIARY_LOSS_WEIGHT = 0.4
 
 
 @MODELS.register_module()
@@ -89,8 +88,8 @@ class MMDeeplabV3(EncoderDecoder):
 
     Examples:
         >>> model = MODELS.build(dict(type='MMDeeplabV3', num_classes=11))
-        >>> model.eval()(torch.rand(1, 3, 360, 480)).shape
-        torch.Size([1, 11, 360, 480])
+        >>> model.eval()(torch.rand(1, 3, 36, 48)).shape
+        torch.Size([1, 11, 36, 48])
     """
 
     def __init__(
@@ -120,7 +119,7 @@ class MMDeeplabV3(EncoderDecoder):
                 f'pretrained={pretrained!r} is not supported: give the '
                 "backbone's weights as backbone_init"
             )
-        builder = _network_builder(network)
+        builder = find_builder(network)
         auxiliary = _auxiliary_loss_weight(auxiliary_loss_weight, builder)
         self.network = builder(
             weights=None,
@@ -128,11 +127,11 @@ class MMDeeplabV3(EncoderDecoder):
             num_classes=num_classes,
             aux_loss=auxiliary > 0,
         )
-        _replace_pooled_norms(self.network)
+        replace_pooled_norms(self.network)
         if isinstance(loss_decode, Sequence):
             losses = loss_decode
         else:
-            losses = [DEFAULT_LOSS if loss_decode is None else loss_decode]
+            losses = [_DEFAULT_LOSS if loss_decode is None else loss_decode]
         self.loss_decode = nn.ModuleList(MODELS.build(loss) for loss in losses)
 
         self.num_classes = self.out_channels = num_classes
@@ -158,7 +157,7 @@ class MMDeeplabV3(EncoderDecoder):
         first_call = not self.is_init
         super().init_weights()
         if first_call and self.backbone_init is not None:
-            _load_backbone(self.network.backbone, self.backbone_init)
+            load_backbone(self.network.backbone, self.backbone_init)
 
     def extract_feat(self, inputs: Tensor) -> dict[str, Tensor]:
         """Run the backbone.
@@ -191,7 +190,7 @@ class MMDeeplabV3(EncoderDecoder):
     def _forward(
         self, inputs: Tensor, data_samples: OptSampleList = None
     ) -> Tensor:
-        """Logits (N, num_classes, H, W) of images (N, 3, H, W)."""
+        """Return logits (N, num_classes, H, W) of images (N, 3, H, W)."""
         return self.encode_decode(inputs)
 
     def loss(
@@ -239,6 +238,7 @@ class MMDeeplabV3(EncoderDecoder):
         return self.network.classifier(features.get('out', features))
 
     def _resize(self, logits: Tensor, size: Sequence[int]) -> Tensor:
+        """Resize logits to (height, width)."""
         return F.interpolate(
             logits,
             size=size,
@@ -249,12 +249,12 @@ class MMDeeplabV3(EncoderDecoder):
     def _losses_of(
         self, logits: Tensor, labels: Tensor, weight: float = 1.0
     ) -> dict[str, Tensor]:
-        """Losses of one head, times ``weight``, and its accuracy."""
+        """Return the losses of a head, times ``weight``, and its accuracy."""
         logits = self._resize(logits, labels.shape[1:])
-        losses = {}
+        losses: dict[str, Tensor] = {}
         for criterion in self.loss_decode:
             value = criterion(logits, labels, ignore_index=self.ignore_index)
-            name = criterion.loss_name
+            name = str(criterion.loss_name)
             losses[name] = losses.get(name, 0) + weight * value
         losses['acc_seg'] = accuracy(
             logits, labels, ignore_index=self.ignore_index
@@ -262,7 +262,7 @@ class MMDeeplabV3(EncoderDecoder):
         return losses
 
     def _check_labels(self, labels: Tensor, data_samples: SampleList) -> None:
-        """Raise ValueError for values that are no class and not ignored."""
+        """Check that values are classes or ignored."""
         outside = (labels < 0) | (labels >= self.num_classes)
         wrong = outside & (labels != self.ignore_index)
         if not wrong.any():
@@ -272,66 +272,27 @@ class MMDeeplabV3(EncoderDecoder):
         path = data_samples[image].metainfo.get('seg_map_path')
         raise ValueError(
             f'label {path or f"of image {image} of the batch"} holds the '
-            f'values {_listing(values)}: expected class indices 0 to '
+            f'values {listing(values)}: expected class indices 0 to '
             f'{self.num_classes - 1} or the ignore index {self.ignore_index}; '
             'check num_classes and how the labels were made'
         )
 
 
-class PooledBatchNorm2d(nn.BatchNorm2d):
-    """Batch normalization that also trains on one value for each channel.
-
-    Statistics cannot be computed from a single value, and torch raises an
-    error. Here the running statistics are used instead, and stay as they are.
-    """
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Normalize ``inputs``, (N, C, H, W)."""
-        if not self.training or inputs.numel() > inputs.shape[1]:
-            return super().forward(inputs)
-        warnings.warn(
-            'a training batch of one image: the pooling branch of ASPP is '
-            'normalized with its running statistics; give the training data '
-            'loader drop_last=True or a larger batch_size to train it on '
-            'batch statistics alone',
-            stacklevel=2,
-        )
-        return F.batch_norm(
-            inputs,
-            self.running_mean,
-            self.running_var,
-            self.weight,
-            self.bias,
-            eps=self.eps,
-        )
-
-
 def _check_integer(name: str, value: object, minimum: int | None) -> None:
+    """Check the type and range of an argument."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f'{name} must be an integer, got {value!r}')
     if minimum is not None and value < minimum:
         raise ValueError(f'{name} must be at least {minimum}, got {value}')
 
 
-def _network_builder(name: str) -> Callable[..., nn.Module]:
-    """Look up the function that builds a network of torchvision."""
-    models = _import_torchvision().models
-    names = models.list_models(module=models.segmentation)
-    if name not in names:
-        raise ValueError(
-            f'torchvision has no segmentation network {name!r}: choose one '
-            f'of {", ".join(names)}'
-        )
-    return models.get_model_builder(name)
-
-
 def _auxiliary_loss_weight(
-    weight: float | None, builder: Callable[..., nn.Module]
+    weight: float | None, builder: Callable[..., Any]
 ) -> float:
-    """Check the weight and put the default in its place."""
-    has_head = 'aux_loss' in inspect.signature(builder).parameters
+    """Return the weight after a check, or the default in its place."""
+    has_head = has_auxiliary_head(builder)
     if weight is None:
-        return DEFAULT_AUXILIARY_LOSS_WEIGHT if has_head else 0.0
+        return _DEFAULT_AUXILIARY_LOSS_WEIGHT if has_head else 0.0
     if not isinstance(weight, (int, float)) or isinstance(weight, bool):
         raise TypeError(
             f'auxiliary_loss_weight must be a number, got {weight!r}'
@@ -348,128 +309,6 @@ def _auxiliary_loss_weight(
     return float(weight)
 
 
-def _replace_pooled_norms(network: nn.Module) -> None:
-    """Let ASPP's pooling branch train on a batch of one image."""
-    from torchvision.models.segmentation.deeplabv3 import ASPPPooling
-
-    for module in network.modules():
-        if isinstance(module, ASPPPooling):
-            for name, child in module.named_children():
-                if isinstance(child, nn.BatchNorm2d):
-                    norm = PooledBatchNorm2d(
-                        child.num_features, child.eps, child.momentum
-                    )
-                    setattr(module, name, norm)
-
-
-def _import_torchvision() -> ModuleType:
-    """Import torchvision, or say which one to install."""
-    try:
-        import torchvision
-    except ModuleNotFoundError as error:
-        if error.name != 'torchvision':
-            raise
-        raise ImportError(
-            'MMDeeplabV3 needs torchvision, the optional extra "torchvision" '
-            f'of mmseg-ext. For torch {torch.__version__} install it with\n'
-            f'    {_install_command()}'
-        ) from error
-    # Beside another torch, torchvision fails on its first import with a
-    # RuntimeError about its operators, and with others after that.
-    except (ImportError, RuntimeError, AttributeError, OSError) as error:
-        raise ImportError(
-            'the installed torchvision was built for another torch than '
-            f'{torch.__version__} and cannot be imported ({error}). Replace '
-            f'it with\n    {_install_command()}'
-        ) from error
-    return torchvision
-
-
-def _install_command() -> str:
-    """The command that installs the torchvision for the installed torch.
-
-    torchvision 0.(n + 15) goes with torch 2.n:
-    https://github.com/pytorch/vision#installation
-    """
-    minor = int(torch.__version__.split('.')[1])
-    command = f"pip install --no-deps 'torchvision==0.{minor + 15}.*'"
-    if torch.version.cuda is None and torch.version.hip is None:
-        command += ' --index-url https://download.pytorch.org/whl/cpu'
-    return command
-
-
-def _load_backbone(backbone: nn.Module, source: str) -> None:
-    """Load weights that must cover the backbone and fit it exactly."""
-    weights = {}
-    for key, value in _read_state_dict(source).items():
-        key = key.removeprefix('module.')
-        if not key.startswith(CLASSIFIER_PREFIXES):
-            # MobileNetV3 keeps its backbone as "features".
-            weights[key.removeprefix('features.')] = value
-    expected = backbone.state_dict()
-    # Weights of old releases lack the counters, which nothing here uses.
-    missing = [
-        key
-        for key in expected
-        if key not in weights and not key.endswith('num_batches_tracked')
-    ]
-    unknown = [key for key in weights if key not in expected]
-    misshaped = [
-        f'{key} {tuple(weights[key].shape)} for {tuple(value.shape)}'
-        for key, value in expected.items()
-        if key in weights and weights[key].shape != value.shape
-    ]
-    problems = [
-        f'{len(keys)} {what} ({_listing(keys)})'
-        for what, keys in (
-            ('missing', missing),
-            ('unknown', unknown),
-            ('of another shape', misshaped),
-        )
-        if keys
-    ]
-    if problems:
-        raise ValueError(
-            f'backbone_init={source!r} does not fit the backbone: '
-            f'{"; ".join(problems)}. Give the weights of the image '
-            'classifier that the network is built on'
-        )
-    backbone.load_state_dict(weights, strict=False)
-    print_log(
-        f'Loaded {len(weights)} tensors of the backbone from {source}',
-        logger='current',
-    )
-
-
-def _read_state_dict(source: str) -> dict[str, Tensor]:
-    """Load a state dict through mmengine, refusing all but weights."""
-    try:
-        # Its loaders are guarded: mmseg_ext/engine/checkpoint.py.
-        loaded = CheckpointLoader.load_checkpoint(source, 'cpu', 'current')
-    except KeyError as error:
-        raise ValueError(
-            f'backbone_init={source!r}: mmengine knows no weights of the '
-            f'name {error}'
-        ) from error
-    except FileNotFoundError:
-        raise
-    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
-        raise ValueError(
-            f'backbone_init={source!r} cannot be loaded: {error}'
-        ) from error
-    state_dict = loaded
-    if isinstance(loaded, dict):
-        state_dict = loaded.get('state_dict', loaded)
-    if not isinstance(state_dict, dict) or not all(
-        isinstance(value, Tensor) for value in state_dict.values()
-    ):
-        raise ValueError(
-            f'backbone_init={source!r} is no state dict: expected tensors '
-            'under the names of their layers'
-        )
-    return state_dict
-
-
 def _stack_labels(data_samples: SampleList) -> Tensor:
     """Stack the label maps, (N, H, W) int64."""
     for sample in data_samples:
@@ -481,10 +320,3 @@ def _stack_labels(data_samples: SampleList) -> Tensor:
     return torch.cat(
         [sample.gt_sem_seg.data for sample in data_samples]
     ).long()
-
-
-def _listing(items: Sequence[object]) -> str:
-    """The first few items, and how many more there are."""
-    text = ', '.join(map(str, items[:LISTED]))
-    more = len(items) - LISTED
-    return f'{text} and {more} more' if more > 0 else text

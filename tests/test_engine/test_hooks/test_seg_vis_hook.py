@@ -18,6 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import (
 
 from mmseg_ext.engine.hooks import seg_vis_hook
 from mmseg_ext.engine.hooks.seg_vis_hook import SegVisHook
+from mmseg_ext.visualization.panel import draw_panel, read_style
 
 CLASSES = ('road', 'sky', 'tree', 'car')
 PALETTE = [[200, 10, 20], [30, 200, 40], [50, 60, 200], [210, 220, 30]]
@@ -120,38 +121,13 @@ def test_files_of_a_sample(tmp_path):
     assert np.array_equal(
         cv2.imread(str(root / 'panel.png'))[..., ::-1], panel
     )
-
-
-@pytest.mark.parametrize(
-    ('palette', 'ignored'),
-    [
-        pytest.param(PALETTE, 0, id='black'),
-        pytest.param(np.array(PALETTE), 0, id='array'),
-        pytest.param([[0, 0, 0], *PALETTE[1:]], 255, id='white'),
-        pytest.param(
-            [[0, 0, 0], [255, 255, 255], [1, 1, 1], [2, 2, 2]], 3, id='gray'
-        ),
-    ],
-)
-def test_ignored_pixels_have_no_color_of_a_class(tmp_path, palette, ignored):
-    sample = make_sample(tmp_path / 'a.png')
-    validate(SegVisHook(), make_runner(tmp_path, palette=palette), [[sample]])
-    root = tmp_path / 'work/seg_vis/val_iter_000500/00000_a'
-    label = cv2.imread(str(root / 'label.png'))
-    assert (label[2:5, 3:9] == ignored).all()
-    outside = np.ones(label.shape[:2], bool)
-    outside[2:5, 3:9] = False
-    assert not (label[outside] == ignored).all(axis=1).any()
-
-
-def test_values_beyond_the_classes_are_no_class(tmp_path):
-    sample = make_sample(tmp_path / 'a.png')
-    sample.pred_sem_seg.data[0, 0, :3] = torch.tensor([4, 300, -1])
-    validate(SegVisHook(), make_runner(tmp_path), [[sample]])
-    root = tmp_path / 'work/seg_vis/val_iter_000500/00000_a'
-    indices = np.asarray(Image.open(root / 'prediction.png'))
-    assert (indices[0, :3] == 255).all()
-    assert np.array_equal(indices[1:], sample.pred_sem_seg.data[0, 1:])
+    maps = {
+        'label': sample.gt_sem_seg.data[0].numpy().astype(np.uint8),
+        'prediction': sample.pred_sem_seg.data[0].numpy().astype(np.uint8),
+    }
+    style = read_style(runner.val_dataloader.dataset)
+    drawn = draw_panel('street.png', image[..., ::-1], maps, style)
+    assert np.array_equal(panel, drawn)
 
 
 def test_no_label_no_label_file(tmp_path):
@@ -240,117 +216,6 @@ def test_names_stay_inside_the_folder(tmp_path):
     assert written(tmp_path)[0].split('/')[1] == '00000_a_b___ö'
 
 
-def find(picture, whole):
-    """Left edges where ``picture`` occurs in ``whole``, pixel for pixel."""
-    height, width = picture.shape[:2]
-    rows, columns = np.nonzero((whole == picture[0, 0]).all(axis=-1))
-    return [
-        column
-        for row, column in zip(rows, columns, strict=True)
-        if np.array_equal(
-            whole[row : row + height, column : column + width], picture
-        )
-    ]
-
-
-def test_panel_shows_image_label_and_prediction_in_order(tmp_path):
-    runner = make_runner(tmp_path)
-    sample = make_sample(tmp_path / 'a.png', size=(60, 330))
-    validate(SegVisHook(), runner, [[sample]])
-    panel = runner.visualizer.images[0][1]
-    image = cv2.imread(str(tmp_path / 'a.png'))[..., ::-1]
-    lefts = [
-        find(picture, panel)
-        for picture in (
-            image,
-            paint(sample.gt_sem_seg.data, ignored=(0, 0, 0)),
-            paint(sample.pred_sem_seg.data, ignored=(0, 0, 0)),
-        )
-    ]
-    assert [len(found) for found in lefts] == [1, 1, 1]
-    assert lefts == sorted(lefts)
-
-
-@pytest.mark.parametrize(
-    ('label', 'prediction', 'shown'),
-    [
-        pytest.param(2, 2, {2}, id='one'),
-        pytest.param(0, 3, {0, 3}, id='two'),
-        pytest.param(255, 1, {1, 'ignored'}, id='ignored'),
-    ],
-)
-def test_legend_names_the_classes_present(
-    tmp_path, monkeypatch, label, prediction, shown
-):
-    texts = []
-    draw_text = seg_vis_hook.ImageDraw.ImageDraw.text
-
-    def text(self, position, value, *args):
-        texts.append(value)
-        return draw_text(self, position, value, *args)
-
-    monkeypatch.setattr(seg_vis_hook.ImageDraw.ImageDraw, 'text', text)
-    sample = make_sample(tmp_path / 'a.png', size=(100, 320))
-    sample.gt_sem_seg.data[:] = label
-    sample.pred_sem_seg.data[:] = prediction
-    runner = make_runner(tmp_path)
-    validate(SegVisHook(), runner, [[sample]])
-
-    names = {CLASSES[i] if i != 'ignored' else i for i in shown}
-    assert texts[:4] == ['a.png', 'image', 'label', 'prediction']
-    assert set(texts[4:]) == names
-    legend = runner.visualizer.images[0][1][-40:]
-    colors = {tuple(color) for color in legend.reshape(-1, 3).tolist()}
-    for index, color in enumerate(PALETTE):
-        assert (tuple(color) in colors) is (index in shown)
-    assert ((0, 0, 0) in colors) is ('ignored' in shown)
-
-
-@pytest.mark.parametrize(
-    ('size', 'tile'),
-    [
-        pytest.param((3, 5), (192, 320), id='tiny'),
-        pytest.param((400, 500), (400, 500), id='as-it-is'),
-        pytest.param((1000, 2000), (400, 800), id='large'),
-        pytest.param((4, 4000), (1, 800), id='strip'),
-    ],
-)
-def test_tile_size(size, tile):
-    image = np.zeros((*size, 3), np.uint8)
-    assert seg_vis_hook.fit_tile(image, cv2.INTER_AREA).shape[:2] == tile
-
-
-def test_tiles_of_maps_hold_no_new_values():
-    indices = np.random.default_rng(0).choice([0, 7, 200], (10, 32))
-    indices = indices.astype(np.uint8)
-    enlarged = seg_vis_hook.fit_tile(indices, cv2.INTER_NEAREST)
-    assert np.array_equal(enlarged, np.kron(indices, np.ones((10, 10))))
-    reduced = seg_vis_hook.fit_tile(
-        np.kron(indices, np.ones((50, 50), np.uint8)), cv2.INTER_NEAREST
-    )
-    assert np.array_equal(reduced, np.kron(indices, np.ones((25, 25))))
-
-
-def test_legend_wraps():
-    places, lines = seg_vis_hook.flow([40, 50, 20, 100, 1], 100)
-    assert places == [(0, 0), (40, 0), (0, 1), (0, 2), (0, 3)]
-    assert lines == 4
-
-
-def test_narrow_image_with_many_long_names(tmp_path):
-    """The whole legend is in the panel: nothing is drawn past its edges."""
-    names = [f'vehicle.with.a.very.long.name.{n}' for n in range(4)]
-    runner = make_runner(tmp_path, classes=names)
-    sample = make_sample(tmp_path / 'a.png', size=(300, 20))
-    validate(SegVisHook(), runner, [[sample]])
-    panel = runner.visualizer.images[0][1]
-    for edge in (panel[0], panel[-1], panel[:, 0], panel[:, -1]):
-        assert (edge == 255).all()
-    bottom = panel[-130:]
-    dark = (bottom.max(axis=-1) < 100).any(axis=0)
-    assert dark.sum() > 100
-
-
 # Errors
 
 
@@ -360,30 +225,9 @@ def test_wrong_vis_num(vis_num):
         SegVisHook(vis_num=vis_num)
 
 
-@pytest.mark.parametrize(
-    ('classes', 'palette', 'message'),
-    [
-        pytest.param(None, None, 'SimpleNamespace, got 0 and 0', id='none'),
-        pytest.param(CLASSES, [], 'got 4 and 0', id='no-palette'),
-        pytest.param(CLASSES, PALETTE[:3], 'got 4 and 3', id='short'),
-        pytest.param(range(256), PALETTE * 64, 'got 256', id='too-many'),
-        pytest.param(
-            CLASSES,
-            [*PALETTE[:3], [255]],
-            r'three values of 0 to 255 for car, got \[255\]',
-            id='one-value',
-        ),
-        pytest.param(
-            CLASSES,
-            [*PALETTE[:3], [0, 0, 256]],
-            r'for car, got \[0, 0, 256\]',
-            id='beyond-8-bits',
-        ),
-    ],
-)
-def test_wrong_metainfo(tmp_path, classes, palette, message):
-    runner = make_runner(tmp_path, classes=classes, palette=palette)
-    with pytest.raises(ValueError, match=message):
+def test_metainfo_is_checked_before_the_first_batch(tmp_path):
+    runner = make_runner(tmp_path, palette=PALETTE[:3])
+    with pytest.raises(ValueError, match='SimpleNamespace, got 4 and 3'):
         validate(SegVisHook(), runner, [])
 
 

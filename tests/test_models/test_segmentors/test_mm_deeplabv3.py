@@ -1,3 +1,4 @@
+import doctest
 import http.server
 import pickle
 import re
@@ -22,10 +23,9 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import nn
 
-from mmseg_ext.models.segmentors.mm_deeplabv3 import (
-    MMDeeplabV3,
-    PooledBatchNorm2d,
-)
+from mmseg_ext.models.segmentors import mm_deeplabv3, torchvision_networks
+from mmseg_ext.models.segmentors.mm_deeplabv3 import MMDeeplabV3
+from mmseg_ext.models.segmentors.torchvision_networks import PooledBatchNorm2d
 
 NUM_CLASSES = 4
 IGNORE = 255
@@ -332,6 +332,10 @@ def test_networks_by_name(torchvision, network, auxiliary):
     assert not unused
 
 
+def test_example(torchvision):
+    assert doctest.testmod(mm_deeplabv3) == (0, 2)
+
+
 def test_default_network_is_deeplabv3_resnet50(torchvision):
     model = MMDeeplabV3(2)
     segmentation = torchvision.models.segmentation
@@ -566,10 +570,10 @@ def test_torchvision_of_another_torch(monkeypatch, tmp_path):
     assert "pip install --no-deps 'torchvision==0." in message
 
 
-def test_import_and_registration_need_no_torchvision(monkeypatch):
+@pytest.mark.parametrize('module', [mm_deeplabv3, torchvision_networks])
+def test_import_and_registration_need_no_torchvision(monkeypatch, module):
     monkeypatch.setitem(sys.modules, 'torchvision', None)
-    name = 'mmseg_ext.models.segmentors.mm_deeplabv3'
-    source = Path(sys.modules[name].__file__).read_text()
+    source = Path(module.__file__).read_text()
     assert not re.search(r'^(import|from) torchvision', source, re.MULTILINE)
     assert MODELS.get('MMDeeplabV3') is MMDeeplabV3
 

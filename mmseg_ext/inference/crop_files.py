@@ -1,0 +1,226 @@
+"""Crops of the instances in image files, as PNG files and a table."""
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from mmseg_ext.inference.crops import (
+    KEEP,
+    Background,
+    Crop,
+    check_options,
+    crop_instances,
+)
+from mmseg_ext.inference.detectors import detect, load_detector
+from mmseg_ext.utils.files import write_text
+from mmseg_ext.utils.images import decode_image, write_png
+
+__all__ = ['SUFFIXES', 'CropReport', 'crop_files', 'find_images']
+
+#: Suffixes of the files that count as images in a folder, as for MMDet's
+#: inferencer.
+SUFFIXES = (
+    *('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm'),
+    *('.tif', '.tiff', '.webp'),
+)
+
+
+@dataclass
+class CropReport:
+    """Result of :func:`crop_files`.
+
+    Attributes:
+        images: Number of images that were read.
+        crops: Number of crops.
+        unreadable: Why an image could not be read, by its path.
+    """
+
+    images: int = 0
+    crops: int = 0
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+
+class _Row(NamedTuple):
+    """Row of ``crops.csv``; the fields are its header."""
+
+    image: str
+    crop: str
+    x1: str
+    y1: str
+    x2: str
+    y2: str
+    score: str
+    area: int | None
+    angle: str | None
+    label: str
+
+
+def crop_files(
+    config: str,
+    checkpoint: str,
+    images: Sequence[str | os.PathLike],
+    out_dir: str | os.PathLike,
+    *,
+    score_thr: float = 0.5,
+    pad: float = 0.1,
+    background: Background = KEEP,
+    upright: bool = False,
+    batch_size: int = 1,
+    device: str | None = None,
+    progress: bool = True,
+) -> CropReport:
+    """Detect instances in image files and write a crop of each.
+
+    Crops are PNG files, laid out in ``out_dir`` like the images below their
+    common folder: instances of ``a/hand.jpg`` are ``a/hand_001.png`` and so
+    on, highest score first. ``crops.csv`` lists them and is written last.
+
+    Args:
+        config: Path of an MMDet config, or the name of one of this package.
+        checkpoint: Path of a checkpoint; loaded with ``weights_only``.
+        images: Image files, and folders that are searched with all below.
+        out_dir: Folder to write; new or empty.
+        score_thr: See :func:`crop_instances`.
+        pad: See :func:`crop_instances`.
+        background: See :func:`crop_instances`.
+        upright: See :func:`crop_instances`.
+        batch_size: Number of images that the detector takes at once.
+        device: Such as ``'cpu'`` or ``'cuda:0'``; by default a GPU if there
+            is one.
+        progress: Show a progress bar.
+
+    Returns:
+        Counts, and the images that could not be read.
+
+    Raises:
+        FileNotFoundError: The checkpoint or an image is missing.
+        ValueError: An argument is out of range, there are no images,
+            ``out_dir`` is not empty, config and checkpoint do not fit, or the
+            detector lacks the masks that are needed.
+    """
+    check_options(score_thr, pad)
+    if batch_size < 1:
+        raise ValueError(f'batch_size is {batch_size}; expected 1 or more')
+    out_dir = Path(out_dir)
+    if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
+        raise ValueError(
+            f'{out_dir} is not an empty folder, and crops of other runs would '
+            'stay among the new ones; name a new folder or remove it'
+        )
+    paths = find_images(images)
+    stems = _stems(paths)
+    detector = load_detector(config, checkpoint, device)
+    classes = detector.model.dataset_meta['classes']
+    report, rows = CropReport(), []
+    with tqdm(total=len(paths), unit='image', disable=not progress) as bar:
+        for start in range(0, len(paths), batch_size):
+            chunk = paths[start : start + batch_size]
+            batch = _read(chunk, report.unreadable)
+            samples = detect(detector, list(batch.values()))
+            for (path, image), sample in zip(
+                batch.items(), samples, strict=True
+            ):
+                crops = crop_instances(
+                    image,
+                    sample,
+                    score_thr=score_thr,
+                    pad=pad,
+                    background=background,
+                    upright=upright,
+                )
+                for number, crop in enumerate(crops, 1):
+                    name = f'{stems[path]}_{number:03}.png'
+                    write_png(out_dir / name, crop.image)
+                    rows.append(_row(path, name, crop, classes))
+            report.images += len(batch)
+            bar.update(len(chunk))
+    report.crops = len(rows)
+    _write_table(out_dir / 'crops.csv', rows)
+    return report
+
+
+def find_images(inputs: Sequence[str | os.PathLike]) -> list[str]:
+    """List images: files as they are, folders with all images below.
+
+    Args:
+        inputs: Paths of files and folders.
+
+    Returns:
+        Paths, each once; those of a folder are sorted.
+
+    Raises:
+        FileNotFoundError: A path is missing.
+        ValueError: A folder has no images.
+    """
+    paths: dict[str, str] = {}
+    for given in map(Path, inputs):
+        if given.is_dir():
+            found = sorted(
+                path
+                for path in given.rglob('*')
+                if path.suffix.lower() in SUFFIXES and path.is_file()
+            )
+        elif given.is_file():
+            found = [given]
+        else:
+            raise FileNotFoundError(f'there is no image or folder {given}')
+        if not found:
+            raise ValueError(
+                f'there are no images in {given}; expected files that end in '
+                f'{", ".join(SUFFIXES)}'
+            )
+        for path in found:
+            paths.setdefault(os.path.abspath(path), str(path))
+    return list(paths.values())
+
+
+def _stems(paths: Sequence[str]) -> dict[str, str]:
+    """Return how the crops of each image begin, relative to the output folder.
+
+    Suffixes are left out, unless there are images that differ in nothing
+    else.
+    """
+    places = [os.path.abspath(path) for path in paths]
+    root = os.path.commonpath([os.path.dirname(place) for place in places])
+    names = [Path(place).relative_to(root).as_posix() for place in places]
+    stems = [os.path.splitext(name)[0] for name in names]
+    unique = len(set(stems)) == len(stems)
+    return dict(zip(paths, stems if unique else names, strict=True))
+
+
+def _read(
+    paths: Sequence[str], unreadable: dict[str, str]
+) -> dict[str, np.ndarray]:
+    """Return images by their paths; note in ``unreadable`` what fails."""
+    images = {}
+    for path in paths:
+        try:
+            images[path] = decode_image(Path(path).read_bytes(), path)
+        except (OSError, ValueError) as error:
+            unreadable[path] = str(error)
+    return images
+
+
+def _row(path: str, name: str, crop: Crop, classes: Sequence[str]) -> _Row:
+    """Return the row of a crop."""
+    x1, y1, x2, y2 = (f'{value:.2f}' for value in crop.box)
+    score = f'{crop.score:.4f}'
+    angle = None if crop.angle is None else f'{crop.angle:.2f}'
+    label = classes[crop.label]
+    return _Row(path, name, x1, y1, x2, y2, score, crop.area, angle, label)
+
+
+def _write_table(path: Path, rows: Sequence[_Row]) -> None:
+    """Write ``crops.csv``, whole or not at all."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator='\n')
+    writer.writerow(_Row._fields)
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
