@@ -27,8 +27,13 @@ from mmseg_ext.sample_data.nuimages import (
     nuimages_label_map,
     write_nuimages,
 )
-from mmseg_ext.sample_data.render import render_scene
-from mmseg_ext.sample_data.scene import KINDS, THINGS, Scene, SceneObject
+from mmseg_ext.sample_data.scenes.render import render_scene
+from mmseg_ext.sample_data.scenes.scene import (
+    KINDS,
+    THINGS,
+    Scene,
+    SceneObject,
+)
 
 __all__ = [
     'KINDS',

@@ -13,8 +13,8 @@ from mmseg_ext.sample_data.output import (
     split_scenes,
     write_same,
 )
-from mmseg_ext.sample_data.render import check_arguments, render_scene
-from mmseg_ext.sample_data.scene import Scene
+from mmseg_ext.sample_data.scenes.render import check_arguments, render_scene
+from mmseg_ext.sample_data.scenes.scene import Scene
 from mmseg_ext.utils.images import encode_png
 
 #: Kind of object in a scene -> name of the class in the release.

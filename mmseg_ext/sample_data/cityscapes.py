@@ -22,8 +22,8 @@ from mmseg_ext.sample_data.output import (
     split_scenes,
     write_same,
 )
-from mmseg_ext.sample_data.render import check_arguments, render_scene
-from mmseg_ext.sample_data.scene import Scene
+from mmseg_ext.sample_data.scenes.render import check_arguments, render_scene
+from mmseg_ext.sample_data.scenes.scene import Scene
 from mmseg_ext.utils.images import encode_labels, encode_png
 
 #: Kind of object in a scene -> labels that it can get, each with its share.

@@ -28,8 +28,8 @@ from mmseg_ext.sample_data.output import (
     split_scenes,
     write_same,
 )
-from mmseg_ext.sample_data.render import check_arguments, render_scene
-from mmseg_ext.sample_data.scene import Rasterizer, Scene
+from mmseg_ext.sample_data.scenes.render import check_arguments, render_scene
+from mmseg_ext.sample_data.scenes.scene import Rasterizer, Scene
 
 Row = dict[str, Any]
 

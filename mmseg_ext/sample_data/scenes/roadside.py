@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mmseg_ext.sample_data.light import Color, jittered, pick, scaled
-from mmseg_ext.sample_data.sketch import (
+from mmseg_ext.sample_data.scenes.light import Color, jittered, pick, scaled
+from mmseg_ext.sample_data.scenes.sketch import (
     Item,
     Part,
     Sketch,
@@ -13,7 +13,7 @@ from mmseg_ext.sample_data.sketch import (
     fixed_point,
     ground_disc,
 )
-from mmseg_ext.sample_data.view import NEAR, Camera, View
+from mmseg_ext.sample_data.scenes.view import NEAR, Camera, View
 
 _FOLIAGE = (
     (62, 92, 38),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmseg_ext.sample_data.light import Light, pick
+from mmseg_ext.sample_data.scenes.light import Light, pick
 
 #: Nothing nearer than this (in meters) is drawn.
 NEAR = 1.2

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from mmseg_ext.sample_data.light import (
+from mmseg_ext.sample_data.scenes.light import (
     Color,
     Light,
     jittered,
@@ -15,8 +15,8 @@ from mmseg_ext.sample_data.light import (
     random_color,
     scaled,
 )
-from mmseg_ext.sample_data.sketch import Item, Sketch, disc, plate
-from mmseg_ext.sample_data.view import View
+from mmseg_ext.sample_data.scenes.sketch import Item, Sketch, disc, plate
+from mmseg_ext.sample_data.scenes.view import View
 
 _TIRE, _HUB = (24, 24, 26), (150, 152, 156)
 _RED_LAMP, _WHITE_LAMP = (205, 28, 26), (240, 238, 220)

@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from mmseg_ext.sample_data.light import (
+from mmseg_ext.sample_data.scenes.light import (
     Color,
     jittered,
     pick,
     random_color,
     scaled,
 )
-from mmseg_ext.sample_data.sketch import (
+from mmseg_ext.sample_data.scenes.sketch import (
     Item,
     Points,
     Sketch,
@@ -17,7 +17,7 @@ from mmseg_ext.sample_data.sketch import (
     ground_disc,
     limb,
 )
-from mmseg_ext.sample_data.view import View
+from mmseg_ext.sample_data.scenes.view import View
 
 _SKIN = ((242, 205, 175), (222, 175, 140), (175, 125, 90), (105, 70, 50))
 _HAIR = ((30, 24, 20), (75, 50, 30), (150, 110, 60), (130, 128, 125))

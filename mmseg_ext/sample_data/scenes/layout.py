@@ -2,17 +2,22 @@
 
 import numpy as np
 
-from mmseg_ext.sample_data import furniture, people, roadside, vehicles
-from mmseg_ext.sample_data.backdrop import backdrop
-from mmseg_ext.sample_data.buildings import building
-from mmseg_ext.sample_data.light import (
+from mmseg_ext.sample_data.scenes import (
+    furniture,
+    people,
+    roadside,
+    vehicles,
+)
+from mmseg_ext.sample_data.scenes.backdrop import backdrop
+from mmseg_ext.sample_data.scenes.buildings import building
+from mmseg_ext.sample_data.scenes.light import (
     pick,
     random_color,
     random_light,
     scaled,
 )
-from mmseg_ext.sample_data.sketch import Item, Part
-from mmseg_ext.sample_data.view import (
+from mmseg_ext.sample_data.scenes.sketch import Item, Part
+from mmseg_ext.sample_data.scenes.view import (
     CROSSING,
     LANE,
     View,

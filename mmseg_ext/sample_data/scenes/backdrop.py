@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from mmseg_ext.sample_data.buildings import FACADES
-from mmseg_ext.sample_data.light import Color, jittered, pick, scaled
-from mmseg_ext.sample_data.roadside import foliage_color
-from mmseg_ext.sample_data.sketch import Item, Part
-from mmseg_ext.sample_data.view import CROSSING, FAR, LANE, NEAR, View
+from mmseg_ext.sample_data.scenes.buildings import FACADES
+from mmseg_ext.sample_data.scenes.light import Color, jittered, pick, scaled
+from mmseg_ext.sample_data.scenes.roadside import foliage_color
+from mmseg_ext.sample_data.scenes.sketch import Item, Part
+from mmseg_ext.sample_data.scenes.view import CROSSING, FAR, LANE, NEAR, View
 
 _ASPHALT = ((84, 84, 88), (104, 102, 102), (68, 70, 76), (126, 122, 118))
 _PAVING = ((168, 162, 154), (146, 146, 150), (184, 160, 142), (124, 122, 122))

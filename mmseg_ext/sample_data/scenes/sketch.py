@@ -13,8 +13,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from mmseg_ext.sample_data.light import Color
-from mmseg_ext.sample_data.view import NEAR, Camera, View
+from mmseg_ext.sample_data.scenes.light import Color
+from mmseg_ext.sample_data.scenes.view import NEAR, Camera, View
 
 #: Polygons that are painted have this many binary places.
 SHIFT = 4
@@ -46,7 +46,7 @@ class Item:
     """An object that waits to be painted.
 
     Attributes:
-        kind: See :data:`mmseg_ext.sample_data.scene.KINDS`.
+        kind: See :data:`mmseg_ext.sample_data.scenes.scene.KINDS`.
         outline: (N, 2) pixels.
         distance: Meters, for haze and texture scale.
         color: Fills the outline first; None leaves what is behind visible

@@ -11,10 +11,10 @@ from statistics import NormalDist
 import cv2
 import numpy as np
 
-from mmseg_ext.sample_data.light import Color, mixed
-from mmseg_ext.sample_data.scene import Rasterizer, SceneObject
-from mmseg_ext.sample_data.sketch import SHIFT, Item, fixed_point
-from mmseg_ext.sample_data.view import FAR, View
+from mmseg_ext.sample_data.scenes.light import Color, mixed
+from mmseg_ext.sample_data.scenes.scene import Rasterizer, SceneObject
+from mmseg_ext.sample_data.scenes.sketch import SHIFT, Item, fixed_point
+from mmseg_ext.sample_data.scenes.view import FAR, View
 
 _TILE = 256
 #: Texture pixels per meter, on the ground and on what stands.

@@ -2,15 +2,15 @@
 
 import numpy as np
 
-from mmseg_ext.sample_data.light import (
+from mmseg_ext.sample_data.scenes.light import (
     Color,
     jittered,
     pick,
     random_color,
     scaled,
 )
-from mmseg_ext.sample_data.sketch import Item, Sketch, disc, limb
-from mmseg_ext.sample_data.view import View
+from mmseg_ext.sample_data.scenes.sketch import Item, Sketch, disc, limb
+from mmseg_ext.sample_data.scenes.view import View
 
 _METAL = ((96, 100, 102), (140, 142, 140), (58, 62, 60), (70, 84, 76))
 _RED, _WHITE, _BLUE = (196, 30, 36), (238, 238, 234), (30, 80, 168)

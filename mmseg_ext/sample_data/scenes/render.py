@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from mmseg_ext.sample_data.layout import Layout
-from mmseg_ext.sample_data.painter import Painter
-from mmseg_ext.sample_data.scene import Scene
+from mmseg_ext.sample_data.scenes.layout import Layout
+from mmseg_ext.sample_data.scenes.painter import Painter
+from mmseg_ext.sample_data.scenes.scene import Scene
 
 _MIN_SIDE, _MAX_SIDE = 32, 8192
 

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from mmseg_ext.sample_data.light import (
+from mmseg_ext.sample_data.scenes.light import (
     Color,
     Light,
     jittered,
@@ -13,8 +13,8 @@ from mmseg_ext.sample_data.light import (
     random_color,
     scaled,
 )
-from mmseg_ext.sample_data.sketch import Item, Sketch
-from mmseg_ext.sample_data.view import NEAR, View
+from mmseg_ext.sample_data.scenes.sketch import Item, Sketch
+from mmseg_ext.sample_data.scenes.view import NEAR, View
 
 #: Colors of walls.
 FACADES = (
