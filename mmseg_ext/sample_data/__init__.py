@@ -30,14 +30,12 @@ from mmseg_ext.sample_data.nuimages import (
 from mmseg_ext.sample_data.scenes.render import render_scene
 from mmseg_ext.sample_data.scenes.scene import (
     KINDS,
-    THINGS,
     Scene,
     SceneObject,
 )
 
 __all__ = [
     'KINDS',
-    'THINGS',
     'NailScene',
     'Scene',
     'SceneObject',

@@ -16,6 +16,8 @@ from mmseg_ext.sample_data.scenes.light import (
 from mmseg_ext.sample_data.scenes.sketch import Item, Sketch
 from mmseg_ext.sample_data.scenes.view import NEAR, View
 
+__all__ = ['FACADES', 'building']
+
 #: Colors of walls.
 FACADES = (
     (158, 84, 66),
@@ -41,7 +43,7 @@ def building(
     lateral: float,
     floors: int,
 ) -> Item | None:
-    """A house along the street.
+    """Draw a house along the street.
 
     Args:
         view: Camera, light and street.
@@ -107,7 +109,7 @@ def _pitched_roof(
 
 
 class _FacadeStyle:
-    """Draws windows, doors and a shop front, alike on all faces."""
+    """Windows, doors and a shop front, alike on all faces."""
 
     def __init__(
         self, rng: np.random.Generator, light: Light, wall: Color, floors: int

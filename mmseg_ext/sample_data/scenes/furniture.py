@@ -3,31 +3,32 @@
 import numpy as np
 
 from mmseg_ext.sample_data.scenes.light import (
-    Color,
     jittered,
     pick,
     random_color,
     scaled,
 )
-from mmseg_ext.sample_data.scenes.sketch import Item, Sketch, disc, limb
-from mmseg_ext.sample_data.scenes.view import View
+from mmseg_ext.sample_data.scenes.sketch import Item, Sketch, Spot, disc, limb
+
+__all__ = [
+    'cone',
+    'lamp_post',
+    'litter_bin',
+    'traffic_light',
+    'traffic_sign',
+]
 
 _METAL = ((96, 100, 102), (140, 142, 140), (58, 62, 60), (70, 84, 76))
 _RED, _WHITE, _BLUE = (196, 30, 36), (238, 238, 234), (30, 80, 168)
 _BLACK, _YELLOW, _GREEN = (24, 24, 26), (240, 196, 30), (24, 112, 66)
 
 
-def lamp_post(
-    view: View,
-    rng: np.random.Generator,
-    x: float,
-    z: float,
-    toward: int,
-) -> Item | None:
-    """A street lamp that leans over the road; ``toward`` is its direction."""
+def lamp_post(spot: Spot, toward: int) -> Item | None:
+    """Draw a street lamp that leans over the road, to -1 or 1."""
+    rng = spot.rng
     height, thick = float(rng.uniform(5.5, 8)), float(rng.uniform(0.12, 0.2))
     metal = jittered(rng, pick(rng, _METAL), 8)
-    sketch = Sketch(view, x, z)
+    sketch = spot.sketch()
     reach = toward * float(rng.uniform(0.8, 1.8))
     sketch.flat(limb((0, 0), (0, height), thick), metal)
     sketch.flat(limb((0, 0), (0, 0.9), thick * 1.7), scaled(metal, 0.85))
@@ -35,29 +36,27 @@ def lamp_post(
     lamp = limb(
         (reach * 0.75, height + 0.22), (reach * 1.25, height + 0.3), 0.22
     )
-    lit = view.light.lamps > 0.2
+    lit = spot.view.light.lamps > 0.2
     sketch.flat(lamp, (255, 236, 180) if lit else scaled(metal, 1.2), lit)
     return sketch.item('pole', color=metal, grain=0.05)
 
 
-def traffic_sign(
-    view: View,
-    rng: np.random.Generator,
-    x: float,
-    z: float,
-) -> list[Item | None]:
-    """A pole and the sign on it."""
+def traffic_sign(spot: Spot) -> list[Item | None]:
+    """Draw a pole and the sign on it."""
+    rng = spot.rng
     height = float(rng.uniform(2.1, 3.0))
     size = float(rng.uniform(0.34, 0.5))
-    pole = Sketch(view, x, z)
+    pole = spot.sketch()
     metal = jittered(rng, pick(rng, _METAL), 8)
     pole.flat(limb((0, 0), (0, height + size), 0.1), metal)
-    sign = Sketch(view, x, z)
+    sign = spot.sketch()
     shapes = (_ring, _triangle, _stop, _square, _diamond, _board)
     pick(rng, shapes)(sign, rng, height, size)
     return [
         pole.item('pole', color=metal, grain=0.05),
-        sign.item('traffic_sign', grain=0.04, color=_WHITE, order=z - 0.02),
+        sign.item(
+            'traffic_sign', grain=0.04, color=_WHITE, order=spot.z - 0.02
+        ),
     ]
 
 
@@ -120,7 +119,7 @@ def _diamond(
 def _board(
     sign: Sketch, rng: np.random.Generator, y: float, size: float
 ) -> None:
-    """A direction board with arrows and lines of text."""
+    """Draw a direction board with lines of text."""
     color = pick(rng, (_BLUE, _GREEN, _WHITE, _YELLOW))
     dark = _WHITE if color in (_BLUE, _GREEN) else _BLACK
     half = size * 2.1
@@ -134,21 +133,16 @@ def _board(
         )
 
 
-def traffic_light(
-    view: View,
-    rng: np.random.Generator,
-    x: float,
-    z: float,
-    toward: int,
-) -> list[Item | None]:
-    """A pole with a signal on it, some with a second one over the road."""
+def traffic_light(spot: Spot, toward: int) -> list[Item | None]:
+    """Draw a pole with a signal, some with a second one over the road."""
+    rng = spot.rng
     metal = jittered(rng, pick(rng, _METAL), 8)
     lit = int(rng.integers(3))
     over = rng.random() < 0.45
     housing = jittered(
         rng, pick(rng, (_BLACK, (52, 54, 50), (170, 140, 40))), 6
     )
-    pole = Sketch(view, x, z)
+    pole = spot.sketch()
     places = [(0.0, 2.6)]
     pole.flat(limb((0, 0), (0, 5.6 if over else 2.8), 0.16), metal)
     if over:
@@ -157,7 +151,7 @@ def traffic_light(
         places.append((reach, 5.0))
     items = [pole.item('pole', color=metal, grain=0.05)]
     for u, v in places:
-        box = Sketch(view, x, z)
+        box = spot.sketch()
         box.flat(limb((u, v), (u, v + 1.1), 0.42), housing)
         colors = ((60, 200, 110), (250, 180, 40), (235, 40, 35))
         for number, color in enumerate(colors):
@@ -169,18 +163,16 @@ def traffic_light(
             )
         items.append(
             box.item(
-                'traffic_light', color=housing, grain=0.03, order=z - 0.02
+                'traffic_light', color=housing, grain=0.03, order=spot.z - 0.02
             )
         )
     return items
 
 
-def cone(
-    view: View, rng: np.random.Generator, x: float, z: float
-) -> Item | None:
-    """A traffic cone."""
-    sketch = Sketch(view, x, z)
-    color = jittered(rng, (228, 92, 34), 12)
+def cone(spot: Spot) -> Item | None:
+    """Draw a traffic cone."""
+    sketch = spot.sketch()
+    color = jittered(spot.rng, (228, 92, 34), 12)
     sketch.flat(limb((-0.24, 0.03), (0.24, 0.03), 0.07), scaled(color, 0.8))
     sketch.flat(
         ((-0.18, 0.05), (0.18, 0.05), (0.03, 0.78), (-0.03, 0.78)), color
@@ -189,12 +181,10 @@ def cone(
     return sketch.item('traffic_cone', color=color, grain=0.04)
 
 
-def litter_bin(
-    view: View, rng: np.random.Generator, x: float, z: float
-) -> Item | None:
-    """A bin or cabinet that belongs to no class."""
-    sketch = Sketch(view, x, z)
-    color: Color = random_color(rng, (0.1, 0.7), (0.2, 0.6))
+def litter_bin(spot: Spot) -> Item | None:
+    """Draw a bin or cabinet that belongs to no class."""
+    rng, sketch = spot.rng, spot.sketch()
+    color = random_color(rng, (0.1, 0.7), (0.2, 0.6))
     wide, tall = float(rng.uniform(0.25, 0.5)), float(rng.uniform(0.8, 1.3))
     sketch.flat(
         ((-wide, 0), (wide, 0), (wide * 1.1, tall), (-wide * 1.1, tall)), color

@@ -70,24 +70,26 @@ def render_hand(
 
 @dataclass(frozen=True)
 class _Finger:
-    """A line from ``start`` to ``tip``, ``width`` thick; all in pixels."""
+    """A line from start to tip in a width; all in pixels."""
 
     start: np.ndarray
     tip: np.ndarray
     width: float
 
     def shape(self, size: tuple[int, int]) -> np.ndarray:
-        ends = [tuple(map(round, end)) for end in (self.start, self.tip)]
+        """Draw the finger in 1 on 0, uint8 (H, W)."""
+        start, tip = (tuple(map(round, e)) for e in (self.start, self.tip))
         thickness = max(1, round(self.width))
-        return cv2.line(_empty(size), *ends, 1, thickness)
+        return cv2.line(_empty(size), start, tip, 1, thickness)
 
     @property
     def along(self) -> np.ndarray:
+        """Direction of the finger, of length 1."""
         line = self.tip - self.start
         return line / np.linalg.norm(line)
 
     def nail(self, size: tuple[int, int]) -> np.ndarray:
-        """Draw an oval near the tip, almost as wide as the finger."""
+        """Draw an oval near the tip in 1 on 0, uint8 (H, W)."""
         center = self.tip - 0.08 * self.width * self.along
         axes = 0.52 * self.width, 0.4 * self.width
         return cv2.ellipse(
@@ -109,7 +111,7 @@ def _empty(size: tuple[int, int]) -> np.ndarray:
 def _fingers(
     size: tuple[int, int], spread: bool, rng: np.random.Generator
 ) -> Iterator[_Finger]:
-    """Place the back of the hand and the fingers of a hand from any side."""
+    """Yield the back of a hand from any side, then its fingers."""
     scale = min(size) * rng.uniform(0.8, 0.95)
     turn = rng.uniform(0, 2 * np.pi)
     axes = np.array(

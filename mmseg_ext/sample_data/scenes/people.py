@@ -13,11 +13,13 @@ from mmseg_ext.sample_data.scenes.sketch import (
     Item,
     Points,
     Sketch,
+    Spot,
     disc,
     ground_disc,
     limb,
 )
-from mmseg_ext.sample_data.scenes.view import View
+
+__all__ = ['cyclist', 'person']
 
 _SKIN = ((242, 205, 175), (222, 175, 140), (175, 125, 90), (105, 70, 50))
 _HAIR = ((30, 24, 20), (75, 50, 30), (150, 110, 60), (130, 128, 125))
@@ -30,14 +32,9 @@ def _cloth(rng: np.random.Generator) -> Color:
     return random_color(rng, (0.3, 0.9), (0.25, 0.9))
 
 
-def person(
-    view: View,
-    rng: np.random.Generator,
-    x: float,
-    z: float,
-    child: bool = False,
-) -> Item | None:
-    """Someone who stands or walks."""
+def person(spot: Spot, child: bool = False) -> Item | None:
+    """Draw someone who stands or walks."""
+    rng, sketch = spot.rng, spot.sketch()
     tall = float(rng.uniform(1.0, 1.35) if child else rng.uniform(1.56, 1.9))
     broad = float(rng.uniform(0.92, 1.2)) * pick(rng, (-1, 1))
     skin, hair = pick(rng, _SKIN), pick(rng, _HAIR)
@@ -47,7 +44,6 @@ def person(
     coat = rng.random() < 0.35
     bag = rng.random() < 0.4
     bag_color = _cloth(rng)
-    sketch = Sketch(view, x, z)
 
     def draw(points: Points, color: Color) -> None:
         sketch.flat(points, color, scale=(tall * broad, tall))
@@ -83,21 +79,12 @@ def person(
 
 
 def cyclist(
-    view: View,
-    rng: np.random.Generator,
-    x: float,
-    z: float,
-    sideways: bool,
-    motor: bool = False,
-    ridden: bool = True,
+    spot: Spot, sideways: bool, motor: bool = False, ridden: bool = True
 ) -> list[Item | None]:
-    """A bicycle or motorcycle, and the rider on it.
+    """Draw a bicycle or motorcycle, and the rider on it.
 
     Args:
-        view: Camera, light and street.
-        rng: Source of all choices.
-        x: World x in meters.
-        z: World z in meters.
+        spot: Where it stands.
         sideways: Seen from the side, else from the rear or the front.
         motor: A motorcycle.
         ridden: Add the rider.
@@ -105,9 +92,10 @@ def cyclist(
     Returns:
         The vehicle, then the rider before it.
     """
+    rng = spot.rng
     flip = pick(rng, (-1, 1))
     frame = random_color(rng, (0.3, 0.95), (0.2, 0.9))
-    machine, rider = Sketch(view, x, z), Sketch(view, x, z)
+    machine, rider = spot.sketch(), spot.sketch()
     if sideways:
         _machine_side(machine, flip, frame, motor)
     else:
@@ -122,7 +110,7 @@ def cyclist(
     ]
     if ridden:
         _rider(rider, flip, sideways, rng)
-        items.append(rider.item('rider', order=z - 0.01))
+        items.append(rider.item('rider', order=spot.z - 0.01))
     return items
 
 
@@ -229,7 +217,7 @@ def _rider(
 
 
 def _shadow(sketch: Sketch, radius: float, height: float) -> list[np.ndarray]:
-    """A spot on the ground, drawn out away from the sun."""
+    """Return a spot on the ground, drawn out away from the sun."""
     x, _, z = sketch.origin
     light = sketch.light
     reach = -light.sun_side * light.sun * height * 0.45

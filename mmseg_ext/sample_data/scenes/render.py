@@ -6,6 +6,8 @@ from mmseg_ext.sample_data.scenes.layout import Layout
 from mmseg_ext.sample_data.scenes.painter import Painter
 from mmseg_ext.sample_data.scenes.scene import Scene
 
+__all__ = ['check_arguments', 'render_scene']
+
 _MIN_SIDE, _MAX_SIDE = 32, 8192
 
 
@@ -14,9 +16,8 @@ def render_scene(
 ) -> Scene:
     """Draw one street scene.
 
-    What is in it follows from ``seed`` and ``index`` alone, whatever other
-    scenes are drawn. ``size`` says how finely it is drawn, and its proportions
-    how much of the sides is seen.
+    What is in it follows from ``seed`` and ``index`` alone. ``size`` says how
+    finely it is drawn, and its proportions how much of the sides is seen.
 
     Args:
         size: Width and height in pixels, each 32 to 8192.
@@ -46,7 +47,7 @@ def render_scene(
 
 
 def check_arguments(size: tuple[int, int], seed: int) -> None:
-    """Refuse what no scene can be drawn with.
+    """Check what a scene is to be drawn with.
 
     Raises:
         ValueError: ``size`` is not two whole numbers from 32 to 8192, or

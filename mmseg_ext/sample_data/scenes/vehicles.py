@@ -15,8 +15,9 @@ from mmseg_ext.sample_data.scenes.light import (
     random_color,
     scaled,
 )
-from mmseg_ext.sample_data.scenes.sketch import Item, Sketch, disc, plate
-from mmseg_ext.sample_data.scenes.view import View
+from mmseg_ext.sample_data.scenes.sketch import Item, Sketch, Spot, disc, plate
+
+__all__ = ['bus', 'car', 'truck']
 
 _TIRE, _HUB = (24, 24, 26), (150, 152, 156)
 _RED_LAMP, _WHITE_LAMP = (205, 28, 26), (240, 238, 220)
@@ -27,7 +28,7 @@ Faces = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class _CarShape:
-    """Meters; ``cabin`` and ``roof`` are rear and front end along the car."""
+    """Sizes in meters; cabin and roof from rear to front end."""
 
     length: float
     width: float
@@ -48,18 +49,12 @@ _CARS = (
 )
 
 
-def car(
-    view: View,
-    rng: np.random.Generator,
-    x: float,
-    z: float,
-    yaw: float,
-) -> Item | None:
-    """A passenger car with its center at world x, z."""
+def car(spot: Spot, yaw: float) -> Item | None:
+    """Draw a passenger car with its center at the spot."""
+    rng, sketch = spot.rng, spot.sketch(yaw)
     shape = pick(rng, _CARS)
-    color, glass = _paint(rng), _glass(view.light, rng)
+    color, glass = _paint(rng), _glass(sketch.light, rng)
     number_plate = pick(rng, _PLATES)
-    sketch = Sketch(view, x, z, yaw)
     half, end = shape.width / 2, shape.length / 2
     axles, radius = (-0.62 * end, 0.62 * end), 0.32
     _chassis(sketch, half * 0.9, end * 0.93, (0.1, 0.3))
@@ -102,25 +97,19 @@ def car(
     )
 
 
-def bus(
-    view: View,
-    rng: np.random.Generator,
-    x: float,
-    z: float,
-    yaw: float,
-) -> Item | None:
-    """A city bus."""
+def bus(spot: Spot, yaw: float) -> Item | None:
+    """Draw a city bus."""
+    rng, sketch = spot.rng, spot.sketch(yaw)
     color = random_color(rng, (0.3, 0.9), (0.45, 0.9))
     second = pick(rng, ((225, 225, 220), scaled(color, 0.6), (60, 62, 70)))
-    glass = _glass(view.light, rng)
+    glass = _glass(sketch.light, rng)
     half, end, height = 1.27, float(rng.uniform(4.6, 6)), 3.1
     axles, radius = (-end * 0.55, end * 0.6), 0.48
-    sketch = Sketch(view, x, z, yaw)
     _tires(sketch, half, axles, radius)
     body = sketch.body(
         plate(half, -end, end, 0.22), plate(half, -end, end, height), color
     )
-    lit = view.light.lamps > 0.2
+    lit = sketch.light.lamps > 0.2
     for side in _sides(body):
         sketch.rects(body[side], [(0, 1, 0.28, 0.36)], second)
         edges = np.linspace(0.03, 0.97, 9)
@@ -146,22 +135,16 @@ def bus(
     )
 
 
-def truck(
-    view: View,
-    rng: np.random.Generator,
-    x: float,
-    z: float,
-    yaw: float,
-) -> Item | None:
-    """A truck with a box behind its cab."""
+def truck(spot: Spot, yaw: float) -> Item | None:
+    """Draw a truck with a box behind its cab."""
+    rng, sketch = spot.rng, spot.sketch(yaw)
     cab_color, box_color = _paint(rng), _paint(rng)
     if rng.random() < 0.5:
         box_color = jittered(rng, (215, 215, 210), 15)
-    glass = _glass(view.light, rng)
+    glass = _glass(sketch.light, rng)
     half, end = 1.2, float(rng.uniform(3.0, 4.4))
     height, split = float(rng.uniform(2.9, 3.6)), end - 2.0
     axles, radius = (-end * 0.62, end * 0.66), 0.46
-    sketch = Sketch(view, x, z, yaw)
     _chassis(sketch, half * 0.8, end, (0.35, 0.95))
     _tires(sketch, half, axles, radius)
 
@@ -206,7 +189,7 @@ def truck(
 
 
 def _paint(rng: np.random.Generator) -> Color:
-    """Mostly grays as on the road, some colors."""
+    """Draw a paint: mostly grays as on the road, some colors."""
     if rng.random() < 0.55:
         return jittered(rng, (rng.uniform(25, 235),) * 3, 8)
     return random_color(rng, (0.45, 0.9), (0.3, 0.85))
@@ -221,9 +204,12 @@ def _glass(light: Light, rng: np.random.Generator) -> Color:
 
 
 def _panes(
-    sketch: Sketch, face: np.ndarray, panes: Sequence, glass: Color
+    sketch: Sketch,
+    face: np.ndarray,
+    panes: Sequence[tuple[float, float, float, float]],
+    glass: Color,
 ) -> None:
-    """Windows with the sky in their upper part."""
+    """Draw windows with the sky in their upper part."""
     sketch.rects(face, panes, glass)
     upper = [(a, b, c + 0.6 * (d - c), d) for a, b, c, d in panes]
     sketch.rects(face, upper, mixed(glass, sketch.light.haze, 0.25))
@@ -239,7 +225,7 @@ def _chassis(
 def _tires(
     sketch: Sketch, half: float, axles: Sequence[float], radius: float
 ) -> None:
-    """Tires, of which the body will hide all but their lower ends."""
+    """Draw tires; the body will hide all but their lower ends."""
     treads = [
         [(x, 0, z), (x + 0.24, 0, z), (x + 0.24, radius, z), (x, radius, z)]
         for z in axles
@@ -256,7 +242,7 @@ def _wheels(
     axles: Sequence[float],
     radius: float,
 ) -> None:
-    """Wheels on the sides that are seen."""
+    """Draw wheels on the sides that are seen."""
     sides = [
         x for name, x in (('left', -half), ('right', half)) if name in body
     ]
@@ -271,7 +257,7 @@ def _rims(
     height: float,
     radius: float,
 ) -> np.ndarray:
-    """Circles (N, 14, 3) around the axles."""
+    """Return circles (N, 14, 3) around the axles."""
     circles = np.zeros((len(sides) * len(axles), 14, 3))
     for number, circle in enumerate(circles):
         circle[:, 0] = sides[number // len(axles)]
@@ -280,7 +266,7 @@ def _rims(
 
 
 def _lamps(sketch: Sketch, body: Faces, height: tuple[float, float]) -> None:
-    """Tail lamps, headlights and bumpers; height as a share of the face."""
+    """Draw lamps and bumpers; height as a share of the face."""
     pair = [(0.03, 0.2, *height), (0.8, 0.97, *height)]
     for name, color in (('rear', _RED_LAMP), ('front', _WHITE_LAMP)):
         if name in body:
@@ -291,7 +277,7 @@ def _lamps(sketch: Sketch, body: Faces, height: tuple[float, float]) -> None:
 def _shadow(
     sketch: Sketch, half: float, end: float, height: float
 ) -> list[np.ndarray]:
-    """The dark below a vehicle, and its cast shadow in the sun."""
+    """Return the dark below a vehicle, and its cast shadow in the sun."""
     light, below = sketch.light, plate(half * 1.05, -end * 1.03, end * 1.03, 0)
     if (below @ sketch.turn + sketch.origin)[:, 2].min() < 0.5:
         return []

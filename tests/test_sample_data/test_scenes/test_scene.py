@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from mmseg_ext.sample_data import KINDS, THINGS, Scene, SceneObject
+from mmseg_ext.sample_data import KINDS, Scene, SceneObject
 
 INDICES = {kind: index for index, kind in enumerate(KINDS)}
 
@@ -28,7 +28,7 @@ def squares():
 
 
 def test_later_objects_hide_earlier_ones(squares):
-    areas = [int(mask.sum()) for mask in squares.visible_masks()]
+    areas = [int((squares.object_map == index).sum()) for index in range(4)]
     # 6 x 7 pixels of the near car are inside; it hides 3 x 3 of the far one.
     # Of the road's 20 x 8 pixels the cars hide 24 + 42 - 9 and the person,
     # which rounding puts on columns 15 to 16 and rows 1 to 5, hides 4.
@@ -37,15 +37,12 @@ def test_later_objects_hide_earlier_ones(squares):
     assert (squares.object_map == -1).sum() == 20 * 12 - sum(areas)
 
 
-def test_label_and_instance_maps_of_squares(squares):
+def test_label_map_of_squares(squares):
     labels = squares.label_map({'road': 7, 'car': 3, 'person': 9}, fill=200)
-    instances = squares.instance_map()
     assert labels.dtype == np.uint8
     assert np.bincount(labels.ravel()).nonzero()[0].tolist() == [3, 7, 9, 200]
     assert (labels == 3).sum() == 27 + 42
-    assert squares.things == [1, 2, 3]
-    assert np.bincount(instances.ravel()).tolist() == [240 - 79, 27, 42, 10]
-    assert (instances[5:12, 5:11] == 2).all()
+    assert (labels[5:12, 5:11] == 3).all()
 
 
 def test_amodal_mask_and_box(squares):
@@ -146,17 +143,8 @@ def test_labels_against_drawing_all_polygons(scenes):
 def test_visible_masks_are_disjoint_and_cover(scenes):
     for scene in scenes:
         total = np.zeros(scene.image.shape[:2], int)
-        for index, mask in enumerate(scene.visible_masks()):
+        for index in range(len(scene.objects)):
+            mask = scene.object_map == index
             assert not (mask & ~scene.amodal_mask(index)).any()
             total += mask
         assert (total == 1).all()
-
-
-def test_instances_agree_with_labels(scenes):
-    for scene in scenes:
-        labels, instances = scene.label_map(INDICES), scene.instance_map()
-        things = np.isin(labels, [INDICES[kind] for kind in THINGS])
-        assert (things == (instances > 0)).all()
-        for number in np.unique(instances[instances > 0]):
-            item = scene.objects[scene.things[number - 1]]
-            assert (labels[instances == number] == INDICES[item.kind]).all()
