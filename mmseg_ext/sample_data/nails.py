@@ -1,24 +1,25 @@
 """Sample photographs of hands, with masks of their nails.
 
 Source of the format: the tree that tutorials of Mask R-CNN on nails use,
-``Images/1/x.png`` to ``Images/4/x.png`` and ``Masks`` likewise.
+``Images/1/x.png`` to ``Images/4/x.png`` and ``Masks`` likewise. The folders
+of images stand for splits. In a third of the masks nails touch and have
+colors, in a third they touch in white.
 """
 
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from tqdm import tqdm
 
 from mmseg_ext.sample_data.output import (
-    check_folders,
-    checked_root,
-    write_same,
+    Drawn,
+    SetWriter,
+    Slot,
+    check_num,
 )
 from mmseg_ext.sample_data.scenes.hands import render_hand
-from mmseg_ext.sample_data.scenes.render import check_arguments
 from mmseg_ext.utils.images import encode_png
+
+__all__ = ['NailScene', 'nail_scene', 'nail_stem', 'write_nails']
 
 #: Number of folders that images are dealt out to.
 _GROUPS = 4
@@ -64,68 +65,9 @@ class NailScene:
         return colors[self.instances]
 
 
-def write_nails(
-    root: str | os.PathLike,
-    num: int = 12,
-    size: tuple[int, int] = (480, 360),
-    seed: int = 0,
-    overwrite: bool = False,
-    progress: bool = True,
-) -> dict[str, int]:
-    """Write photographs of hands and masks of their nails.
-
-    ``root`` gets ``Images/1/x.png`` to ``Images/4/x.png``, and ``Masks``
-    likewise. In a third of the masks nails touch and have colors, in a third
-    they touch in white. The same arguments give the same bytes, so a run that
-    was stopped is continued by starting it again.
-
-    Args:
-        root: Folder to write, new or empty or of an earlier run.
-        num: Number of images, at least one a folder.
-        size: Width and height in pixels.
-        seed: Other seeds give other hands.
-        overwrite: Replace files of the same names and other content.
-        progress: Show a progress bar.
-
-    Returns:
-        Number of images in each folder.
-
-    Raises:
-        ValueError: ``num``, ``size`` or ``seed`` is out of range.
-        FileExistsError: ``root`` holds other data.
-        NotADirectoryError: ``root`` is a file.
-    """
-    whole = isinstance(num, int | np.integer) and not isinstance(num, bool)
-    if not whole or num < _GROUPS:
-        raise ValueError(
-            f'num: expected a whole number of at least {_GROUPS}, one image '
-            f'for each folder, got {num!r}'
-        )
-    check_arguments(size, seed)
-    root = checked_root(root)
-    check_folders(root, (path for i in range(num) for path in _paths(i)))
-    for index in tqdm(
-        range(num), desc='hands', unit='image', disable=not progress
-    ):
-        scene = nail_scene(size, seed, index)
-        pictures = scene.image, scene.mask
-        for path, picture in zip(_paths(index), pictures, strict=True):
-            write_same(root / path, encode_png(picture), overwrite)
-    return {
-        f'Images/{group + 1}': len(range(group, num, _GROUPS))
-        for group in range(_GROUPS)
-    }
-
-
 def nail_stem(index: int) -> str:
-    """Name an image of the sample set."""
+    """Return the stem of an image, as in ``hand_0007``."""
     return f'hand_{index:04d}'
-
-
-def _paths(index: int) -> Iterator[str]:
-    """Image and mask."""
-    for folder in ('Images', 'Masks'):
-        yield f'{folder}/{index % _GROUPS + 1}/{nail_stem(index)}.png'
 
 
 def nail_scene(size: tuple[int, int], seed: int, index: int) -> NailScene:
@@ -133,12 +75,32 @@ def nail_scene(size: tuple[int, int], seed: int, index: int) -> NailScene:
 
     Args:
         size: Width and height in pixels.
-        seed: As for :func:`write_nails`.
+        seed: Seed of the set.
         index: Number of the image, from 0.
 
     Returns:
-        The photograph with the exact nails.
+        The photograph, and the exact nails.
     """
     style = _STYLES[index % len(_STYLES)]
     hand = render_hand(size, seed, index, spread=style == 'spread')
     return NailScene(hand.image, hand.nails, style)
+
+
+def _folders(num: int) -> dict[str, range]:
+    """Deal numbers of images out to the folders."""
+    check_num(num, _GROUPS, 'folder')
+    return {f'Images/{i + 1}': range(i, num, _GROUPS) for i in range(_GROUPS)}
+
+
+def _paths(slot: Slot) -> list[str]:
+    """List image and mask."""
+    image = f'{slot.split}/{nail_stem(slot.number)}.png'
+    return [image, image.replace('Images', 'Masks')]
+
+
+def _draw(slot: Slot, size: tuple[int, int], seed: int) -> Drawn:
+    scene = nail_scene(size, seed, slot.number)
+    return Drawn(map(encode_png, (scene.image, scene.mask)))
+
+
+write_nails = SetWriter('hands', (480, 360), _paths, _draw, _folders)

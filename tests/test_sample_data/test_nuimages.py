@@ -545,7 +545,7 @@ def test_same_arguments_same_bytes(tmp_path):
 def test_other_seed_other_tokens(tmp_path):
     for seed in (0, 1):
         folder = tmp_path / str(seed)
-        write_nuimages(folder, 3, (64, 48), seed, progress=False)
+        write_nuimages(folder, num=3, size=(64, 48), seed=seed, progress=False)
     first, other = contents(tmp_path / '0'), contents(tmp_path / '1')
     assert first.keys() == other.keys()
     same = {Path(name).name for name in first if first[name] == other[name]}
@@ -556,7 +556,7 @@ def test_key_frame_does_not_depend_on_their_number(tmp_path):
     rows = []
     for num in (3, 8):
         root = tmp_path / str(num)
-        write_nuimages(root, num, (64, 48), progress=False)
+        write_nuimages(root, num=num, size=(64, 48), progress=False)
         tables = read_tables(root, 'v1.0-train')
         rows.append(
             {

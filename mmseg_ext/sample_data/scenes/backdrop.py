@@ -1,6 +1,7 @@
 """What is painted first: sky, skyline, ground and markings."""
 
 import numpy as np
+from numpy.random import Generator
 
 from mmseg_ext.sample_data.scenes.buildings import FACADES
 from mmseg_ext.sample_data.scenes.light import Color, jittered, pick, scaled
@@ -21,7 +22,7 @@ _Strip = tuple[float, float, float, float]
 
 
 def backdrop(
-    view: View, rng: np.random.Generator, urban: float, autumn: float
+    view: View, rng: Generator, urban: float, autumn: float
 ) -> list[Item]:
     """Draw sky, skyline and ground, back to front.
 
@@ -40,7 +41,7 @@ def backdrop(
     ]
 
 
-def _skyline(view: View, rng: np.random.Generator, urban: float) -> list[Item]:
+def _skyline(view: View, rng: Generator, urban: float) -> list[Item]:
     """Draw roofs far away, and a line of trees before them."""
     edges = np.cumsum(rng.uniform(8, 26, 60)) - 500
     roofs = np.repeat(rng.uniform(3, 4 + 26 * urban, 59), 2)
@@ -75,7 +76,7 @@ def _silhouette(view: View, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 class _Ground:
     """What is flat."""
 
-    def __init__(self, view: View, rng: np.random.Generator) -> None:
+    def __init__(self, view: View, rng: Generator) -> None:
         self.view, self.street, self.rng = view, view.street, rng
         self.worn = float(rng.uniform(0.72, 1))
         self.markings: list[Item] = []

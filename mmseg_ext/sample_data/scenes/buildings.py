@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 import numpy as np
+from numpy.random import Generator
 
 from mmseg_ext.sample_data.scenes.light import (
     Color,
@@ -37,7 +38,7 @@ _WARM = (250, 214, 130)
 
 def building(
     view: View,
-    rng: np.random.Generator,
+    rng: Generator,
     side: int,
     span: tuple[float, float],
     lateral: float,
@@ -112,7 +113,7 @@ class _FacadeStyle:
     """Windows, doors and a shop front, alike on all faces."""
 
     def __init__(
-        self, rng: np.random.Generator, light: Light, wall: Color, floors: int
+        self, rng: Generator, light: Light, wall: Color, floors: int
     ) -> None:
         self.rng, self.light, self.floors = rng, light, floors
         self.pitch = float(rng.uniform(1.9, 3.4))

@@ -1,6 +1,7 @@
 """Poles with lamps, signs and lights, cones and bins."""
 
 import numpy as np
+from numpy.random import Generator
 
 from mmseg_ext.sample_data.scenes.light import (
     jittered,
@@ -60,17 +61,13 @@ def traffic_sign(spot: Spot) -> list[Item | None]:
     ]
 
 
-def _ring(
-    sign: Sketch, rng: np.random.Generator, y: float, size: float
-) -> None:
+def _ring(sign: Sketch, rng: Generator, y: float, size: float) -> None:
     sign.flat(disc(0, y, size, 20), _RED)
     sign.flat(disc(0, y, size * 0.76, 20), _WHITE)
     sign.flat(limb((-size * 0.3, y), (size * 0.3, y), size * 0.5), _BLACK)
 
 
-def _triangle(
-    sign: Sketch, rng: np.random.Generator, y: float, size: float
-) -> None:
+def _triangle(sign: Sketch, rng: Generator, y: float, size: float) -> None:
     corners = np.array(((-1, -0.75), (1, -0.75), (0, 0.95))) * size * 1.1
     middle = np.array((0, y))
     sign.flat(middle + corners, _RED)
@@ -80,18 +77,14 @@ def _triangle(
     )
 
 
-def _stop(
-    sign: Sketch, rng: np.random.Generator, y: float, size: float
-) -> None:
+def _stop(sign: Sketch, rng: Generator, y: float, size: float) -> None:
     turn = np.array(((0.924, -0.383), (0.383, 0.924)))
     for scale, color in ((1.05, _WHITE), (0.95, _RED)):
         sign.flat(disc(0, 0, size * scale, 8) @ turn + (0, y), color)
     sign.flat(limb((-size * 0.6, y), (size * 0.6, y), size * 0.35), _WHITE)
 
 
-def _square(
-    sign: Sketch, rng: np.random.Generator, y: float, size: float
-) -> None:
+def _square(sign: Sketch, rng: Generator, y: float, size: float) -> None:
     color = pick(rng, (_BLUE, _GREEN, _WHITE))
     sign.flat(limb((-size, y), (size, y), size * 2), color)
     mark = _WHITE if color != _WHITE else _BLACK
@@ -106,9 +99,7 @@ def _square(
     sign.flat(disc(size * 0.1, y + size * 0.3, size * 0.38, 12), mark)
 
 
-def _diamond(
-    sign: Sketch, rng: np.random.Generator, y: float, size: float
-) -> None:
+def _diamond(sign: Sketch, rng: Generator, y: float, size: float) -> None:
     for scale, color in ((1.15, _WHITE), (0.95, _YELLOW)):
         sign.flat(disc(0, y, size * scale, 4), color)
     sign.flat(
@@ -116,9 +107,7 @@ def _diamond(
     )
 
 
-def _board(
-    sign: Sketch, rng: np.random.Generator, y: float, size: float
-) -> None:
+def _board(sign: Sketch, rng: Generator, y: float, size: float) -> None:
     """Draw a direction board with lines of text."""
     color = pick(rng, (_BLUE, _GREEN, _WHITE, _YELLOW))
     dark = _WHITE if color in (_BLUE, _GREEN) else _BLACK

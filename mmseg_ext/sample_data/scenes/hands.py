@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from numpy.random import Generator
 
 __all__ = ['Hand', 'render_hand']
 
@@ -109,7 +110,7 @@ def _empty(size: tuple[int, int]) -> np.ndarray:
 
 
 def _fingers(
-    size: tuple[int, int], spread: bool, rng: np.random.Generator
+    size: tuple[int, int], spread: bool, rng: Generator
 ) -> Iterator[_Finger]:
     """Yield the back of a hand from any side, then its fingers."""
     scale = min(size) * rng.uniform(0.8, 0.95)
@@ -142,7 +143,7 @@ def _fingers(
         yield _Finger(place(-0.15, 0.05), place(-0.42, 0.4), 0.13 * scale)
 
 
-def _background(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+def _background(size: tuple[int, int], rng: Generator) -> np.ndarray:
     """Draw a table, a cloth or the like; float64 (H, W, 3)."""
     width, height = size
     color = rng.uniform(30, 220, 3)

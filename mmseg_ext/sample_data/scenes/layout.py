@@ -1,6 +1,7 @@
 """Puts houses, traffic and people in their places along a random street."""
 
 import numpy as np
+from numpy.random import Generator
 
 from mmseg_ext.sample_data.scenes import (
     furniture,
@@ -43,9 +44,7 @@ class Layout:
         standing: Everything else, back to front.
     """
 
-    def __init__(
-        self, size: tuple[int, int], rng: np.random.Generator
-    ) -> None:
+    def __init__(self, size: tuple[int, int], rng: Generator) -> None:
         self.rng = rng
         light = random_light(rng)
         self.street = random_street(rng)

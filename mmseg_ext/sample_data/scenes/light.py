@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 import numpy as np
+from numpy.random import Generator
 
 __all__ = [
     'Color',
@@ -123,7 +124,7 @@ _WEATHER = {
 _WEATHER_SHARES = (0.42, 0.24, 0.16, 0.1, 0.08)
 
 
-def random_light(rng: np.random.Generator) -> Light:
+def random_light(rng: Generator) -> Light:
     """Draw weather and time of day."""
     weather = _WEATHER[rng.choice(list(_WEATHER), p=_WEATHER_SHARES)]
     zenith, haze, gain = (mixed(*ends, rng.random()) for ends in weather[:3])
@@ -149,9 +150,7 @@ def mixed(first: Color, second: Color, share: float) -> Color:
     return r, g, b
 
 
-def jittered(
-    rng: np.random.Generator, color: Color, amount: float = 12
-) -> Color:
+def jittered(rng: Generator, color: Color, amount: float = 12) -> Color:
     """Draw a color nearby, of another brightness and a bit another hue."""
     bright, *hue = rng.uniform(-amount, amount, 4).tolist()
     r, g, b = (
@@ -161,9 +160,7 @@ def jittered(
     return r, g, b
 
 
-def random_color(
-    rng: np.random.Generator, saturation: Span, value: Span
-) -> Color:
+def random_color(rng: Generator, saturation: Span, value: Span) -> Color:
     """Draw a color of any hue; saturation and value from spans in 0 to 1."""
     rgb = colorsys.hsv_to_rgb(
         rng.random(), rng.uniform(*saturation), rng.uniform(*value)
@@ -171,6 +168,6 @@ def random_color(
     return scaled(rgb, 255)
 
 
-def pick(rng: np.random.Generator, options: Sequence[Option]) -> Option:
+def pick(rng: Generator, options: Sequence[Option]) -> Option:
     """Draw one of the options."""
     return options[int(rng.integers(len(options)))]

@@ -10,6 +10,7 @@ from statistics import NormalDist
 
 import cv2
 import numpy as np
+from numpy.random import Generator
 
 from mmseg_ext.sample_data.scenes.light import Color, mixed
 from mmseg_ext.sample_data.scenes.scene import Rasterizer, SceneObject
@@ -75,7 +76,7 @@ class Painter:
         rng: Source of texture offsets and sensor noise.
     """
 
-    def __init__(self, view: View, rng: np.random.Generator) -> None:
+    def __init__(self, view: View, rng: Generator) -> None:
         self.camera, self.light = view.camera, view.light
         self.street, self.rng = view.street, rng
         shape = view.camera.size[::-1]

@@ -1,6 +1,7 @@
 """People on foot and on two wheels, drawn as flat figures in meters."""
 
 import numpy as np
+from numpy.random import Generator
 
 from mmseg_ext.sample_data.scenes.light import (
     Color,
@@ -26,7 +27,7 @@ _HAIR = ((30, 24, 20), (75, 50, 30), (150, 110, 60), (130, 128, 125))
 _DARK = (26, 26, 30)
 
 
-def _cloth(rng: np.random.Generator) -> Color:
+def _cloth(rng: Generator) -> Color:
     if rng.random() < 0.45:
         return jittered(rng, (rng.uniform(25, 215),) * 3, 12)
     return random_color(rng, (0.3, 0.9), (0.25, 0.9))
@@ -168,9 +169,7 @@ def _machine_end(sketch: Sketch, frame: Color, motor: bool) -> None:
     sketch.flat(lamp, (210, 40, 35), glow=sketch.light.lamps > 0.2)
 
 
-def _rider(
-    sketch: Sketch, flip: int, sideways: bool, rng: np.random.Generator
-) -> None:
+def _rider(sketch: Sketch, flip: int, sideways: bool, rng: Generator) -> None:
     skin, top, trousers = pick(rng, _SKIN), _cloth(rng), _cloth(rng)
     helmet = _cloth(rng) if rng.random() < 0.7 else pick(rng, _HAIR)
 

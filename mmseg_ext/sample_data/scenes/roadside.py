@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.random import Generator
 
 from mmseg_ext.sample_data.scenes.light import Color, jittered, pick, scaled
 from mmseg_ext.sample_data.scenes.sketch import (
@@ -29,14 +30,14 @@ _PICKETS = ((232, 230, 224), (96, 70, 48), (52, 60, 58), (150, 152, 154))
 _STONE = ((148, 140, 128), (150, 96, 78), (176, 170, 160), (110, 108, 106))
 
 
-def foliage_color(rng: np.random.Generator, autumn: float) -> Color:
+def foliage_color(rng: Generator, autumn: float) -> Color:
     """Draw green, or with probability ``autumn`` yellow or brown."""
     index = rng.integers(4, 6) if rng.random() < autumn else rng.integers(4)
     return jittered(rng, _FOLIAGE[index], 14)
 
 
 def _blob(
-    rng: np.random.Generator, x: float, y: float, radius: float, tall: float
+    rng: Generator, x: float, y: float, radius: float, tall: float
 ) -> np.ndarray:
     """Return a round outline (26, 2) with bumps."""
     points = disc(0, 0, 1, 26)
@@ -100,7 +101,7 @@ def tree(spot: Spot, size: float, autumn: float) -> Item | None:
 
 def barrier(
     view: View,
-    rng: np.random.Generator,
+    rng: Generator,
     kind: str,
     lateral: float,
     span: tuple[float, float],
@@ -142,7 +143,7 @@ def _courses(
 
 
 def _pickets(
-    camera: Camera, foot: np.ndarray, height: float, rng: np.random.Generator
+    camera: Camera, foot: np.ndarray, height: float, rng: Generator
 ) -> list[Part]:
     """Draw pickets and the rails that hold them."""
     color = jittered(rng, pick(rng, _PICKETS), 10)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from numpy.random import Generator
 
 from mmseg_ext.sample_data.scenes.light import Color
 from mmseg_ext.sample_data.scenes.view import NEAR, Camera, View
@@ -174,11 +175,7 @@ class Sketch:
     """
 
     def __init__(
-        self,
-        view: View,
-        x: float = 0.0,
-        z: float = 0.0,
-        yaw: float = 0.0,
+        self, view: View, x: float = 0.0, z: float = 0.0, yaw: float = 0.0
     ) -> None:
         self.camera, self.light = view.camera, view.light
         self.origin = np.array((x, 0.0, z))
@@ -329,7 +326,7 @@ class Spot(NamedTuple):
     """
 
     view: View
-    rng: np.random.Generator
+    rng: Generator
     x: float
     z: float
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from numpy.random import Generator
 
 from mmseg_ext.sample_data.scenes.light import (
     Color,
@@ -188,7 +189,7 @@ def truck(spot: Spot, yaw: float) -> Item | None:
     )
 
 
-def _paint(rng: np.random.Generator) -> Color:
+def _paint(rng: Generator) -> Color:
     """Draw a paint: mostly grays as on the road, some colors."""
     if rng.random() < 0.55:
         return jittered(rng, (rng.uniform(25, 235),) * 3, 8)
@@ -199,7 +200,7 @@ def _sides(body: Faces) -> list[str]:
     return [name for name in ('left', 'right') if name in body]
 
 
-def _glass(light: Light, rng: np.random.Generator) -> Color:
+def _glass(light: Light, rng: Generator) -> Color:
     return mixed((30, 36, 42), light.zenith, float(rng.uniform(0.05, 0.4)))
 
 

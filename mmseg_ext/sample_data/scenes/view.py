@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+from numpy.random import Generator
 
 from mmseg_ext.sample_data.scenes.light import Light, pick
 
@@ -158,7 +159,7 @@ class View:
     street: Street
 
 
-def random_camera(rng: np.random.Generator, size: tuple[int, int]) -> Camera:
+def random_camera(rng: Generator, size: tuple[int, int]) -> Camera:
     """Draw how the camera is mounted."""
     return Camera(
         size,
@@ -168,7 +169,7 @@ def random_camera(rng: np.random.Generator, size: tuple[int, int]) -> Camera:
     )
 
 
-def random_street(rng: np.random.Generator) -> Street:
+def random_street(rng: Generator) -> Street:
     """Draw a street."""
     lanes = 2 if rng.random() < 0.75 else 4
     own_lane = 0.5 if lanes == 2 else pick(rng, (0.5, 1.5))
