@@ -28,11 +28,7 @@ from mmseg_ext.sample_data.nuimages import (
     write_nuimages,
 )
 from mmseg_ext.sample_data.scenes.render import render_scene
-from mmseg_ext.sample_data.scenes.scene import (
-    KINDS,
-    Scene,
-    SceneObject,
-)
+from mmseg_ext.sample_data.scenes.scene import KINDS, Scene, SceneObject
 
 __all__ = [
     'KINDS',

@@ -8,12 +8,7 @@ A set has ``train``, ``val`` and ``test`` with images ``X.png``,
 import numpy as np
 
 from mmseg_ext.labels.camvid import CAMVID32, VOID
-from mmseg_ext.sample_data.output import (
-    Drawn,
-    SetWriter,
-    Slot,
-    Splits,
-)
+from mmseg_ext.sample_data.output import Drawn, SetWriter, Slot, Splits
 from mmseg_ext.sample_data.scenes.render import render_scene
 from mmseg_ext.sample_data.scenes.scene import Scene
 from mmseg_ext.utils.images import encode_png

@@ -19,12 +19,7 @@ from typing import Any
 import numpy as np
 
 from mmseg_ext.labels.cityscapes import CITYSCAPES_LABELS, Label
-from mmseg_ext.sample_data.output import (
-    Drawn,
-    SetWriter,
-    Slot,
-    choose,
-)
+from mmseg_ext.sample_data.output import Drawn, SetWriter, Slot, choose
 from mmseg_ext.sample_data.scenes.render import render_scene
 from mmseg_ext.sample_data.scenes.scene import Scene
 from mmseg_ext.utils.images import encode_labels, encode_png

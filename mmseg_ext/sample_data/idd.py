@@ -25,12 +25,7 @@ import numpy as np
 from numpy.random import Generator
 
 from mmseg_ext.labels.idd import IDD_LABELS
-from mmseg_ext.sample_data.output import (
-    Drawn,
-    SetWriter,
-    Slot,
-    choose,
-)
+from mmseg_ext.sample_data.output import Drawn, SetWriter, Slot, choose
 from mmseg_ext.sample_data.scenes.render import check_arguments, render_scene
 from mmseg_ext.sample_data.scenes.scene import Scene, SceneObject
 from mmseg_ext.utils.images import encode_labels, encode_png

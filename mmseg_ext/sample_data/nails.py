@@ -10,12 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmseg_ext.sample_data.output import (
-    Drawn,
-    SetWriter,
-    Slot,
-    check_num,
-)
+from mmseg_ext.sample_data.output import Drawn, SetWriter, Slot, check_num
 from mmseg_ext.sample_data.scenes.hands import render_hand
 from mmseg_ext.utils.images import encode_png
 

@@ -3,12 +3,7 @@
 import numpy as np
 from numpy.random import Generator
 
-from mmseg_ext.sample_data.scenes import (
-    furniture,
-    people,
-    roadside,
-    vehicles,
-)
+from mmseg_ext.sample_data.scenes import furniture, people, roadside, vehicles
 from mmseg_ext.sample_data.scenes.backdrop import backdrop
 from mmseg_ext.sample_data.scenes.buildings import building
 from mmseg_ext.sample_data.scenes.light import (

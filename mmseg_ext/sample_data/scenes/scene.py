@@ -180,30 +180,3 @@ class Scene:
                 )
         values = [indices[item.kind] for item in self.objects]
         return np.array([*values, fill], np.uint8)[self.object_map]
-
-    def amodal_mask(self, index: int) -> np.ndarray:
-        """Return ``objects[index]`` with its hidden parts, bool (H, W)."""
-        result = np.zeros(self.image.shape[:2], bool)
-        window, mask = Rasterizer(self.size).mask(self.objects[index].polygon)
-        result[window] = mask > 0
-        return result
-
-    def amodal_box(self, index: int) -> tuple[int, int, int, int] | None:
-        """Return the bounding box of an object with its hidden parts.
-
-        Args:
-            index: Position in ``objects``.
-
-        Returns:
-            Whole pixels x0, y0, x1, y1 inside the image, x1 and y1 exclusive;
-            None when all of the object is outside.
-        """
-        rows, columns = np.nonzero(self.amodal_mask(index))
-        if not len(rows):
-            return None
-        return (
-            int(columns.min()),
-            int(rows.min()),
-            int(columns.max()) + 1,
-            int(rows.max()) + 1,
-        )

@@ -27,7 +27,6 @@ __all__ = [
     'disc',
     'fixed_point',
     'ground_disc',
-    'limb',
     'plate',
 ]
 
@@ -172,12 +171,18 @@ class Sketch:
         x: World x of the object's origin, which stands on the ground.
         z: World z of it.
         yaw: Radians to the right; with 0 the object looks away from us.
+        scale: Factors on x and y of its flat parts.
     """
 
     def __init__(
-        self, view: View, x: float = 0.0, z: float = 0.0, yaw: float = 0.0
+        self,
+        view: View,
+        x: float = 0.0,
+        z: float = 0.0,
+        yaw: float = 0.0,
+        scale: Sequence[float] = (1, 1),
     ) -> None:
-        self.camera, self.light = view.camera, view.light
+        self.camera, self.light, self.scale = view.camera, view.light, scale
         self.origin = np.array((x, 0.0, z))
         cos, sin = math.cos(yaw), math.sin(yaw)
         self.turn = np.array(((cos, 0, -sin), (0, 1, 0), (sin, 0, cos)))
@@ -198,28 +203,40 @@ class Sketch:
         """Add polygons (N, K, 3); ``solid`` ones make up the outline."""
         self._shapes.append(_Shape(points, color, glow, solid))
 
-    def flat(
-        self,
-        points: Points,
-        color: Color,
-        glow: bool = False,
-        scale: Sequence[float] = (1, 1),
-    ) -> None:
+    def flat(self, points: Points, color: Color, glow: bool = False) -> None:
         """Add a solid polygon (K, 2) in the plane that faces the camera."""
         polygon = np.zeros((1, len(points), 3))
         polygon[0, :, :2] = points
-        polygon[0, :, :2] *= scale
+        polygon[0, :, :2] *= self.scale
         self.add(polygon, color, glow, solid=True)
+
+    def limb(
+        self,
+        start: Point,
+        end: Point,
+        width: float,
+        color: Color,
+        glow: bool = False,
+    ) -> None:
+        """Add a thick line in the plane that faces the camera."""
+        (x0, y0), (x1, y1) = start, end
+        scale = width / 2 / max(math.hypot(x1 - x0, y1 - y0), 1e-9)
+        dx, dy = (y0 - y1) * scale, (x1 - x0) * scale
+        ends = ((x0 - dx, y0 - dy), (x1 - dx, y1 - dy))
+        self.flat((*ends, (x1 + dx, y1 + dy), (x0 + dx, y0 + dy)), color, glow)
 
     def rects(
         self,
-        corners: np.ndarray,
+        corners: np.ndarray | None,
         rects: Points,
         color: Color,
         glow: bool = False,
     ) -> None:
-        """Add rectangles left, right, bottom, top in 0..1 to a face."""
-        if len(rects):
+        """Add rectangles to a face; None is one that is not seen.
+
+        Their left, right, bottom and top are shares of the face.
+        """
+        if corners is not None and len(rects):
             self.add(_on_face(corners, rects), color, glow)
 
     def face(self, corners: np.ndarray, color: Color) -> bool:
@@ -330,9 +347,11 @@ class Spot(NamedTuple):
     x: float
     z: float
 
-    def sketch(self, yaw: float = 0.0) -> Sketch:
-        """Begin a sketch of what stands here; yaw as for :class:`Sketch`."""
-        return Sketch(self.view, self.x, self.z, yaw)
+    def sketch(
+        self, yaw: float = 0.0, scale: Sequence[float] = (1, 1)
+    ) -> Sketch:
+        """Return a new sketch of what stands here."""
+        return Sketch(self.view, self.x, self.z, yaw, scale)
 
 
 def _on_face(corners: np.ndarray, rects: Points) -> np.ndarray:
@@ -365,19 +384,6 @@ def disc(
 ) -> np.ndarray:
     """Return the outline (points, 2) of an ellipse."""
     return _circle(points) * (radius * squeeze, radius) + (x, y)
-
-
-def limb(start: Point, end: Point, width: float) -> Points:
-    """Return the outline of a thick line."""
-    (x0, y0), (x1, y1) = start, end
-    scale = width / 2 / max(math.hypot(x1 - x0, y1 - y0), 1e-9)
-    dx, dy = (y0 - y1) * scale, (x1 - x0) * scale
-    return (
-        (x0 - dx, y0 - dy),
-        (x1 - dx, y1 - dy),
-        (x1 + dx, y1 + dy),
-        (x0 + dx, y0 + dy),
-    )
 
 
 def ground_disc(

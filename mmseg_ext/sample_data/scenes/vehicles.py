@@ -25,6 +25,7 @@ _RED_LAMP, _WHITE_LAMP = (205, 28, 26), (240, 238, 220)
 _PLATES = ((235, 235, 230), (240, 205, 70), (225, 230, 240))
 
 Faces = dict[str, np.ndarray]
+_SIDES = ('left', 'right')
 
 
 @dataclass(frozen=True)
@@ -66,15 +67,14 @@ def car(spot: Spot, yaw: float) -> Item | None:
         color,
     )
     _wheels(sketch, body, half, axles, radius)
-    for side in _sides(body):
-        doors = [(0.43, 0.44, 0.2, 1), (0.62, 0.63, 0.2, 1)]
-        sketch.rects(body[side], doors, scaled(color, 0.6))
+    doors = [(0.43, 0.44, 0.2, 1), (0.62, 0.63, 0.2, 1)]
+    for side in _SIDES:
+        sketch.rects(body.get(side), doors, scaled(color, 0.6))
     _lamps(sketch, body, (0.58, 0.82))
-    if 'rear' in body:
-        sketch.rects(body['rear'], [(0.38, 0.62, 0.3, 0.48)], number_plate)
-    if 'front' in body:
-        sketch.rects(body['front'], [(0.26, 0.74, 0.5, 0.74)], (28, 28, 30))
-        sketch.rects(body['front'], [(0.4, 0.6, 0.2, 0.36)], number_plate)
+    rear, front = body.get('rear'), body.get('front')
+    sketch.rects(rear, [(0.38, 0.62, 0.3, 0.48)], number_plate)
+    sketch.rects(front, [(0.26, 0.74, 0.5, 0.74)], (28, 28, 30))
+    sketch.rects(front, [(0.4, 0.6, 0.2, 0.36)], number_plate)
     cabin = sketch.body(
         plate(half * 0.93, *shape.cabin, shape.belt - 0.03),
         plate(half * 0.74, *shape.roof, shape.height),
@@ -88,8 +88,7 @@ def car(spot: Spot, yaw: float) -> Item | None:
         'right': side_panes,
     }
     for name, rects in panes.items():
-        if name in cabin:
-            _panes(sketch, cabin[name], rects, glass)
+        _panes(sketch, cabin.get(name), rects, glass)
     return sketch.item(
         'car',
         color=color,
@@ -111,22 +110,21 @@ def bus(spot: Spot, yaw: float) -> Item | None:
         plate(half, -end, end, 0.22), plate(half, -end, end, height), color
     )
     lit = sketch.light.lamps > 0.2
-    for side in _sides(body):
-        sketch.rects(body[side], [(0, 1, 0.28, 0.36)], second)
+    for side in _SIDES:
+        sketch.rects(body.get(side), [(0, 1, 0.28, 0.36)], second)
         edges = np.linspace(0.03, 0.97, 9)
         panes = [
             (a + 0.008, b - 0.008, 0.46, 0.82) for a, b in pairwise(edges)
         ]
-        sketch.rects(body[side], panes, (235, 215, 160) if lit else glass, lit)
+        shine = (235, 215, 160) if lit else glass
+        sketch.rects(body.get(side), panes, shine, lit)
     _wheels(sketch, body, half, axles, radius)
-    if 'rear' in body:
-        _panes(sketch, body['rear'], [(0.1, 0.9, 0.55, 0.82)], glass)
-        sketch.rects(body['rear'], [(0.25, 0.75, 0.14, 0.38)], second)
-    if 'front' in body:
-        _panes(sketch, body['front'], [(0.06, 0.94, 0.34, 0.8)], glass)
-        sketch.rects(body['front'], [(0.2, 0.8, 0.85, 0.95)], (20, 20, 20))
-        name = [(0.3, 0.7, 0.87, 0.93)]
-        sketch.rects(body['front'], name, (250, 170, 40), glow=True)
+    rear, front = body.get('rear'), body.get('front')
+    _panes(sketch, rear, [(0.1, 0.9, 0.55, 0.82)], glass)
+    sketch.rects(rear, [(0.25, 0.75, 0.14, 0.38)], second)
+    _panes(sketch, front, [(0.06, 0.94, 0.34, 0.8)], glass)
+    sketch.rects(front, [(0.2, 0.8, 0.85, 0.95)], (20, 20, 20))
+    sketch.rects(front, [(0.3, 0.7, 0.87, 0.93)], (250, 170, 40), glow=True)
     _lamps(sketch, body, (0.16, 0.26))
     return sketch.item(
         'bus',
@@ -155,9 +153,9 @@ def truck(spot: Spot, yaw: float) -> Item | None:
             plate(half, -end, split - 0.15, height),
             box_color,
         )
-        for side in _sides(box):
-            stripe = mixed(box_color, cab_color, 0.75)
-            sketch.rects(box[side], [(0.1, 0.9, 0.4, 0.62)], stripe)
+        stripe = mixed(box_color, cab_color, 0.75)
+        for side in _SIDES:
+            sketch.rects(box.get(side), [(0.1, 0.9, 0.4, 0.62)], stripe)
         _wheels(sketch, box, half, axles[:1], radius)
         if 'rear' in box:
             doors = [(0.49, 0.51, 0, 1), (0, 0.03, 0, 1), (0.97, 1, 0, 1)]
@@ -170,8 +168,8 @@ def truck(spot: Spot, yaw: float) -> Item | None:
             plate(half * 0.92, split, end - 0.35, 2.55),
             cab_color,
         )
-        for side in _sides(cab):
-            _panes(sketch, cab[side], [(0.2, 0.8, 0.55, 0.86)], glass)
+        for side in _SIDES:
+            _panes(sketch, cab.get(side), [(0.2, 0.8, 0.55, 0.86)], glass)
         _wheels(sketch, cab, half, axles[1:], radius)
         if 'front' in cab:
             _panes(sketch, cab['front'], [(0.06, 0.94, 0.52, 0.88)], glass)
@@ -196,17 +194,13 @@ def _paint(rng: Generator) -> Color:
     return random_color(rng, (0.45, 0.9), (0.3, 0.85))
 
 
-def _sides(body: Faces) -> list[str]:
-    return [name for name in ('left', 'right') if name in body]
-
-
 def _glass(light: Light, rng: Generator) -> Color:
     return mixed((30, 36, 42), light.zenith, float(rng.uniform(0.05, 0.4)))
 
 
 def _panes(
     sketch: Sketch,
-    face: np.ndarray,
+    face: np.ndarray | None,
     panes: Sequence[tuple[float, float, float, float]],
     glass: Color,
 ) -> None:
@@ -270,9 +264,9 @@ def _lamps(sketch: Sketch, body: Faces, height: tuple[float, float]) -> None:
     """Draw lamps and bumpers; height as a share of the face."""
     pair = [(0.03, 0.2, *height), (0.8, 0.97, *height)]
     for name, color in (('rear', _RED_LAMP), ('front', _WHITE_LAMP)):
-        if name in body:
-            sketch.rects(body[name], [(0.02, 0.98, 0.0, 0.16)], (46, 46, 48))
-            sketch.rects(body[name], pair, color, sketch.light.lamps > 0.2)
+        face = body.get(name)
+        sketch.rects(face, [(0.02, 0.98, 0.0, 0.16)], (46, 46, 48))
+        sketch.rects(face, pair, color, sketch.light.lamps > 0.2)
 
 
 def _shadow(

@@ -31,11 +31,11 @@ def test_farther_things_are_smaller():
     heights = {'near': [], 'far': []}
     for index in range(20):
         scene = render_scene((240, 180), 1, index)
-        for number, item in enumerate(scene.objects):
-            box = scene.amodal_box(number)
-            if item.kind == 'person' and box[1] > 0 and box[3] < 180:
+        for item in scene.objects:
+            top, bottom = item.polygon[:, 1].min(), item.polygon[:, 1].max()
+            if item.kind == 'person' and top > 0 and bottom < 179:
                 near = item.distance < 15
-                heights['near' if near else 'far'].append(box[3] - box[1])
+                heights['near' if near else 'far'].append(bottom + 1 - top)
     assert min(map(len, heights.values())) >= 5
     assert np.mean(heights['near']) > 1.5 * np.mean(heights['far'])
 

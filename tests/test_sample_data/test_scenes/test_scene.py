@@ -3,6 +3,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from mmseg_ext.sample_data import KINDS, Scene, SceneObject
+from mmseg_ext.sample_data.scenes.scene import Rasterizer
 
 INDICES = {kind: index for index, kind in enumerate(KINDS)}
 
@@ -45,14 +46,19 @@ def test_label_map_of_squares(squares):
     assert (labels[5:12, 5:11] == 3).all()
 
 
-def test_amodal_mask_and_box(squares):
-    assert squares.amodal_mask(1).sum() == 36
-    assert squares.amodal_box(1) == (2, 2, 8, 8)
-    assert squares.amodal_box(2) == (5, 5, 11, 12)
-    outside = SceneObject('car', box(30, 2, 40, 9))
-    scene = Scene(squares.image, [outside])
-    assert scene.amodal_box(0) is None
-    assert not scene.amodal_mask(0).any()
+def test_window_of_the_rasterizer():
+    rasterizer = Rasterizer((20, 12))
+    for corners, rows, columns in (
+        (box(2, 2, 7, 7), (2, 8), (2, 8)),
+        (box(5, 5, 10, 14), (5, 12), (5, 11)),
+    ):
+        window, mask = rasterizer.mask(np.array(corners))
+        assert window == (slice(*rows), slice(*columns))
+        assert mask.shape == (rows[1] - rows[0], columns[1] - columns[0])
+        assert (mask == 255).all()
+    window, mask = rasterizer.mask(np.array(box(30, 2, 40, 9)))
+    assert mask.size == 0
+    assert np.zeros((12, 20))[window].size == 0
 
 
 def test_missing_kind_is_named(squares):
@@ -91,6 +97,14 @@ def test_vertices_are_whole_pixels():
     assert '-0.0' not in str(item.polygon.tolist())
 
 
+def whole_mask(scene, index):
+    """Fill an object with its hidden parts."""
+    mask = np.zeros(scene.image.shape[:2], bool)
+    window, pixels = Rasterizer(scene.size).mask(scene.objects[index].polygon)
+    mask[window] = pixels > 0
+    return mask
+
+
 def distance_inside(polygon, width, height):
     """Signed distance of pixel centers from the outline, naively.
 
@@ -120,7 +134,7 @@ def distance_inside(polygon, width, height):
 def test_masks_against_point_in_polygon(scenes):
     checked = 0
     for index, item in enumerate(scenes[0].objects):
-        mask = scenes[0].amodal_mask(index)
+        mask = whole_mask(scenes[0], index)
         distance = distance_inside(item.polygon, *scenes[0].size)
         assert mask[distance >= 0].all()
         # Beside the outline, at most the pixels that it runs through.
@@ -145,6 +159,6 @@ def test_visible_masks_are_disjoint_and_cover(scenes):
         total = np.zeros(scene.image.shape[:2], int)
         for index in range(len(scene.objects)):
             mask = scene.object_map == index
-            assert not (mask & ~scene.amodal_mask(index)).any()
+            assert not (mask & ~whole_mask(scene, index)).any()
             total += mask
         assert (total == 1).all()
