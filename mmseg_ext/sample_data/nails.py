@@ -77,8 +77,8 @@ def nail_scene(size: tuple[int, int], seed: int, index: int) -> NailScene:
         The photograph, and the exact nails.
     """
     style = _STYLES[index % len(_STYLES)]
-    hand = render_hand(size, seed, index, spread=style == 'spread')
-    return NailScene(hand.image, hand.nails, style)
+    image, nails = render_hand(size, seed, index, spread=style == 'spread')
+    return NailScene(image, nails, style)
 
 
 def _folders(num: int) -> dict[str, range]:

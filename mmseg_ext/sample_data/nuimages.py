@@ -46,7 +46,7 @@ __all__ = [
     'write_nuimages',
 ]
 
-Row = dict[str, Any]
+_Row = dict[str, Any]
 
 #: Kind of object in a scene -> names of the categories it can get, each with
 #: its share; the other kinds are not annotated. nuImages has no riders: they
@@ -238,8 +238,8 @@ def _masks(
 class _Annotations(NamedTuple):
     """Rows of ``surface_ann`` and ``object_ann`` of a key frame."""
 
-    surfaces: Sequence[Row] = ()
-    objects: Sequence[Row] = ()
+    surfaces: Sequence[_Row] = ()
+    objects: Sequence[_Row] = ()
 
 
 def _annotate(scene: Scene, seed: int, index: int) -> _Annotations:
@@ -283,7 +283,7 @@ def _box(window: tuple[slice, slice], pixels: np.ndarray) -> list[int]:
     return [x, y, x + width, y + height]
 
 
-def _encode_mask(mask: np.ndarray) -> Row:
+def _encode_mask(mask: np.ndarray) -> _Row:
     """Encode a mask as the release does: COCO's RLE in base 64."""
     code = coco_mask.encode(np.asfortranarray(mask, np.uint8))
     counts = base64.b64encode(code['counts']).decode('ascii')
@@ -329,12 +329,10 @@ class _Frame:
 
     @property
     def log(self) -> '_Log':
-        """Drive on which it was taken."""
         return _Log(self.index // _KEY_FRAMES_PER_LOG)
 
     @property
     def camera(self) -> str:
-        """Name of the camera."""
         return list(_CAMERAS)[self.index % len(_CAMERAS)]
 
     @property
@@ -350,7 +348,6 @@ class _Frame:
 
     @property
     def filename(self) -> str:
-        """Path below the folder of the set."""
         log, camera = self.log.name, self.camera
         folder = 'sweeps' if self.step else 'samples'
         return f'{folder}/{camera}/{log}__{camera}__{self.timestamp}.jpg'
@@ -376,12 +373,10 @@ class _Log:
 
     @property
     def start(self) -> datetime:
-        """When it began."""
         return _START + timedelta(days=self.number)
 
     @property
     def name(self) -> str:
-        """Name of its file."""
         return f'{_VEHICLE}-{self.start:%Y-%m-%d-%H-%M-%S%z}'
 
 
@@ -432,7 +427,7 @@ write_nuimages = SetWriter(
 
 def _frame_tables(
     part: range, size: tuple[int, int], seed: int
-) -> dict[str, list[Row]]:
+) -> dict[str, list[_Row]]:
     """Return all tables of a version but the annotations."""
     logs = dict.fromkeys(_Frame(index, 0).log for index in part)
     frames = [frame for index in part for frame in _frames(index)]
@@ -462,7 +457,7 @@ def _frame_tables(
     }
 
 
-def _named_rows(seed: int, table: str, names: Iterable[str]) -> list[Row]:
+def _named_rows(seed: int, table: str, names: Iterable[str]) -> list[_Row]:
     """Return the rows of a table of names, described by them in words."""
     return [
         {
@@ -474,7 +469,7 @@ def _named_rows(seed: int, table: str, names: Iterable[str]) -> list[Row]:
     ]
 
 
-def _log_row(seed: int, log: _Log) -> Row:
+def _log_row(seed: int, log: _Log) -> _Row:
     return {
         'token': _token(seed, 'log', log.name),
         'logfile': log.name,
@@ -486,7 +481,7 @@ def _log_row(seed: int, log: _Log) -> Row:
 
 def _calibration_row(
     seed: int, log: _Log, camera: str, size: tuple[int, int]
-) -> Row:
+) -> _Row:
     """Return the calibration of a camera that looks along the ground."""
     width, height = map(float, size)
     half = math.radians(_CAMERAS[camera]) / 2
@@ -508,7 +503,7 @@ def _calibration_row(
     }
 
 
-def _pose_row(seed: int, frame: _Frame) -> Row:
+def _pose_row(seed: int, frame: _Frame) -> _Row:
     """Return the pose of a car that drives straight ahead."""
     return {
         'token': _token(seed, 'ego_pose', frame.filename),
@@ -521,7 +516,7 @@ def _pose_row(seed: int, frame: _Frame) -> Row:
     }
 
 
-def _sample_row(seed: int, key_frame: _Frame) -> Row:
+def _sample_row(seed: int, key_frame: _Frame) -> _Row:
     return {
         'token': _token(seed, 'sample', key_frame.filename),
         'timestamp': key_frame.timestamp,
@@ -530,7 +525,7 @@ def _sample_row(seed: int, key_frame: _Frame) -> Row:
     }
 
 
-def _sample_data_row(seed: int, frame: _Frame, size: tuple[int, int]) -> Row:
+def _sample_data_row(seed: int, frame: _Frame, size: tuple[int, int]) -> _Row:
     others = {other.step: other.filename for other in _frames(frame.index)}
     links = {}
     for name, step in (('prev', frame.step - 1), ('next', frame.step + 1)):
@@ -559,13 +554,13 @@ def _token(seed: int, *names: object) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def _shuffled(rows: list[Row]) -> list[Row]:
+def _shuffled(rows: list[_Row]) -> list[_Row]:
     """Sort rows into an order that has nothing to do with their tokens."""
     return sorted(rows, key=lambda row: _token(0, row['token']))
 
 
 def _encode_tables(
-    version: str, tables: Mapping[str, list[Row]]
+    version: str, tables: Mapping[str, list[_Row]]
 ) -> dict[str, bytes]:
     """Encode the tables of a version, one field a line as in the release."""
     return {

@@ -84,7 +84,11 @@ def split_scenes(num: int) -> dict[str, range]:
 
 
 def check_num(num: int, least: int, each: str) -> None:
-    """Raise ValueError unless there is one scene at least for ``each``."""
+    """Check the number of scenes; ``each`` says what needs one.
+
+    Raises:
+        ValueError: ``num`` is no whole number of at least ``least``.
+    """
     if not is_whole(num) or num < least:
         raise ValueError(
             f'num: expected a whole number of at least {least}, one image for '
@@ -141,7 +145,7 @@ class SetWriter:
 
         Args:
             out_dir: Folder to write: new, empty or of an earlier run.
-            num: Number of scenes in all splits together.
+            num: Number of scenes, at least one for each split.
             size: Width and height in pixels, each 32 to 8192; by default that
                 of the format.
             seed: Other seeds give other scenes; from 0.
@@ -162,20 +166,15 @@ class SetWriter:
         check_arguments(size, seed)
         check_nproc(nproc)
         out_dir = Path(out_dir)
-        slots = [
-            Slot(number, split, place)
-            for split, part in splits.items()
-            for place, number in enumerate(part)
-        ]
+        slots = _slots(splits)
         first, last = self.first(splits, size, seed), self.last(splits, ())
         _check_folder(out_dir, chain(first, last, *map(self.paths, slots)))
         if overwrite:
             # They must not stand beside scenes that they do not describe.
             for path in last:
                 (out_dir / path).unlink(missing_ok=True)
-        # Those of another set stop the run at its start.
+        # Before the scenes: files of another set stop the run at its start.
         _write(out_dir, first.items(), overwrite)
-
         work = partial(
             _write_scene, self.paths, self.draw, out_dir, size, seed, overwrite
         )
@@ -188,6 +187,14 @@ class SetWriter:
         )
         _write(out_dir, self.last(splits, list(rows)).items(), overwrite)
         return {split: len(part) for split, part in splits.items()}
+
+
+def _slots(splits: Splits) -> list[Slot]:
+    return [
+        Slot(number, split, place)
+        for split, part in splits.items()
+        for place, number in enumerate(part)
+    ]
 
 
 def _write_scene(

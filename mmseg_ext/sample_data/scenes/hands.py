@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.random import Generator
 
-__all__ = ['Hand', 'render_hand']
+__all__ = ['render_hand']
 
 #: Skin and nails, BGR.
 _SKIN = ((150, 180, 225), (110, 145, 200), (75, 105, 160), (50, 70, 110))
@@ -24,21 +23,9 @@ _NAIL = (
 _LENGTHS = (0.80, 0.92, 0.88, 0.72)
 
 
-class Hand(NamedTuple):
-    """A photograph of a hand, and its nails.
-
-    Attributes:
-        image: uint8 (H, W, 3), BGR.
-        nails: uint8 (H, W): 1 to N where a nail is, 0 elsewhere.
-    """
-
-    image: np.ndarray
-    nails: np.ndarray
-
-
 def render_hand(
     size: tuple[int, int], seed: int, index: int, spread: bool
-) -> Hand:
+) -> tuple[np.ndarray, np.ndarray]:
     """Draw one hand.
 
     Args:
@@ -48,7 +35,8 @@ def render_hand(
         spread: Spread the fingers, else their nails touch.
 
     Returns:
-        The photograph, and the exact nails.
+        The photograph, uint8 (H, W, 3), BGR, and its nails, uint8 (H, W): 1
+        to N where a nail is, 0 elsewhere.
     """
     rng = np.random.default_rng([seed, index])
     image = _background(size, rng)
@@ -66,7 +54,7 @@ def render_hand(
         _shine(image, nail, finger)
     image = cv2.GaussianBlur(image, (3, 3), 0.7)
     image += rng.normal(0, 2.5, image.shape)
-    return Hand(image.clip(0, 255).astype(np.uint8), nails)
+    return image.clip(0, 255).astype(np.uint8), nails
 
 
 @dataclass(frozen=True)

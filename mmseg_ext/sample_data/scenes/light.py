@@ -21,8 +21,8 @@ __all__ = [
 ]
 
 Color = tuple[float, float, float]
-Span = tuple[float, float]
-Option = TypeVar('Option')
+_Span = tuple[float, float]
+_Option = TypeVar('_Option')
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,10 @@ class _Weather(NamedTuple):
     zenith: tuple[Color, Color]
     haze: tuple[Color, Color]
     gain: tuple[Color, Color]
-    sun: Span
-    visibility: Span
-    lamps: Span
-    clouds: Span
+    sun: _Span
+    visibility: _Span
+    lamps: _Span
+    clouds: _Span
 
 
 _WEATHER = {
@@ -160,7 +160,7 @@ def jittered(rng: Generator, color: Color, amount: float = 12) -> Color:
     return r, g, b
 
 
-def random_color(rng: Generator, saturation: Span, value: Span) -> Color:
+def random_color(rng: Generator, saturation: _Span, value: _Span) -> Color:
     """Draw a color of any hue; saturation and value from spans in 0 to 1."""
     rgb = colorsys.hsv_to_rgb(
         rng.random(), rng.uniform(*saturation), rng.uniform(*value)
@@ -168,6 +168,6 @@ def random_color(rng: Generator, saturation: Span, value: Span) -> Color:
     return scaled(rgb, 255)
 
 
-def pick(rng: Generator, options: Sequence[Option]) -> Option:
+def pick(rng: Generator, options: Sequence[_Option]) -> _Option:
     """Draw one of the options."""
     return options[int(rng.integers(len(options)))]

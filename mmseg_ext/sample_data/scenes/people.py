@@ -64,12 +64,9 @@ def person(spot: Spot, child: bool = False) -> Item | None:
     face = disc(0.015, 0.918, 0.052, squeeze=0.85)
     if rng.random() < 0.6:
         sketch.flat(face, skin)
+    shadows = _shadow(sketch, 0.28, tall)
     return sketch.item(
-        'person',
-        color=top,
-        grain=0.05,
-        fade=0.1,
-        shadows=_shadow(sketch, 0.28, tall),
+        'person', color=top, grain=0.05, fade=0.1, shadows=shadows
     )
 
 
@@ -132,14 +129,8 @@ def _machine_side(sketch: Sketch, frame: Color, motor: bool) -> None:
     ):
         sketch.limb(start, end, thick, frame)
     if motor:
-        body = (
-            (-0.5, 0.62),
-            (-0.3, 0.28),
-            (0.3, 0.28),
-            (0.45, 0.8),
-            (0.1, 0.95),
-        )
-        sketch.flat(body, frame)
+        body = ((-0.5, 0.62), (-0.3, 0.28), (0.3, 0.28), (0.45, 0.8))
+        sketch.flat((*body, (0.1, 0.95)), frame)
         sketch.flat(
             ((-0.75, 0.78), (-0.1, 0.74), (0, 0.86), (-0.7, 0.92)), _DARK
         )
@@ -185,17 +176,8 @@ def _rider(sketch: Sketch, sideways: bool, rng: Generator) -> None:
                 knee, (side * 0.12, 0.25), 0.11, scaled(trousers, 0.85)
             )
             sketch.limb((side * 0.2, 1.4), (side * 0.3, 1.08), 0.09, top)
-        sketch.flat(
-            (
-                (-0.17, 0.92),
-                (0.17, 0.92),
-                (0.24, 1.4),
-                (0.08, 1.5),
-                (-0.08, 1.5),
-                (-0.24, 1.4),
-            ),
-            top,
-        )
+        torso = ((-0.17, 0.92), (0.17, 0.92), (0.24, 1.4), (0.08, 1.5))
+        sketch.flat((*torso, (-0.08, 1.5), (-0.24, 1.4)), top)
         center = (0.0, 1.62)
     sketch.limb((center[0] - 0.05, 1.48), center, 0.1, skin)
     sketch.flat(disc(*center, 0.12, squeeze=0.88), skin)

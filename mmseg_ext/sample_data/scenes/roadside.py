@@ -67,25 +67,13 @@ def tree(spot: Spot, size: float, autumn: float) -> Item | None:
         crown = [_blob(rng, 0, trunk * 0.6 + radius * 2.6, radius, 2.7)]
     else:
         radius, trunk = size * 1.5, trunk * 0.4
-        crown = [
-            np.array(
-                (
-                    (-radius * (1 - k / 4), trunk + size * 1.4 * k),
-                    (radius * (1 - k / 4), trunk + size * 1.4 * k),
-                    (0, trunk + size * (1.4 * k + 2.4)),
-                )
-            )
-            for k in range(4)
-        ]
-    sketch.flat(
-        (
-            (-girth, 0),
-            (girth, 0),
-            (girth * 0.6, trunk * 1.4),
-            (-girth * 0.6, trunk * 1.4),
-        ),
-        bark,
-    )
+        crown = []
+        for k in range(4):
+            wide, low = radius * (1 - k / 4), trunk + size * 1.4 * k
+            tip = (0, trunk + size * (1.4 * k + 2.4))
+            crown.append(np.array(((-wide, low), (wide, low), tip)))
+    thin, end = girth * 0.6, trunk * 1.4
+    sketch.flat(((-girth, 0), (girth, 0), (thin, end), (-thin, end)), bark)
     for number, polygon in enumerate(crown):
         sketch.flat(polygon, scaled(leaves, 0.86 + 0.09 * (number % 4)))
     shift = -view.light.sun_side * view.light.sun * 2.5 * size

@@ -33,7 +33,7 @@ __all__ = [
 #: Polygons that are painted have this many binary places.
 SHIFT = 4
 
-Point = np.ndarray | Sequence[float]
+_Point = np.ndarray | Sequence[float]
 Points = np.ndarray | Sequence[Sequence[float]]
 
 
@@ -148,14 +148,7 @@ _CORNERS = np.array(list(_FACES.values()))
 
 
 class _Shape(NamedTuple):
-    """Polygons of one color in own coordinates.
-
-    Attributes:
-        points: (N, K, 3).
-        color: RGB.
-        glow: Not darkened by the time of day.
-        solid: Part of the outline.
-    """
+    """Polygons (N, K, 3) of one color; solid ones make up the outline."""
 
     points: np.ndarray
     color: Color
@@ -212,8 +205,8 @@ class Sketch:
 
     def limb(
         self,
-        start: Point,
-        end: Point,
+        start: _Point,
+        end: _Point,
         width: float,
         color: Color,
         glow: bool = False,

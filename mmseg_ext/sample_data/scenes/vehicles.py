@@ -20,11 +20,11 @@ from mmseg_ext.sample_data.scenes.sketch import Item, Sketch, Spot, disc, plate
 
 __all__ = ['bus', 'car', 'truck']
 
-_TIRE, _HUB = (24, 24, 26), (150, 152, 156)
+_TIRE, _HUB, _CHASSIS = (24, 24, 26), (150, 152, 156), (30, 30, 32)
 _RED_LAMP, _WHITE_LAMP = (205, 28, 26), (240, 238, 220)
 _PLATES = ((235, 235, 230), (240, 205, 70), (225, 230, 240))
 
-Faces = dict[str, np.ndarray]
+_Faces = dict[str, np.ndarray]
 _SIDES = ('left', 'right')
 
 
@@ -89,12 +89,8 @@ def car(spot: Spot, yaw: float) -> Item | None:
     }
     for name, rects in panes.items():
         _panes(sketch, cabin.get(name), rects, glass)
-    return sketch.item(
-        'car',
-        color=color,
-        grain=0.03,
-        shadows=_shadow(sketch, half, end, shape.height),
-    )
+    shadows = _shadow(sketch, half, end, shape.height)
+    return sketch.item('car', color=color, grain=0.03, shadows=shadows)
 
 
 def bus(spot: Spot, yaw: float) -> Item | None:
@@ -126,12 +122,8 @@ def bus(spot: Spot, yaw: float) -> Item | None:
     sketch.rects(front, [(0.2, 0.8, 0.85, 0.95)], (20, 20, 20))
     sketch.rects(front, [(0.3, 0.7, 0.87, 0.93)], (250, 170, 40), glow=True)
     _lamps(sketch, body, (0.16, 0.26))
-    return sketch.item(
-        'bus',
-        color=color,
-        grain=0.03,
-        shadows=_shadow(sketch, half, end, height),
-    )
+    shadows = _shadow(sketch, half, end, height)
+    return sketch.item('bus', color=color, grain=0.03, shadows=shadows)
 
 
 def truck(spot: Spot, yaw: float) -> Item | None:
@@ -179,12 +171,8 @@ def truck(spot: Spot, yaw: float) -> Item | None:
     looks_away = sketch.turn[2, 2] > 0
     for draw in (draw_cab, draw_box) if looks_away else (draw_box, draw_cab):
         draw()
-    return sketch.item(
-        'truck',
-        color=(30, 30, 32),
-        grain=0.04,
-        shadows=_shadow(sketch, half, end, height),
-    )
+    shadows = _shadow(sketch, half, end, height)
+    return sketch.item('truck', color=_CHASSIS, grain=0.04, shadows=shadows)
 
 
 def _paint(rng: Generator) -> Color:
@@ -232,7 +220,7 @@ def _tires(
 
 def _wheels(
     sketch: Sketch,
-    body: Faces,
+    body: _Faces,
     half: float,
     axles: Sequence[float],
     radius: float,
@@ -260,7 +248,7 @@ def _rims(
     return circles
 
 
-def _lamps(sketch: Sketch, body: Faces, height: tuple[float, float]) -> None:
+def _lamps(sketch: Sketch, body: _Faces, height: tuple[float, float]) -> None:
     """Draw lamps and bumpers; height as a share of the face."""
     pair = [(0.03, 0.2, *height), (0.8, 0.97, *height)]
     for name, color in (('rear', _RED_LAMP), ('front', _WHITE_LAMP)):

@@ -26,7 +26,7 @@ __all__ = [
     'random_street',
 ]
 
-Distance = TypeVar('Distance', float, np.ndarray)
+_Distance = TypeVar('_Distance', float, np.ndarray)
 
 #: Nothing nearer than this (in meters) is drawn.
 NEAR = 1.2
@@ -115,7 +115,7 @@ class Street:
         """Return the lateral of the far edge of a sidewalk, side -1 or 1."""
         return side * (self.half_width + self.sidewalks[side > 0])
 
-    def x(self, lateral: float, z: Distance) -> Distance:
+    def x(self, lateral: float, z: _Distance) -> _Distance:
         """Return world x of a place on the street."""
         return lateral - self.ego + self.heading * z + self.bend * z * z
 
