@@ -20,8 +20,8 @@ from mmseg.registry import TRANSFORMS
 
 import mmseg_ext  # noqa: F401, registers the transforms
 from mmseg_ext.sample_data.nuimages import nuimages_label_map
-from mmseg_ext.sample_data.render import render_scene
-from mmseg_ext.sample_data.scene import KINDS, Scene
+from mmseg_ext.sample_data.scenes.render import render_scene
+from mmseg_ext.sample_data.scenes.scene import KINDS, Scene
 from mmseg_ext.utils.images import encode_labels
 from timing import Row, interleaved
 

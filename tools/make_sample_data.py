@@ -62,14 +62,14 @@ SPLITS = (
 
 
 def common_options(size: str, parts: str = SPLITS) -> argparse.ArgumentParser:
-    """Give the options of every format.
+    """Return a parser of the options of every format.
 
     Args:
         size: Default of ``--size``.
         parts: How the scenes are divided.
     """
     parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument('root', type=Path, metavar='OUT', help='folder')
+    parser.add_argument('out_dir', type=Path, metavar='OUT', help='folder')
     parser.add_argument(
         '--num',
         type=int,
@@ -93,6 +93,12 @@ def common_options(size: str, parts: str = SPLITS) -> argparse.ArgumentParser:
         '--overwrite',
         action='store_true',
         help='replace files of another seed or size',
+    )
+    parser.add_argument(
+        '--nproc',
+        type=int,
+        default=1,
+        help='number of processes (default: %(default)s)',
     )
     return parser
 
@@ -143,12 +149,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write the data set and say what to do with it."""
     parser = build_parser()
     args = vars(parser.parse_args(argv))
-    name, root = args.pop('format'), args['root']
+    name, out_dir = args.pop('format'), args['out_dir']
     counts = call(parser, f'mmseg_ext.sample_data:write_{name}', **args)
     parts = ', '.join(f'{split} {count}' for split, count in counts.items())
     width, height = args['size']
-    print(f'{root}: {parts} {COUNTED[name]} of {width}x{height}')
-    print(f'next: {NEXT[name].format(root=root)}')
+    print(f'{out_dir}: {parts} {COUNTED[name]} of {width}x{height}')
+    print(f'next: {NEXT[name].format(root=out_dir)}')
 
 
 if __name__ == '__main__':

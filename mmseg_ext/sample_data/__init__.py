@@ -27,12 +27,11 @@ from mmseg_ext.sample_data.nuimages import (
     nuimages_label_map,
     write_nuimages,
 )
-from mmseg_ext.sample_data.render import render_scene
-from mmseg_ext.sample_data.scene import KINDS, THINGS, Scene, SceneObject
+from mmseg_ext.sample_data.scenes.render import render_scene
+from mmseg_ext.sample_data.scenes.scene import KINDS, Scene, SceneObject
 
 __all__ = [
     'KINDS',
-    'THINGS',
     'NailScene',
     'Scene',
     'SceneObject',

@@ -3,28 +3,33 @@
 Source of the format: the fine annotations of the release (Cordts et al.,
 arXiv:1604.01685) and the data set's own tools, which draw images of label and
 instance ids from its polygon files.
+
+A set has ``leftImg8bit`` and, except for the test split, ``gtFine`` with
+polygons, 16-bit instance ids, label ids and colors. As in the release, some
+objects are groups that carry the id of their label, and some are of labels
+that the benchmarks leave out. :func:`cityscapes_instance_ids` returns the
+exact truth. Images of the release are of 2048x1024 pixels.
 """
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from mmseg_ext.labels.cityscapes import CITYSCAPES_LABELS, Label
-from mmseg_ext.sample_data.output import (
-    check_folders,
-    checked_root,
-    split_scenes,
-    write_same,
-)
-from mmseg_ext.sample_data.render import check_arguments, render_scene
-from mmseg_ext.sample_data.scene import Scene
+from mmseg_ext.sample_data.output import Drawn, SetWriter, Slot, choose
+from mmseg_ext.sample_data.scenes.render import render_scene
+from mmseg_ext.sample_data.scenes.scene import Scene
 from mmseg_ext.utils.images import encode_labels, encode_png
+
+__all__ = [
+    'CITYSCAPES_SHARES',
+    'cityscapes_instance_ids',
+    'cityscapes_name',
+    'write_cityscapes',
+]
 
 #: Kind of object in a scene -> labels that it can get, each with its share.
 #: With ``group`` after it, a label is that of objects not told apart.
@@ -66,68 +71,8 @@ _FRAME = 19
 _LABELS = {label.name: label for label in CITYSCAPES_LABELS}
 
 
-def write_cityscapes(
-    root: str | os.PathLike,
-    num: int = 40,
-    size: tuple[int, int] = (1024, 512),
-    seed: int = 0,
-    overwrite: bool = False,
-    progress: bool = True,
-) -> dict[str, int]:
-    """Write a sample set that looks on disk like Cityscapes.
-
-    ``root`` gets ``leftImg8bit`` and, but for the test split, ``gtFine`` with
-    polygons, 16-bit instance ids, label ids and colors. As in the release,
-    some objects are groups that carry the id of their label, and some are of
-    labels that the benchmarks leave out. :func:`cityscapes_instance_ids` gives
-    the exact truth.
-
-    The same arguments give the same bytes, so a run that was stopped is
-    continued by starting it again.
-
-    Args:
-        root: Folder to write, new or empty or of an earlier run.
-        num: Number of images in all splits together, at least 3.
-        size: Width and height in pixels; the release has 2048x1024.
-        seed: Other seeds give other scenes.
-        overwrite: Replace files of the same names and other content.
-        progress: Show a progress bar.
-
-    Returns:
-        Number of images in each split.
-
-    Raises:
-        ValueError: ``num``, ``size`` or ``seed`` is out of range.
-        FileExistsError: ``root`` holds other data.
-        NotADirectoryError: ``root`` is a file.
-    """
-    splits = split_scenes(num)
-    check_arguments(size, seed)
-    root = checked_root(root)
-    paths = {
-        index: _paths(split, place)
-        for split, part in splits.items()
-        for place, index in enumerate(part)
-    }
-    expected = {path for part in paths.values() for path in part}
-    # With the folders: cities of a set with other splits are refused.
-    folders = {str(p) for x in expected for p in PurePosixPath(x).parents[:-1]}
-    check_folders(root, expected | folders)
-    for index, part in tqdm(
-        paths.items(),
-        desc='Cityscapes scenes',
-        unit='scene',
-        disable=not progress,
-    ):
-        contents = _contents(render_scene(size, seed, index), seed, index)
-        # The test split takes the image only.
-        for path, data in zip(part, contents, strict=False):
-            write_same(root / path, data, overwrite)
-    return {split: len(part) for split, part in splits.items()}
-
-
 def cityscapes_name(split: str, place: int) -> str:
-    """Give city and stem of an image.
+    """Return city and stem of an image.
 
     Args:
         split: ``train``, ``val`` or ``test``.
@@ -143,10 +88,10 @@ def cityscapes_name(split: str, place: int) -> str:
 
 
 def cityscapes_instance_ids(scene: Scene, seed: int, index: int) -> np.ndarray:
-    """Give the image of instance ids that follows from the polygons.
+    """Return the image of instance ids that follows from the polygons.
 
     Args:
-        scene: What ``render_scene(size, seed, index)`` gives.
+        scene: Result of ``render_scene(size, seed, index)``.
         seed: Seed of the set.
         index: Number of the image in the set.
 
@@ -154,7 +99,8 @@ def cityscapes_instance_ids(scene: Scene, seed: int, index: int) -> np.ndarray:
         uint16 (H, W): label id, or 1000 times that and the number of the
         object among those of its label.
     """
-    seen, values = Counter(), []
+    seen: Counter[str] = Counter()
+    values = []
     for name in _names(scene, seed, index):
         label = _label(name)
         value = label.id
@@ -167,23 +113,24 @@ def cityscapes_instance_ids(scene: Scene, seed: int, index: int) -> np.ndarray:
 
 
 def _names(scene: Scene, seed: int, index: int) -> list[str]:
-    """Give each object of a scene its label."""
+    """Draw the label of each object of a scene."""
     # The renderer draws from (seed, index, 0) and (seed, index, 1).
     rng = np.random.default_rng((seed, index, 2))
-    names = []
-    for item in scene.objects:
-        shares = CITYSCAPES_SHARES[item.kind]
-        names.append(str(rng.choice(list(shares), p=list(shares.values()))))
-    return names
+    return [choose(rng, CITYSCAPES_SHARES[o.kind]) for o in scene.objects]
 
 
 def _label(name: str) -> Label:
-    """Find the row of a label, also with ``group`` after its name."""
+    """Return the row of a label, also with ``group`` after its name."""
     return _LABELS.get(name) or _LABELS[name.removesuffix('group')]
 
 
+def _draw(slot: Slot, size: tuple[int, int], seed: int) -> Drawn:
+    scene = render_scene(size, seed, slot.number)
+    return Drawn(_contents(scene, seed, slot.number))
+
+
 def _contents(scene: Scene, seed: int, index: int) -> Iterator[bytes]:
-    """Yield the files of an image, if they are asked for."""
+    """Yield the files of an image; the test split takes the first only."""
     yield encode_png(scene.image)
     names = _names(scene, seed, index)
     yield json.dumps(_polygon_file(scene, names)).encode()
@@ -204,16 +151,14 @@ def _polygon_file(scene: Scene, names: list[str]) -> dict[str, Any]:
     return {'imgHeight': height, 'imgWidth': width, 'objects': objects}
 
 
-def _paths(split: str, place: int) -> list[str]:
+def _paths(slot: Slot) -> list[str]:
     """List the files of an image, in the order of their contents."""
-    name = cityscapes_name(split, place)
-    paths = [f'leftImg8bit/{split}/{name}_leftImg8bit.png']
-    if split != 'test':
-        stem = f'gtFine/{split}/{name}_gtFine'
-        paths += [
-            f'{stem}_polygons.json',
-            f'{stem}_instanceIds.png',
-            f'{stem}_labelIds.png',
-            f'{stem}_color.png',
-        ]
-    return paths
+    split, name = slot.split, cityscapes_name(slot.split, slot.place)
+    image = f'leftImg8bit/{split}/{name}_leftImg8bit.png'
+    if split == 'test':
+        return [image]
+    ends = ('polygons.json', 'instanceIds.png', 'labelIds.png', 'color.png')
+    return [image, *(f'gtFine/{split}/{name}_gtFine_{end}' for end in ends)]
+
+
+write_cityscapes = SetWriter('Cityscapes scenes', (1024, 512), _paths, _draw)

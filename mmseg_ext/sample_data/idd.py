@@ -3,29 +3,34 @@
 Source of the format: parts I and II of the release (Varma et al.,
 arXiv:1811.10200) and the data set's own tools, which make label images of its
 polygon files.
+
+A set has the folders ``IDD_Segmentation`` with PNG and ``idd20kII`` with JPEG
+images, and in each of them ``leftImg8bit`` and ``gtFine``. As in the release,
+ids repeat from sequence to sequence, images are of two sizes, polygons have
+fractions and leave the image, some are deleted or too short to be drawn, and
+the test split has none. Beside a few polygon files lies the label image that
+the official tool makes of them. :func:`idd_label_map` returns the exact truth.
+
+Every other image is of part I; with eight or more each part has all splits.
+The size of a set is that of the larger images.
 """
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from tqdm import tqdm
+from numpy.random import Generator
 
 from mmseg_ext.labels.idd import IDD_LABELS
-from mmseg_ext.sample_data.output import (
-    check_folders,
-    checked_root,
-    split_scenes,
-    write_same,
-)
-from mmseg_ext.sample_data.render import check_arguments, render_scene
-from mmseg_ext.sample_data.scene import Scene, SceneObject
+from mmseg_ext.sample_data.output import Drawn, SetWriter, Slot, choose
+from mmseg_ext.sample_data.scenes.render import check_arguments, render_scene
+from mmseg_ext.sample_data.scenes.scene import Scene, SceneObject
 from mmseg_ext.utils.images import encode_labels, encode_png
+
+__all__ = ['IDD_SHARES', 'idd_label_map', 'idd_scene', 'idd_stem', 'write_idd']
 
 #: What stands for an object that is left out of the file.
 _NOTHING = ''
@@ -112,64 +117,8 @@ _SMALL_PERIOD, _SMALL_FIRST = 3, 1
 _LEAST_SIDE = 32
 
 
-def write_idd(
-    root: str | os.PathLike,
-    num: int = 40,
-    size: tuple[int, int] = (480, 360),
-    seed: int = 0,
-    overwrite: bool = False,
-    progress: bool = True,
-) -> dict[str, int]:
-    """Write a sample set that looks on disk like both parts of IDD 20K.
-
-    ``root`` gets the folders ``IDD_Segmentation`` with PNG and ``idd20kII``
-    with JPEG images, and in each of them ``leftImg8bit`` and ``gtFine``. As
-    in the release, ids repeat from sequence to sequence, images are of two
-    sizes, polygons have fractions and leave the image, some are deleted or
-    too short to be drawn, and the test split has none. Beside a few polygon
-    files lies the label image that the official tool makes of them.
-    :func:`idd_label_map` gives the exact truth.
-
-    The same arguments give the same bytes, so a run that was stopped is
-    continued by starting it again.
-
-    Args:
-        root: Folder to write, new or empty or of an earlier run.
-        num: Number of images in all splits together, at least 3; every other
-            one is of part I. From 8 on each part has all splits.
-        size: Width and height in pixels of the larger images.
-        seed: Other seeds give other scenes.
-        overwrite: Replace files of the same names and other content.
-        progress: Show a progress bar.
-
-    Returns:
-        Number of images in each split, both parts together.
-
-    Raises:
-        ValueError: ``num``, ``size`` or ``seed`` is out of range.
-        FileExistsError: ``root`` holds other data.
-        NotADirectoryError: ``root`` is a file.
-    """
-    splits = split_scenes(num)
-    check_arguments(size, seed)
-    root = checked_root(root)
-    numbers = [(i, split) for split, part in splits.items() for i in part]
-    paths = [path for i, split in numbers for path in _paths(i, split)]
-    # With the folders: sequences of a set with other splits are refused.
-    folders = {str(p) for x in paths for p in PurePosixPath(x).parents[:-1]}
-    check_folders(root, {*paths, *folders})
-    for index, split in tqdm(
-        numbers, desc='IDD scenes', unit='scene', disable=not progress
-    ):
-        contents = _contents(idd_scene(size, seed, index), seed, index)
-        # The test split takes the image only.
-        for path, data in zip(_paths(index, split), contents, strict=False):
-            write_same(root / path, data, overwrite)
-    return {split: len(part) for split, part in splits.items()}
-
-
 def idd_stem(index: int) -> str:
-    """Give sequence and id of image ``index``, as in ``0_024541``."""
+    """Return sequence and id of image ``index``, as in ``0_024541``."""
     return '_'.join(_sequence_and_id(index))
 
 
@@ -182,24 +131,28 @@ def idd_scene(size: tuple[int, int], seed: int, index: int) -> Scene:
         seed: Seed of the set.
         index: Number of the image.
 
+    Returns:
+        As for :func:`~mmseg_ext.sample_data.scenes.render.render_scene`.
+
     Raises:
         ValueError: An argument is not a whole number or out of range.
     """
     check_arguments(size, seed)
     if index // _SEQUENCE % _SMALL_PERIOD == _SMALL_FIRST:
-        size = tuple(max(side * 2 // 3, _LEAST_SIDE) for side in size)
+        width, height = (max(side * 2 // 3, _LEAST_SIDE) for side in size)
+        size = width, height
     return render_scene(size, seed, index)
 
 
 def idd_label_map(scene: Scene, seed: int, index: int) -> np.ndarray:
-    """Give the label image that follows from the polygons of an image.
+    """Return the label image that follows from the polygons of an image.
 
     The official tool has Pillow draw the polygons, and Pillow cuts off the
     fractions of the coordinates: what is drawn are the whole-pixel polygons
     of the scene.
 
     Args:
-        scene: What ``idd_scene(size, seed, index)`` gives.
+        scene: Result of ``idd_scene(size, seed, index)``.
         seed: Seed of the set.
         index: Number of the image.
 
@@ -231,18 +184,18 @@ class _Annotation:
 
 
 def _level3(name: str) -> int:
+    """Return the level-3 id of a label, also with ``group`` after it."""
     known = {label.name: label.level3 for label in IDD_LABELS}
     return known[name if name in known else name.removesuffix('group')]
 
 
 def _annotations(scene: Scene, seed: int, index: int) -> list[_Annotation]:
-    """Give the entries of the polygon file, in its order."""
+    """Return the entries of the polygon file, in its order."""
     # The renderer draws from (seed, index, 0) and (seed, index, 1).
     rng = np.random.default_rng((seed, index, 2))
     annotations = []
     for item in scene.objects:
-        shares = IDD_SHARES[item.kind]
-        label = str(rng.choice(list(shares), p=list(shares.values())))
+        label = choose(rng, IDD_SHARES[item.kind])
         if label != _NOTHING:
             annotations.append(_Annotation(label, item.polygon))
         if item.kind == 'car' and rng.random() < _PLATE_SHARE:
@@ -255,15 +208,13 @@ def _annotations(scene: Scene, seed: int, index: int) -> list[_Annotation]:
 
 
 def _license_plate(car: np.ndarray) -> np.ndarray:
-    """Give a small rectangle in the lower middle of a polygon."""
+    """Return a small rectangle in the lower middle of a polygon."""
     low, high = car.min(0), car.max(0)
     corners = np.array([(0.4, 0.7), (0.6, 0.7), (0.6, 0.8), (0.4, 0.8)])
     return np.rint(low + corners * (high - low))
 
 
-def _not_drawn(
-    size: tuple[int, int], rng: np.random.Generator
-) -> Iterator[_Annotation]:
+def _not_drawn(size: tuple[int, int], rng: Generator) -> Iterator[_Annotation]:
     """Yield what a label maker must skip: deleted polygons, then short ones.
 
     They are large enough to be seen if they were drawn.
@@ -276,8 +227,13 @@ def _not_drawn(
             yield _Annotation(str(rng.choice(names)), points, deleted)
 
 
+def _draw(slot: Slot, size: tuple[int, int], seed: int) -> Drawn:
+    scene = idd_scene(size, seed, slot.number)
+    return Drawn(_contents(scene, seed, slot.number))
+
+
 def _contents(scene: Scene, seed: int, index: int) -> Iterator[bytes]:
-    """Yield image, polygon file and label image, if they are asked for."""
+    """Yield image, polygon file and label image."""
     part = _part(index)
     if part.suffix == '.png':
         yield encode_png(scene.image)
@@ -288,12 +244,12 @@ def _contents(scene: Scene, seed: int, index: int) -> Iterator[bytes]:
 
 
 def _polygon_file(scene: Scene, seed: int, index: int) -> dict[str, Any]:
-    """Part I has all fields, part II those without which it does not go."""
+    """Make a polygon file; those of part II have only the fields they need."""
     rng = np.random.default_rng((seed, index, 3))
     complete = _part(index) is _PARTS[0]
     objects = []
     for number, annotation in enumerate(_annotations(scene, seed, index)):
-        row = {
+        row: dict[str, Any] = {
             'label': annotation.label,
             'polygon': _with_fractions(annotation.polygon, rng),
         }
@@ -312,9 +268,7 @@ def _polygon_file(scene: Scene, seed: int, index: int) -> dict[str, Any]:
     return {'imgHeight': height, 'imgWidth': width, 'objects': objects}
 
 
-def _with_fractions(
-    polygon: np.ndarray, rng: np.random.Generator
-) -> list[list[float]]:
+def _with_fractions(polygon: np.ndarray, rng: Generator) -> list[list[float]]:
     """Move whole-pixel points away from zero, by less than a pixel.
 
     Pillow cuts the fractions off again. Around zero both sides give zero.
@@ -335,14 +289,19 @@ def _sequence_and_id(index: int) -> tuple[str, str]:
     return str(sequence), _part(index).ids[place // len(_PARTS)]
 
 
-def _paths(index: int, split: str) -> Iterator[str]:
-    """Image, polygon file and label image, as far as they are written."""
+def _paths(slot: Slot) -> list[str]:
+    """List image, polygon file and label image, as far as there are any."""
+    index, split = slot.number, slot.split
     part = _part(index)
     sequence, name = _sequence_and_id(index)
     folder = f'{part.folder}/leftImg8bit/{split}/{sequence}'
-    yield f'{folder}/{name}_leftImg8bit{part.suffix}'
+    paths = [f'{folder}/{name}_leftImg8bit{part.suffix}']
     if split != 'test':
         stem = f'{part.folder}/gtFine/{split}/{sequence}/{name}_gtFine'
-        yield f'{stem}_polygons.json'
+        paths.append(f'{stem}_polygons.json')
         if index % _LABELED_PERIOD == _LABELED_FIRST:
-            yield f'{stem}_labellevel3Ids.png'
+            paths.append(f'{stem}_labellevel3Ids.png')
+    return paths
+
+
+write_idd = SetWriter('IDD scenes', (480, 360), _paths, _draw)

@@ -2,36 +2,51 @@
 
 Source of the format: the schema of nuImages v1.0 (Caesar et al.,
 arXiv:1903.11027, and the release's development kit).
+
+A set has the ten tables in each of ``v1.0-train``, ``v1.0-val`` and
+``v1.0-test``, the key frames in ``samples/<CAM>`` and the frames before and
+after them in ``sweeps/<CAM>``; each scene is a key frame. As in the release,
+masks of one image overlap, the rows of a table are in no order, some
+annotations have no mask, some images no annotations and those of the test
+split none at all. :func:`nuimages_label_map` returns the exact truth. Poses,
+calibration and attributes are of the right form, but say nothing about the
+pictures.
 """
 
 import base64
 import hashlib
 import json
 import math
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from itertools import chain, zip_longest
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
-from tqdm import tqdm
 
 from mmseg_ext.labels.nuimages import NUIMAGES, SURFACES
 from mmseg_ext.sample_data.output import (
-    check_folders,
-    checked_root,
+    Drawn,
+    SetWriter,
+    Slot,
+    Splits,
+    choose,
     split_scenes,
-    write_same,
 )
-from mmseg_ext.sample_data.render import check_arguments, render_scene
-from mmseg_ext.sample_data.scene import Rasterizer, Scene
+from mmseg_ext.sample_data.scenes.render import render_scene
+from mmseg_ext.sample_data.scenes.scene import Rasterizer, Scene
 
-Row = dict[str, Any]
+__all__ = [
+    'NUIMAGES_CATEGORIES',
+    'nuimages_filename',
+    'nuimages_label_map',
+    'write_nuimages',
+]
+
+_Row = dict[str, Any]
 
 #: Kind of object in a scene -> names of the categories it can get, each with
 #: its share; the other kinds are not annotated. nuImages has no riders: they
@@ -92,22 +107,6 @@ _ATTRIBUTES = {
     'human': ('pedestrian.moving', 'pedestrian.standing'),
 }
 
-_TABLES = (
-    'attribute',
-    'calibrated_sensor',
-    'category',
-    'ego_pose',
-    'log',
-    'object_ann',
-    'sample',
-    'sample_data',
-    'sensor',
-    'surface_ann',
-)
-
-#: The tables that are written last.
-_ANNOTATIONS = ('object_ann', 'surface_ann')
-
 #: The first log starts then, each later one a day after the one before.
 _START = datetime(2018, 1, 2, 11, 48, 43, tzinfo=timezone(timedelta(hours=8)))
 _KEY_FRAMES_PER_LOG = 4
@@ -123,87 +122,20 @@ _SPEED, _ZOOM = 8.0, 1.03
 _JPEG_QUALITY = 90
 
 
-def write_nuimages(
-    root: str | os.PathLike,
-    num: int = 40,
-    size: tuple[int, int] = (1600, 900),
-    seed: int = 0,
-    overwrite: bool = False,
-    progress: bool = True,
-) -> dict[str, int]:
-    """Write a sample set that looks on disk like nuImages.
-
-    ``root`` gets the ten tables in each of ``v1.0-train``, ``v1.0-val`` and
-    ``v1.0-test``, the key frames in ``samples/<CAM>`` and the frames before
-    and after them in ``sweeps/<CAM>``. As in the release, masks of one image
-    overlap, the rows of a table are in no order, some annotations have no
-    mask, some images no annotations and those of the test split none at all.
-    :func:`nuimages_label_map` gives the exact truth. Poses, calibration and
-    attributes are of the right form, but say nothing about the pictures.
-
-    The same arguments give the same bytes, so a run that was stopped is
-    continued by starting it again.
-
-    Args:
-        root: Folder to write, new or empty or of an earlier run.
-        num: Number of key frames in all splits together, at least 3.
-        size: Width and height in pixels.
-        seed: Other seeds give other scenes.
-        overwrite: Replace files of the same names and other content.
-        progress: Show a progress bar.
-
-    Returns:
-        Number of key frames in each version.
-
-    Raises:
-        ValueError: ``num``, ``size`` or ``seed`` is out of range.
-        FileExistsError: ``root`` holds other data.
-        NotADirectoryError: ``root`` is a file.
-    """
-    versions = {f'v1.0-{k}': part for k, part in split_scenes(num).items()}
-    check_arguments(size, seed)
-    root = checked_root(root)
-    check_folders(root, _paths(versions))
-    # Before the images: tables of another set stop the run at its start.
-    for version, part in versions.items():
-        if overwrite:
-            # Rows of another set must not stand beside the new key frames.
-            for name in _ANNOTATIONS:
-                (root / version / f'{name}.json').unlink(missing_ok=True)
-        tables = _frame_tables(part, size, seed)
-        _write_tables(root / version, tables, overwrite)
-    with tqdm(
-        total=num, desc='nuImages scenes', unit='scene', disable=not progress
-    ) as bar:
-        for version, part in versions.items():
-            annotations = []
-            for index in part:
-                scene = render_scene(size, seed, index)
-                for frame in _frames(index):
-                    data = _encode_jpeg(frame.picture(scene.image))
-                    write_same(root / frame.filename, data, overwrite)
-                if version != 'v1.0-test':
-                    annotations.append(_annotate(scene, seed, index))
-                bar.update()
-            tables = _annotation_tables(annotations)
-            _write_tables(root / version, tables, overwrite)
-    return {version: len(part) for version, part in versions.items()}
-
-
 def nuimages_filename(index: int) -> str:
-    """Give the ``filename`` of key frame ``index`` in the tables."""
+    """Return the ``filename`` of key frame ``index`` in the tables."""
     return _Frame(index, 0).filename
 
 
 def nuimages_label_map(scene: Scene, seed: int, index: int) -> np.ndarray:
-    """Give the label map that follows from the annotations of a key frame.
+    """Return the label map that follows from the annotations of a key frame.
 
     An object or surface without mask is looked through: where it is seen, the
     map has what lies behind. Key frames of the test split have no annotations
     in their tables; their map is what they would give.
 
     Args:
-        scene: What ``render_scene(size, seed, index)`` gives.
+        scene: Result of ``render_scene(size, seed, index)``.
         seed: Seed of the set.
         index: Number of the key frame.
 
@@ -233,7 +165,7 @@ class _Label:
 
 
 def _labels(scene: Scene, seed: int, index: int) -> list[_Label | None]:
-    """Give a label to each object of a scene, None to what gets none."""
+    """Draw the label of each object of a scene, None for no label."""
     if index % _BARE_PERIOD == _BARE_FIRST:
         return [None] * len(scene.objects)
     # The renderer draws from (seed, index, 0) and (seed, index, 1).
@@ -257,24 +189,28 @@ def _labels(scene: Scene, seed: int, index: int) -> list[_Label | None]:
         if shares is None:
             labels.append(None)
             continue
-        name = str(rng.choice(list(shares), p=list(shares.values())))
+        name = choose(rng, shares)
         has_mask = bool(rng.random() >= _NO_MASK_SHARE)
         labels.append(surfaces.get(name, _Label(name, has_mask)))
     return labels
 
 
+class _Object(NamedTuple):
+    """An annotated object, its amodal box and its mask, bool (H, W)."""
+
+    label: _Label
+    box: list[int]
+    mask: np.ndarray
+
+
 def _masks(
     scene: Scene, labels: list[_Label | None]
-) -> tuple[dict[_Label, np.ndarray], list[tuple[_Label, list[int], Any]]]:
-    """Give the masks of what is annotated.
+) -> tuple[dict[_Label, np.ndarray], list[_Object]]:
+    """Return the masks of what is annotated, both from back to front.
 
     A mask is what would be seen if nothing else annotated were there, so
     masks overlap and their order counts. Only surfaces, which are painted
     before the objects, hide what of these lies behind them.
-
-    Returns:
-        Bool (H, W) masks of the surfaces, and labels, amodal boxes and masks
-        of the objects of which something is left, both from back to front.
     """
     shape = scene.image.shape[:2]
     hidden = np.zeros(shape, bool)  # behind what is not annotated
@@ -295,14 +231,19 @@ def _masks(
             if surface.has_mask:
                 visible &= ~mask
         if visible.any():
-            objects.append((label, _box(window, pixels), visible))
+            objects.append(_Object(label, _box(window, pixels), visible))
     return dict(reversed(surfaces.items())), objects[::-1]
 
 
-def _annotate(
-    scene: Scene, seed: int, index: int
-) -> tuple[list[Row], list[Row]]:
-    """Give the rows of ``surface_ann`` and ``object_ann`` of a key frame."""
+class _Annotations(NamedTuple):
+    """Rows of ``surface_ann`` and ``object_ann`` of a key frame."""
+
+    surfaces: Sequence[_Row] = ()
+    objects: Sequence[_Row] = ()
+
+
+def _annotate(scene: Scene, seed: int, index: int) -> _Annotations:
+    """Return the annotations of a key frame."""
     surfaces, objects = _masks(scene, _labels(scene, seed, index))
     frame = nuimages_filename(index)
     common = {'sample_data_token': _token(seed, 'sample_data', frame)}
@@ -332,24 +273,25 @@ def _annotate(
         }
         for token, (label, box, mask) in zip(tokens, objects, strict=True)
     ]
-    return surface_rows, object_rows
+    return _Annotations(surface_rows, object_rows)
 
 
 def _box(window: tuple[slice, slice], pixels: np.ndarray) -> list[int]:
-    """Amodal box in the image, xmin, ymin, xmax, ymax; ends are exclusive."""
+    """Return xmin, ymin, xmax, ymax in the image; ends are exclusive."""
     x, y, width, height = cv2.boundingRect(pixels)
     x, y = x + window[1].start, y + window[0].start
     return [x, y, x + width, y + height]
 
 
-def _encode_mask(mask: np.ndarray) -> Row:
+def _encode_mask(mask: np.ndarray) -> _Row:
+    """Encode a mask as the release does: COCO's RLE in base 64."""
     code = coco_mask.encode(np.asfortranarray(mask, np.uint8))
     counts = base64.b64encode(code['counts']).decode('ascii')
     return {'size': list(mask.shape), 'counts': counts}
 
 
 def _attribute_tokens(seed: int, label: _Label, token: str) -> list[str]:
-    """One of the attributes that the category can have, if any."""
+    """Return one of the attributes that the category can have, if any."""
     for prefix, names in _ATTRIBUTES.items():
         if label.category.startswith(prefix):
             name = names[int(token, 16) % len(names)]
@@ -358,16 +300,24 @@ def _attribute_tokens(seed: int, label: _Label, token: str) -> list[str]:
 
 
 def _annotation_tables(
-    annotations: list[tuple[list[Row], list[Row]]],
-) -> dict[str, list[Row]]:
-    """Mix the rows of the images; only the surfaces of each stay in order."""
-    surfaces = zip_longest(*(rows for rows, _ in annotations))
-    return {
-        'surface_ann': [row for rank in surfaces for row in rank if row],
-        'object_ann': _shuffled(
-            [row for _, rows in annotations for row in rows]
-        ),
-    }
+    splits: Splits, annotations: Sequence[_Annotations]
+) -> dict[str, bytes]:
+    """Make the tables of annotations, given those of all key frames.
+
+    They mix the rows of the images; only the surfaces of each stay in order.
+    """
+    tables: dict[str, bytes] = {}
+    for version, part in splits.items():
+        found = annotations[part.start : part.stop]
+        ranks = zip_longest(*(frame.surfaces for frame in found))
+        rows = {
+            'surface_ann': [row for rank in ranks for row in rank if row],
+            'object_ann': _shuffled(
+                [row for frame in found for row in frame.objects]
+            ),
+        }
+        tables |= _encode_tables(version, rows)
+    return tables
 
 
 @dataclass(frozen=True)
@@ -403,7 +353,7 @@ class _Frame:
         return f'{folder}/{camera}/{log}__{camera}__{self.timestamp}.jpg'
 
     def picture(self, image: np.ndarray) -> np.ndarray:
-        """Make the photograph from that of the key frame."""
+        """Return the photograph, made from that of the key frame."""
         if not self.step:
             return image
         height, width = image.shape[:2]
@@ -431,22 +381,54 @@ class _Log:
 
 
 def _frames(index: int) -> list[_Frame]:
-    """The key frame and those around it, in the order of time."""
+    """Return the key frame and those around it, in the order of time."""
     return [_Frame(index, step) for step in (-1, 0, 1)]
 
 
-def _paths(versions: dict[str, range]) -> Iterator[str]:
-    """List all files of the set."""
-    for version, part in versions.items():
-        yield from (f'{version}/{name}.json' for name in _TABLES)
-        for index in part:
-            yield from (frame.filename for frame in _frames(index))
+def _versions(num: int) -> dict[str, range]:
+    return {f'v1.0-{k}': part for k, part in split_scenes(num).items()}
+
+
+def _paths(slot: Slot) -> list[str]:
+    return [frame.filename for frame in _frames(slot.number)]
+
+
+def _draw(slot: Slot, size: tuple[int, int], seed: int) -> Drawn:
+    scene = render_scene(size, seed, slot.number)
+    pictures = (
+        _encode_jpeg(frame.picture(scene.image))
+        for frame in _frames(slot.number)
+    )
+    if slot.split == 'v1.0-test':
+        return Drawn(pictures, _Annotations())
+    return Drawn(pictures, _annotate(scene, seed, slot.number))
+
+
+def _other_tables(
+    splits: Splits, size: tuple[int, int], seed: int
+) -> dict[str, bytes]:
+    """Make all tables but the annotations."""
+    tables: dict[str, bytes] = {}
+    for version, part in splits.items():
+        tables |= _encode_tables(version, _frame_tables(part, size, seed))
+    return tables
+
+
+write_nuimages = SetWriter(
+    'nuImages scenes',
+    (1600, 900),
+    _paths,
+    _draw,
+    _versions,
+    first=_other_tables,
+    last=_annotation_tables,
+)
 
 
 def _frame_tables(
     part: range, size: tuple[int, int], seed: int
-) -> dict[str, list[Row]]:
-    """Give all tables of a version but the annotations."""
+) -> dict[str, list[_Row]]:
+    """Return all tables of a version but the annotations."""
     logs = dict.fromkeys(_Frame(index, 0).log for index in part)
     frames = [frame for index in part for frame in _frames(index)]
     attributes = dict.fromkeys(chain.from_iterable(_ATTRIBUTES.values()))
@@ -475,8 +457,8 @@ def _frame_tables(
     }
 
 
-def _named_rows(seed: int, table: str, names: Iterable[str]) -> list[Row]:
-    """Rows of tables of names; the name in words is the description."""
+def _named_rows(seed: int, table: str, names: Iterable[str]) -> list[_Row]:
+    """Return the rows of a table of names, described by them in words."""
     return [
         {
             'token': _token(seed, table, name),
@@ -487,7 +469,7 @@ def _named_rows(seed: int, table: str, names: Iterable[str]) -> list[Row]:
     ]
 
 
-def _log_row(seed: int, log: _Log) -> Row:
+def _log_row(seed: int, log: _Log) -> _Row:
     return {
         'token': _token(seed, 'log', log.name),
         'logfile': log.name,
@@ -499,8 +481,8 @@ def _log_row(seed: int, log: _Log) -> Row:
 
 def _calibration_row(
     seed: int, log: _Log, camera: str, size: tuple[int, int]
-) -> Row:
-    """Calibration of a camera that looks along the ground."""
+) -> _Row:
+    """Return the calibration of a camera that looks along the ground."""
     width, height = map(float, size)
     half = math.radians(_CAMERAS[camera]) / 2
     # The camera looks along its z, the car drives along its x.
@@ -521,8 +503,8 @@ def _calibration_row(
     }
 
 
-def _pose_row(seed: int, frame: _Frame) -> Row:
-    """Pose of a car that drives straight ahead."""
+def _pose_row(seed: int, frame: _Frame) -> _Row:
+    """Return the pose of a car that drives straight ahead."""
     return {
         'token': _token(seed, 'ego_pose', frame.filename),
         'translation': [_SPEED * frame.elapsed / 1e6, 0.0, 0.0],
@@ -534,7 +516,7 @@ def _pose_row(seed: int, frame: _Frame) -> Row:
     }
 
 
-def _sample_row(seed: int, key_frame: _Frame) -> Row:
+def _sample_row(seed: int, key_frame: _Frame) -> _Row:
     return {
         'token': _token(seed, 'sample', key_frame.filename),
         'timestamp': key_frame.timestamp,
@@ -543,7 +525,7 @@ def _sample_row(seed: int, key_frame: _Frame) -> Row:
     }
 
 
-def _sample_data_row(seed: int, frame: _Frame, size: tuple[int, int]) -> Row:
+def _sample_data_row(seed: int, frame: _Frame, size: tuple[int, int]) -> _Row:
     others = {other.step: other.filename for other in _frames(frame.index)}
     links = {}
     for name, step in (('prev', frame.step - 1), ('next', frame.step + 1)):
@@ -567,23 +549,24 @@ def _sample_data_row(seed: int, frame: _Frame, size: tuple[int, int]) -> Row:
 
 
 def _token(seed: int, *names: object) -> str:
-    """Give the token of a row, 32 hexadecimal digits."""
+    """Return the token of a row, 32 hexadecimal digits."""
     text = '/'.join(map(str, (seed, *names)))
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def _shuffled(rows: list[Row]) -> list[Row]:
-    """Put rows into an order that has nothing to do with their tokens."""
+def _shuffled(rows: list[_Row]) -> list[_Row]:
+    """Sort rows into an order that has nothing to do with their tokens."""
     return sorted(rows, key=lambda row: _token(0, row['token']))
 
 
-def _write_tables(
-    folder: Path, tables: dict[str, list[Row]], overwrite: bool
-) -> None:
-    """Write tables, one field a line as in the release."""
-    for name, rows in tables.items():
-        data = f'{json.dumps(rows, indent=0)}\n'.encode()
-        write_same(folder / f'{name}.json', data, overwrite)
+def _encode_tables(
+    version: str, tables: Mapping[str, list[_Row]]
+) -> dict[str, bytes]:
+    """Encode the tables of a version, one field a line as in the release."""
+    return {
+        f'{version}/{name}.json': f'{json.dumps(rows, indent=0)}\n'.encode()
+        for name, rows in tables.items()
+    }
 
 
 def _encode_jpeg(image: np.ndarray) -> bytes:

@@ -63,7 +63,8 @@ def _scope():
 def converted(tmp_path_factory):
     """Both parts, made by the converter, to be read only."""
     raw, out = (tmp_path_factory.mktemp(name) for name in ('raw', 'idd'))
-    assert write_idd(raw, NUM, SIZE, progress=False)['test'] == TEST
+    counts = write_idd(raw, num=NUM, size=SIZE, progress=False)
+    assert counts['test'] == TEST
     convert([raw / 'IDD_Segmentation', raw / 'idd20kII'], out)
     return out
 

@@ -31,7 +31,7 @@ def contents(root):
 
 
 def class_names(path):
-    """Give the class name of each pixel of a mask by looking at its color."""
+    """Return the class name of each pixel of a mask, read off its color."""
     names = np.full(SIZE[::-1], '?', object)
     mask = np.asarray(Image.open(path))
     for name, color in CAMVID32.items():

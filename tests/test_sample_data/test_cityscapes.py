@@ -15,8 +15,8 @@ from mmseg_ext.sample_data.cityscapes import (
     cityscapes_name,
     write_cityscapes,
 )
-from mmseg_ext.sample_data.render import render_scene
-from mmseg_ext.sample_data.scene import KINDS
+from mmseg_ext.sample_data.scenes.render import render_scene
+from mmseg_ext.sample_data.scenes.scene import KINDS
 
 SIZE = (192, 96)
 SPLITS = {'train': range(24), 'val': range(24, 32), 'test': range(32, 40)}

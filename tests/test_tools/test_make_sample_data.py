@@ -38,7 +38,8 @@ def test_each_format_has_its_writer(
     tool, tmp_path, capsys, name, write, counted
 ):
     out = tmp_path / 'out'
-    tool.main([name, str(out), '--num', '5', '--size', '96x64', '--seed', '3'])
+    options = ['--num', '5', '--size', '96x64', '--seed', '3', '--nproc', '2']
+    tool.main([name, str(out), *options])
     told, following, *_ = capsys.readouterr().out.splitlines()
     assert told.startswith(f'{out}: ')
     assert told.endswith(f' {counted} of 96x64')

@@ -3,8 +3,9 @@
 from itertools import pairwise
 
 import numpy as np
+from numpy.random import Generator
 
-from mmseg_ext.sample_data.light import (
+from mmseg_ext.sample_data.scenes.light import (
     Color,
     Light,
     jittered,
@@ -13,8 +14,10 @@ from mmseg_ext.sample_data.light import (
     random_color,
     scaled,
 )
-from mmseg_ext.sample_data.sketch import Item, Sketch
-from mmseg_ext.sample_data.view import NEAR, View
+from mmseg_ext.sample_data.scenes.sketch import Item, Sketch
+from mmseg_ext.sample_data.scenes.view import NEAR, View
+
+__all__ = ['FACADES', 'building']
 
 #: Colors of walls.
 FACADES = (
@@ -35,13 +38,13 @@ _WARM = (250, 214, 130)
 
 def building(
     view: View,
-    rng: np.random.Generator,
+    rng: Generator,
     side: int,
     span: tuple[float, float],
     lateral: float,
     floors: int,
 ) -> Item | None:
-    """A house along the street.
+    """Draw a house along the street.
 
     Args:
         view: Camera, light and street.
@@ -59,12 +62,8 @@ def building(
     floor_height = float(rng.uniform(2.8, 3.5))
     height, depth = floors * floor_height + 0.6, side * 12.0
     near, far = (view.street.x(side * lateral, z) for z in (start, end))
-    corners = [
-        (near, start),
-        (near + depth, start),
-        (far + depth, end),
-        (far, end),
-    ]
+    corners = [(near, start), (near + depth, start)]
+    corners += [(far + depth, end), (far, end)]
     if side < 0:
         corners = [corners[i] for i in (1, 0, 3, 2)]
     ground = np.array([(x, 0.0, z) for x, z in corners])
@@ -107,22 +106,20 @@ def _pitched_roof(
 
 
 class _FacadeStyle:
-    """Draws windows, doors and a shop front, alike on all faces."""
+    """Windows, doors and a shop front, alike on all faces."""
 
     def __init__(
-        self, rng: np.random.Generator, light: Light, wall: Color, floors: int
+        self, rng: Generator, light: Light, wall: Color, floors: int
     ) -> None:
         self.rng, self.light, self.floors = rng, light, floors
         self.pitch = float(rng.uniform(1.9, 3.4))
         self.width = float(rng.uniform(0.35, 0.72))
         self.tall = float(rng.uniform(0.45, 0.7))
-        self.glass = mixed(
-            (44, 50, 58), light.zenith, float(rng.uniform(0, 0.4))
-        )
+        shine = float(rng.uniform(0, 0.4))
+        self.glass = mixed((44, 50, 58), light.zenith, shine)
         bright = rng.random() < 0.6
-        self.frame = mixed(
-            wall, (240, 238, 230) if bright else _dark(wall), 0.7
-        )
+        paint = (240, 238, 230) if bright else scaled(wall, 0.45)
+        self.frame = mixed(wall, paint, 0.7)
         self.trim = scaled(wall, float(rng.choice((0.7, 1.2))))
         self.shop = rng.random() < 0.4
         self.sign = random_color(rng, (0.3, 0.9), (0.3, 0.9))
@@ -141,51 +138,33 @@ class _FacadeStyle:
         top = sill + self.tall / self.floors * 0.97
         panes = np.stack((center - half, center + half, sill, top), -1)
         grow = np.array((-0.12, 0.12, -0.05, 0.06))
-        unit = np.array(
-            (1 / columns, 1 / columns, 1 / self.floors, 1 / self.floors)
-        )
+        unit = 1 / np.array((columns, columns, self.floors, self.floors))
         sketch.rects(face, panes + grow * unit, self.frame)
         lit = self.rng.random(len(panes)) < self.light.lamps
         sketch.rects(face, panes[~lit], self.glass)
         sketch.rects(face, panes[lit], _WARM, glow=True)
         if face[0, 2] < 50:
             bars = panes[~lit]
-            bars[:, :2] = center[~lit, None] + (
-                -0.04 / columns,
-                0.04 / columns,
-            )
+            half = 0.04 / columns
+            bars[:, :2] = center[~lit, None] + (-half, half)
             sketch.rects(face, bars, self.frame)
         sketch.rects(face, [(0, 1, 0.965, 1)], self.trim)
         if self.shop:
             self._shop_front(sketch, face, max(1, round(length / 5)))
         else:
-            door = 0.5 / columns
-            rect = (door - 0.35 / columns, door + 0.35 / columns, 0, 0.7)
-            sketch.rects(
-                face,
-                [(*rect[:3], rect[3] / self.floors)],
-                scaled(self.sign, 0.6),
-            )
+            door, half = 0.5 / columns, 0.35 / columns
+            rect = (door - half, door + half, 0, 0.7 / self.floors)
+            sketch.rects(face, [rect], scaled(self.sign, 0.6))
 
     def _shop_front(
         self, sketch: Sketch, face: np.ndarray, shops: int
     ) -> None:
         edges = np.linspace(0.02, 0.98, shops + 1)
         floor = 1 / self.floors
-        spans = list(pairwise(edges))
+        panes, signs = [], []
+        for a, b in pairwise(edges):
+            panes.append((a + 0.01, b - 0.01, 0.1 * floor, 0.7 * floor))
+            signs.append((a, b, 0.72 * floor, 0.92 * floor))
         lit = self.light.lamps > 0.2
-        sketch.rects(
-            face,
-            [(a + 0.01, b - 0.01, 0.1 * floor, 0.7 * floor) for a, b in spans],
-            _WARM if lit else self.glass,
-            lit,
-        )
-        sketch.rects(
-            face,
-            [(a, b, 0.72 * floor, 0.92 * floor) for a, b in spans],
-            self.sign,
-        )
-
-
-def _dark(color: Color) -> Color:
-    return scaled(color, 0.45)
+        sketch.rects(face, panes, _WARM if lit else self.glass, lit)
+        sketch.rects(face, signs, self.sign)

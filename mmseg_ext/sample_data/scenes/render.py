@@ -2,9 +2,11 @@
 
 import numpy as np
 
-from mmseg_ext.sample_data.layout import Layout
-from mmseg_ext.sample_data.painter import Painter
-from mmseg_ext.sample_data.scene import Scene
+from mmseg_ext.sample_data.scenes.layout import Layout
+from mmseg_ext.sample_data.scenes.painter import Painter
+from mmseg_ext.sample_data.scenes.scene import Scene
+
+__all__ = ['check_arguments', 'is_whole', 'render_scene']
 
 _MIN_SIDE, _MAX_SIDE = 32, 8192
 
@@ -14,9 +16,8 @@ def render_scene(
 ) -> Scene:
     """Draw one street scene.
 
-    What is in it follows from ``seed`` and ``index`` alone, whatever other
-    scenes are drawn. ``size`` says how finely it is drawn, and its proportions
-    how much of the sides is seen.
+    What is in it follows from ``seed`` and ``index`` alone. ``size`` says how
+    finely it is drawn, and its proportions how much of the sides is seen.
 
     Args:
         size: Width and height in pixels, each 32 to 8192.
@@ -30,7 +31,7 @@ def render_scene(
         ValueError: An argument is not a whole number or out of range.
     """
     check_arguments(size, seed)
-    if not _is_whole(index) or index < 0:
+    if not is_whole(index) or index < 0:
         raise ValueError(
             f'index: expected a whole number from 0, got {index!r}'
         )
@@ -46,7 +47,7 @@ def render_scene(
 
 
 def check_arguments(size: tuple[int, int], seed: int) -> None:
-    """Refuse what no scene can be drawn with.
+    """Check what a scene is to be drawn with.
 
     Raises:
         ValueError: ``size`` is not two whole numbers from 32 to 8192, or
@@ -55,7 +56,7 @@ def check_arguments(size: tuple[int, int], seed: int) -> None:
     good = (
         isinstance(size, tuple | list)
         and len(size) == 2
-        and all(map(_is_whole, size))
+        and all(map(is_whole, size))
         and all(_MIN_SIDE <= side <= _MAX_SIDE for side in size)
     )
     if not good:
@@ -63,9 +64,10 @@ def check_arguments(size: tuple[int, int], seed: int) -> None:
             'size: expected width and height in pixels, two whole numbers '
             f'from {_MIN_SIDE} to {_MAX_SIDE}, got {size!r}'
         )
-    if not _is_whole(seed) or seed < 0:
+    if not is_whole(seed) or seed < 0:
         raise ValueError(f'seed: expected a whole number from 0, got {seed!r}')
 
 
-def _is_whole(value: object) -> bool:
+def is_whole(value: object) -> bool:
+    """Return whether a value is a whole number; a bool is none."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)

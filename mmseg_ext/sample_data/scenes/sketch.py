@@ -6,19 +6,34 @@ the right, y up, z forward.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+from numpy.random import Generator
 
-from mmseg_ext.sample_data.light import Color
-from mmseg_ext.sample_data.view import NEAR, Camera, View
+from mmseg_ext.sample_data.scenes.light import Color
+from mmseg_ext.sample_data.scenes.view import NEAR, Camera, View
+
+__all__ = [
+    'SHIFT',
+    'Item',
+    'Part',
+    'Points',
+    'Sketch',
+    'Spot',
+    'disc',
+    'fixed_point',
+    'ground_disc',
+    'plate',
+]
 
 #: Polygons that are painted have this many binary places.
 SHIFT = 4
 
+_Point = np.ndarray | Sequence[float]
 Points = np.ndarray | Sequence[Sequence[float]]
 
 
@@ -37,7 +52,7 @@ class Part(NamedTuple):
 
     @classmethod
     def of(cls, polygon: np.ndarray, color: Color) -> 'Part':
-        """Make a part of one polygon (K, 2) in pixels."""
+        """Return a part of one polygon (K, 2) in pixels."""
         return cls(fixed_point(polygon)[None], color)
 
 
@@ -46,7 +61,7 @@ class Item:
     """An object that waits to be painted.
 
     Attributes:
-        kind: See :data:`mmseg_ext.sample_data.scene.KINDS`.
+        kind: See :data:`mmseg_ext.sample_data.scenes.scene.KINDS`.
         outline: (N, 2) pixels.
         distance: Meters, for haze and texture scale.
         color: Fills the outline first; None leaves what is behind visible
@@ -68,18 +83,18 @@ class Item:
     grain: float = 0.1
     fade: float = 0.0
     order: float = 0.0
-    shadows: list[np.ndarray] = field(default_factory=list)
+    shadows: Sequence[np.ndarray] = ()
 
 
 def fixed_point(points: np.ndarray) -> np.ndarray:
-    """Pixels to the integers that OpenCV takes together with SHIFT."""
+    """Turn pixels into the integers that OpenCV takes with SHIFT."""
     return np.rint(points * (1 << SHIFT)).astype(np.int32)
 
 
-def union_outline(
+def _union_outline(
     polygons: Sequence[np.ndarray], camera: Camera
 ) -> np.ndarray | None:
-    """Find one outline around overlapping polygons.
+    """Return one outline around overlapping polygons.
 
     The polygons are drawn on a small canvas and its outer contour is taken.
     The canvas depends on shares of the image, not on its pixels, so that a
@@ -90,7 +105,7 @@ def union_outline(
         camera: Its image limits the canvas.
 
     Returns:
-        (N, 2) pixels, or None when nothing of it is in the image.
+        (N, 2) pixels, or None when nothing of them is in the image.
     """
     points = np.concatenate(polygons)
     (width, height), (left, top) = camera.size, points.min(0).tolist()
@@ -132,14 +147,24 @@ _FACES = {
 _CORNERS = np.array(list(_FACES.values()))
 
 
+class _Shape(NamedTuple):
+    """Polygons (N, K, 3) of one color; solid ones make up the outline."""
+
+    points: np.ndarray
+    color: Color
+    glow: bool
+    solid: bool
+
+
 class Sketch:
-    """Collects the parts of one object in its own coordinates.
+    """The parts of one object in its own coordinates.
 
     Args:
         view: Projects the parts and lights the faces.
         x: World x of the object's origin, which stands on the ground.
         z: World z of it.
         yaw: Radians to the right; with 0 the object looks away from us.
+        scale: Factors on x and y of its flat parts.
     """
 
     def __init__(
@@ -148,16 +173,16 @@ class Sketch:
         x: float = 0.0,
         z: float = 0.0,
         yaw: float = 0.0,
+        scale: Sequence[float] = (1, 1),
     ) -> None:
-        self.camera, self.light = view.camera, view.light
+        self.camera, self.light, self.scale = view.camera, view.light, scale
         self.origin = np.array((x, 0.0, z))
         cos, sin = math.cos(yaw), math.sin(yaw)
         self.turn = np.array(((cos, 0, -sin), (0, 1, 0), (sin, 0, cos)))
-        # Points (N, K, 3), color, glow, whether it is part of the outline.
-        self._parts: list[tuple[np.ndarray, Color, bool, bool]] = []
+        self._shapes: list[_Shape] = []
 
     def project(self, points: np.ndarray) -> np.ndarray:
-        """Own coordinates (..., 3) to pixels (..., 2)."""
+        """Project own coordinates (..., 3) to pixels (..., 2)."""
         world = points @ self.turn + self.origin
         return self.camera.project(world)
 
@@ -169,31 +194,43 @@ class Sketch:
         solid: bool = False,
     ) -> None:
         """Add polygons (N, K, 3); ``solid`` ones make up the outline."""
-        self._parts.append((points, color, glow, solid))
+        self._shapes.append(_Shape(points, color, glow, solid))
 
-    def flat(
-        self,
-        points: Points,
-        color: Color,
-        glow: bool = False,
-        scale: Sequence[float] = (1, 1),
-    ) -> None:
+    def flat(self, points: Points, color: Color, glow: bool = False) -> None:
         """Add a solid polygon (K, 2) in the plane that faces the camera."""
         polygon = np.zeros((1, len(points), 3))
         polygon[0, :, :2] = points
-        polygon[0, :, :2] *= scale
+        polygon[0, :, :2] *= self.scale
         self.add(polygon, color, glow, solid=True)
+
+    def limb(
+        self,
+        start: _Point,
+        end: _Point,
+        width: float,
+        color: Color,
+        glow: bool = False,
+    ) -> None:
+        """Add a thick line in the plane that faces the camera."""
+        (x0, y0), (x1, y1) = start, end
+        scale = width / 2 / max(math.hypot(x1 - x0, y1 - y0), 1e-9)
+        dx, dy = (y0 - y1) * scale, (x1 - x0) * scale
+        ends = ((x0 - dx, y0 - dy), (x1 - dx, y1 - dy))
+        self.flat((*ends, (x1 + dx, y1 + dy), (x0 + dx, y0 + dy)), color, glow)
 
     def rects(
         self,
-        corners: np.ndarray,
+        corners: np.ndarray | None,
         rects: Points,
         color: Color,
         glow: bool = False,
     ) -> None:
-        """Decorate a face with rectangles left, right, bottom, top in 0..1."""
-        if len(rects):
-            self.add(on_face(corners, rects), color, glow)
+        """Add rectangles to a face; None is one that is not seen.
+
+        Their left, right, bottom and top are shares of the face.
+        """
+        if corners is not None and len(rects):
+            self.add(_on_face(corners, rects), color, glow)
 
     def face(self, corners: np.ndarray, color: Color) -> bool:
         """Add one shaded face (4, 3) when it is turned to the camera.
@@ -236,34 +273,82 @@ class Sketch:
             self.add(corners[index : index + 1], shade, solid=True)
         return seen
 
-    def item(self, kind: str, **options: object) -> Item | None:
-        """Close the outline; None when the object is not in the picture."""
-        if not self._parts:
+    def item(
+        self,
+        kind: str,
+        *,
+        color: Color | None = None,
+        surface: str = 'plain',
+        grain: float = 0.1,
+        fade: float = 0.0,
+        distance: float | None = None,
+        order: float | None = None,
+        shadows: Sequence[np.ndarray] = (),
+    ) -> Item | None:
+        """Return what was sketched, or None when it is not in the picture.
+
+        The arguments are those of :class:`Item`; distance and order are by
+        default the z of the object's origin.
+        """
+        if not self._shapes:
             return None
-        flat = [points.reshape(-1, 3) for points, *_ in self._parts]
+        flat = [shape.points.reshape(-1, 3) for shape in self._shapes]
         world = np.concatenate(flat) @ self.turn + self.origin
         if world[:, 2].min() < NEAR:
             return None
         pixels = self.camera.project(world)
         fixed = fixed_point(pixels)
         parts, solids, start = [], [], 0
-        for points, color, glow, solid in self._parts:
-            count, length = points.shape[:2]
+        for shape in self._shapes:
+            count, length = shape.points.shape[:2]
             stop = start + count * length
             polygons = fixed[start:stop].reshape(count, length, 2)
-            parts.append(Part(polygons, color, glow))
-            if solid:
+            parts.append(Part(polygons, shape.color, shape.glow))
+            if shape.solid:
                 solids.append(pixels[start:stop])
             start = stop
-        outline = union_outline(solids, self.camera)
+        outline = _union_outline(solids, self.camera)
         if outline is None:
             return None
-        place = {'distance': self.origin[2], 'order': self.origin[2]}
-        return Item(kind, outline, parts=parts, **{**place, **options})
+        z = float(self.origin[2])
+        return Item(
+            kind,
+            outline,
+            distance=z if distance is None else distance,
+            color=color,
+            parts=parts,
+            surface=surface,
+            grain=grain,
+            fade=fade,
+            order=z if order is None else order,
+            shadows=shadows,
+        )
 
 
-def on_face(corners: np.ndarray, rects: Points) -> np.ndarray:
-    """Rectangles (N, 4) of a face (4, 3) as points (N, 4, 3)."""
+class Spot(NamedTuple):
+    """Where an object is to stand, and what it is drawn with.
+
+    Attributes:
+        view: Camera, light and street.
+        rng: Source of all choices.
+        x: World x in meters.
+        z: World z in meters.
+    """
+
+    view: View
+    rng: Generator
+    x: float
+    z: float
+
+    def sketch(
+        self, yaw: float = 0.0, scale: Sequence[float] = (1, 1)
+    ) -> Sketch:
+        """Return a new sketch of what stands here."""
+        return Sketch(self.view, self.x, self.z, yaw, scale)
+
+
+def _on_face(corners: np.ndarray, rects: Points) -> np.ndarray:
+    """Return rectangles (N, 4) of a face (4, 3) as points (N, 4, 3)."""
     rects = np.asarray(rects, float)
     across = rects[:, (0, 1, 1, 0), None]
     up = rects[:, (2, 2, 3, 3), None]
@@ -275,7 +360,7 @@ def on_face(corners: np.ndarray, rects: Points) -> np.ndarray:
 def plate(
     x: float, z0: float, z1: float, y: float, front: float = 0.0
 ) -> np.ndarray:
-    """Corners (4, 3) from -x to x at height y, lowered at the front."""
+    """Return corners (4, 3) from -x to x at height y, lowered at the front."""
     return np.array(
         ((-x, y, z0), (x, y, z0), (x, y - front, z1), (-x, y - front, z1))
     )
@@ -290,29 +375,14 @@ def _circle(points: int) -> np.ndarray:
 def disc(
     x: float, y: float, radius: float, points: int = 14, squeeze: float = 1.0
 ) -> np.ndarray:
-    """Outline (points, 2) of an ellipse."""
+    """Return the outline (points, 2) of an ellipse."""
     return _circle(points) * (radius * squeeze, radius) + (x, y)
-
-
-def limb(
-    start: Sequence[float], end: Sequence[float], width: float
-) -> Sequence[Sequence[float]]:
-    """Outline of a thick line."""
-    (x0, y0), (x1, y1) = start, end
-    scale = width / 2 / max(math.hypot(x1 - x0, y1 - y0), 1e-9)
-    dx, dy = (y0 - y1) * scale, (x1 - x0) * scale
-    return (
-        (x0 - dx, y0 - dy),
-        (x1 - dx, y1 - dy),
-        (x1 + dx, y1 + dy),
-        (x0 + dx, y0 + dy),
-    )
 
 
 def ground_disc(
     camera: Camera, x: float, z: float, radius_x: float, radius_z: float
 ) -> np.ndarray:
-    """Outline (12, 2) in pixels of an ellipse on the ground."""
+    """Return the outline (12, 2) in pixels of an ellipse on the ground."""
     points = np.zeros((12, 3))
     points[:, (0, 2)] = _circle(12) * (radius_x, radius_z) + (x, z)
     points[:, 2] = np.maximum(points[:, 2], NEAR)

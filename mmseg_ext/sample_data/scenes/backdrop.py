@@ -1,12 +1,15 @@
 """What is painted first: sky, skyline, ground and markings."""
 
 import numpy as np
+from numpy.random import Generator
 
-from mmseg_ext.sample_data.buildings import FACADES
-from mmseg_ext.sample_data.light import Color, jittered, pick, scaled
-from mmseg_ext.sample_data.roadside import foliage_color
-from mmseg_ext.sample_data.sketch import Item, Part
-from mmseg_ext.sample_data.view import CROSSING, FAR, LANE, NEAR, View
+from mmseg_ext.sample_data.scenes.buildings import FACADES
+from mmseg_ext.sample_data.scenes.light import Color, jittered, pick, scaled
+from mmseg_ext.sample_data.scenes.roadside import foliage_color
+from mmseg_ext.sample_data.scenes.sketch import Item, Part
+from mmseg_ext.sample_data.scenes.view import CROSSING, FAR, LANE, NEAR, View
+
+__all__ = ['backdrop']
 
 _ASPHALT = ((84, 84, 88), (104, 102, 102), (68, 70, 76), (126, 122, 118))
 _PAVING = ((168, 162, 154), (146, 146, 150), (184, 160, 142), (124, 122, 122))
@@ -14,11 +17,14 @@ _WHITE, _YELLOW = (236, 234, 228), (232, 184, 60)
 #: Distance at which the skyline is drawn.
 _SKYLINE = 200.0
 
+#: Lateral from and to, z from and to.
+_Strip = tuple[float, float, float, float]
+
 
 def backdrop(
-    view: View, rng: np.random.Generator, urban: float, autumn: float
+    view: View, rng: Generator, urban: float, autumn: float
 ) -> list[Item]:
-    """Draw all of it, back to front.
+    """Draw sky, skyline and ground, back to front.
 
     Args:
         view: Camera, light and street.
@@ -35,8 +41,8 @@ def backdrop(
     ]
 
 
-def _skyline(view: View, rng: np.random.Generator, urban: float) -> list[Item]:
-    """Roofs far away, and a line of trees before them."""
+def _skyline(view: View, rng: Generator, urban: float) -> list[Item]:
+    """Draw roofs far away, and a line of trees before them."""
     edges = np.cumsum(rng.uniform(8, 26, 60)) - 500
     roofs = np.repeat(rng.uniform(3, 4 + 26 * urban, 59), 2)
     color = jittered(rng, pick(rng, FACADES), 10)
@@ -61,22 +67,22 @@ def _skyline(view: View, rng: np.random.Generator, urban: float) -> list[Item]:
 
 
 def _silhouette(view: View, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Outline in pixels of everything below a line in the distance."""
+    """Return the outline in pixels of what is below a distant line."""
     x, y = np.r_[x, x[-1], x[0]], np.r_[y, 0, 0]
     outline = np.stack((x, y, np.full_like(x, _SKYLINE)), -1)
     return view.camera.project(outline)
 
 
 class _Ground:
-    """Draws everything flat."""
+    """What is flat."""
 
-    def __init__(self, view: View, rng: np.random.Generator) -> None:
+    def __init__(self, view: View, rng: Generator) -> None:
         self.view, self.street, self.rng = view, view.street, rng
         self.worn = float(rng.uniform(0.72, 1))
         self.markings: list[Item] = []
 
     def items(self, urban: float, grass: Color) -> list[Item]:
-        """Land, sidewalks, roads and markings, in this order."""
+        """Draw land, sidewalks, roads and markings, in this order."""
         rng, street = self.rng, self.street
         paving = jittered(rng, pick(rng, _PAVING), 14)
         asphalt = jittered(rng, pick(rng, _ASPHALT), 14)
@@ -105,8 +111,8 @@ class _Ground:
         self._zebra()
         return [*items, road, *self.markings]
 
-    def _area(self, kind: str, strip: tuple, color: Color) -> Item:
-        """Ground of one kind; strip as in :meth:`Street.strip`."""
+    def _area(self, kind: str, strip: _Strip, color: Color) -> Item:
+        """Draw ground of one kind; strip as for :meth:`Street.strip`."""
         surface = {'terrain': 'grass', 'sidewalk': 'slabs'}
         return Item(
             kind,
@@ -116,12 +122,12 @@ class _Ground:
             surface=surface.get(kind, 'asphalt'),
         )
 
-    def _part(self, strip: tuple, color: Color) -> Part:
+    def _part(self, strip: _Strip, color: Color) -> Part:
         outline = self.view.camera.project(self.street.strip(*strip))
         return Part.of(outline, color)
 
     def _repairs(self, asphalt: Color) -> list[Part]:
-        """Patches of newer asphalt."""
+        """Draw patches of newer asphalt."""
         rng, half, parts = self.rng, self.street.half_width, []
         for _ in range(int(rng.integers(0, 6))):
             lateral, z = rng.uniform(-half, half - 1), rng.uniform(4, 40)
@@ -131,12 +137,12 @@ class _Ground:
             parts.append(self._part(patch, shade))
         return parts
 
-    def _mark(self, *strip: float, color: Color = _WHITE) -> None:
+    def _mark(self, strip: _Strip, color: Color = _WHITE) -> None:
         color = scaled(color, self.worn)
         self.markings.append(self._area('lane_marking', strip, color))
 
     def _lines(self) -> None:
-        """Lines between the lanes and along their edges."""
+        """Draw lines between the lanes and along their edges."""
         rng, street = self.rng, self.street
         dash, gap = float(rng.uniform(2, 3.5)), float(rng.uniform(3, 6))
         first = float(rng.uniform(1.5, 6.5))
@@ -157,23 +163,24 @@ class _Ground:
         self, lateral: float, start: float, end: float, color: Color
     ) -> None:
         if not self.street.meets_crossing(start, end + 4):
-            self._mark(lateral - 0.08, lateral + 0.08, start, end, color=color)
+            self._mark((lateral - 0.08, lateral + 0.08, start, end), color)
 
     def _long_line(self, lateral: float, color: Color) -> None:
-        """A line that the crossing interrupts."""
+        """Draw a line that the crossing interrupts."""
         crossing = self.street.crossing
         pieces = [(NEAR, 120.0)]
         if crossing is not None:
             pieces = [(NEAR, crossing - 5.6), (crossing + CROSSING, 120.0)]
         for start, end in pieces:
-            self._mark(lateral - 0.07, lateral + 0.07, start, end, color=color)
+            self._mark((lateral - 0.07, lateral + 0.07, start, end), color)
 
     def _zebra(self) -> None:
-        """A pedestrian crossing and the line where cars stop."""
+        """Draw a pedestrian crossing and the line where cars stop."""
         street, place = self.street, self.street.zebra
         if place is None:
             return
         half, side = street.half_width, street.drive_side
         for lateral in np.arange(-half + 0.3, half - 0.5, 1.0):
-            self._mark(lateral, lateral + 0.5, place - 1.2, place + 1.2)
-        self._mark(side * 0.15, side * (half - 0.2), place - 2.4, place - 2)
+            self._mark((lateral, lateral + 0.5, place - 1.2, place + 1.2))
+        stop = (side * 0.15, side * (half - 0.2), place - 2.4, place - 2)
+        self._mark(stop)

@@ -1,18 +1,19 @@
 """Puts houses, traffic and people in their places along a random street."""
 
 import numpy as np
+from numpy.random import Generator
 
-from mmseg_ext.sample_data import furniture, people, roadside, vehicles
-from mmseg_ext.sample_data.backdrop import backdrop
-from mmseg_ext.sample_data.buildings import building
-from mmseg_ext.sample_data.light import (
+from mmseg_ext.sample_data.scenes import furniture, people, roadside, vehicles
+from mmseg_ext.sample_data.scenes.backdrop import backdrop
+from mmseg_ext.sample_data.scenes.buildings import building
+from mmseg_ext.sample_data.scenes.light import (
     pick,
     random_color,
     random_light,
     scaled,
 )
-from mmseg_ext.sample_data.sketch import Item, Part
-from mmseg_ext.sample_data.view import (
+from mmseg_ext.sample_data.scenes.sketch import Item, Part, Spot
+from mmseg_ext.sample_data.scenes.view import (
     CROSSING,
     LANE,
     View,
@@ -20,11 +21,13 @@ from mmseg_ext.sample_data.view import (
     random_street,
 )
 
+__all__ = ['Layout']
+
 
 class Layout:
     """All items of a scene.
 
-    Every choice is made in meters and independent of the image size.
+    Every choice is made in meters, whatever the image size.
 
     Args:
         size: Image width and height in pixels.
@@ -36,9 +39,7 @@ class Layout:
         standing: Everything else, back to front.
     """
 
-    def __init__(
-        self, size: tuple[int, int], rng: np.random.Generator
-    ) -> None:
+    def __init__(self, size: tuple[int, int], rng: Generator) -> None:
         self.rng = rng
         light = random_light(rng)
         self.street = random_street(rng)
@@ -64,8 +65,8 @@ class Layout:
 
     def _take(
         self, lateral: float, z: float, wide: float, long: float
-    ) -> float | None:
-        """Reserve a place.
+    ) -> Spot | None:
+        """Reserve a place on the street.
 
         Args:
             lateral: Middle of the place.
@@ -74,7 +75,7 @@ class Layout:
             long: Half its length.
 
         Returns:
-            World x of the middle; None when something stands there.
+            The middle; None when something stands there.
         """
         left, right = lateral - wide, lateral + wide
         start, end = z - long, z + long
@@ -83,10 +84,10 @@ class Layout:
             if across and start < others[3] and others[2] < end:
                 return None
         self._taken.append((left, right, start, end))
-        return self.street.x(lateral, z)
+        return Spot(self.view, self.rng, self.street.x(lateral, z), z)
 
     def _add_lots(self, side: int) -> None:
-        """Houses and gardens beyond the sidewalk."""
+        """Add houses and gardens beyond the sidewalk."""
         rng, street = self.rng, self.street
         z = float(rng.uniform(1.5, 6))
         usual = float(rng.uniform(1.5, 2.5 + 4 * self.urban))
@@ -96,11 +97,12 @@ class Layout:
             built = rng.random() < self.urban
             floors = int(np.clip(rng.normal(usual, 1.2), 1, 9))
             setback = float(rng.choice((0.0, 1.5, 4.0), p=(0.6, 0.2, 0.2)))
-            if street.meets_crossing(z, end):
-                if street.crossing - 1 - z < 5:
-                    z = street.crossing + CROSSING
+            crossing = street.crossing
+            if crossing is not None and street.meets_crossing(z, end):
+                if crossing - 1 - z < 5:
+                    z = crossing + CROSSING
                     continue
-                end = street.crossing - 1
+                end = crossing - 1
             if built:
                 place = (side, (z, end), border + setback)
                 self._stand(building(self.view, rng, *place, floors))
@@ -119,7 +121,8 @@ class Layout:
             z = max(start + share * (end - start), 3)
             x = self.street.x(side * (border + rng.uniform(2.5, 9)), z)
             size = float(rng.uniform(0.7, 1.5))
-            tree = roadside.tree(self.view, rng, x, z, size, self.autumn)
+            spot = Spot(self.view, rng, x, z)
+            tree = roadside.tree(spot, size, self.autumn)
             if tree is not None:
                 # Behind the fence, of which the far end counts.
                 tree.order = end + 0.1 + 0.5 * share
@@ -135,7 +138,7 @@ class Layout:
             self._stand(roadside.barrier(self.view, self.rng, kind, *place))
 
     def _add_curbside(self, side: int) -> None:
-        """Trees, lamps, signs and bins at the edge of the sidewalk."""
+        """Add trees, lamps, signs and bins at the edge of the sidewalk."""
         rng, street = self.rng, self.street
         leafy = float(rng.choice((0.05, 0.5)))
         weights = np.array((leafy, 0.3, 0.28, 0.16, 0.12))
@@ -144,29 +147,28 @@ class Layout:
             choice = rng.choice(5, p=weights / weights.sum())
             lateral = side * (street.half_width + float(rng.uniform(0.4, 0.8)))
             size = float(rng.uniform(0.7, 1.15))
-            x = None
+            spot = None
             if not street.meets_crossing(z, z):
-                x = self._take(lateral, z, 0.3, 0.3)
-            if x is not None:
-                place = (self.view, rng, x, z)
+                spot = self._take(lateral, z, 0.3, 0.3)
+            if spot is not None:
                 if choice == 0:
-                    self._stand(roadside.tree(*place, size, self.autumn))
+                    self._stand(roadside.tree(spot, size, self.autumn))
                 elif choice == 1:
-                    self._stand(furniture.lamp_post(*place, -side))
+                    self._stand(furniture.lamp_post(spot, -side))
                 elif choice == 2:
-                    self._stand(*furniture.traffic_sign(*place))
+                    self._stand(*furniture.traffic_sign(spot))
                 elif choice == 3:
-                    self._stand(furniture.litter_bin(*place))
+                    self._stand(furniture.litter_bin(spot))
             z += float(rng.uniform(4, 11))
         if street.crossing is not None:
             for z in (street.crossing - 1.2, street.crossing + 7.6):
-                x = self._take(side * (street.half_width + 0.5), z, 0.3, 0.3)
-                if x is not None and rng.random() < 0.7:
-                    place = (self.view, rng, x, z)
-                    self._stand(*furniture.traffic_light(*place, -side))
+                lateral = side * (street.half_width + 0.5)
+                spot = self._take(lateral, z, 0.3, 0.3)
+                if spot is not None and rng.random() < 0.7:
+                    self._stand(*furniture.traffic_light(spot, -side))
 
     def _add_traffic(self) -> None:
-        """Vehicles in the lanes, at the curb and on the side street."""
+        """Add vehicles in the lanes, at the curb and on the side street."""
         rng, street = self.rng, self.street
         gap = float(rng.uniform(8, 45))
         for lane in range(street.lanes):
@@ -182,10 +184,10 @@ class Layout:
         if street.crossing is not None:
             for _ in range(int(rng.poisson(0.9))):
                 z = street.crossing + 3.7
-                x = self._take(float(rng.uniform(-24, 24)), z, 2.6, 1.1)
+                spot = self._take(float(rng.uniform(-24, 24)), z, 2.6, 1.1)
                 turn = pick(rng, (-1, 1)) * np.pi / 2
-                if x is not None:
-                    self._stand(vehicles.car(self.view, rng, x, z, turn))
+                if spot is not None:
+                    self._stand(vehicles.car(spot, turn))
 
     def _add_parked(self) -> None:
         rng, street = self.rng, self.street
@@ -208,13 +210,13 @@ class Layout:
             make = vehicles.truck if draw > 0.91 else vehicles.bus
             wide, long = 1.3, 5.5
             z += 3
-        x = self._take(lateral, z, wide, long)
-        if x is not None:
+        spot = self._take(lateral, z, wide, long)
+        if spot is not None:
             yaw = street.yaw(z) + turn + float(rng.normal(0, 0.02))
-            self._stand(make(self.view, rng, x, z, yaw))
+            self._stand(make(spot, yaw))
 
     def _add_walkers(self) -> None:
-        """People on the sidewalks and on the pedestrian crossing."""
+        """Add people on the sidewalks and on the pedestrian crossing."""
         rng, street = self.rng, self.street
         for _ in range(int(rng.poisson(9))):
             side = pick(rng, (-1, 1))
@@ -232,12 +234,12 @@ class Layout:
 
     def _add_person(self, lateral: float, z: float) -> None:
         child = self.rng.random() < 0.12
-        x = self._take(lateral, z, 0.3, 0.25)
-        if x is not None:
-            self._stand(people.person(self.view, self.rng, x, z, child))
+        spot = self._take(lateral, z, 0.3, 0.25)
+        if spot is not None:
+            self._stand(people.person(spot, child))
 
     def _add_cyclists(self) -> None:
-        """Two-wheelers along the road, across it and parked."""
+        """Add two-wheelers along the road, across it and parked."""
         rng, street = self.rng, self.street
         for _ in range(int(rng.poisson(2))):
             lateral = pick(rng, (-1, 1)) * (street.edge - 0.5)
@@ -257,10 +259,9 @@ class Layout:
     ) -> None:
         motor = self.rng.random() < 0.3
         wide, long = (1.0, 0.4) if sideways else (0.4, 1.0)
-        x = self._take(lateral, z, wide, long)
-        if x is not None:
-            options = (sideways, motor, ridden)
-            self._stand(*people.cyclist(self.view, self.rng, x, z, *options))
+        spot = self._take(lateral, z, wide, long)
+        if spot is not None:
+            self._stand(*people.cyclist(spot, sideways, motor, ridden))
 
     def _add_cones(self) -> None:
         rng = self.rng
@@ -268,12 +269,12 @@ class Layout:
             lateral = pick(rng, (-1, 1)) * (self.street.edge - 0.9)
             start = float(rng.uniform(7, 20))
             for z in start + 1.6 * np.arange(rng.integers(2, 6)):
-                x = self._take(lateral, z, 0.25, 0.25)
-                if x is not None:
-                    self._stand(furniture.cone(self.view, rng, x, float(z)))
+                spot = self._take(lateral, float(z), 0.25, 0.25)
+                if spot is not None:
+                    self._stand(furniture.cone(spot))
 
     def _add_ego(self) -> None:
-        """The bonnet of our own car, in some scenes."""
+        """Add the bonnet of our own car, in some scenes."""
         rng = self.rng
         color = random_color(rng, (0.1, 0.8), (0.1, 0.45))
         rise = float(rng.uniform(0.05, 0.11))
@@ -291,5 +292,6 @@ class Layout:
             for size, shade in ((0.88, 1.25), (0.6, 1.5))
         ]
         bonnet = middle + outline * height
-        options = {'grain': 0.03, 'fade': 0.2, 'order': 0}
-        self._stand(Item('ego', bonnet, 1.0, color, glints, **options))
+        self._stand(
+            Item('ego', bonnet, 1.0, color, glints, grain=0.03, fade=0.2)
+        )

@@ -5,12 +5,14 @@ polygons from back to front; label maps, instance maps and masks are all read
 off the same rasterization, so the files of every format agree pixel for pixel.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from PIL import Image, ImageDraw
+
+__all__ = ['KINDS', 'Rasterizer', 'Scene', 'SceneObject']
 
 #: What a sample scene can hold. ``unlabeled`` is street furniture outside
 #: every class, ``ego`` the bonnet of the recording car.
@@ -37,20 +39,6 @@ KINDS = (
     'person',
     'ego',
     'unlabeled',
-)
-
-#: The kinds that are counted one by one; all others are stuff.
-THINGS = frozenset(
-    (
-        'traffic_cone',
-        'car',
-        'truck',
-        'bus',
-        'motorcycle',
-        'bicycle',
-        'rider',
-        'person',
-    )
 )
 
 
@@ -87,14 +75,9 @@ class SceneObject:
         # Adding zero turns -0.0, which JSON would show, into 0.0.
         object.__setattr__(self, 'polygon', polygon + 0.0)
 
-    @property
-    def is_thing(self) -> bool:
-        """Whether objects of this kind are counted one by one."""
-        return self.kind in THINGS
-
 
 class Rasterizer:
-    """Turns polygons into masks; the one place that knows how.
+    """Fills polygons; the one place that knows how.
 
     The rule is Pillow's ``ImageDraw.polygon`` on whole-pixel vertices: a pixel
     belongs to the polygon when its center is inside or the outline runs
@@ -158,11 +141,6 @@ class Scene:
         """Width and height in pixels."""
         return self.image.shape[1], self.image.shape[0]
 
-    @property
-    def things(self) -> list[int]:
-        """Positions in ``objects`` of the things, hidden ones included."""
-        return [i for i, item in enumerate(self.objects) if item.is_thing]
-
     @cached_property
     def object_map(self) -> np.ndarray:
         """int32 (H, W): position of the frontmost object, -1 for none."""
@@ -176,7 +154,7 @@ class Scene:
     def label_map(
         self, indices: Mapping[str, int], fill: int = 255
     ) -> np.ndarray:
-        """Give every pixel the class index of the object it shows.
+        """Return the class index of the object that each pixel shows.
 
         Args:
             indices: Kind to class index, 0 to 255.
@@ -202,50 +180,3 @@ class Scene:
                 )
         values = [indices[item.kind] for item in self.objects]
         return np.array([*values, fill], np.uint8)[self.object_map]
-
-    def instance_map(self) -> np.ndarray:
-        """Number the things.
-
-        Returns:
-            int32 (H, W): k where ``objects[things[k - 1]]`` is seen, 0 where
-            there is stuff or nothing.
-        """
-        numbers = np.zeros(len(self.objects) + 1, np.int32)
-        things = self.things
-        numbers[things] = np.arange(1, len(things) + 1)
-        return numbers[self.object_map]
-
-    def visible_mask(self, index: int) -> np.ndarray:
-        """Bool (H, W): where ``objects[index]`` is not hidden."""
-        return self.object_map == index
-
-    def visible_masks(self) -> Iterator[np.ndarray]:
-        """Yield :meth:`visible_mask` of every object, in order."""
-        return map(self.visible_mask, range(len(self.objects)))
-
-    def amodal_mask(self, index: int) -> np.ndarray:
-        """Bool (H, W): ``objects[index]`` with its hidden parts."""
-        result = np.zeros(self.image.shape[:2], bool)
-        window, mask = Rasterizer(self.size).mask(self.objects[index].polygon)
-        result[window] = mask > 0
-        return result
-
-    def amodal_box(self, index: int) -> tuple[int, int, int, int] | None:
-        """Bounding box of an object with its hidden parts.
-
-        Args:
-            index: Position in ``objects``.
-
-        Returns:
-            Whole pixels x0, y0, x1, y1 inside the image, x1 and y1 exclusive;
-            None when all of the object is outside.
-        """
-        rows, columns = np.nonzero(self.amodal_mask(index))
-        if not len(rows):
-            return None
-        return (
-            int(columns.min()),
-            int(rows.min()),
-            int(columns.max()) + 1,
-            int(rows.max()) + 1,
-        )

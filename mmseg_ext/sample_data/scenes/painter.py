@@ -10,11 +10,14 @@ from statistics import NormalDist
 
 import cv2
 import numpy as np
+from numpy.random import Generator
 
-from mmseg_ext.sample_data.light import Color, mixed
-from mmseg_ext.sample_data.scene import Rasterizer, SceneObject
-from mmseg_ext.sample_data.sketch import SHIFT, Item, fixed_point
-from mmseg_ext.sample_data.view import FAR, View
+from mmseg_ext.sample_data.scenes.light import Color, mixed
+from mmseg_ext.sample_data.scenes.scene import Rasterizer, SceneObject
+from mmseg_ext.sample_data.scenes.sketch import SHIFT, Item, fixed_point
+from mmseg_ext.sample_data.scenes.view import FAR, View
+
+__all__ = ['Painter']
 
 _TILE = 256
 #: Texture pixels per meter, on the ground and on what stands.
@@ -27,13 +30,13 @@ _GROUND = {'asphalt': 0, 'slabs': 1, 'grass': 2}
 
 @cache
 def _noise(slope: float) -> np.ndarray:
-    """Noise with a spectrum of 1 / frequency ** slope, twice each way.
+    """Return noise with a spectrum of 1 / frequency ** slope.
 
     Args:
         slope: 0 for white noise, larger for softer noise.
 
     Returns:
-        float32 (512, 512), mean 0 and deviation 1, of period 256.
+        float32 (512, 512), mean 0 and deviation 1: one tile, twice each way.
     """
     white = np.random.default_rng(7).standard_normal((_TILE, _TILE))
     rows = np.fft.fftfreq(_TILE)[:, None]
@@ -46,7 +49,7 @@ def _noise(slope: float) -> np.ndarray:
 
 @cache
 def _ground_tiles() -> np.ndarray:
-    """Brightness of the surfaces around 0, one below the other, float32."""
+    """Return the brightness around 0 of all surfaces, float32 (768, 256)."""
     asphalt = (0.07 * _noise(0.55) + 0.035 * _noise(1.5))[:_TILE, :_TILE]
     slabs = asphalt.copy()
     side = _TILE // 8
@@ -60,7 +63,7 @@ def _ground_tiles() -> np.ndarray:
 
 @cache
 def _normal_quantiles() -> np.ndarray:
-    """Values that turn random bytes into normal noise, float64 (256,)."""
+    """Return what turns random bytes into normal noise, float64 (256,)."""
     normal = NormalDist()
     return np.array([normal.inv_cdf((i + 0.5) / 256) for i in range(256)])
 
@@ -73,7 +76,7 @@ class Painter:
         rng: Source of texture offsets and sensor noise.
     """
 
-    def __init__(self, view: View, rng: np.random.Generator) -> None:
+    def __init__(self, view: View, rng: Generator) -> None:
         self.camera, self.light = view.camera, view.light
         self.street, self.rng = view.street, rng
         shape = view.camera.size[::-1]
@@ -165,7 +168,7 @@ class Painter:
     def _fill(
         self, item: Item, window: tuple[slice, slice], target: np.ndarray
     ) -> np.ndarray:
-        """Base color and parts, uint8 (h, w, 3)."""
+        """Paint base color and parts, uint8 (h, w, 3)."""
         colors = self._seen(item)
         if item.color is None:
             patch = target.copy()
@@ -180,7 +183,7 @@ class Painter:
         return patch
 
     def _seen(self, item: Item) -> list[Color]:
-        """Colors of an item and its parts as they arrive at the camera."""
+        """Return the colors in which the camera sees an item and its parts."""
         light = self.light
         base = item.color or (0, 0, 0)
         colors = np.array(
@@ -196,7 +199,7 @@ class Painter:
     def _grain(
         self, item: Item, shape: tuple[int, int], offset: Sequence[int]
     ) -> np.ndarray:
-        """Brightness factors whose scale follows the distance."""
+        """Return brightness factors whose scale follows the distance."""
         scale = _DETAIL * max(item.distance, 2) / self.camera.focal_px
         rows, columns = (
             int(min(max(side * scale, 4), _TILE)) for side in shape
@@ -213,7 +216,7 @@ class Painter:
         return noise
 
     def _shadow(self, polygons: Sequence[np.ndarray], top: int) -> np.ndarray:
-        """Share of light that is missing on the ground below row ``top``."""
+        """Return the share of light missing on the ground below row top."""
         mask = np.zeros(self.factors[top:].shape, np.uint8)
         for polygon in polygons:
             points = fixed_point(polygon - (0, top))
@@ -226,10 +229,8 @@ class Painter:
     def _sky(
         self, shape: tuple[int, int], offset: Sequence[int]
     ) -> np.ndarray:
-        """Gradient and clouds, uint8 (h, w, 3).
-
-        It is soft, so it is computed small and enlarged.
-        """
+        """Paint gradient and clouds, uint8 (h, w, 3)."""
+        # They are soft, so they are computed small and enlarged.
         light, horizon = self.light, self.camera.horizon
         up = np.linspace(1, 0, 120, dtype=np.float32)[:, None]
         up = np.maximum(up - 1 + horizon, 0) / horizon
@@ -250,7 +251,7 @@ class Painter:
 
 
 def _repeated(meters: np.ndarray) -> np.ndarray:
-    """Place in a ground tile."""
+    """Return the place in a ground tile, which repeats itself."""
     tiles = meters * np.float32(_GROUND_DETAIL / (_TILE - 1))
     tiles -= np.floor(tiles)
     tiles *= _TILE - 1

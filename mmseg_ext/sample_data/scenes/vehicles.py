@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from numpy.random import Generator
 
-from mmseg_ext.sample_data.light import (
+from mmseg_ext.sample_data.scenes.light import (
     Color,
     Light,
     jittered,
@@ -15,19 +16,21 @@ from mmseg_ext.sample_data.light import (
     random_color,
     scaled,
 )
-from mmseg_ext.sample_data.sketch import Item, Sketch, disc, plate
-from mmseg_ext.sample_data.view import View
+from mmseg_ext.sample_data.scenes.sketch import Item, Sketch, Spot, disc, plate
 
-_TIRE, _HUB = (24, 24, 26), (150, 152, 156)
+__all__ = ['bus', 'car', 'truck']
+
+_TIRE, _HUB, _CHASSIS = (24, 24, 26), (150, 152, 156), (30, 30, 32)
 _RED_LAMP, _WHITE_LAMP = (205, 28, 26), (240, 238, 220)
 _PLATES = ((235, 235, 230), (240, 205, 70), (225, 230, 240))
 
-Faces = dict[str, np.ndarray]
+_Faces = dict[str, np.ndarray]
+_SIDES = ('left', 'right')
 
 
 @dataclass(frozen=True)
 class _CarShape:
-    """Meters; ``cabin`` and ``roof`` are rear and front end along the car."""
+    """Sizes in meters; cabin and roof from rear to front end."""
 
     length: float
     width: float
@@ -48,18 +51,12 @@ _CARS = (
 )
 
 
-def car(
-    view: View,
-    rng: np.random.Generator,
-    x: float,
-    z: float,
-    yaw: float,
-) -> Item | None:
-    """A passenger car with its center at world x, z."""
+def car(spot: Spot, yaw: float) -> Item | None:
+    """Draw a passenger car with its center at the spot."""
+    rng, sketch = spot.rng, spot.sketch(yaw)
     shape = pick(rng, _CARS)
-    color, glass = _paint(rng), _glass(view.light, rng)
+    color, glass = _paint(rng), _glass(sketch.light, rng)
     number_plate = pick(rng, _PLATES)
-    sketch = Sketch(view, x, z, yaw)
     half, end = shape.width / 2, shape.length / 2
     axles, radius = (-0.62 * end, 0.62 * end), 0.32
     _chassis(sketch, half * 0.9, end * 0.93, (0.1, 0.3))
@@ -70,15 +67,14 @@ def car(
         color,
     )
     _wheels(sketch, body, half, axles, radius)
-    for side in _sides(body):
-        doors = [(0.43, 0.44, 0.2, 1), (0.62, 0.63, 0.2, 1)]
-        sketch.rects(body[side], doors, scaled(color, 0.6))
+    doors = [(0.43, 0.44, 0.2, 1), (0.62, 0.63, 0.2, 1)]
+    for side in _SIDES:
+        sketch.rects(body.get(side), doors, scaled(color, 0.6))
     _lamps(sketch, body, (0.58, 0.82))
-    if 'rear' in body:
-        sketch.rects(body['rear'], [(0.38, 0.62, 0.3, 0.48)], number_plate)
-    if 'front' in body:
-        sketch.rects(body['front'], [(0.26, 0.74, 0.5, 0.74)], (28, 28, 30))
-        sketch.rects(body['front'], [(0.4, 0.6, 0.2, 0.36)], number_plate)
+    rear, front = body.get('rear'), body.get('front')
+    sketch.rects(rear, [(0.38, 0.62, 0.3, 0.48)], number_plate)
+    sketch.rects(front, [(0.26, 0.74, 0.5, 0.74)], (28, 28, 30))
+    sketch.rects(front, [(0.4, 0.6, 0.2, 0.36)], number_plate)
     cabin = sketch.body(
         plate(half * 0.93, *shape.cabin, shape.belt - 0.03),
         plate(half * 0.74, *shape.roof, shape.height),
@@ -92,76 +88,54 @@ def car(
         'right': side_panes,
     }
     for name, rects in panes.items():
-        if name in cabin:
-            _panes(sketch, cabin[name], rects, glass)
-    return sketch.item(
-        'car',
-        color=color,
-        grain=0.03,
-        shadows=_shadow(sketch, half, end, shape.height),
-    )
+        _panes(sketch, cabin.get(name), rects, glass)
+    shadows = _shadow(sketch, half, end, shape.height)
+    return sketch.item('car', color=color, grain=0.03, shadows=shadows)
 
 
-def bus(
-    view: View,
-    rng: np.random.Generator,
-    x: float,
-    z: float,
-    yaw: float,
-) -> Item | None:
-    """A city bus."""
+def bus(spot: Spot, yaw: float) -> Item | None:
+    """Draw a city bus."""
+    rng, sketch = spot.rng, spot.sketch(yaw)
     color = random_color(rng, (0.3, 0.9), (0.45, 0.9))
     second = pick(rng, ((225, 225, 220), scaled(color, 0.6), (60, 62, 70)))
-    glass = _glass(view.light, rng)
+    glass = _glass(sketch.light, rng)
     half, end, height = 1.27, float(rng.uniform(4.6, 6)), 3.1
     axles, radius = (-end * 0.55, end * 0.6), 0.48
-    sketch = Sketch(view, x, z, yaw)
     _tires(sketch, half, axles, radius)
     body = sketch.body(
         plate(half, -end, end, 0.22), plate(half, -end, end, height), color
     )
-    lit = view.light.lamps > 0.2
-    for side in _sides(body):
-        sketch.rects(body[side], [(0, 1, 0.28, 0.36)], second)
+    lit = sketch.light.lamps > 0.2
+    for side in _SIDES:
+        sketch.rects(body.get(side), [(0, 1, 0.28, 0.36)], second)
         edges = np.linspace(0.03, 0.97, 9)
         panes = [
             (a + 0.008, b - 0.008, 0.46, 0.82) for a, b in pairwise(edges)
         ]
-        sketch.rects(body[side], panes, (235, 215, 160) if lit else glass, lit)
+        shine = (235, 215, 160) if lit else glass
+        sketch.rects(body.get(side), panes, shine, lit)
     _wheels(sketch, body, half, axles, radius)
-    if 'rear' in body:
-        _panes(sketch, body['rear'], [(0.1, 0.9, 0.55, 0.82)], glass)
-        sketch.rects(body['rear'], [(0.25, 0.75, 0.14, 0.38)], second)
-    if 'front' in body:
-        _panes(sketch, body['front'], [(0.06, 0.94, 0.34, 0.8)], glass)
-        sketch.rects(body['front'], [(0.2, 0.8, 0.85, 0.95)], (20, 20, 20))
-        name = [(0.3, 0.7, 0.87, 0.93)]
-        sketch.rects(body['front'], name, (250, 170, 40), glow=True)
+    rear, front = body.get('rear'), body.get('front')
+    _panes(sketch, rear, [(0.1, 0.9, 0.55, 0.82)], glass)
+    sketch.rects(rear, [(0.25, 0.75, 0.14, 0.38)], second)
+    _panes(sketch, front, [(0.06, 0.94, 0.34, 0.8)], glass)
+    sketch.rects(front, [(0.2, 0.8, 0.85, 0.95)], (20, 20, 20))
+    sketch.rects(front, [(0.3, 0.7, 0.87, 0.93)], (250, 170, 40), glow=True)
     _lamps(sketch, body, (0.16, 0.26))
-    return sketch.item(
-        'bus',
-        color=color,
-        grain=0.03,
-        shadows=_shadow(sketch, half, end, height),
-    )
+    shadows = _shadow(sketch, half, end, height)
+    return sketch.item('bus', color=color, grain=0.03, shadows=shadows)
 
 
-def truck(
-    view: View,
-    rng: np.random.Generator,
-    x: float,
-    z: float,
-    yaw: float,
-) -> Item | None:
-    """A truck with a box behind its cab."""
+def truck(spot: Spot, yaw: float) -> Item | None:
+    """Draw a truck with a box behind its cab."""
+    rng, sketch = spot.rng, spot.sketch(yaw)
     cab_color, box_color = _paint(rng), _paint(rng)
     if rng.random() < 0.5:
         box_color = jittered(rng, (215, 215, 210), 15)
-    glass = _glass(view.light, rng)
+    glass = _glass(sketch.light, rng)
     half, end = 1.2, float(rng.uniform(3.0, 4.4))
     height, split = float(rng.uniform(2.9, 3.6)), end - 2.0
     axles, radius = (-end * 0.62, end * 0.66), 0.46
-    sketch = Sketch(view, x, z, yaw)
     _chassis(sketch, half * 0.8, end, (0.35, 0.95))
     _tires(sketch, half, axles, radius)
 
@@ -171,9 +145,9 @@ def truck(
             plate(half, -end, split - 0.15, height),
             box_color,
         )
-        for side in _sides(box):
-            stripe = mixed(box_color, cab_color, 0.75)
-            sketch.rects(box[side], [(0.1, 0.9, 0.4, 0.62)], stripe)
+        stripe = mixed(box_color, cab_color, 0.75)
+        for side in _SIDES:
+            sketch.rects(box.get(side), [(0.1, 0.9, 0.4, 0.62)], stripe)
         _wheels(sketch, box, half, axles[:1], radius)
         if 'rear' in box:
             doors = [(0.49, 0.51, 0, 1), (0, 0.03, 0, 1), (0.97, 1, 0, 1)]
@@ -186,8 +160,8 @@ def truck(
             plate(half * 0.92, split, end - 0.35, 2.55),
             cab_color,
         )
-        for side in _sides(cab):
-            _panes(sketch, cab[side], [(0.2, 0.8, 0.55, 0.86)], glass)
+        for side in _SIDES:
+            _panes(sketch, cab.get(side), [(0.2, 0.8, 0.55, 0.86)], glass)
         _wheels(sketch, cab, half, axles[1:], radius)
         if 'front' in cab:
             _panes(sketch, cab['front'], [(0.06, 0.94, 0.52, 0.88)], glass)
@@ -197,33 +171,28 @@ def truck(
     looks_away = sketch.turn[2, 2] > 0
     for draw in (draw_cab, draw_box) if looks_away else (draw_box, draw_cab):
         draw()
-    return sketch.item(
-        'truck',
-        color=(30, 30, 32),
-        grain=0.04,
-        shadows=_shadow(sketch, half, end, height),
-    )
+    shadows = _shadow(sketch, half, end, height)
+    return sketch.item('truck', color=_CHASSIS, grain=0.04, shadows=shadows)
 
 
-def _paint(rng: np.random.Generator) -> Color:
-    """Mostly grays as on the road, some colors."""
+def _paint(rng: Generator) -> Color:
+    """Draw a paint: mostly grays as on the road, some colors."""
     if rng.random() < 0.55:
         return jittered(rng, (rng.uniform(25, 235),) * 3, 8)
     return random_color(rng, (0.45, 0.9), (0.3, 0.85))
 
 
-def _sides(body: Faces) -> list[str]:
-    return [name for name in ('left', 'right') if name in body]
-
-
-def _glass(light: Light, rng: np.random.Generator) -> Color:
+def _glass(light: Light, rng: Generator) -> Color:
     return mixed((30, 36, 42), light.zenith, float(rng.uniform(0.05, 0.4)))
 
 
 def _panes(
-    sketch: Sketch, face: np.ndarray, panes: Sequence, glass: Color
+    sketch: Sketch,
+    face: np.ndarray | None,
+    panes: Sequence[tuple[float, float, float, float]],
+    glass: Color,
 ) -> None:
-    """Windows with the sky in their upper part."""
+    """Draw windows with the sky in their upper part."""
     sketch.rects(face, panes, glass)
     upper = [(a, b, c + 0.6 * (d - c), d) for a, b, c, d in panes]
     sketch.rects(face, upper, mixed(glass, sketch.light.haze, 0.25))
@@ -239,7 +208,7 @@ def _chassis(
 def _tires(
     sketch: Sketch, half: float, axles: Sequence[float], radius: float
 ) -> None:
-    """Tires, of which the body will hide all but their lower ends."""
+    """Draw tires; the body will hide all but their lower ends."""
     treads = [
         [(x, 0, z), (x + 0.24, 0, z), (x + 0.24, radius, z), (x, radius, z)]
         for z in axles
@@ -251,12 +220,12 @@ def _tires(
 
 def _wheels(
     sketch: Sketch,
-    body: Faces,
+    body: _Faces,
     half: float,
     axles: Sequence[float],
     radius: float,
 ) -> None:
-    """Wheels on the sides that are seen."""
+    """Draw wheels on the sides that are seen."""
     sides = [
         x for name, x in (('left', -half), ('right', half)) if name in body
     ]
@@ -271,7 +240,7 @@ def _rims(
     height: float,
     radius: float,
 ) -> np.ndarray:
-    """Circles (N, 14, 3) around the axles."""
+    """Return circles (N, 14, 3) around the axles."""
     circles = np.zeros((len(sides) * len(axles), 14, 3))
     for number, circle in enumerate(circles):
         circle[:, 0] = sides[number // len(axles)]
@@ -279,19 +248,19 @@ def _rims(
     return circles
 
 
-def _lamps(sketch: Sketch, body: Faces, height: tuple[float, float]) -> None:
-    """Tail lamps, headlights and bumpers; height as a share of the face."""
+def _lamps(sketch: Sketch, body: _Faces, height: tuple[float, float]) -> None:
+    """Draw lamps and bumpers; height as a share of the face."""
     pair = [(0.03, 0.2, *height), (0.8, 0.97, *height)]
     for name, color in (('rear', _RED_LAMP), ('front', _WHITE_LAMP)):
-        if name in body:
-            sketch.rects(body[name], [(0.02, 0.98, 0.0, 0.16)], (46, 46, 48))
-            sketch.rects(body[name], pair, color, sketch.light.lamps > 0.2)
+        face = body.get(name)
+        sketch.rects(face, [(0.02, 0.98, 0.0, 0.16)], (46, 46, 48))
+        sketch.rects(face, pair, color, sketch.light.lamps > 0.2)
 
 
 def _shadow(
     sketch: Sketch, half: float, end: float, height: float
 ) -> list[np.ndarray]:
-    """The dark below a vehicle, and its cast shadow in the sun."""
+    """Return the dark below a vehicle, and its cast shadow in the sun."""
     light, below = sketch.light, plate(half * 1.05, -end * 1.03, end * 1.03, 0)
     if (below @ sketch.turn + sketch.origin)[:, 2].min() < 0.5:
         return []

@@ -7,10 +7,26 @@ line.
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+from numpy.random import Generator
 
-from mmseg_ext.sample_data.light import Light, pick
+from mmseg_ext.sample_data.scenes.light import Light, pick
+
+__all__ = [
+    'CROSSING',
+    'FAR',
+    'LANE',
+    'NEAR',
+    'Camera',
+    'Street',
+    'View',
+    'random_camera',
+    'random_street',
+]
+
+_Distance = TypeVar('_Distance', float, np.ndarray)
 
 #: Nothing nearer than this (in meters) is drawn.
 NEAR = 1.2
@@ -19,7 +35,7 @@ NEAR = 1.2
 FAR = 190.0
 
 #: Width of a lane, of a row of parked cars, and length of a crossing.
-LANE, PARKING, CROSSING = 3.2, 2.2, 8.0
+LANE, _PARKING, CROSSING = 3.2, 2.2, 8.0
 
 
 @dataclass(frozen=True)
@@ -49,7 +65,7 @@ class Camera:
         return self.horizon * self.size[1]
 
     def project(self, points: np.ndarray) -> np.ndarray:
-        """World points (..., 3) with z > 0 to pixels (..., 2)."""
+        """Project world points (..., 3) with z > 0 to pixels (..., 2)."""
         scale = self.focal_px / points[..., 2]
         result = np.empty((*points.shape[:-1], 2))
         result[..., 0] = self.size[0] / 2 + scale * points[..., 0]
@@ -93,22 +109,22 @@ class Street:
     @property
     def half_width(self) -> float:
         """Meters from the center line to the curb."""
-        return self.edge + self.parking * PARKING
+        return self.edge + self.parking * _PARKING
 
     def border(self, side: int) -> float:
-        """Lateral of the far edge of the sidewalk; side is -1 or 1."""
+        """Return the lateral of the far edge of a sidewalk, side -1 or 1."""
         return side * (self.half_width + self.sidewalks[side > 0])
 
-    def x(self, lateral: float, z: float | np.ndarray) -> float | np.ndarray:
-        """World x of a place on the street."""
+    def x(self, lateral: float, z: _Distance) -> _Distance:
+        """Return world x of a place on the street."""
         return lateral - self.ego + self.heading * z + self.bend * z * z
 
     def yaw(self, z: float) -> float:
-        """Direction of the street at z: radians to the right."""
+        """Return the direction of the street at z, in radians to the right."""
         return math.atan(self.heading + 2 * self.bend * z)
 
     def meets_crossing(self, start: float, end: float) -> bool:
-        """Whether some of start to end lies on the side street."""
+        """Return whether some of start to end lies on the side street."""
         if self.crossing is None:
             return False
         return end > self.crossing - 1 and start < self.crossing + CROSSING
@@ -116,7 +132,7 @@ class Street:
     def strip(
         self, near: float, far: float, start: float, end: float
     ) -> np.ndarray:
-        """World outline (N, 3) of a strip of ground between two laterals."""
+        """Return the world outline (N, 3) of ground between two laterals."""
         start = max(start, NEAR)
         end = max(end, start + 0.1)
         steps = min(max(int((end - start) / 3), 2), 24)
@@ -130,12 +146,12 @@ class Street:
 
 @dataclass(frozen=True)
 class View:
-    """What everything is drawn with.
+    """Camera, light and street of a scene.
 
     Attributes:
-        camera: Projects.
-        light: Lights.
-        street: Gives the lines that things follow.
+        camera: Projects everything.
+        light: Lights everything.
+        street: What everything stands along.
     """
 
     camera: Camera
@@ -143,7 +159,7 @@ class View:
     street: Street
 
 
-def random_camera(rng: np.random.Generator, size: tuple[int, int]) -> Camera:
+def random_camera(rng: Generator, size: tuple[int, int]) -> Camera:
     """Draw how the camera is mounted."""
     return Camera(
         size,
@@ -153,13 +169,13 @@ def random_camera(rng: np.random.Generator, size: tuple[int, int]) -> Camera:
     )
 
 
-def random_street(rng: np.random.Generator) -> Street:
+def random_street(rng: Generator) -> Street:
     """Draw a street."""
     lanes = 2 if rng.random() < 0.75 else 4
     own_lane = 0.5 if lanes == 2 else pick(rng, (0.5, 1.5))
     drive_side = pick(rng, (-1, 1))
     crossing = float(rng.uniform(13, 55)) if rng.random() < 0.6 else None
-    zebra = None
+    zebra: float | None = None
     if crossing is not None:
         zebra = crossing - 3.2
     elif rng.random() < 0.35:

@@ -3,17 +3,20 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.random import Generator
 
-from mmseg_ext.sample_data.light import Color, jittered, pick, scaled
-from mmseg_ext.sample_data.sketch import (
+from mmseg_ext.sample_data.scenes.light import Color, jittered, pick, scaled
+from mmseg_ext.sample_data.scenes.sketch import (
     Item,
     Part,
-    Sketch,
+    Spot,
     disc,
     fixed_point,
     ground_disc,
 )
-from mmseg_ext.sample_data.view import NEAR, Camera, View
+from mmseg_ext.sample_data.scenes.view import NEAR, Camera, View
+
+__all__ = ['barrier', 'foliage_color', 'tree']
 
 _FOLIAGE = (
     (62, 92, 38),
@@ -23,35 +26,29 @@ _FOLIAGE = (
     (140, 122, 48),
     (150, 92, 42),
 )
+_PICKETS = ((232, 230, 224), (96, 70, 48), (52, 60, 58), (150, 152, 154))
 _STONE = ((148, 140, 128), (150, 96, 78), (176, 170, 160), (110, 108, 106))
 
 
-def foliage_color(rng: np.random.Generator, autumn: float) -> Color:
-    """Green, or with probability ``autumn`` yellow or brown."""
+def foliage_color(rng: Generator, autumn: float) -> Color:
+    """Draw green, or with probability ``autumn`` yellow or brown."""
     index = rng.integers(4, 6) if rng.random() < autumn else rng.integers(4)
     return jittered(rng, _FOLIAGE[index], 14)
 
 
 def _blob(
-    rng: np.random.Generator, x: float, y: float, radius: float, tall: float
+    rng: Generator, x: float, y: float, radius: float, tall: float
 ) -> np.ndarray:
-    """A round outline with bumps."""
+    """Return a round outline (26, 2) with bumps."""
     points = disc(0, 0, 1, 26)
     points *= radius * (1 + rng.uniform(-0.13, 0.13, (26, 1)))
     return points * (1, tall) + (x, y)
 
 
-def tree(
-    view: View,
-    rng: np.random.Generator,
-    x: float,
-    z: float,
-    size: float,
-    autumn: float,
-) -> Item | None:
-    """A tree, ``size`` times as high as usual."""
-    camera, light = view.camera, view.light
-    sketch = Sketch(view, x, z)
+def tree(spot: Spot, size: float, autumn: float) -> Item | None:
+    """Draw a tree, ``size`` times as high as usual."""
+    view, rng, x, z = spot
+    sketch = spot.sketch()
     leaves = foliage_color(rng, autumn)
     bark = jittered(rng, (82, 66, 52), 14)
     shape = rng.choice(('round', 'tall', 'cone'), p=(0.65, 0.2, 0.15))
@@ -61,56 +58,43 @@ def tree(
         radius = size * float(rng.uniform(1.5, 2.3))
         crown = [_blob(rng, 0, trunk + radius * 0.8, radius, 0.92)]
         for angle in rng.uniform(0, 2 * np.pi, 4 if z < 40 else 2):
-            center = (
-                radius * 0.62 * np.array((np.cos(angle), 0.8 * np.sin(angle)))
-            )
-            center[1] += trunk + radius * 0.85
-            crown.append(_blob(rng, *center, radius * 0.58, 0.9))
+            across = radius * 0.62 * np.cos(angle)
+            up = radius * 0.62 * (0.8 * np.sin(angle))
+            up += trunk + radius * 0.85
+            crown.append(_blob(rng, across, up, radius * 0.58, 0.9))
     elif shape == 'tall':
         radius = size * float(rng.uniform(0.8, 1.2))
         crown = [_blob(rng, 0, trunk * 0.6 + radius * 2.6, radius, 2.7)]
     else:
         radius, trunk = size * 1.5, trunk * 0.4
-        crown = [
-            np.array(
-                (
-                    (-radius * (1 - k / 4), trunk + size * 1.4 * k),
-                    (radius * (1 - k / 4), trunk + size * 1.4 * k),
-                    (0, trunk + size * (1.4 * k + 2.4)),
-                )
-            )
-            for k in range(4)
-        ]
-    sketch.flat(
-        (
-            (-girth, 0),
-            (girth, 0),
-            (girth * 0.6, trunk * 1.4),
-            (-girth * 0.6, trunk * 1.4),
-        ),
-        bark,
-    )
+        crown = []
+        for k in range(4):
+            wide, low = radius * (1 - k / 4), trunk + size * 1.4 * k
+            tip = (0, trunk + size * (1.4 * k + 2.4))
+            crown.append(np.array(((-wide, low), (wide, low), tip)))
+    thin, end = girth * 0.6, trunk * 1.4
+    sketch.flat(((-girth, 0), (girth, 0), (thin, end), (-thin, end)), bark)
     for number, polygon in enumerate(crown):
         sketch.flat(polygon, scaled(leaves, 0.86 + 0.09 * (number % 4)))
-    shift = -light.sun_side * light.sun * 2.5 * size
+    shift = -view.light.sun_side * view.light.sun * 2.5 * size
     return sketch.item(
         'vegetation',
         color=scaled(leaves, 0.7),
         surface='foliage',
         grain=0.6,
         fade=0.25,
-        shadows=[ground_disc(camera, x + shift, z, radius, radius * 0.8)],
+        shadows=[ground_disc(view.camera, x + shift, z, radius, radius * 0.8)],
     )
 
 
 def barrier(
     view: View,
-    rng: np.random.Generator,
+    rng: Generator,
     kind: str,
     lateral: float,
     span: tuple[float, float],
 ) -> Item | None:
-    """A wall, a fence or a hedge (kind ``vegetation``) along the street."""
+    """Draw a wall, a fence or a hedge (``vegetation``) along the street."""
     start, end = max(span[0], NEAR), span[1]
     z = np.linspace(start, end, max(2, int(end - start)))
     camera, x = view.camera, view.street.x(lateral, z)
@@ -135,7 +119,7 @@ def barrier(
 def _courses(
     camera: Camera, foot: np.ndarray, height: float, color: Color
 ) -> list[Part]:
-    """Joints between the stones, and a coping."""
+    """Draw joints between the stones, and a coping."""
     bands = [
         (level, level + 0.025)
         for level in np.arange(0.25, height - 0.15, 0.25)
@@ -147,12 +131,10 @@ def _courses(
 
 
 def _pickets(
-    camera: Camera, foot: np.ndarray, height: float, rng: np.random.Generator
+    camera: Camera, foot: np.ndarray, height: float, rng: Generator
 ) -> list[Part]:
-    color = pick(
-        rng, ((232, 230, 224), (96, 70, 48), (52, 60, 58), (150, 152, 154))
-    )
-    color = jittered(rng, color, 10)
+    """Draw pickets and the rails that hold them."""
+    color = jittered(rng, pick(rng, _PICKETS), 10)
     step = float(rng.uniform(0.22, 0.4))
     length = float(np.linalg.norm(foot[-1] - foot[0]))
     along = np.arange(0, 1, step / length)[:, None]
@@ -168,9 +150,12 @@ def _pickets(
 
 
 def _bands(
-    camera: Camera, foot: np.ndarray, heights: Sequence, color: Color
+    camera: Camera,
+    foot: np.ndarray,
+    heights: Sequence[tuple[float, float]],
+    color: Color,
 ) -> Part:
-    """Strips that run along a barrier between two heights each."""
+    """Draw strips along a barrier, each between two heights."""
     outlines = [
         np.concatenate(
             (foot + np.array((0, low, 0)), foot[::-1] + np.array((0, high, 0)))

@@ -1,0 +1,1 @@
+"""Draws street scenes and hands from a seed; knows no data set format."""
