@@ -52,10 +52,11 @@ test-onedl:  ## The same with the maintained forks, in .venv-onedl
 bench: env  ## Run the benchmarks
 	$(VENV)/bin/python benchmarks/run.py
 
-lint: test-env  ## Check style and spelling
+lint: test-env  ## Check style, spelling and types
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/codespell
+	$(VENV)/bin/mypy
 
 format: test-env  ## Fix style
 	$(VENV)/bin/ruff check --fix

@@ -25,12 +25,14 @@ try:
     )
     from mmseg_ext.datasets import (
         CamVid,
+        ColorMaskDataset,
         FastLoadAnnotations,
         FastPhotoMetricDistortion,
         FastRandomCrop,
         IDD_Data,
         LoadColorMasks,
         NuImagesDataset,
+        PairedDataset,
     )
     from mmseg_ext.engine import SegVisHook
     from mmseg_ext.evaluation import IoU
@@ -43,6 +45,7 @@ except (ImportError, RuntimeError) as error:
 
 __all__ = [
     'CamVid',
+    'ColorMaskDataset',
     'FastLoadAnnotations',
     'FastPhotoMetricDistortion',
     'FastRandomCrop',
@@ -51,6 +54,7 @@ __all__ = [
     'LoadColorMasks',
     'MMDeeplabV3',
     'NuImagesDataset',
+    'PairedDataset',
     'SegVisHook',
 ]
 

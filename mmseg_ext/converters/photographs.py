@@ -11,13 +11,7 @@ from PIL import ExifTags, Image
 from mmseg_ext.converters.core import reading
 from mmseg_ext.utils.images import decode_image
 
-__all__ = ['PHOTOGRAPH_SUFFIXES', 'decode_whole', 'photograph_size']
-
-#: Endings of files that are taken for photographs.
-PHOTOGRAPH_SUFFIXES = (
-    *('.bmp', '.jpeg', '.jpg', '.png'),
-    *('.tif', '.tiff', '.webp'),
-)
+__all__ = ['decode_whole', 'photograph_size']
 
 #: What JPEG and PNG files begin with, and end with if they are whole.
 _ENDS = {b'\xff\xd8': b'\xff\xd9', b'\x89P': b'IEND\xaeB`\x82'}

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from mmseg_ext.formats.rle import Rle, decode_runs
+from mmseg_ext.formats.rle import Rle, decode_runs, paint_runs
 from mmseg_ext.utils.files import atomic_path
 
 __all__ = [
@@ -19,10 +19,10 @@ __all__ = [
     'Category',
     'CocoFile',
     'CocoHeader',
+    'CocoImage',
     'CocoImages',
     'CocoKind',
     'CocoWriter',
-    'Image',
     'MaskCode',
     'Segmentation',
     'annotation_row',
@@ -46,7 +46,7 @@ class _Named(msgspec.Struct):
     file_name: Annotated[str, msgspec.Meta(min_length=1)]
 
 
-class Image(_Named):
+class CocoImage(_Named):
     """An image, by the name of its file."""
 
     id: int | str
@@ -96,7 +96,7 @@ class CocoHeader(CocoImages):
 class CocoFile(msgspec.Struct):
     """A COCO file."""
 
-    images: list[Image]
+    images: list[CocoImage]
     annotations: list[Annotation]
     categories: list[Category]
 
@@ -167,8 +167,9 @@ def decode_mask(
                 f'the runs of a mask cover {runs.sum()} pixels, expected '
                 f'{height * width}'
             )
-    pixels = np.repeat(np.arange(len(runs)) % 2, runs).astype(np.uint8)
-    return pixels.reshape(width, height).T
+    columns = np.zeros(width * height, np.uint8)
+    paint_runs(columns, runs, 1)
+    return columns.reshape(width, height).T
 
 
 # Writing.

@@ -19,17 +19,10 @@ from mmseg_ext.inference.crops import (
     crop_instances,
 )
 from mmseg_ext.inference.detectors import detect, load_detector
-from mmseg_ext.utils.files import write_text
-from mmseg_ext.utils.images import decode_image, write_png
+from mmseg_ext.utils.files import find_files, write_text
+from mmseg_ext.utils.images import IMAGE_SUFFIXES, decode_image, write_png
 
-__all__ = ['SUFFIXES', 'CropReport', 'crop_files', 'find_images']
-
-#: Suffixes of the files that count as images in a folder, as for MMDet's
-#: inferencer.
-SUFFIXES = (
-    *('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm'),
-    *('.tif', '.tiff', '.webp'),
-)
+__all__ = ['CropReport', 'crop_files', 'find_images']
 
 
 @dataclass
@@ -162,11 +155,9 @@ def find_images(inputs: Sequence[str | os.PathLike]) -> list[str]:
     paths: dict[str, str] = {}
     for given in map(Path, inputs):
         if given.is_dir():
-            found = sorted(
-                path
-                for path in given.rglob('*')
-                if path.suffix.lower() in SUFFIXES and path.is_file()
-            )
+            found = [
+                given / name for name in find_files(given, IMAGE_SUFFIXES)
+            ]
         elif given.is_file():
             found = [given]
         else:
@@ -174,7 +165,7 @@ def find_images(inputs: Sequence[str | os.PathLike]) -> list[str]:
         if not found:
             raise ValueError(
                 f'there are no images in {given}; expected files that end in '
-                f'{", ".join(SUFFIXES)}'
+                f'{", ".join(IMAGE_SUFFIXES)}'
             )
         for path in found:
             paths.setdefault(os.path.abspath(path), str(path))

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import ImageColor
 
-from mmseg_ext.formats.rle import decode_runs, paint_runs
+from mmseg_ext.formats.coco import MaskCode, decode_mask
 
 # MMDet may be absent.
 if TYPE_CHECKING:
@@ -241,10 +241,9 @@ def _read_mask(mask: Any, shape: tuple[int, int]) -> np.ndarray:
     if not isinstance(mask, dict):
         return np.ascontiguousarray(mask, bool)
     counts = mask['counts']
-    counts = counts.encode() if isinstance(counts, str) else counts
-    columns = np.zeros(shape[0] * shape[1], np.uint8)
-    paint_runs(columns, decode_runs([counts], shape)[0], 1)
-    return np.ascontiguousarray(columns.reshape(shape[::-1]).T.view(bool))
+    text = counts if isinstance(counts, str) else counts.decode()
+    pixels = decode_mask(MaskCode(size=shape, counts=text), shape)
+    return np.ascontiguousarray(pixels).view(bool)
 
 
 def _lean(moments: dict[str, float]) -> float:

@@ -10,7 +10,19 @@ from isal import isal_zlib
 
 from mmseg_ext.utils.files import write_bytes
 
-__all__ = ['decode_image', 'encode_labels', 'encode_png', 'write_png']
+__all__ = [
+    'IMAGE_SUFFIXES',
+    'decode_image',
+    'encode_labels',
+    'encode_png',
+    'write_png',
+]
+
+#: What the names of images end in, as for MMDet's inferencer.
+IMAGE_SUFFIXES = (
+    *('.bmp', '.jpeg', '.jpg', '.pgm', '.png'),
+    *('.ppm', '.tif', '.tiff', '.webp'),
+)
 
 
 def decode_image(

@@ -4,16 +4,20 @@ import colorsys
 import os
 from collections import defaultdict
 from pathlib import Path
-from typing import Annotated
 
 import cv2
-import msgspec
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
-from mmseg_ext.formats.rle import decode_runs
+from mmseg_ext.formats.coco import (
+    Annotation,
+    Category,
+    CocoFile,
+    CocoImage,
+    decode_coco,
+    decode_mask,
+)
 from mmseg_ext.utils.files import path_inside, write_bytes
 from mmseg_ext.utils.images import decode_image
 
@@ -34,39 +38,6 @@ _OPACITY = 0.45
 #: Colors differ in hue by this part of the circle, the golden section: those
 #: that follow one another are far apart, however many there are.
 _HUE_STEP = 0.618034
-
-#: pycocotools walks along each edge of a polygon.
-_Coordinate = Annotated[float, msgspec.Meta(ge=-1e5, le=1e5)]
-
-
-class _Rle(msgspec.Struct):
-    size: tuple[int, int]
-    counts: str | list[Annotated[int, msgspec.Meta(ge=0, le=1 << 32)]]
-
-
-class _Image(msgspec.Struct):
-    id: int | str
-    file_name: str
-    width: int
-    height: int
-
-
-class _Annotation(msgspec.Struct):
-    image_id: int | str
-    category_id: int
-    bbox: tuple[_Coordinate, _Coordinate, _Coordinate, _Coordinate]
-    segmentation: _Rle | list[list[_Coordinate]] | None = None
-
-
-class _Category(msgspec.Struct):
-    id: int
-    name: str
-
-
-class _Coco(msgspec.Struct):
-    images: list[_Image]
-    annotations: list[_Annotation]
-    categories: list[_Category]
 
 
 def draw_sheets(
@@ -119,7 +90,7 @@ def draw_sheets(
                 name, found = image.file_name, annotations[image.id]
                 try:
                     tiles.append(_tile(pixels, name, found, colors))
-                except _MaskError as error:
+                except ValueError as error:
                     raise ValueError(
                         f'{ann_file}: image {image.file_name}: {error}'
                     ) from None
@@ -131,14 +102,9 @@ def draw_sheets(
     return sheets
 
 
-def _read(path: Path) -> _Coco:
+def _read(path: Path) -> CocoFile:
     """Read a COCO file and check what is used of it."""
-    try:
-        coco = msgspec.json.decode(path.read_bytes(), type=_Coco)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f'{path} is no COCO file: {error}') from None
-    if not coco.images:
-        raise ValueError(f'{path} lists no images')
+    coco = decode_coco(path.read_bytes(), str(path), CocoFile)
     known = {category.id for category in coco.categories}
     for annotation in coco.annotations:
         if annotation.category_id not in known:
@@ -149,7 +115,7 @@ def _read(path: Path) -> _Coco:
     return coco
 
 
-def _find_images(ann_file: Path, coco: _Coco) -> Path:
+def _find_images(ann_file: Path, coco: CocoFile) -> Path:
     """Return the nearest folder above the COCO file with its first image."""
     name = coco.images[0].file_name
     for folder in ann_file.resolve().parents:
@@ -161,7 +127,7 @@ def _find_images(ann_file: Path, coco: _Coco) -> Path:
     )
 
 
-def _spread(images: list[_Image], num: int | None) -> list[_Image]:
+def _spread(images: list[CocoImage], num: int | None) -> list[CocoImage]:
     """Return so many images, evenly spread."""
     if num is None or num >= len(images):
         return images
@@ -171,11 +137,11 @@ def _spread(images: list[_Image], num: int | None) -> list[_Image]:
 class _Colors:
     """Colors of categories, or of instances where there is one category."""
 
-    def __init__(self, categories: list[_Category]) -> None:
+    def __init__(self, categories: list[Category]) -> None:
         self.names = {c.id: c.name for c in categories}
         self.numbers = {key: n for n, key in enumerate(self.names)}
 
-    def of(self, index: int, annotation: _Annotation) -> tuple[int, int, int]:
+    def of(self, index: int, annotation: Annotation) -> tuple[int, int, int]:
         """Return the RGB color of an instance, by its index in the image."""
         several = len(self.numbers) > 1
         number = self.numbers[annotation.category_id] if several else index
@@ -185,58 +151,13 @@ class _Colors:
         red, green, blue = (round(255 * part) for part in rgb)
         return red, green, blue
 
-    def label(self, annotation: _Annotation) -> str:
+    def label(self, annotation: Annotation) -> str:
         """Return the text at a box; a single name is not repeated."""
         several = len(self.numbers) > 1
         return self.names[annotation.category_id] if several else ''
 
 
-class _MaskError(ValueError):
-    """A mask that is broken or whose size is not that of its image."""
-
-
-def _decode(
-    segmentation: _Rle | list[list[float]] | None, size: tuple[int, int]
-) -> np.ndarray | None:
-    """Return a mask as uint8 (H, W), 0 or 1; None if there is none.
-
-    pycocotools trusts its arguments, so they are checked first.
-    """
-    height, width = size
-    if not segmentation:
-        return None
-    if isinstance(segmentation, list):
-        for points in segmentation:
-            if len(points) < 6 or len(points) % 2:
-                raise _MaskError(
-                    f'a polygon of {len(points)} numbers; expected x and y of '
-                    'at least three points'
-                )
-        codes = coco_mask.frPyObjects(segmentation, height, width)
-        return coco_mask.decode(coco_mask.merge(codes))
-    if segmentation.size != size:
-        raise _MaskError(
-            f'a mask of height x width {segmentation.size}, its image has '
-            f'{size}'
-        )
-    if isinstance(segmentation.counts, str):
-        try:
-            code = segmentation.counts.encode('ascii')
-            [runs] = decode_runs([code], size)
-        except ValueError as error:
-            raise _MaskError(str(error)) from None
-    else:
-        runs = np.array(segmentation.counts, np.int64)
-        if runs.sum() != height * width:
-            raise _MaskError(
-                f'the runs of a mask cover {runs.sum()} pixels, expected '
-                f'{height * width}'
-            )
-    pixels = np.repeat(np.arange(len(runs)) % 2, runs).astype(np.uint8)
-    return pixels.reshape(width, height).T
-
-
-def _load(img_dir: Path, image: _Image) -> np.ndarray:
+def _load(img_dir: Path, image: CocoImage) -> np.ndarray:
     """Read an image as RGB, uint8 (H, W, 3)."""
     path = path_inside(img_dir, image.file_name)
     if not path.is_file():
@@ -257,7 +178,7 @@ def _load(img_dir: Path, image: _Image) -> np.ndarray:
 def _tile(
     pixels: np.ndarray,
     name: str,
-    annotations: list[_Annotation],
+    annotations: list[Annotation],
     colors: _Colors,
 ) -> Image.Image:
     """Draw an image with its instances, and its name below."""
@@ -266,7 +187,7 @@ def _tile(
     height, width = (max(1, round(scale * side)) for side in size)
     canvas = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
     for index, annotation in enumerate(annotations):
-        mask = _decode(annotation.segmentation, size)
+        mask = decode_mask(annotation.segmentation, size)
         if mask is not None:
             _blend(canvas, mask, colors.of(index, annotation))
     picture = Image.fromarray(canvas)
