@@ -121,7 +121,10 @@ def test_there_are_overrides():
     ids = {param.id for param in overrides()}
     assert {'IoU.evaluate', 'MMDeeplabV3.encode_decode'} <= ids
     assert {'SegVisHook._after_iter', 'FastRandomCrop.crop_bbox'} <= ids
-    assert {'TranslateXPixels._get_mag', 'ColorMaskDataset.get_label_map'} <= ids
+    assert {
+        'TranslateXPixels._get_mag',
+        'ColorMaskDataset.get_label_map',
+    } <= ids
     assert 'ConsistentSupervision._load_from_state_dict' in ids
 
 
