@@ -172,7 +172,7 @@ def test_flags_of_subcommands(parser):
 
 
 def launch(*argv):
-    """Give the arguments that a function gets."""
+    """Return the arguments that a function gets."""
     parser = cli.make_launch_parser('', '')
     options = vars(parser.parse_args(['c.py', *argv]))
     return cli.launch(parser, 'builtins:dict', **options)

@@ -37,7 +37,7 @@ LABELS = [
 
 
 def convert(root, split, monkeypatch, tmp_path):
-    """Give the content of the COCO file of a split."""
+    """Return the content of the COCO file of a split."""
     try:
         import cityscapesscripts.helpers.labels  # noqa: F401
     except ImportError:

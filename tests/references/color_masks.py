@@ -5,7 +5,7 @@ from PIL import Image
 
 
 def decode(path, color_map):
-    """Give int labels (H, W) and the number of pixels of unknown color."""
+    """Return int labels (H, W) and the number of pixels of unknown color."""
     rgb = np.array(Image.open(path).convert('RGB'))
     labels = np.full(rgb.shape[:2], -1)
     for color, index in color_map:

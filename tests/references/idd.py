@@ -43,7 +43,7 @@ LEVEL3 = {
 
 
 def label_map(path):
-    """Give uint8 (H, W) from a polygon file."""
+    """Return uint8 (H, W) from a polygon file."""
     with open(path) as file:
         content = json.load(file)
     size = int(content['imgWidth']), int(content['imgHeight'])
@@ -63,6 +63,6 @@ def label_map(path):
 
 
 def split_order(stems, seed):
-    """Give stems in the order of the split file."""
+    """Return stems in the order of the split file."""
     keyed = [(sha256(f'{seed}:{s}'.encode()).digest(), s) for s in stems]
     return [stem for _, stem in sorted(keyed)]

@@ -5,7 +5,7 @@ from PIL import Image
 
 
 def components(mask):
-    """Give the 8-connected components of bool (H, W), as bool (H, W) each."""
+    """Return the 8-connected components of bool (H, W), each as bool."""
     width = mask.shape[1] + 2  # nothing is beyond the last column
     padded = np.pad(mask, 1)
     left = set(np.flatnonzero(padded).tolist())
@@ -25,7 +25,7 @@ def components(mask):
 
 
 def nails(path, min_area=20):
-    """Give the nails of a black-and-white mask file, and what is too small."""
+    """Return the nails of a mask file, and what is too small."""
     gray = np.asarray(Image.open(path).convert('L'))
     found = components(gray > 127)
     large = [component for component in found if component.sum() >= min_area]
@@ -33,7 +33,7 @@ def nails(path, min_area=20):
 
 
 def box(mask):
-    """Give left, top, width and height of bool (H, W)."""
+    """Return left, top, width and height of bool (H, W)."""
     rows, columns = np.nonzero(mask)
     left, top = columns.min(), rows.min()
     return [left, top, columns.max() + 1 - left, rows.max() + 1 - top]

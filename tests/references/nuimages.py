@@ -70,13 +70,13 @@ def key_frames(root, version):
 
 
 def decode(mask):
-    """Give the pixels of a mask, bool (H, W)."""
+    """Return the pixels of a mask, bool (H, W)."""
     counts = base64.b64decode(mask['counts'])
     return coco_mask.decode({'size': mask['size'], 'counts': counts}) == 1
 
 
 def label_maps(root, version):
-    """Give ``{file name: uint8 label map}``; nothing for the test split."""
+    """Return ``{file name: uint8 label map}``; nothing for the test split."""
     if version == 'v1.0-test':
         return {}
     names = category_names(root, version)
@@ -96,7 +96,7 @@ def label_maps(root, version):
 
 
 def coco(root, version):
-    """Give the COCO file of a version."""
+    """Return the COCO file of a version."""
     names = category_names(root, version)
     objects = load(root, version, 'object_ann')
     objects.sort(key=lambda row: row['token'])
@@ -171,6 +171,6 @@ def subset(full, size):
 
 
 def category_names(root, version):
-    """Give ``{category token: name}``."""
+    """Return ``{category token: name}``."""
     rows = load(root, version, 'category')
     return {row['token']: row['name'] for row in rows}

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 def paths_of(root, split, name):
-    """Give where image and instance ids are."""
+    """Return where image and instance ids are."""
     city = name.partition('_')[0]
     return (
         root / 'leftImg8bit' / split / city / f'{name}_leftImg8bit.png',
@@ -89,7 +89,7 @@ def annotate(root, ids):
 
 
 def without_ids(content):
-    """Give images and annotations in an order of their own, without ids."""
+    """Return images and annotations in an order of their own, without ids."""
     names = {image['id']: image['file_name'] for image in content['images']}
     images = [
         {k: v for k, v in image.items() if k != 'id'}

@@ -28,7 +28,7 @@ def thing(label, *points, **fields):
 
 
 def box(label, left, top, right, bottom, **fields):
-    """Give an object whose pixels are left to right and top to bottom."""
+    """Return an object whose pixels are left to right and top to bottom."""
     corners = (left, top), (right, top), (right, bottom), (left, bottom)
     return thing(label, *corners, **fields)
 
@@ -46,7 +46,7 @@ def random_objects(seed):
 
 
 def paths_of(root, split, sequence, name, suffix='.png'):
-    """Give where image, polygons and label of an image are."""
+    """Return where image, polygons and label of an image are."""
     image = root / 'leftImg8bit' / split / sequence
     truth = root / 'gtFine' / split / sequence
     return (
@@ -265,7 +265,7 @@ def test_sample_set_gives_the_scenes_labels(tmp_path, out):
 
 @pytest.fixture
 def found(root):
-    """Give the path of a label beside its polygons."""
+    """Return the path of a label beside its polygons."""
     _, polygons, label = paths_of(root, 'train', '7', '000123')
     Image.fromarray(reference.label_map(polygons)).save(label)
     return label

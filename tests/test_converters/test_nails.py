@@ -30,7 +30,7 @@ SIZE = (64, 48)
 
 @pytest.fixture(scope='session')
 def photographs(tmp_path_factory):
-    """Give a folder of images and black-and-white masks, real ones if any."""
+    """Return a folder of images and masks, real ones if there are any."""
     if NAILS.is_dir():
         return NAILS
     root = tmp_path_factory.mktemp('nails')
@@ -42,7 +42,7 @@ def photographs(tmp_path_factory):
 
 @pytest.fixture(scope='session')
 def truth(photographs):
-    """Give the nails of each image, and how many components are too small."""
+    """Return the nails of each image, and how many are too small."""
     found, dropped = {}, 0
     for path in sorted(photographs.glob('images/*')):
         [mask] = photographs.glob(f'labels/{path.stem}.*')
@@ -57,7 +57,7 @@ def out(tmp_path):
 
 
 def blob(shape=SIZE[::-1], top=10, left=10, bottom=20, right=16):
-    """Give a mask with one bright rectangle, uint8 (H, W)."""
+    """Return a mask with one bright rectangle, uint8 (H, W)."""
     mask = np.zeros(shape, np.uint8)
     mask[top:bottom, left:right] = 255
     return mask
@@ -99,7 +99,7 @@ def file_names(out):
 
 
 def masks_of(out):
-    """Give the masks of each image, bool (H, W), as pycocotools reads them."""
+    """Return the masks of each image, bool (H, W), by pycocotools."""
     found = {}
     for split in ('train', 'valid'):
         coco = quiet(COCO, out / f'{split}.json')

@@ -71,7 +71,7 @@ def contents(folder):
 
 
 def read_masks(out):
-    """Give ``{path below semantic_masks without suffix: label map}``."""
+    """Return ``{path below semantic_masks without suffix: label map}``."""
     masks = {}
     for path in (out / 'semantic_masks').rglob('*.png'):
         image = Image.open(path)
@@ -403,7 +403,7 @@ def test_continued_run_ends_in_the_same_bytes(root):
 
 @pytest.fixture
 def stop_at_mask(monkeypatch):
-    """Give a context in which a run is stopped at its n-th mask."""
+    """Return a context in which a run is stopped at its n-th mask."""
 
     @contextmanager
     def stopped(number):
@@ -521,12 +521,12 @@ TOKENS = {
 
 
 def coded(rle, size=SHAPE):
-    """Give a mask with these bytes as run-length code."""
+    """Return a mask with these bytes as run-length code."""
     return {'size': list(size), 'counts': base64.b64encode(rle).decode()}
 
 
 def changed(tables, table, change):
-    """Give a copy with a row changed; None as value removes its key."""
+    """Return a copy with a row changed; None as value removes its key."""
     tables = copy.deepcopy(tables)
     row = next(
         row for row in tables[table] if row['token'] == TOKENS.get(table)

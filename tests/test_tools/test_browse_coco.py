@@ -95,7 +95,7 @@ def first_image(sheet):
 
 
 def middle(pixels, box):
-    """Give the color in the middle of a box."""
+    """Return the color in the middle of a box."""
     left, top, width, height = (SCALE * side for side in box)
     x, y = left + width // 2, top + height // 2
     return pixels[y - 3 : y + 4, x - 3 : x + 4].mean(axis=(0, 1))
