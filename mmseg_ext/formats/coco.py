@@ -290,15 +290,14 @@ class CocoWriter:
             number: Its id; by default images count from 1.
         """
         number = number or len(self._parts) + 1
-        start = self._spool.tell()
-        if start > _SPOOL // 2:
-            os.makedirs(self._folder, exist_ok=True)
-        self._spool.write(
-            b','.join(
-                b'{"id":%d,"image_id":%d,%b' % (row_id, number, row[1:])
-                for row_id, row in enumerate(rows, self.annotations + 1)
-            )
+        data = b','.join(
+            b'{"id":%d,"image_id":%d,%b' % (row_id, number, row[1:])
+            for row_id, row in enumerate(rows, self.annotations + 1)
         )
+        start = self._spool.tell()
+        if start + len(data) > _SPOOL:  # now it goes to disk
+            os.makedirs(self._folder, exist_ok=True)
+        self._spool.write(data)
         self.annotations += len(rows)
         encoded = msgspec.json.encode({'id': number, **image})
         stop = self._spool.tell()

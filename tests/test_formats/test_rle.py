@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from mmseg_ext.formats.rle import decode_runs, paint_runs
+from mmseg_ext.formats.rle import (
+    decode_runs,
+    encode_runs,
+    paint_runs,
+    runs_of_box,
+    runs_of_values,
+)
 
 SHAPE = (37, 53)
 
@@ -78,3 +84,47 @@ def test_negative_run_of_the_right_sum():
     # 2, -1, 5, 6: 12 pixels in all.
     with pytest.raises(ValueError, match='negative length'):
         decode_runs([b'2O57'], (3, 4))
+
+
+# Encoding.
+
+
+@pytest.mark.parametrize('seed', range(6))
+@pytest.mark.parametrize(
+    'place',
+    [
+        pytest.param((0, 0, 37, 53), id='whole'),
+        pytest.param((5, 7, 21, 30), id='inside'),
+        pytest.param((0, 7, 37, 30), id='full-height'),
+        pytest.param((36, 52, 37, 53), id='corner'),
+    ],
+)
+def test_runs_of_a_box(seed, place):
+    top, left, bottom, right = place
+    mask = np.zeros(SHAPE, bool)
+    box = random_mask(seed, seed / 5, (bottom - top, right - left))
+    mask[top:bottom, left:right] = box
+    runs = runs_of_box(box.astype(np.uint8), left, top, SHAPE)
+    code = encode_runs(runs, SHAPE)
+    assert code == {'size': list(SHAPE), 'counts': encode(mask)}
+    [decoded] = decode_runs([code['counts']], SHAPE)
+    assert (decoded == runs).all()
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
+def test_runs_of_each_value(dtype):
+    rng = np.random.default_rng(3)
+    values = rng.choice([0, 3, 200, 7], SHAPE, p=[0.4, 0.3, 0.2, 0.1])
+    values = np.sort(values.astype(dtype), axis=0)
+    values[0, 0] = 255
+    found = dict(runs_of_values(values))
+    assert list(found) == [0, 3, 7, 200, 255]
+    for value, runs in found.items():
+        code = encode_runs(runs, SHAPE)
+        assert code['counts'] == encode(values == value)
+
+
+def test_one_value_only():
+    [(value, runs)] = runs_of_values(np.full((3, 4), 9, np.uint8))
+    assert value == 9
+    assert runs.tolist() == [0, 12]
