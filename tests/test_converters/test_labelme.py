@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mmengine.registry import DefaultScope
 from mmseg.registry import DATASETS
 from PIL import Image
 
@@ -115,20 +116,21 @@ def test_list_of_labels(root, tmp_path):
 def test_data_set_reads_it(root, tmp_path):
     out = tmp_path / 'out'
     convert(root, out)
-    dataset = DATASETS.build(
-        dict(
-            type='ColorMaskDataset',
-            data_root=str(out),
-            data_prefix=dict(img_path='images', seg_map_path='labels'),
-            ann_file='splits/train.txt',
-            img_suffix=('.jpg', '.png'),
-            seg_map_suffix='.png',
-            pipeline=[
-                dict(type='mmseg.LoadImageFromFile'),
-                dict(type='mmseg.LoadColorMasks'),
-            ],
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        dataset = DATASETS.build(
+            dict(
+                type='ColorMaskDataset',
+                data_root=str(out),
+                data_prefix=dict(img_path='images', seg_map_path='labels'),
+                ann_file='splits/train.txt',
+                img_suffix=('.jpg', '.png'),
+                seg_map_suffix='.png',
+                pipeline=[
+                    dict(type='LoadImageFromFile'),
+                    dict(type='LoadColorMasks'),
+                ],
+            )
         )
-    )
     names = ('_background_', 'car', 'person', 'road')
     assert dataset.metainfo['classes'] == names
     assert len(dataset) == 4

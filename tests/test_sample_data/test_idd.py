@@ -463,5 +463,5 @@ def test_tool(tool, tmp_path, capsys):
 
 
 def test_tool_defaults(tool):
-    args = tool.parse_args(['idd', 'out'])
+    args = tool.build_parser().parse_args(['idd', 'out'])
     assert (args.size, args.num, args.seed) == ((480, 360), 40, 0)

@@ -710,5 +710,5 @@ def test_tool(tool, tmp_path, capsys):
     ],
 )
 def test_tool_defaults(tool, name, size):
-    args = tool.parse_args([name, 'out'])
+    args = tool.build_parser().parse_args([name, 'out'])
     assert (args.size, args.num, args.seed) == (size, 40, 0)
