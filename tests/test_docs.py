@@ -2,6 +2,8 @@
 
 import json
 import re
+import runpy
+import shlex
 import subprocess
 import sys
 from importlib import import_module
@@ -20,6 +22,7 @@ from mmseg_ext.labels.idd import IDD_LEVEL3
 from mmseg_ext.sample_data import write_idd, write_nails
 
 ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
 
 #: Set before a runner is made from the config of a script.
 LESS = {
@@ -88,6 +91,34 @@ def run_script(page, folder, iterations):
     ).replace(f'iter_{iterations}.pth', 'iter_2.pth')
     (folder / 'configs').symlink_to(ROOT / 'configs')
     run(script, folder)
+
+
+def anchors(page):
+    """Return the anchors that GitHub gives the headings of a page."""
+    titles = re.findall(r'^#+ (.+)$', page.read_text(), re.M)
+    return {
+        re.sub(r'[^\w -]', '', title.lower()).replace(' ', '-')
+        for title in titles
+    }
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.stem)
+def test_links(page):
+    for link in re.findall(r'\]\((?!https?:)([^)]+)\)', page.read_text()):
+        name, _, anchor = link.partition('#')
+        target = (page.parent / name).resolve() if name else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.stem)
+def test_options_of_tools(page):
+    text = page.read_text().replace('\\\n', ' ')
+    for line in re.findall(r'^    python (tools/\S+\.py .+)$', text, re.M):
+        tool, *argv = shlex.split(line, comments=True)
+        build = runpy.run_path(str(ROOT / tool)).get('build_parser')
+        if build:  # exits with 2 where an option is wrong
+            build().parse_args(argv)
 
 
 def test_idd(tmp_path):
