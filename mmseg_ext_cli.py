@@ -40,9 +40,9 @@ __all__ = [
     'wait_passively',
 ]
 
-#: Threads of OpenMP that wait sleep at once, and those of GCC's OpenMP, which
-#: PyTorch's builds for Linux have, after so many turns: enough that nothing
-#: is lost on idle cores (``benchmarks/waiting.py``).
+#: Settings of OpenMP with which threads that wait sleep soon. Those of GCC's
+#: OpenMP, which PyTorch's builds for Linux have, do so after so many turns:
+#: enough that nothing is lost on idle cores (``benchmarks/waiting.py``).
 PASSIVE = {'OMP_WAIT_POLICY': 'PASSIVE', 'GOMP_SPINCOUNT': '5000'}
 
 #: By any of these a user says how they wait.

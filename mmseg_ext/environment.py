@@ -43,6 +43,8 @@ STACKS = {
     'openmmlab': ('openmmlab', 'mmdet', 'mim'),
     'onedl': ('onedl', 'onedl-mmdet', 'onedl-mim'),
 }
+
+#: The extras whose packages may be absent.
 OPTIONAL = ('mmdet', 'mim', 'onedl-mmdet', 'onedl-mim')
 
 #: OpenMMLab's own distributions, and the maintained forks under whose names
@@ -54,6 +56,8 @@ FORKS = {
     'mmdet': 'onedl-mmdetection',
     'openmim': 'onedl-mim',
 }
+
+#: OpenMMLab's own distribution for each fork.
 UPSTREAM = {fork: name for name, fork in FORKS.items()}
 
 #: Other distributions of the same module.

@@ -15,6 +15,7 @@ from mmseg_ext.environment import FORKS, stack_of
 
 __all__ = ['CHILDREN', 'SCOPE']
 
+#: The scope under which models and configs are found by name.
 SCOPE = 'mmseg_ext'
 
 #: One child for each of MMSeg's registries, ``'DATASETS'`` and so on. The

@@ -2,18 +2,27 @@
 
 import json
 import re
+import runpy
+import shlex
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmseg.registry import DATASETS
+from PIL import Image
 
 from mmseg_ext.converters import idd, nails
 from mmseg_ext.labels.idd import IDD_LEVEL3
 from mmseg_ext.sample_data import write_idd, write_nails
 
 ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
 
 #: Set before a runner is made from the config of a script.
 LESS = {
@@ -53,15 +62,20 @@ def scripts(page):
     return re.findall(r'^```python\n(.+?)^```$', text, re.M | re.S)
 
 
-def run(script, folder):
-    """Run a script in a folder; return what it printed."""
-    done = subprocess.run(
-        [sys.executable, '-c', script],
+def run_python(folder, *argv):
+    """Run Python in a folder."""
+    return subprocess.run(
+        [sys.executable, *argv],
         cwd=folder,
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def run(script, folder):
+    """Run a script in a folder; return what it printed."""
+    done = run_python(folder, '-c', script)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -77,6 +91,34 @@ def run_script(page, folder, iterations):
     ).replace(f'iter_{iterations}.pth', 'iter_2.pth')
     (folder / 'configs').symlink_to(ROOT / 'configs')
     run(script, folder)
+
+
+def anchors(page):
+    """Return the anchors that GitHub gives the headings of a page."""
+    titles = re.findall(r'^#+ (.+)$', page.read_text(), re.M)
+    return {
+        re.sub(r'[^\w -]', '', title.lower()).replace(' ', '-')
+        for title in titles
+    }
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.stem)
+def test_links(page):
+    for link in re.findall(r'\]\((?!https?:)([^)]+)\)', page.read_text()):
+        name, _, anchor = link.partition('#')
+        target = (page.parent / name).resolve() if name else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.stem)
+def test_options_of_tools(page):
+    text = page.read_text().replace('\\\n', ' ')
+    for line in re.findall(r'^    python (tools/\S+\.py .+)$', text, re.M):
+        tool, *argv = shlex.split(line, comments=True)
+        build = runpy.run_path(str(ROOT / tool)).get('build_parser')
+        if build:  # exits with 2 where an option is wrong
+            build().parse_args(argv)
 
 
 def test_idd(tmp_path):
@@ -122,11 +164,179 @@ def test_nails(tmp_path):
         assert set(json.loads(found.read_text())['labels']) <= {0}
 
 
+def own_snippet(word):
+    """Return the piece of Python on the page of own data with a word."""
+    (found,) = (s for s in scripts('own_data.md') if word in s)
+    return found
+
+
+def read_samples(folder, monkeypatch, script, key='train_dataloader'):
+    """Return the samples of a data set in a config, as its pipeline gives."""
+    (folder / 'config.py').write_text(script)
+    config = Config.fromfile(folder / 'config.py')
+    monkeypatch.chdir(folder)
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        samples = list(DATASETS.build(config[key].dataset))
+    return {
+        Path(sample['data_samples'].img_path).stem: sample['data_samples']
+        .gt_sem_seg.data[0]
+        .numpy()
+        for sample in samples
+    }
+
+
+def run_tool(page, name, folder):
+    """Run the command of a page that names a tool, in a folder."""
+    text = (ROOT / 'docs' / page).read_text()
+    (line,) = re.findall(rf'^    python (tools/.*{name}.*)$', text, re.M)
+    (folder / 'tools').symlink_to(ROOT / 'tools')
+    done = run_python(folder, *line.split())
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def write_pairs(folder, masks):
+    """Write photographs, and the masks that belong to them."""
+    rng = np.random.default_rng(0)
+    for name, mask in masks.items():
+        for kind, pixels, suffix in (
+            ('train', rng.integers(0, 256, (30, 40, 3)), '.jpg'),
+            ('train_labels', mask, '.png'),
+        ):
+            path = folder / kind / f'{name}{suffix}'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels.astype(np.uint8)).save(path)
+
+
+def check_flipped(samples, masks):
+    """Each sample is its mask, mirrored or not."""
+    assert samples.keys() == masks.keys()
+    for name, labels in samples.items():
+        assert any(
+            (labels == mask).all()
+            for mask in (masks[name], masks[name][:, ::-1])
+        )
+
+
+def test_masks_of_own_data(tmp_path, monkeypatch):
+    data = tmp_path / 'data' / 'mine'
+    colors = np.array([(128, 64, 128), (0, 0, 0), (255, 0, 0)], np.uint8)
+    rng = np.random.default_rng(1)
+    rows = {name: rng.integers(0, 3, (30, 40)) for name in 'abc'}
+    write_pairs(data, {name: colors[row] for name, row in rows.items()})
+    (data / 'class_dict.csv').write_text(
+        'name,r,g,b\nroad,128,64,128\nVoid,0,0,0\npothole,255,0,0\n'
+    )
+    expected = {n: np.where(row == 1, 255, row) for n, row in rows.items()}
+    config = own_snippet('RandomCrop')
+    check_flipped(read_samples(tmp_path, monkeypatch, config), expected)
+
+    run_tool('own_data.md', 'camvid.py', tmp_path)
+    index = config.replace("'train_labels'", "'index/train_labels'")
+    assert index != config
+    check_flipped(read_samples(tmp_path, monkeypatch, index), expected)
+
+    # Masks of one channel are read as they are, with classes or without.
+    write_pairs(data, rows)
+    check_flipped(read_samples(tmp_path, monkeypatch, config), expected)
+    config = own_snippet('BaseSegDataset')
+    assert {
+        name: labels.tolist()
+        for name, labels in read_samples(tmp_path, monkeypatch, config).items()
+    } == {name: row.tolist() for name, row in rows.items()}
+
+
+def test_labelme_of_own_data(tmp_path, monkeypatch):
+    data = tmp_path / 'data' / 'mine' / 'a'
+    data.mkdir(parents=True)
+    for number in range(5):
+        Image.new('RGB', (40, 30)).save(data / f'{number}.jpg')
+        shape = {
+            'label': 'pothole',
+            'points': [[number, 5], [number + 9, 14]],
+            'shape_type': 'rectangle',
+        }
+        content = {
+            'imagePath': f'{number}.jpg',
+            'imageWidth': 40,
+            'imageHeight': 30,
+            'shapes': [shape],
+        }
+        (data / f'{number}.json').write_text(json.dumps(content))
+    told = run_tool('own_data.md', 'labelme.py', tmp_path)
+    assert '4 train, 1 val' in told
+
+    config = own_snippet('splits/train.txt')
+    train = read_samples(tmp_path, monkeypatch, config)
+    val = read_samples(tmp_path, monkeypatch, config, 'val_dataloader')
+    assert (len(train), len(val)) == (4, 1)
+    for name, labels in (train | val).items():
+        expected = np.zeros((30, 40), int)
+        expected[5:15, int(name) : int(name) + 10] = 1
+        assert (labels == expected).all()
+
+
 def test_class_of_own_data(tmp_path):
-    *_, script = scripts('own_data.md')
-    (tmp_path / 'potholes.py').write_text(script)
+    (tmp_path / 'potholes.py').write_text(own_snippet('class Potholes'))
     for folder, suffix in (('images', 'jpg'), ('labels', 'png')):
         (tmp_path / folder).mkdir()
         for name in 'ab':
             (tmp_path / folder / f'{name}.{suffix}').touch()
     assert run(USE_CLASS, tmp_path).splitlines()[-1] == '2 road pothole'
+
+
+def test_converter_of_own_data(tmp_path, monkeypatch):
+    (tmp_path / 'cracks.py').write_text(own_snippet('class Worker'))
+    (tmp_path / 'convert_cracks.py').write_text(
+        own_snippet("'cracks:convert'")
+    )
+    rng = np.random.default_rng(0)
+    masks = {}
+    for name in ('a', 'b', 'c', 'far/d', 'far/e'):
+        masks[name] = rng.integers(0, 256, (30, 40), np.uint8)
+        for kind, suffix in (('images', '.jpg'), ('masks', '.png')):
+            path = tmp_path / 'raw' / kind / f'{name}{suffix}'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(masks[name]).save(path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    convert = import_module('cracks').convert
+    monkeypatch.delitem(sys.modules, 'cracks')
+
+    assert str(convert('raw', 'one')) == 'one: 5 images written'
+    tool = ('convert_cracks.py', 'raw', '--nproc', '2', '--out-dir')
+    assert run_python(tmp_path, *tool, 'two').returncode == 0
+    one, two = (contents(tmp_path / out) for out in ('one', 'two'))
+    assert one == two
+    for name, mask in masks.items():
+        labels = np.array(Image.open(f'one/labels/{name}.png'))
+        assert (labels == (mask > 127)).all()
+    train, val = (
+        one[f'splits/{split}.txt'].decode().split()
+        for split in ('train', 'val')
+    )
+    assert sorted(train + val) == sorted(masks)
+    assert len(val) == 1
+    assert convert('raw', 'one').kept == 5
+
+    broken = 'raw/masks/far/d.png'
+    Path(broken).write_text('broken')
+    done = run_python(tmp_path, *tool, 'three')
+    assert done.returncode == 2
+    assert f'error: {broken}: ' in done.stderr.splitlines()[-1]
+    assert done.stderr.endswith('--skip-invalid\n')
+    convert('raw', 'three', skip_invalid=True)
+    (skip,) = json.loads(Path('three/skipped.json').read_text())
+    assert (skip['file'], set(skip)) == (broken, {'file', 'reason'})
+    with pytest.raises(ValueError, match='overwrite=True'):
+        convert('raw', 'two', skip_invalid=True)
+    convert('raw', 'two', skip_invalid=True, overwrite=True)
+    assert not Path('two/labels/far/d.png').exists()
+
+
+def contents(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob('*')
+        if path.is_file()
+    }

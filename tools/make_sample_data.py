@@ -32,8 +32,7 @@ COCO files from the masks:
   python tools/dataset_converters/nails.py {root}""",
     'nuimages': """\
 label maps and COCO files from the tables:
-  python tools/dataset_converters/nuimages.py --data-root {root} \\
-    --versions v1.0-train v1.0-val v1.0-test --out-dir {root}/annotations""",
+  python tools/dataset_converters/nuimages.py {root}""",
 }
 #: What the numbers that a writer returns count.
 COUNTED = {

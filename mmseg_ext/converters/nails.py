@@ -29,7 +29,10 @@ from mmseg_ext.utils.processes import check_nproc
 
 __all__ = ['SEGMENTATIONS', 'SPLITS', 'Report', 'convert']
 
+#: The splits, by the names of their COCO files.
 SPLITS = ('train', 'valid')
+
+#: Forms of the masks in the COCO files.
 SEGMENTATIONS = ('rle', 'polygon')
 
 #: Names of folders, in any case, and what they say about the files in them.

@@ -42,14 +42,20 @@ __all__ = [
     'find_versions',
 ]
 
+#: The versions of the release, each a folder of tables.
 VERSIONS = ('v1.0-mini', 'v1.0-train', 'v1.0-val', 'v1.0-test')
 
 #: The version that comes without annotations.
 _UNLABELED = 'v1.0-test'
 
-#: The version that is large for validating often, the size of the part of it
-#: that is written beside it, and the seed it is chosen by.
-_VAL, VAL_SUBSET_SIZE, _VAL_SUBSET_SEED = 'v1.0-val', 2400, 0
+#: The version that is large for validating often.
+_VAL = 'v1.0-val'
+
+#: Number of images in the part of v1.0-val that is written beside it.
+VAL_SUBSET_SIZE = 2400
+
+#: What the choice of these depends on, besides their tokens.
+_VAL_SUBSET_SEED = 0
 
 _IGNORE_INDEX = 255
 _INDICES = {name: index for index, name in enumerate(NUIMAGES)}

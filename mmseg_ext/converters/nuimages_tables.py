@@ -40,10 +40,11 @@ __all__ = [
     'read_annotations',
 ]
 
+#: The tables that are read.
+TABLES = ('category', 'sample', 'sample_data', 'object_ann', 'surface_ann')
+
 # Rows as the tables hold them; msgspec checks the types. Other fields of the
 # rows are not read.
-
-TABLES = ('category', 'sample', 'sample_data', 'object_ann', 'surface_ann')
 
 
 class _Category(msgspec.Struct):

@@ -101,6 +101,7 @@ class CocoFile(msgspec.Struct):
     categories: list[Category]
 
 
+#: How much of a COCO file is read.
 CocoKind = TypeVar('CocoKind', CocoFile, CocoHeader, CocoImages)
 
 

@@ -13,7 +13,14 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-__all__ = ['decode_runs', 'paint_runs']
+__all__ = [
+    'Rle',
+    'decode_runs',
+    'encode_runs',
+    'paint_runs',
+    'runs_of_box',
+    'runs_of_values',
+]
 
 _FIRST = ord('0')
 _MORE, _DIGIT, _SIGN = 0x20, 0x1F, 0x10

@@ -27,7 +27,10 @@ __all__ = [
     'parse_background',
 ]
 
+#: The background that stays as it is.
 KEEP = 'keep'
+
+#: The background that becomes transparent.
 TRANSPARENT = 'transparent'
 
 #: What becomes of the background: kept, transparent, or a color (R, G, B).

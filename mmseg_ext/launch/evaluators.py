@@ -20,7 +20,7 @@ __all__ = [
     'set_evaluator',
 ]
 
-#: Those of semantic segmentation are ``IOU_METRICS``.
+#: Metrics of instances; those of semantic segmentation are ``IOU_METRICS``.
 DETECTION_METRICS = ('bbox', 'segm')
 
 #: Options that mean the same in upstream's ``IoUMetric`` and in ``IoU``.

@@ -75,6 +75,7 @@ def _class_dict(
     return {'class_dict.csv': ''.join(['name,r,g,b\n', *rows]).encode()}
 
 
+#: Write street scenes in CamVid's raw format; see ``SetWriter``.
 write_camvid = SetWriter(
     'CamVid scenes', (480, 360), _paths, _draw, first=_class_dict
 )

@@ -161,4 +161,5 @@ def _paths(slot: Slot) -> list[str]:
     return [image, *(f'gtFine/{split}/{name}_gtFine_{end}' for end in ends)]
 
 
+#: Write street scenes in Cityscapes' raw format; see ``SetWriter``.
 write_cityscapes = SetWriter('Cityscapes scenes', (1024, 512), _paths, _draw)

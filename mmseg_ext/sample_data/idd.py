@@ -304,4 +304,5 @@ def _paths(slot: Slot) -> list[str]:
     return paths
 
 
+#: Write street scenes in IDD's raw format, both parts; see ``SetWriter``.
 write_idd = SetWriter('IDD scenes', (480, 360), _paths, _draw)

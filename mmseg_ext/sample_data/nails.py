@@ -98,4 +98,5 @@ def _draw(slot: Slot, size: tuple[int, int], seed: int) -> Drawn:
     return Drawn(map(encode_png, (scene.image, scene.mask)))
 
 
+#: Write hands and the masks of their nails; see ``SetWriter``.
 write_nails = SetWriter('hands', (480, 360), _paths, _draw, _folders)

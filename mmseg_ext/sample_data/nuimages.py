@@ -414,6 +414,7 @@ def _other_tables(
     return tables
 
 
+#: Write street scenes in nuImages' raw format; see ``SetWriter``.
 write_nuimages = SetWriter(
     'nuImages scenes',
     (1600, 900),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 __all__ = [
     'atomic_path',
+    'find_files',
     'path_inside',
     'visible_entries',
     'write_bytes',

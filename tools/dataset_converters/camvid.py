@@ -1,14 +1,18 @@
-"""Write index masks for CamVid's color masks, once, before training.
+"""Write index masks for color masks, such as CamVid's, before training.
 
 Expects::
 
-    DATA_ROOT/class_dict.csv                   (or the 32 classes are taken)
-    DATA_ROOT/{train,val,test}_labels/X_L.png  RGB
+    DATA_ROOT/class_dict.csv        name,r,g,b (default: CamVid's 32 classes)
+    DATA_ROOT/<split>_labels/X.png  RGB
 
-and writes ``OUT_DIR/class_dict.csv`` and
-``OUT_DIR/{train,val,test}_labels/X_L.png`` with 8-bit class indices, 255 where
-nothing is labeled. Training needs no conversion: the ``CamVid`` data set reads
-either.
+and writes::
+
+    OUT_DIR/class_dict.csv
+    OUT_DIR/<split>_labels/X.png    8-bit class indices, 255 where nothing is
+                                    labeled
+
+Training needs no conversion: the data sets CamVid and ColorMaskDataset read
+either. A run that was stopped is continued by starting it again.
 """
 
 import argparse
@@ -23,10 +27,10 @@ from mmseg_ext_cli import (
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Make the parser of the command line."""
+    """Return the parser of the command line."""
     parser = make_parser(__doc__)
     parser.add_argument(
-        'data_root', type=Path, metavar='DATA_ROOT', help="CamVid's folder"
+        'data_root', type=Path, metavar='DATA_ROOT', help='folder of the masks'
     )
     parser.add_argument(
         '--out-dir',

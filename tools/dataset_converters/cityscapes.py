@@ -21,7 +21,7 @@ from mmseg_ext_cli import add_converter_options, call, make_parser
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Make the parser of the command line."""
+    """Return the parser of the command line."""
     parser = make_parser(__doc__)
     parser.add_argument(
         'data_root',

@@ -3,8 +3,8 @@
 Expects JSON files, at any depth, and the photographs that they name::
 
     DATA_ROOT/a/x.json  DATA_ROOT/a/x.jpg
-    DATA_ROOT/labels.txt    the labels in the order of their indices; else
-                            _background_ and all labels there are, sorted
+    DATA_ROOT/labels.txt    the labels in the order of their indices (default:
+                            _background_ and all labels that occur, sorted)
 
 and writes::
 
@@ -24,7 +24,7 @@ from mmseg_ext_cli import add_converter_options, call, make_parser
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Make the parser of the command line."""
+    """Return the parser of the command line."""
     parser = make_parser(__doc__)
     parser.add_argument(
         'data_root',

@@ -28,7 +28,7 @@ from mmseg_ext_cli import (
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Make the parser of the command line."""
+    """Return the parser of the command line."""
     parser = make_parser(__doc__)
     parser.add_argument(
         'data_root',

@@ -10,6 +10,7 @@ and writes::
                                                  255 where nothing is labeled
     OUT_DIR/nuimages_<version>.json              COCO, ten thing classes
     OUT_DIR/nuimages_v1.0-val2400.json           2,400 images of v1.0-val
+    OUT_DIR/nuimages_<version>.tables.json       what the masks were made from
 
 v1.0-test has no annotations: its JSON lists the images and there are no masks.
 A run that was stopped is continued by starting it again.
@@ -27,7 +28,7 @@ from mmseg_ext_cli import (
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Make the parser of the command line."""
+    """Return the parser of the command line."""
     parser = make_parser(__doc__)
     versions = constant('mmseg_ext.converters.nuimages:VERSIONS')
     parser.add_argument(

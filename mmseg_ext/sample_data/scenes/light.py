@@ -20,6 +20,7 @@ __all__ = [
     'scaled',
 ]
 
+#: Red, green and blue.
 Color = tuple[float, float, float]
 _Span = tuple[float, float]
 _Option = TypeVar('_Option')

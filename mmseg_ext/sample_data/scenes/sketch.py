@@ -34,6 +34,8 @@ __all__ = [
 SHIFT = 4
 
 _Point = np.ndarray | Sequence[float]
+
+#: Rows of numbers, such as points (x, y).
 Points = np.ndarray | Sequence[Sequence[float]]
 
 
