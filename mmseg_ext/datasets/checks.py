@@ -17,7 +17,6 @@ from mmseg_ext.formats.coco import CocoKind, decode_coco
 from mmseg_ext.utils.files import path_inside
 
 __all__ = [
-    'check_first',
     'check_folder',
     'check_local',
     'check_names',
@@ -92,9 +91,6 @@ def read_ann_file(
         expected: What it should be and where it comes from.
         backend_args: As for MMEngine's ``fileio``.
 
-    Returns:
-        What it holds.
-
     Raises:
         FileNotFoundError: It is missing.
     """
@@ -106,31 +102,41 @@ def read_ann_file(
 
 
 def read_coco(
-    path: str,
-    kind: type[CocoKind],
-    expected: str,
-    backend_args: dict | None = None,
-) -> CocoKind:
-    """Read the fields of a COCO file that are asked for.
+    dataset: BaseDataset, key: str, kind: type[CocoKind], expected: str
+) -> tuple[CocoKind, list[str]]:
+    """Read the ``ann_file`` of a data set and check its images.
 
     Args:
-        path: The ``ann_file``.
-        kind: These fields; all others, usually most of the file, are skipped.
+        dataset: The data set.
+        key: Names the folder of the images in ``data_prefix``.
+        kind: The fields to read; all others, usually most of the file, are
+            skipped.
         expected: What the file should be and where it comes from.
-        backend_args: As for MMEngine's ``fileio``.
 
     Returns:
-        The fields.
+        The fields, and the paths of the images.
 
     Raises:
-        FileNotFoundError: The file is missing.
-        ValueError: It is no JSON, not of that form, or lists no images.
+        FileNotFoundError: The file, the folder or one of the first images is
+            missing.
+        ValueError: The file is no JSON, not of that form, lists no images, or
+            one leads out of the folder.
     """
+    path, backend_args = dataset.ann_file, dataset.backend_args
     data = read_ann_file(path, expected, backend_args)
     try:
-        return decode_coco(data, f'ann_file {path}', kind)
+        coco = decode_coco(data, f'ann_file {path}', kind)
     except ValueError as error:
         raise ValueError(f'{error}; expected {expected}') from None
+    names = [image.file_name for image in coco.images]
+    check_names(path, names, 'images', dataset.data_prefix[key])
+    folder = check_folder(dataset, key)
+    images = [os.path.join(folder, name) for name in names]
+    if missing := first_missing(images, backend_args):
+        raise FileNotFoundError(
+            f'image {missing} of {path} is missing; {_where(dataset, key)}'
+        )
+    return coco, images
 
 
 def check_names(
@@ -179,32 +185,12 @@ def check_folder(dataset: BaseDataset, key: str) -> str:
     return folder
 
 
-def check_first(dataset: BaseDataset, key: str, paths: Sequence[str]) -> None:
-    """Check that the first of the images are there.
-
-    Args:
-        dataset: The data set.
-        key: Names their folder in ``data_prefix``.
-        paths: The images in their order.
-
-    Raises:
-        FileNotFoundError: One is missing.
-    """
-    if missing := first_missing(paths, dataset.backend_args):
-        raise FileNotFoundError(
-            f'image {missing} of {dataset.ann_file} is missing; '
-            f'{_where(dataset, key)}'
-        )
-
-
 def first_missing(
     paths: Sequence[str], backend_args: dict | None = None
 ) -> str | None:
     """Return the first of the first few files that is not there, if any."""
-    for path in paths[:_CHECKED]:
-        if not fileio.isfile(path, backend_args):
-            return path
-    return None
+    first = paths[:_CHECKED]
+    return next((p for p in first if not fileio.isfile(p, backend_args)), None)
 
 
 def _where(dataset: BaseDataset, key: str) -> str:

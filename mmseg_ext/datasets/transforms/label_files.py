@@ -13,9 +13,6 @@ def read_label(results: dict, backend_args: dict | None) -> bytes:
         results: A sample with ``seg_map_path``.
         backend_args: How mmengine's ``fileio`` reads the file.
 
-    Returns:
-        What the file holds.
-
     Raises:
         FileNotFoundError: There is no such label.
     """
