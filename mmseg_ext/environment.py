@@ -233,7 +233,8 @@ def rebuild_mmcv(needed: str) -> str:
 def torchvision_for(torch_version: str) -> str:
     """Return the torchvision that is made for a PyTorch release.
 
-    torchvision 0.15 came with PyTorch 2.0, and both have counted on since.
+    torchvision 0.15 came with PyTorch 2.0, and both have counted on since:
+    https://github.com/pytorch/vision#installation
 
     Args:
         torch_version: A version of PyTorch 2, ``'2.13.0+cpu'``.

@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from mmseg_ext.models.segmentors.torchvision_networks import (
     find_builder,
     has_auxiliary_head,
-    listing,
     load_backbone,
     replace_pooled_norms,
 )
+from mmseg_ext.utils.text import listing
 
 __all__ = ['MMDeeplabV3']
 
