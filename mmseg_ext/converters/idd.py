@@ -15,11 +15,7 @@ from PIL import Image, ImageDraw
 from prettytable import PrettyTable
 
 from mmseg_ext.converters import core
-from mmseg_ext.converters.core import (
-    Invalid,
-    InvalidInputError,
-    reading,
-)
+from mmseg_ext.converters.core import Invalid, InvalidInputError, reading
 from mmseg_ext.converters.outputs import Outputs
 from mmseg_ext.formats.left_img import (
     GT_FINE,
@@ -306,7 +302,8 @@ class _Worker:
         image_target, label_target = job.targets(self.outputs.out_dir)
         annotation = _read_annotation(job.polygons)
         size = annotation.imgWidth, annotation.imgHeight
-        _check_size(job, size)
+        actual = core.read_size(job.image)
+        core.check_size(job.polygons, size, job.image, actual)
         shapes, counts = _select(annotation, job.polygons)
         if job.label is None:
             labels = _draw(size, shapes)
@@ -331,17 +328,6 @@ def _read_annotation(path: str) -> _Annotation:
     with reading(path, 'no polygon file: '):
         return msgspec.json.decode(
             Path(path).read_bytes(), type=_Annotation, strict=False
-        )
-
-
-def _check_size(job: _Job, size: tuple[int, int]) -> None:
-    """Compare the size in the polygon file with that of the image."""
-    actual = core.read_size(job.image)
-    if actual != size:
-        raise InvalidInputError(
-            job.polygons,
-            f'is of {size[0]}x{size[1]} pixels, its image {job.image} has '
-            f'{actual[0]}x{actual[1]}',
         )
 
 

@@ -21,7 +21,6 @@ from mmseg_ext.converters.nuimages_tables import (
     KeyFrame,
     Object,
     Surface,
-    invalid_row,
     mask_name,
     read_annotations,
 )
@@ -240,10 +239,8 @@ class _Worker:
 def _check_box(row: Object) -> None:
     left, top, right, bottom = row.bbox
     if not (left <= right and top <= bottom):
-        invalid_row(
-            row.table,
-            row.token,
-            f'bbox {list(row.bbox)}: expected xmin <= xmax and ymin <= ymax',
+        raise row.error(
+            f'bbox {list(row.bbox)}: expected xmin <= xmax and ymin <= ymax'
         )
 
 
@@ -261,8 +258,7 @@ def _decode_masks(
             try:
                 decode_runs([item.code] if item.code is not None else [], size)
             except ValueError as error:
-                row = item.row
-                invalid_row(row.table, row.token, f'mask: {error}')
+                raise item.row.error(f'mask: {error}') from None
         raise
     return [None if code is None else next(runs) for code in codes]
 
