@@ -33,6 +33,7 @@ __all__ = [
     'constant',
     'launch',
     'load',
+    'make_converter_parser',
     'make_launch_parser',
     'make_parser',
     'name_flags',
@@ -241,6 +242,24 @@ def _typed(value: str) -> str:
     if isinstance(literal, list):
         return shlex.join(map(str, literal))
     return shlex.quote(literal) if isinstance(literal, str) else value
+
+
+def make_converter_parser(
+    description: str, data_root: str, out_dir: str
+) -> argparse.ArgumentParser:
+    """Return a parser with the folders of a converter.
+
+    Args:
+        description: What the tool does, usually its docstring.
+        data_root: What the folder to read is.
+        out_dir: What the folder to write is by default.
+    """
+    parser = make_parser(description)
+    parser.add_argument(
+        'data_root', type=Path, metavar='DATA_ROOT', help=data_root
+    )
+    parser.add_argument('--out-dir', type=Path, help=f'default: {out_dir}')
+    return parser
 
 
 def add_converter_options(

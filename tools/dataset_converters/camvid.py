@@ -12,26 +12,19 @@ either.
 """
 
 import argparse
-from pathlib import Path
 
 from mmseg_ext_cli import (
     add_converter_options,
     call,
     constant,
-    make_parser,
+    make_converter_parser,
 )
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Make the parser of the command line."""
-    parser = make_parser(__doc__)
-    parser.add_argument(
-        'data_root', type=Path, metavar='DATA_ROOT', help="CamVid's folder"
-    )
-    parser.add_argument(
-        '--out-dir',
-        type=Path,
-        help='default: DATA_ROOT/index, or DATA_ROOT/GROUPING',
+    parser = make_converter_parser(
+        __doc__, "CamVid's folder", 'DATA_ROOT/index, or DATA_ROOT/GROUPING'
     )
     parser.add_argument(
         '--grouping',
