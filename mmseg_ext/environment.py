@@ -213,9 +213,6 @@ def rebuild_mmcv(needed: str) -> str:
     was built against another PyTorch: its cache does not tell them apart. On
     Python 3.13 the ``setup.py`` of upstream's MMCV has to be mended first,
     which the set-up in the source tree does.
-
-    Args:
-        needed: Name and range of MMCV, as pip takes them.
     """
     name = Requirement(needed).name
     if name == 'mmcv' and sys.version_info >= (3, 13):
@@ -231,16 +228,13 @@ def rebuild_mmcv(needed: str) -> str:
 
 
 def torchvision_for(torch_version: str) -> str:
-    """Return the torchvision that is made for a PyTorch release.
+    """Return the torchvision that is made for a release of PyTorch 2.
 
     torchvision 0.15 came with PyTorch 2.0, and both have counted on since:
     https://github.com/pytorch/vision#installation
 
-    Args:
-        torch_version: A version of PyTorch 2, ``'2.13.0+cpu'``.
-
-    Returns:
-        A requirement as pip takes it, ``'torchvision==0.28.*'``.
+    >>> torchvision_for('2.13.0+cpu')
+    'torchvision==0.28.*'
     """
     return f'torchvision==0.{Version(torch_version).minor + 15}.*'
 
@@ -336,13 +330,8 @@ def _requirements(
         else:
             continue
         # What optional packages need besides is their own matter.
-        if extra not in OPTIONAL or _is_of_a_stack(needed.name):
+        if extra not in OPTIONAL or needed.name in (*FORKS, *UPSTREAM):
             yield extra, needed
-
-
-def _is_of_a_stack(name: str) -> bool:
-    """Return whether a package is one of OpenMMLab's or of the forks."""
-    return name in FORKS or name in UPSTREAM
 
 
 def _find(name: str, path: Sequence[str]) -> metadata.Distribution | None:
@@ -364,13 +353,7 @@ def _out_of_range(
     found: metadata.Distribution | None,
     path: Sequence[str],
 ) -> Problem:
-    """Describe a package that is missing or has a version that won't do.
-
-    Args:
-        needed: What would.
-        found: What is there of it.
-        path: The folders to look for packages in.
-    """
+    """Describe a package that is missing or has a version that won't do."""
     plain = f'{needed.name}{needed.specifier}'
     mend = f'pip install {shlex.quote(plain)}'
     there = found.version if found else 'not installed'

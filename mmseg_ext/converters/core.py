@@ -209,12 +209,8 @@ class Invalid:
 def require_folder(folder: Path, expected: str) -> None:
     """Check that a folder of the input is there.
 
-    Args:
-        folder: The folder.
-        expected: What should have been there, for the message.
-
     Raises:
-        FileNotFoundError: It is not.
+        FileNotFoundError: It is not; the message says what was expected.
     """
     if not folder.is_dir():
         raise FileNotFoundError(

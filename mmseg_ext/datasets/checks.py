@@ -32,14 +32,10 @@ _CHECKED = 3
 
 
 def expand_paths(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Put the user's folder in place of ``~`` in all paths of a data set.
+    """Return a data set's arguments with the user's folder in place of ``~``.
 
-    Args:
-        options: Arguments of a data set.
-
-    Returns:
-        The same with ``data_root``, ``ann_file`` and the paths in
-        ``data_prefix`` expanded; those that are not there stay away.
+    Paths are ``data_root``, ``ann_file`` and those in ``data_prefix``, as far
+    as they are there.
     """
     expanded = dict(options)
     for key in ('data_root', 'ann_file'):
@@ -54,13 +50,9 @@ def expand_paths(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_local(name: str, options: Mapping[str, Any]) -> None:
-    """Check that the data is in folders of this machine.
+    """Check that the data of a class is in folders of this machine.
 
     MMEngine's backends list folders by other rules, or not at all.
-
-    Args:
-        name: The class, for the message.
-        options: Arguments of the data set.
 
     Raises:
         ValueError: ``backend_args`` or a path asks for another backend.
@@ -164,14 +156,7 @@ def check_names(
 
 
 def check_folder(dataset: BaseDataset, key: str) -> str:
-    """Check that one of the folders in ``data_prefix`` is there.
-
-    Args:
-        dataset: The data set.
-        key: As in ``data_prefix``.
-
-    Returns:
-        The folder; empty where it is the working directory.
+    """Return a folder of ``data_prefix``; '' is the working directory.
 
     Raises:
         FileNotFoundError: It is missing.

@@ -58,11 +58,7 @@ class ConsistentSupervision(BaseModule):
     def laterals(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return the laterals that came with the output of the neck.
 
-        Args:
-            features: Output of the neck.
-
-        Returns:
-            Maps (N, C, H, W), the finest first.
+        They are maps (N, C, H, W), the finest first.
 
         Raises:
             TypeError: There are none.

@@ -160,10 +160,7 @@ class MMDeeplabV3(EncoderDecoder):
             load_backbone(self.network.backbone, self.backbone_init)
 
     def extract_feat(self, inputs: Tensor) -> dict[str, Tensor]:
-        """Run the backbone.
-
-        Args:
-            inputs: Float images, (N, 3, H, W).
+        """Run the backbone on images (N, 3, H, W).
 
         Returns:
             Feature maps (N, C, h, w) under torchvision's names: ``'out'``
@@ -175,14 +172,9 @@ class MMDeeplabV3(EncoderDecoder):
     def encode_decode(
         self, inputs: Tensor, batch_img_metas: list[dict] | None = None
     ) -> Tensor:
-        """Run the network.
+        """Return logits (N, num_classes, H, W) of images (N, 3, H, W).
 
-        Args:
-            inputs: Float images, (N, 3, H, W).
-            batch_img_metas: Not used; MMSeg's inference gives it.
-
-        Returns:
-            Logits (N, num_classes, H, W).
+        MMSeg's inference gives ``batch_img_metas``, which are not used.
         """
         logits = self._decode(self.extract_feat(inputs))
         return self._resize(logits, inputs.shape[2:])
