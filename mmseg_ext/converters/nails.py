@@ -51,12 +51,8 @@ class Report(core.Report):
         stray: Number of image files in no folder of images or masks.
     """
 
-    images: dict[str, int] = field(
-        default_factory=lambda: dict.fromkeys(SPLITS, 0)
-    )
-    instances: dict[str, int] = field(
-        default_factory=lambda: dict.fromkeys(SPLITS, 0)
-    )
+    images: dict[str, int] = field(default_factory=dict)
+    instances: dict[str, int] = field(default_factory=dict)
     dropped: int = 0
     colored: int = 0
     cut: int = 0

@@ -26,13 +26,13 @@ class _SharedSet:
     A flag for each hash, in shared memory: forked workers inherit it, spawned
     ones get a handle on it when PyTorch pickles the transform for them, and it
     lives as long as the transform of the main process. Where it has a thousand
-    names, one in four thousand new ones passes for one of them.
+    names, one in a thousand new ones passes for one of them.
     """
 
     def __init__(self) -> None:
         # NumPy would copy it to spawned workers, and multiprocessing's own
         # arrays cannot be pickled or copied for any other purpose.
-        self._flags = torch.zeros(1 << 22, dtype=torch.bool)
+        self._flags = torch.zeros(1 << 20, dtype=torch.bool)
         # Without shared memory each process reports for itself.
         with suppress(RuntimeError):
             self._flags.share_memory_()
