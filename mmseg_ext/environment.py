@@ -17,9 +17,7 @@ from packaging.version import Version
 
 __all__ = [
     'FORKS',
-    'OPTIONAL',
     'STACKS',
-    'UPSTREAM',
     'Problem',
     'check_environment',
     'explain_import_error',
@@ -32,18 +30,18 @@ __all__ = [
     'torchvision_for',
 ]
 
-DISTRIBUTION = 'mmseg-ext'
+_DISTRIBUTION = 'mmseg-ext'
 
 #: The extra with the packages that pip alone would install wrongly, PyTorch
 #: and MMCV. They are needed all the same.
-BUILT = 'built'
+_BUILT = 'built'
 
 #: The extras of each stack, those whose packages may be absent last.
 STACKS = {
     'openmmlab': ('openmmlab', 'mmdet', 'mim'),
     'onedl': ('onedl', 'onedl-mmdet', 'onedl-mim'),
 }
-OPTIONAL = ('mmdet', 'mim', 'onedl-mmdet', 'onedl-mim')
+_OPTIONAL = ('mmdet', 'mim', 'onedl-mmdet', 'onedl-mim')
 
 #: OpenMMLab's own distributions, and the maintained forks under whose names
 #: the same modules are installed.
@@ -54,10 +52,10 @@ FORKS = {
     'mmdet': 'onedl-mmdetection',
     'openmim': 'onedl-mim',
 }
-UPSTREAM = {fork: name for name, fork in FORKS.items()}
+_UPSTREAM = {fork: name for name, fork in FORKS.items()}
 
 #: Other distributions of the same module.
-SUBSTITUTES = {
+_SUBSTITUTES = {
     'opencv-python': (
         'opencv-python-headless',
         'opencv-contrib-python',
@@ -69,7 +67,7 @@ SUBSTITUTES = {
 _MMCV = ('mmcv', FORKS['mmcv'])
 
 #: Why a package is needed, where that is not plain.
-REASONS = {'setuptools': 'MMEngine looks packages up with its pkg_resources'}
+_REASONS = {'setuptools': 'MMEngine looks packages up with its pkg_resources'}
 
 
 class Problem(NamedTuple):
@@ -143,7 +141,7 @@ def find_problems(path: Sequence[str]) -> list[Problem]:
     problems = []
     for extra, needed in _requirements(path, stack_of(path)):
         found, other = _find(needed.name, path), _other(needed.name, path)
-        if found is None and other is None and extra in OPTIONAL:
+        if found is None and other is None and extra in _OPTIONAL:
             continue
         if found is None or not _contains(needed, found.version):
             problems.append(_out_of_range(needed, found, path))
@@ -310,7 +308,7 @@ def _doubles(path: Sequence[str]) -> list[Problem]:
 
 def _other(name: str, path: Sequence[str]) -> metadata.Distribution | None:
     """Return what the other stack has in the place of a package."""
-    counterpart = FORKS.get(name) or UPSTREAM.get(name)
+    counterpart = FORKS.get(name) or _UPSTREAM.get(name)
     return _find(counterpart, path) if counterpart else None
 
 
@@ -318,25 +316,25 @@ def _requirements(
     path: Sequence[str], stack: str
 ) -> Iterator[tuple[str, Requirement]]:
     """Yield each requirement in a stack and its extra, '' for none."""
-    own = _find(DISTRIBUTION, path)
-    foreign = FORKS if stack == 'onedl' else UPSTREAM
+    own = _find(_DISTRIBUTION, path)
+    foreign = FORKS if stack == 'onedl' else _UPSTREAM
     for text in (own and own.requires) or ():
         needed = Requirement(text)
         if needed.name in foreign:
             continue
-        for extra in ('', BUILT, *STACKS[stack]):
+        for extra in ('', _BUILT, *STACKS[stack]):
             if not needed.marker or needed.marker.evaluate({'extra': extra}):
                 break
         else:
             continue
         # What optional packages need besides is their own matter.
-        if extra not in OPTIONAL or needed.name in (*FORKS, *UPSTREAM):
+        if extra not in _OPTIONAL or needed.name in (*FORKS, *_UPSTREAM):
             yield extra, needed
 
 
 def _find(name: str, path: Sequence[str]) -> metadata.Distribution | None:
     """Return an installed distribution, or another one of the same module."""
-    for candidate in (name, *SUBSTITUTES.get(name, ())):
+    for candidate in (name, *_SUBSTITUTES.get(name, ())):
         found = metadata.Distribution.discover(name=candidate, path=list(path))
         for distribution in found:
             return distribution
@@ -367,7 +365,7 @@ def _out_of_range(
     if other:
         mend = f'pip uninstall -y {other.name} && {mend}'
         there = f'{other.name} {other.version}, of another stack than the rest'
-    reason = REASONS.get(needed.name)
+    reason = _REASONS.get(needed.name)
     return Problem(
         needed.name,
         (str(needed.specifier) or 'any version')

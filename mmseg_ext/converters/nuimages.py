@@ -38,7 +38,6 @@ __all__ = [
     'Report',
     'VersionReport',
     'convert',
-    'find_versions',
 ]
 
 VERSIONS = ('v1.0-mini', 'v1.0-train', 'v1.0-val', 'v1.0-test')
@@ -92,12 +91,8 @@ class Report(core.Report):
             )
 
 
-def find_versions(data_root: str | os.PathLike) -> list[str]:
-    """List the versions that lie in a data root.
-
-    Raises:
-        FileNotFoundError: There are none.
-    """
+def _find_versions(data_root: str | os.PathLike) -> list[str]:
+    """List the versions that lie in a data root."""
     found = [name for name in VERSIONS if Path(data_root, name).is_dir()]
     if not found:
         raise FileNotFoundError(
@@ -154,7 +149,7 @@ def convert(
     check_nproc(nproc)
     data_root = Path(data_root).expanduser()
     out_dir = Path(out_dir or data_root / 'annotations').expanduser()
-    versions = list(dict.fromkeys(versions or find_versions(data_root)))
+    versions = list(dict.fromkeys(versions or _find_versions(data_root)))
     for version in versions:
         _check_version(data_root, version)
     report, invalid = Report(out_dir), Invalid(skip_invalid)

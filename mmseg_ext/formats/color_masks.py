@@ -20,7 +20,6 @@ from mmseg_ext.utils.text import csv_text, listing
 __all__ = [
     'IGNORE_INDEX',
     'MAX_UNKNOWN',
-    'VOID_NAMES',
     'ClassDict',
     'Color',
     'ColorClasses',
@@ -38,7 +37,7 @@ __all__ = [
 IGNORE_INDEX = 255
 
 #: Names under which data sets list their unlabeled pixels.
-VOID_NAMES = frozenset({'void', 'unlabelled', 'unlabeled'})
+_VOID_NAMES = frozenset({'void', 'unlabelled', 'unlabeled'})
 
 #: Share of a mask's pixels that may have unknown colors by default. Blurred
 #: edges stay below it, a class list that does not fit the masks does not.
@@ -84,13 +83,13 @@ class ColorClasses:
         """Return a class list as it is.
 
         Args:
-            colors: ``name -> (R, G, B)`` in the order of the indices. Void
-                (see ``VOID_NAMES``) keeps its place in the list, so that the
-                other indices are those of the release, but its pixels become
-                ``IGNORE_INDEX``.
+            colors: ``name -> (R, G, B)`` in the order of the indices. A class
+                named void, unlabelled or unlabeled keeps its place in the
+                list, so that the other indices are those of the release, but
+                its pixels become ``IGNORE_INDEX``.
         """
         indices = tuple(
-            IGNORE_INDEX if name.lower() in VOID_NAMES else index
+            IGNORE_INDEX if name.lower() in _VOID_NAMES else index
             for index, name in enumerate(colors)
         )
         return cls(
@@ -120,7 +119,7 @@ class ColorClasses:
         homeless = [
             name
             for name in colors
-            if name not in index_of and name.lower() not in VOID_NAMES
+            if name not in index_of and name.lower() not in _VOID_NAMES
         ]
         if homeless:
             raise ValueError(

@@ -1,5 +1,6 @@
 """torchvision's segmentation networks as a segmentor of MMSegmentation."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,7 +23,6 @@ from torch import Tensor, nn
 
 from mmseg_ext.models.segmentors.torchvision_networks import (
     find_builder,
-    has_auxiliary_head,
     load_backbone,
     replace_pooled_norms,
 )
@@ -282,7 +282,7 @@ def _auxiliary_loss_weight(
     weight: float | None, builder: Callable[..., Any]
 ) -> float:
     """Return the weight after a check, or the default in its place."""
-    has_head = has_auxiliary_head(builder)
+    has_head = 'aux_loss' in inspect.signature(builder).parameters
     if weight is None:
         return _DEFAULT_AUXILIARY_LOSS_WEIGHT if has_head else 0.0
     if not isinstance(weight, (int, float)) or isinstance(weight, bool):

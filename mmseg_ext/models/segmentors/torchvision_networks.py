@@ -1,6 +1,5 @@
 """Segmentation networks of torchvision, which may be absent."""
 
-import inspect
 import pickle
 import warnings
 from collections.abc import Callable
@@ -19,7 +18,6 @@ from mmseg_ext.utils.text import listing
 __all__ = [
     'PooledBatchNorm2d',
     'find_builder',
-    'has_auxiliary_head',
     'load_backbone',
     'replace_pooled_norms',
 ]
@@ -51,11 +49,6 @@ def find_builder(name: str) -> Callable[..., Any]:
             f'of {", ".join(names)}'
         )
     return models.get_model_builder(name)
-
-
-def has_auxiliary_head(builder: Callable[..., Any]) -> bool:
-    """Return whether a builder can give its network an auxiliary head."""
-    return 'aux_loss' in inspect.signature(builder).parameters
 
 
 class PooledBatchNorm2d(nn.BatchNorm2d):
