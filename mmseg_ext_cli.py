@@ -33,6 +33,7 @@ __all__ = [
     'constant',
     'launch',
     'load',
+    'make_converter_parser',
     'make_launch_parser',
     'make_parser',
     'name_flags',
@@ -65,12 +66,7 @@ def wait_passively() -> None:
 def make_parser(
     description: str, epilog: str | None = None
 ) -> argparse.ArgumentParser:
-    """Return a parser that keeps texts as they are laid out.
-
-    Args:
-        description: What the tool does, usually its docstring.
-        epilog: Examples.
-    """
+    """Return a parser that keeps texts as they are laid out."""
     return argparse.ArgumentParser(
         description=description,
         epilog=epilog,
@@ -85,10 +81,6 @@ def constant(target: str) -> Any:
 
     Args:
         target: ``'mmseg_ext.module:NAME'``; see :func:`read_constant`.
-
-    Raises:
-        LookupError: There is no such constant.
-        OSError: There is no such module.
     """
     module, _, name = target.partition(':')
     root = Path(__file__).parent
@@ -123,11 +115,7 @@ def read_constant(path: Path, name: str) -> Any:
 
 
 def load(target: str) -> Any:
-    """Import a module and return one of its names.
-
-    Args:
-        target: ``'package.module:name'``.
-    """
+    """Import a module and return a name of it, ``'package.module:name'``."""
     wait_passively()
     module, _, name = target.partition(':')
     return getattr(importlib.import_module(module), name)
@@ -243,6 +231,24 @@ def _typed(value: str) -> str:
     return shlex.quote(literal) if isinstance(literal, str) else value
 
 
+def make_converter_parser(
+    description: str, data_root: str, out_dir: str
+) -> argparse.ArgumentParser:
+    """Return a parser with the folders of a converter.
+
+    Args:
+        description: What the tool does, usually its docstring.
+        data_root: What the folder to read is.
+        out_dir: What the folder to write is by default.
+    """
+    parser = make_parser(description)
+    parser.add_argument(
+        'data_root', type=Path, metavar='DATA_ROOT', help=data_root
+    )
+    parser.add_argument('--out-dir', type=Path, help=f'default: {out_dir}')
+    return parser
+
+
 def add_converter_options(
     parser: argparse.ArgumentParser, *names: str
 ) -> None:
@@ -289,12 +295,7 @@ def add_converter_options(
 def make_launch_parser(
     description: str, epilog: str
 ) -> argparse.ArgumentParser:
-    """Return a parser with what training and test have in common.
-
-    Args:
-        description: What the tool does.
-        epilog: Examples.
-    """
+    """Return a parser with what training and test have in common."""
     parser = make_parser(description, epilog)
     parser.add_argument(
         'config',

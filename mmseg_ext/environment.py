@@ -17,9 +17,7 @@ from packaging.version import Version
 
 __all__ = [
     'FORKS',
-    'OPTIONAL',
     'STACKS',
-    'UPSTREAM',
     'Problem',
     'check_environment',
     'explain_import_error',
@@ -32,11 +30,11 @@ __all__ = [
     'torchvision_for',
 ]
 
-DISTRIBUTION = 'mmseg-ext'
+_DISTRIBUTION = 'mmseg-ext'
 
 #: The extra with the packages that pip alone would install wrongly, PyTorch
 #: and MMCV. They are needed all the same.
-BUILT = 'built'
+_BUILT = 'built'
 
 #: The extras of each stack, those whose packages may be absent last.
 STACKS = {
@@ -45,7 +43,7 @@ STACKS = {
 }
 
 #: The extras whose packages may be absent.
-OPTIONAL = ('mmdet', 'mim', 'onedl-mmdet', 'onedl-mim')
+_OPTIONAL = ('mmdet', 'mim', 'onedl-mmdet', 'onedl-mim')
 
 #: OpenMMLab's own distributions, and the maintained forks under whose names
 #: the same modules are installed.
@@ -58,10 +56,10 @@ FORKS = {
 }
 
 #: OpenMMLab's own distribution for each fork.
-UPSTREAM = {fork: name for name, fork in FORKS.items()}
+_UPSTREAM = {fork: name for name, fork in FORKS.items()}
 
 #: Other distributions of the same module.
-SUBSTITUTES = {
+_SUBSTITUTES = {
     'opencv-python': (
         'opencv-python-headless',
         'opencv-contrib-python',
@@ -73,7 +71,7 @@ SUBSTITUTES = {
 _MMCV = ('mmcv', FORKS['mmcv'])
 
 #: Why a package is needed, where that is not plain.
-REASONS = {'setuptools': 'MMEngine looks packages up with its pkg_resources'}
+_REASONS = {'setuptools': 'MMEngine looks packages up with its pkg_resources'}
 
 
 class Problem(NamedTuple):
@@ -147,7 +145,7 @@ def find_problems(path: Sequence[str]) -> list[Problem]:
     problems = []
     for extra, needed in _requirements(path, stack_of(path)):
         found, other = _find(needed.name, path), _other(needed.name, path)
-        if found is None and other is None and extra in OPTIONAL:
+        if found is None and other is None and extra in _OPTIONAL:
             continue
         if found is None or not _contains(needed, found.version):
             problems.append(_out_of_range(needed, found, path))
@@ -217,9 +215,6 @@ def rebuild_mmcv(needed: str) -> str:
     was built against another PyTorch: its cache does not tell them apart. On
     Python 3.13 the ``setup.py`` of upstream's MMCV has to be mended first,
     which the set-up in the source tree does.
-
-    Args:
-        needed: Name and range of MMCV, as pip takes them.
     """
     name = Requirement(needed).name
     if name == 'mmcv' and sys.version_info >= (3, 13):
@@ -235,15 +230,13 @@ def rebuild_mmcv(needed: str) -> str:
 
 
 def torchvision_for(torch_version: str) -> str:
-    """Return the torchvision that is made for a PyTorch release.
+    """Return the torchvision that is made for a release of PyTorch 2.
 
-    torchvision 0.15 came with PyTorch 2.0, and both have counted on since.
+    torchvision 0.15 came with PyTorch 2.0, and both have counted on since:
+    https://github.com/pytorch/vision#installation
 
-    Args:
-        torch_version: A version of PyTorch 2, ``'2.13.0+cpu'``.
-
-    Returns:
-        A requirement as pip takes it, ``'torchvision==0.28.*'``.
+    >>> torchvision_for('2.13.0+cpu')
+    'torchvision==0.28.*'
     """
     return f'torchvision==0.{Version(torch_version).minor + 15}.*'
 
@@ -319,7 +312,7 @@ def _doubles(path: Sequence[str]) -> list[Problem]:
 
 def _other(name: str, path: Sequence[str]) -> metadata.Distribution | None:
     """Return what the other stack has in the place of a package."""
-    counterpart = FORKS.get(name) or UPSTREAM.get(name)
+    counterpart = FORKS.get(name) or _UPSTREAM.get(name)
     return _find(counterpart, path) if counterpart else None
 
 
@@ -327,30 +320,25 @@ def _requirements(
     path: Sequence[str], stack: str
 ) -> Iterator[tuple[str, Requirement]]:
     """Yield each requirement in a stack and its extra, '' for none."""
-    own = _find(DISTRIBUTION, path)
-    foreign = FORKS if stack == 'onedl' else UPSTREAM
+    own = _find(_DISTRIBUTION, path)
+    foreign = FORKS if stack == 'onedl' else _UPSTREAM
     for text in (own and own.requires) or ():
         needed = Requirement(text)
         if needed.name in foreign:
             continue
-        for extra in ('', BUILT, *STACKS[stack]):
+        for extra in ('', _BUILT, *STACKS[stack]):
             if not needed.marker or needed.marker.evaluate({'extra': extra}):
                 break
         else:
             continue
         # What optional packages need besides is their own matter.
-        if extra not in OPTIONAL or _is_of_a_stack(needed.name):
+        if extra not in _OPTIONAL or needed.name in (*FORKS, *_UPSTREAM):
             yield extra, needed
-
-
-def _is_of_a_stack(name: str) -> bool:
-    """Return whether a package is one of OpenMMLab's or of the forks."""
-    return name in FORKS or name in UPSTREAM
 
 
 def _find(name: str, path: Sequence[str]) -> metadata.Distribution | None:
     """Return an installed distribution, or another one of the same module."""
-    for candidate in (name, *SUBSTITUTES.get(name, ())):
+    for candidate in (name, *_SUBSTITUTES.get(name, ())):
         found = metadata.Distribution.discover(name=candidate, path=list(path))
         for distribution in found:
             return distribution
@@ -367,13 +355,7 @@ def _out_of_range(
     found: metadata.Distribution | None,
     path: Sequence[str],
 ) -> Problem:
-    """Describe a package that is missing or has a version that won't do.
-
-    Args:
-        needed: What would.
-        found: What is there of it.
-        path: The folders to look for packages in.
-    """
+    """Describe a package that is missing or has a version that won't do."""
     plain = f'{needed.name}{needed.specifier}'
     mend = f'pip install {shlex.quote(plain)}'
     there = found.version if found else 'not installed'
@@ -387,7 +369,7 @@ def _out_of_range(
     if other:
         mend = f'pip uninstall -y {other.name} && {mend}'
         there = f'{other.name} {other.version}, of another stack than the rest'
-    reason = REASONS.get(needed.name)
+    reason = _REASONS.get(needed.name)
     return Problem(
         needed.name,
         (str(needed.specifier) or 'any version')

@@ -8,39 +8,85 @@ the same files; a run that was stopped is continued by starting it again.
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from mmseg_ext_cli import call, make_parser
 
-#: What to do with the data, by format; {root} is where it was written.
-NEXT = {
-    'camvid': """\
+
+class Format(NamedTuple):
+    """A raw format.
+
+    Attributes:
+        size: Width and height by default.
+        help: What is written.
+        next: What to do with the data; {root} is where it was written.
+        counted: What the numbers that the writer returns count.
+        parts: How the scenes are divided.
+    """
+
+    size: str
+    help: str
+    next: str
+    counted: str = 'images'
+    parts: str = (
+        'three fifths are for training and one fifth each for validation and '
+        'test'
+    )
+
+
+FORMATS = {
+    'camvid': Format(
+        '480x360',
+        'CamVid, 32 classes: {train,val,test}/X.png, '
+        '{train,val,test}_labels/X_L.png, class_dict.csv',
+        """\
 a small model to train on it:
   python tools/train.py \\
     configs/demo/bisenetv1_r18-d32_1xb4-250_sample-192x256.py --cfg-options \\
     train_dataloader.dataset.data_root={root} \\
     val_dataloader.dataset.data_root={root} \\
     test_dataloader.dataset.data_root={root}""",
-    'cityscapes': """\
+    ),
+    'cityscapes': Format(
+        '1024x512',
+        'Cityscapes: leftImg8bit/SPLIT/CITY/X_leftImg8bit.png, '
+        'gtFine/SPLIT/CITY/X_gtFine_{instanceIds,labelIds,color}.png, '
+        'X_gtFine_polygons.json',
+        """\
 COCO files of the instances:
   python tools/dataset_converters/cityscapes.py {root}""",
-    'idd': """\
+    ),
+    'idd': Format(
+        '480x360',
+        'IDD 20K, both parts, 26 classes at level 3: '
+        '{IDD_Segmentation,idd20kII}/leftImg8bit/SPLIT/SEQ/X_leftImg8bit.'
+        '{png,jpg}, gtFine/SPLIT/SEQ/X_gtFine_polygons.json; a third of the '
+        'sequences is of a smaller size',
+        """\
 label maps and splits from the polygons of both parts:
   python tools/dataset_converters/idd.py {root}/IDD_Segmentation \\
     {root}/idd20kII --out-dir {root}/idd""",
-    'nails': """\
+        counted='images, the larger ones',
+    ),
+    'nails': Format(
+        '480x360',
+        'hands with masks of their nails: Images/{1,2,3,4}/X.png, '
+        'Masks/{1,2,3,4}/X.png',
+        """\
 COCO files from the masks:
   python tools/dataset_converters/nails.py {root}""",
-    'nuimages': """\
+        parts='they are not split',
+    ),
+    'nuimages': Format(
+        '1600x900',
+        'nuImages, 25 classes: v1.0-{train,val,test}/TABLE.json, '
+        'samples/CAM/X.jpg, sweeps/CAM/X.jpg; each scene is a key frame',
+        """\
 label maps and COCO files from the tables:
-  python tools/dataset_converters/nuimages.py {root}""",
-}
-#: What the numbers that a writer returns count.
-COUNTED = {
-    'camvid': 'images',
-    'cityscapes': 'images',
-    'idd': 'images, the larger ones',
-    'nails': 'images',
-    'nuimages': 'key frames',
+  python tools/dataset_converters/nuimages.py {root} \\
+    --versions v1.0-train v1.0-val v1.0-test --out-dir {root}/annotations""",
+        counted='key frames',
+    ),
 }
 
 
@@ -54,31 +100,19 @@ def image_size(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-#: What becomes of the scenes of a street.
-SPLITS = (
-    'three fifths are for training and one fifth each for validation and test'
-)
-
-
-def common_options(size: str, parts: str = SPLITS) -> argparse.ArgumentParser:
-    """Return a parser of the options of every format.
-
-    Args:
-        size: Default of ``--size``.
-        parts: How the scenes are divided.
-    """
-    parser = argparse.ArgumentParser(add_help=False)
+def add_options(parser: argparse.ArgumentParser, form: Format) -> None:
+    """Add the options of a format; all have the same."""
     parser.add_argument('out_dir', type=Path, metavar='OUT', help='folder')
     parser.add_argument(
         '--num',
         type=int,
         default=40,
-        help=f'number of scenes; {parts} (default: %(default)s)',
+        help=f'number of scenes; {form.parts} (default: %(default)s)',
     )
     parser.add_argument(
         '--size',
         type=image_size,
-        default=size,
+        default=form.size,
         metavar='WxH',
         help='width and height in pixels (default: %(default)s)',
     )
@@ -99,7 +133,6 @@ def common_options(size: str, parts: str = SPLITS) -> argparse.ArgumentParser:
         default=1,
         help='number of processes (default: %(default)s)',
     )
-    return parser
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -108,39 +141,8 @@ def build_parser() -> argparse.ArgumentParser:
     formats = parser.add_subparsers(
         dest='format', required=True, metavar='FORMAT'
     )
-    formats.add_parser(
-        'camvid',
-        parents=[common_options('480x360')],
-        help='CamVid, 32 classes: {train,val,test}/X.png, '
-        '{train,val,test}_labels/X_L.png, class_dict.csv',
-    )
-    formats.add_parser(
-        'cityscapes',
-        parents=[common_options('1024x512')],
-        help='Cityscapes: leftImg8bit/SPLIT/CITY/X_leftImg8bit.png, '
-        'gtFine/SPLIT/CITY/X_gtFine_{instanceIds,labelIds,color}.png, '
-        'X_gtFine_polygons.json',
-    )
-    formats.add_parser(
-        'idd',
-        parents=[common_options('480x360')],
-        help='IDD 20K, both parts, 26 classes at level 3: '
-        '{IDD_Segmentation,idd20kII}/leftImg8bit/SPLIT/SEQ/X_leftImg8bit.'
-        '{png,jpg}, gtFine/SPLIT/SEQ/X_gtFine_polygons.json; a third of the '
-        'sequences is of a smaller size',
-    )
-    formats.add_parser(
-        'nails',
-        parents=[common_options('480x360', 'they are not split')],
-        help='hands with masks of their nails: Images/{1,2,3,4}/X.png, '
-        'Masks/{1,2,3,4}/X.png',
-    )
-    formats.add_parser(
-        'nuimages',
-        parents=[common_options('1600x900')],
-        help='nuImages, 25 classes: v1.0-{train,val,test}/TABLE.json, '
-        'samples/CAM/X.jpg, sweeps/CAM/X.jpg; each scene is a key frame',
-    )
+    for name, form in FORMATS.items():
+        add_options(formats.add_parser(name, help=form.help), form)
     return parser
 
 
@@ -152,8 +154,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     counts = call(parser, f'mmseg_ext.sample_data:write_{name}', **args)
     parts = ', '.join(f'{split} {count}' for split, count in counts.items())
     width, height = args['size']
-    print(f'{out_dir}: {parts} {COUNTED[name]} of {width}x{height}')
-    print(f'next: {NEXT[name].format(root=out_dir)}')
+    form = FORMATS[name]
+    print(f'{out_dir}: {parts} {form.counted} of {width}x{height}')
+    print(f'next: {form.next.format(root=out_dir)}')
 
 
 if __name__ == '__main__':

@@ -213,12 +213,8 @@ def _convert_image(job: _Job, scratch: Path | None) -> _Converted:
     if job.instances is None:
         return converted
     ids = _read_ids(job.instances)
-    if ids.shape != (height, width):
-        raise InvalidInputError(
-            job.instances,
-            f'is of {ids.shape[1]}x{ids.shape[0]} pixels, its image '
-            f'{job.image} has {width}x{height}',
-        )
+    size = ids.shape[1], ids.shape[0]
+    core.check_size(job.instances, size, job.image, (width, height))
     for value, runs in runs_of_values(ids):
         crowd = value < _STEP
         label = value if crowd else value // _STEP

@@ -11,10 +11,9 @@ A converter finds its jobs, works on each, and writes what comes back::
     report.skipped = invalid.write_list(out_dir)
 
 What is there already is the business of
-:class:`~mmseg_ext.converters.outputs.Outputs`.
-Its options come after ``out_dir``, by keyword, first its own and then those
-that it shares with the others, in this order: ``seed``, ``nproc``,
-``overwrite``, ``skip_invalid``, ``progress``.
+:class:`~mmseg_ext.converters.outputs.Outputs`. Options come after ``out_dir``,
+by keyword, first a converter's own and then those that all share, in this
+order: ``seed``, ``nproc``, ``overwrite``, ``skip_invalid``, ``progress``.
 """
 
 import hashlib
@@ -41,6 +40,7 @@ __all__ = [
     'Report',
     'Skip',
     'check_share',
+    'check_size',
     'divide',
     'find_inputs',
     'read_size',
@@ -113,6 +113,25 @@ def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """
     with reading(path), Image.open(path) as image:
         return image.size
+
+
+def check_size(
+    file: str | os.PathLike[str],
+    size: tuple[int, int],
+    image: str | os.PathLike[str],
+    expected: tuple[int, int],
+) -> None:
+    """Check that a label has the size of its image, as width and height.
+
+    Raises:
+        InvalidInputError: It has not.
+    """
+    if size != expected:
+        raise InvalidInputError(
+            file,
+            f'is of {size[0]}x{size[1]} pixels, its image {image} has '
+            f'{expected[0]}x{expected[1]}',
+        )
 
 
 @dataclass(frozen=True, order=True)
@@ -190,12 +209,8 @@ class Invalid:
 def require_folder(folder: Path, expected: str) -> None:
     """Check that a folder of the input is there.
 
-    Args:
-        folder: The folder.
-        expected: What should have been there, for the message.
-
     Raises:
-        FileNotFoundError: It is not.
+        FileNotFoundError: It is not; the message says what was expected.
     """
     if not folder.is_dir():
         raise FileNotFoundError(

@@ -15,11 +15,7 @@ from PIL import Image, ImageDraw
 from prettytable import PrettyTable
 
 from mmseg_ext.converters import core
-from mmseg_ext.converters.core import (
-    Invalid,
-    InvalidInputError,
-    reading,
-)
+from mmseg_ext.converters.core import Invalid, InvalidInputError, reading
 from mmseg_ext.converters.outputs import Outputs
 from mmseg_ext.formats.left_img import (
     GT_FINE,
@@ -30,13 +26,13 @@ from mmseg_ext.formats.left_img import (
 from mmseg_ext.labels.idd import IDD_LABELS, IDD_LEVEL3, UNLABELLED
 from mmseg_ext.utils.images import decode_image, encode_labels
 
-__all__ = ['PIXEL_NAMES', 'SPLITS', 'Report', 'SplitReport', 'convert']
+__all__ = ['SPLITS', 'Report', 'SplitReport', 'convert']
 
 #: The splits with labels; ``test`` has none.
 SPLITS = ('train', 'val')
 
 #: Name of each count of pixels: those of the classes, then of the rest.
-PIXEL_NAMES = (*IDD_LEVEL3, UNLABELLED)
+_PIXEL_NAMES = (*IDD_LEVEL3, UNLABELLED)
 
 _IGNORE_INDEX = 255
 _LEVEL3 = {label.name: label.level3 for label in IDD_LABELS}
@@ -67,7 +63,7 @@ class SplitReport:
     deleted: int = 0
     too_few_points: int = 0
     pixels: dict[str, int] = field(
-        default_factory=lambda: dict.fromkeys(PIXEL_NAMES, 0)
+        default_factory=lambda: dict.fromkeys(_PIXEL_NAMES, 0)
     )
 
 
@@ -89,7 +85,7 @@ class Report(core.Report):
         """Yield a table of the pixels and the totals of each split."""
         table = PrettyTable(['pixels', *self.splits], align='r')
         table.align['pixels'] = 'l'
-        for name in PIXEL_NAMES:
+        for name in _PIXEL_NAMES:
             counts = (split.pixels[name] for split in self.splits.values())
             table.add_row([name, *(f'{count:,}' for count in counts)])
         yield str(table)
@@ -306,7 +302,8 @@ class _Worker:
         image_target, label_target = job.targets(self.outputs.out_dir)
         annotation = _read_annotation(job.polygons)
         size = annotation.imgWidth, annotation.imgHeight
-        _check_size(job, size)
+        actual = core.read_size(job.image)
+        core.check_size(job.polygons, size, job.image, actual)
         shapes, counts = _select(annotation, job.polygons)
         if job.label is None:
             labels = _draw(size, shapes)
@@ -331,17 +328,6 @@ def _read_annotation(path: str) -> _Annotation:
     with reading(path, 'no polygon file: '):
         return msgspec.json.decode(
             Path(path).read_bytes(), type=_Annotation, strict=False
-        )
-
-
-def _check_size(job: _Job, size: tuple[int, int]) -> None:
-    """Compare the size in the polygon file with that of the image."""
-    actual = core.read_size(job.image)
-    if actual != size:
-        raise InvalidInputError(
-            job.polygons,
-            f'is of {size[0]}x{size[1]} pixels, its image {job.image} has '
-            f'{actual[0]}x{actual[1]}',
         )
 
 
@@ -436,5 +422,5 @@ def _add(report: Report, job: _Job, result: _Converted) -> None:
     split.objects += result.counts['objects']
     split.deleted += result.counts['deleted']
     split.too_few_points += result.counts['too_few_points']
-    for name, count in zip(PIXEL_NAMES, result.pixels, strict=True):
+    for name, count in zip(_PIXEL_NAMES, result.pixels, strict=True):
         split.pixels[name] += count

@@ -7,11 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmseg_ext.converters import core
-from mmseg_ext.converters.core import (
-    Invalid,
-    InvalidInputError,
-    reading,
-)
+from mmseg_ext.converters.core import Invalid, reading
 from mmseg_ext.converters.outputs import Outputs
 from mmseg_ext.converters.photographs import photograph_size
 from mmseg_ext.formats.color_masks import (
@@ -218,11 +214,5 @@ class _Worker:
         with reading(path, 'imagePath: '):
             image = path_inside(self.root, str(folder / content.image))
         size = content.imageWidth, content.imageHeight
-        found = photograph_size(image)
-        if found != size:
-            raise InvalidInputError(
-                path,
-                f'is of {size[0]}x{size[1]} pixels, its photograph {image} '
-                f'has {found[0]}x{found[1]}',
-            )
+        core.check_size(path, size, image, photograph_size(image))
         return image

@@ -1,7 +1,5 @@
 """Nails: black-and-white masks to COCO instances."""
 
-import csv
-import io
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,10 +10,7 @@ from typing import NamedTuple
 from mmseg_ext.converters import core
 from mmseg_ext.converters.core import Invalid, InvalidInputError, reading
 from mmseg_ext.converters.nail_masks import THRESHOLD, Region, find_nails
-from mmseg_ext.converters.photographs import (
-    decode_whole,
-    photograph_size,
-)
+from mmseg_ext.converters.photographs import decode_whole, photograph_size
 from mmseg_ext.formats.coco import (
     annotation_row,
     coco_writer,
@@ -26,6 +21,7 @@ from mmseg_ext.labels.nails import NAILS
 from mmseg_ext.utils.files import write_text
 from mmseg_ext.utils.images import IMAGE_SUFFIXES
 from mmseg_ext.utils.processes import check_nproc
+from mmseg_ext.utils.text import csv_text
 
 __all__ = ['SEGMENTATIONS', 'SPLITS', 'Report', 'convert']
 
@@ -58,12 +54,8 @@ class Report(core.Report):
         stray: Number of image files in no folder of images or masks.
     """
 
-    images: dict[str, int] = field(
-        default_factory=lambda: dict.fromkeys(SPLITS, 0)
-    )
-    instances: dict[str, int] = field(
-        default_factory=lambda: dict.fromkeys(SPLITS, 0)
-    )
+    images: dict[str, int] = field(default_factory=dict)
+    instances: dict[str, int] = field(default_factory=dict)
     dropped: int = 0
     colored: int = 0
     cut: int = 0
@@ -405,10 +397,7 @@ def _choose(
 
 def _csv(items: list[_Item]) -> str:
     """Make a list of pairs."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator='\n')
-    writer.writerow(['images', 'masks', 'width', 'height'])
-    for item in items:
-        pair, size = item.pair, item.converted.size
-        writer.writerow([pair.image, pair.mask, *size])
-    return text.getvalue()
+    rows = [
+        (pair.image, pair.mask, *converted.size) for pair, converted in items
+    ]
+    return csv_text([('images', 'masks', 'width', 'height'), *rows])

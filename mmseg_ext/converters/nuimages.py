@@ -21,7 +21,6 @@ from mmseg_ext.converters.nuimages_tables import (
     KeyFrame,
     Object,
     Surface,
-    invalid_row,
     mask_name,
     read_annotations,
 )
@@ -39,7 +38,6 @@ __all__ = [
     'Report',
     'VersionReport',
     'convert',
-    'find_versions',
 ]
 
 #: The versions of the release, each a folder of tables.
@@ -99,12 +97,8 @@ class Report(core.Report):
             )
 
 
-def find_versions(data_root: str | os.PathLike) -> list[str]:
-    """List the versions that lie in a data root.
-
-    Raises:
-        FileNotFoundError: There are none.
-    """
+def _find_versions(data_root: str | os.PathLike) -> list[str]:
+    """List the versions that lie in a data root."""
     found = [name for name in VERSIONS if Path(data_root, name).is_dir()]
     if not found:
         raise FileNotFoundError(
@@ -161,7 +155,7 @@ def convert(
     check_nproc(nproc)
     data_root = Path(data_root).expanduser()
     out_dir = Path(out_dir or data_root / 'annotations').expanduser()
-    versions = list(dict.fromkeys(versions or find_versions(data_root)))
+    versions = list(dict.fromkeys(versions or _find_versions(data_root)))
     for version in versions:
         _check_version(data_root, version)
     report, invalid = Report(out_dir), Invalid(skip_invalid)
@@ -246,10 +240,8 @@ class _Worker:
 def _check_box(row: Object) -> None:
     left, top, right, bottom = row.bbox
     if not (left <= right and top <= bottom):
-        invalid_row(
-            row.table,
-            row.token,
-            f'bbox {list(row.bbox)}: expected xmin <= xmax and ymin <= ymax',
+        raise row.error(
+            f'bbox {list(row.bbox)}: expected xmin <= xmax and ymin <= ymax'
         )
 
 
@@ -267,8 +259,7 @@ def _decode_masks(
             try:
                 decode_runs([item.code] if item.code is not None else [], size)
             except ValueError as error:
-                row = item.row
-                invalid_row(row.table, row.token, f'mask: {error}')
+                raise item.row.error(f'mask: {error}') from None
         raise
     return [None if code is None else next(runs) for code in codes]
 

@@ -14,7 +14,7 @@ from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Generic, NamedTuple, NoReturn, TypeVar
+from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -35,7 +35,6 @@ __all__ = [
     'Object',
     'Span',
     'Surface',
-    'invalid_row',
     'mask_name',
     'read_annotations',
 ]
@@ -45,54 +44,6 @@ TABLES = ('category', 'sample', 'sample_data', 'object_ann', 'surface_ann')
 
 # Rows as the tables hold them; msgspec checks the types. Other fields of the
 # rows are not read.
-
-
-class _Category(msgspec.Struct):
-    token: str
-    name: str
-
-
-class _Sample(msgspec.Struct):
-    token: str
-
-
-class _SampleData(msgspec.Struct):
-    is_key_frame: bool
-
-
-class KeyFrame(msgspec.Struct):
-    """The row of an annotated photograph in ``sample_data``."""
-
-    token: str
-    sample_token: str
-    filename: str
-    width: int
-    height: int
-
-
-class _OfFrame(msgspec.Struct):
-    sample_data_token: str
-
-
-class _Mask(msgspec.Struct):
-    size: tuple[int, int]
-    counts: str
-
-
-class Surface(msgspec.Struct):
-    """A row of ``surface_ann``."""
-
-    table: ClassVar[str] = 'surface_ann'
-    token: str
-    category_token: str
-    mask: _Mask | None
-
-
-class Object(Surface):
-    """A row of ``object_ann``; the box is xmin, ymin, xmax, ymax, amodal."""
-
-    table: ClassVar[str] = 'object_ann'
-    bbox: tuple[float, float, float, float]
 
 
 class InvalidRowError(ValueError):
@@ -111,9 +62,62 @@ class InvalidRowError(ValueError):
         )
 
 
-def invalid_row(table: str, token: str, reason: str) -> NoReturn:
-    """Raise InvalidRowError."""
-    raise InvalidRowError(table, token, reason)
+class _Named(msgspec.Struct):
+    """A row that errors name."""
+
+    table: ClassVar[str]
+    token: str
+
+    def error(self, reason: str) -> InvalidRowError:
+        """Return that something is wrong with the row."""
+        return InvalidRowError(self.table, self.token, reason)
+
+
+class _Category(msgspec.Struct):
+    token: str
+    name: str
+
+
+class _Sample(msgspec.Struct):
+    token: str
+
+
+class _SampleData(msgspec.Struct):
+    is_key_frame: bool
+
+
+class KeyFrame(_Named):
+    """The row of an annotated photograph in ``sample_data``."""
+
+    table: ClassVar[str] = 'sample_data'
+    sample_token: str
+    filename: str
+    width: int
+    height: int
+
+
+class _OfFrame(msgspec.Struct):
+    sample_data_token: str
+
+
+class _Mask(msgspec.Struct):
+    size: tuple[int, int]
+    counts: str
+
+
+class Surface(_Named):
+    """A row of ``surface_ann``."""
+
+    table: ClassVar[str] = 'surface_ann'
+    category_token: str
+    mask: _Mask | None
+
+
+class Object(Surface):
+    """A row of ``object_ann``; the box is xmin, ymin, xmax, ymax, amodal."""
+
+    table: ClassVar[str] = 'object_ann'
+    bbox: tuple[float, float, float, float]
 
 
 class Span(NamedTuple):
@@ -241,10 +245,8 @@ class Index:
                 name = _safe_name(frame, self.folder.parent)
                 self._check_frame(frame, samples)
                 if (mask := mask_name(name)) in masks:
-                    invalid_row(
-                        'sample_data',
-                        frame.token,
-                        f'filename {name!r} is that of another key frame',
+                    raise frame.error(
+                        f'filename {name!r} is that of another key frame'
                     )
                 masks.add(mask)
             except InvalidRowError as error:
@@ -257,21 +259,16 @@ class Index:
 
     def _check_frame(self, frame: KeyFrame, samples: set[str]) -> None:
         """Compare a key frame with the other rows."""
-        table, token = 'sample_data', frame.token
-        if token in self._numbers:
-            invalid_row(table, token, 'another row has the same token')
+        if frame.token in self._numbers:
+            raise frame.error('another row has the same token')
         if frame.sample_token not in samples:
-            invalid_row(
-                table,
-                token,
-                f'sample_token {frame.sample_token!r} is not in sample.json',
+            raise frame.error(
+                f'sample_token {frame.sample_token!r} is not in sample.json'
             )
         if frame.width < 1 or frame.height < 1:
-            invalid_row(
-                table,
-                token,
+            raise frame.error(
                 f'size {frame.width}x{frame.height}: expected 1 or more pixels'
-                ' each way',
+                ' each way'
             )
 
     def _read_spans(self, name: str) -> '_Spans':
@@ -372,9 +369,7 @@ def read_annotations(
             file.seek(start)
             row = _decode(kind.table, file.read(length), kind)
             if row.token in tokens:
-                invalid_row(
-                    row.table, row.token, 'another row has the same token'
-                )
+                raise row.error('another row has the same token')
             tokens.add(row.token)
             name = _category(row, categories)
             found.append(Annotation(row, name, _mask_code(row, image.frame)))
@@ -390,11 +385,7 @@ def _category(row: Surface, categories: Mapping[str, str]) -> str:
             if name is None
             else f'that of {name!r}, which is no class of nuImages'
         )
-        invalid_row(
-            row.table,
-            row.token,
-            f'category_token {row.category_token!r} is {what}',
-        )
+        raise row.error(f'category_token {row.category_token!r} is {what}')
     return name
 
 
@@ -404,16 +395,14 @@ def _mask_code(row: Surface, frame: KeyFrame) -> bytes | None:
         return None
     height, width = row.mask.size
     if (height, width) != (frame.height, frame.width):
-        invalid_row(
-            row.table,
-            row.token,
+        raise row.error(
             f'mask of {width}x{height} pixels, its image has '
-            f'{frame.width}x{frame.height}',
+            f'{frame.width}x{frame.height}'
         )
     try:
         return base64.b64decode(row.mask.counts, validate=True)
     except ValueError as error:
-        invalid_row(row.table, row.token, f'mask: broken base64: {error}')
+        raise row.error(f'mask: broken base64: {error}') from None
 
 
 def _decode(table: str, raw: bytes, kind: type[Kind]) -> Kind:
@@ -421,7 +410,9 @@ def _decode(table: str, raw: bytes, kind: type[Kind]) -> Kind:
     try:
         return msgspec.json.decode(raw, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        invalid_row(table, _field(raw, 'token'), str(error))
+        raise InvalidRowError(
+            table, _field(raw, 'token'), str(error)
+        ) from None
 
 
 def _field(raw: bytes, name: str) -> str:
@@ -435,12 +426,8 @@ def _safe_name(frame: KeyFrame, root: Path) -> str:
     try:
         path_inside(root, frame.filename)
     except ValueError as error:
-        invalid_row('sample_data', frame.token, f'filename: {error}')
+        raise frame.error(f'filename: {error}') from None
     name = os.path.normpath(frame.filename)
     if name == os.curdir or '\0' in name:
-        invalid_row(
-            'sample_data',
-            frame.token,
-            f'filename {frame.filename!r} names no file',
-        )
+        raise frame.error(f'filename {frame.filename!r} names no file')
     return name

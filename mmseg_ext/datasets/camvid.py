@@ -16,12 +16,12 @@ class CamVid(ColorMaskDataset):
     """CamVid: street scenes with RGB masks.
 
     Expects the 32-class release: image ``X.png``, label ``X_L.png`` in RGB,
-    and ``class_dict.csv`` in the data root. Index masks written by
+    and ``class_dict.csv`` in the data root; without one the classes are the
+    32 of the release. Index masks written by
     ``tools/dataset_converters/camvid.py`` are read by pointing
     ``seg_map_path`` at them.
 
-    Everything else is that of :class:`ColorMaskDataset`; without a
-    ``class_dict.csv`` the classes are the 32 of the release.
+    Arguments and errors are those of :class:`ColorMaskDataset`.
 
     Args:
         grouping: ``'camvid11'`` merges the classes into the 11 of the
@@ -29,15 +29,7 @@ class CamVid(ColorMaskDataset):
         data_prefix: By default ``train`` and ``train_labels``.
         img_suffix: End of an image's name, or several ends.
         seg_map_suffix: End of a label's name.
-        **kwargs: As for :class:`ColorMaskDataset`: ``data_root``,
-            ``class_dict``, ``ann_file`` (a list of stems), ``pipeline``,
-            ``indices``...
-
-    Raises:
-        FileNotFoundError: A folder or listed file is missing, a folder holds
-            no images, or an image has no label.
-        ValueError: The grouping is unknown or does not fit the class list,
-            or the CSV file is not right.
+        **kwargs: The others.
     """
 
     METAINFO = {

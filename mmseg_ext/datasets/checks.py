@@ -17,7 +17,6 @@ from mmseg_ext.formats.coco import CocoKind, decode_coco
 from mmseg_ext.utils.files import path_inside
 
 __all__ = [
-    'check_first',
     'check_folder',
     'check_local',
     'check_names',
@@ -33,14 +32,10 @@ _CHECKED = 3
 
 
 def expand_paths(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Put the user's folder in place of ``~`` in all paths of a data set.
+    """Return a data set's arguments with the user's folder in place of ``~``.
 
-    Args:
-        options: Arguments of a data set.
-
-    Returns:
-        The same with ``data_root``, ``ann_file`` and the paths in
-        ``data_prefix`` expanded; those that are not there stay away.
+    Paths are ``data_root``, ``ann_file`` and those in ``data_prefix``, as far
+    as they are there.
     """
     expanded = dict(options)
     for key in ('data_root', 'ann_file'):
@@ -55,13 +50,9 @@ def expand_paths(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_local(name: str, options: Mapping[str, Any]) -> None:
-    """Check that the data is in folders of this machine.
+    """Check that the data of a class is in folders of this machine.
 
     MMEngine's backends list folders by other rules, or not at all.
-
-    Args:
-        name: The class, for the message.
-        options: Arguments of the data set.
 
     Raises:
         ValueError: ``backend_args`` or a path asks for another backend.
@@ -92,9 +83,6 @@ def read_ann_file(
         expected: What it should be and where it comes from.
         backend_args: As for MMEngine's ``fileio``.
 
-    Returns:
-        What it holds.
-
     Raises:
         FileNotFoundError: It is missing.
     """
@@ -106,31 +94,41 @@ def read_ann_file(
 
 
 def read_coco(
-    path: str,
-    kind: type[CocoKind],
-    expected: str,
-    backend_args: dict | None = None,
-) -> CocoKind:
-    """Read the fields of a COCO file that are asked for.
+    dataset: BaseDataset, key: str, kind: type[CocoKind], expected: str
+) -> tuple[CocoKind, list[str]]:
+    """Read the ``ann_file`` of a data set and check its images.
 
     Args:
-        path: The ``ann_file``.
-        kind: These fields; all others, usually most of the file, are skipped.
+        dataset: The data set.
+        key: Names the folder of the images in ``data_prefix``.
+        kind: The fields to read; all others, usually most of the file, are
+            skipped.
         expected: What the file should be and where it comes from.
-        backend_args: As for MMEngine's ``fileio``.
 
     Returns:
-        The fields.
+        The fields, and the paths of the images.
 
     Raises:
-        FileNotFoundError: The file is missing.
-        ValueError: It is no JSON, not of that form, or lists no images.
+        FileNotFoundError: The file, the folder or one of the first images is
+            missing.
+        ValueError: The file is no JSON, not of that form, lists no images, or
+            one leads out of the folder.
     """
+    path, backend_args = dataset.ann_file, dataset.backend_args
     data = read_ann_file(path, expected, backend_args)
     try:
-        return decode_coco(data, f'ann_file {path}', kind)
+        coco = decode_coco(data, f'ann_file {path}', kind)
     except ValueError as error:
         raise ValueError(f'{error}; expected {expected}') from None
+    names = [image.file_name for image in coco.images]
+    check_names(path, names, 'images', dataset.data_prefix[key])
+    folder = check_folder(dataset, key)
+    images = [os.path.join(folder, name) for name in names]
+    if missing := first_missing(images, backend_args):
+        raise FileNotFoundError(
+            f'image {missing} of {path} is missing; {_where(dataset, key)}'
+        )
+    return coco, images
 
 
 def check_names(
@@ -158,14 +156,7 @@ def check_names(
 
 
 def check_folder(dataset: BaseDataset, key: str) -> str:
-    """Check that one of the folders in ``data_prefix`` is there.
-
-    Args:
-        dataset: The data set.
-        key: As in ``data_prefix``.
-
-    Returns:
-        The folder; empty where it is the working directory.
+    """Return a folder of ``data_prefix``; '' is the working directory.
 
     Raises:
         FileNotFoundError: It is missing.
@@ -179,32 +170,12 @@ def check_folder(dataset: BaseDataset, key: str) -> str:
     return folder
 
 
-def check_first(dataset: BaseDataset, key: str, paths: Sequence[str]) -> None:
-    """Check that the first of the images are there.
-
-    Args:
-        dataset: The data set.
-        key: Names their folder in ``data_prefix``.
-        paths: The images in their order.
-
-    Raises:
-        FileNotFoundError: One is missing.
-    """
-    if missing := first_missing(paths, dataset.backend_args):
-        raise FileNotFoundError(
-            f'image {missing} of {dataset.ann_file} is missing; '
-            f'{_where(dataset, key)}'
-        )
-
-
 def first_missing(
     paths: Sequence[str], backend_args: dict | None = None
 ) -> str | None:
     """Return the first of the first few files that is not there, if any."""
-    for path in paths[:_CHECKED]:
-        if not fileio.isfile(path, backend_args):
-            return path
-    return None
+    first = paths[:_CHECKED]
+    return next((p for p in first if not fileio.isfile(p, backend_args)), None)
 
 
 def _where(dataset: BaseDataset, key: str) -> str:

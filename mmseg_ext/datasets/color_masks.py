@@ -49,11 +49,10 @@ class ColorMaskDataset(PairedDataset):
             stems), ``pipeline``, ``indices``...
 
     Raises:
-        FileNotFoundError: There is no class list, a folder or listed file is
-            missing, a folder holds no images, or an image has no label.
-        ValueError: The grouping is unknown or does not fit the class list,
-            the class list is not right, or ``backend_args`` asks for anything
-            but files of this machine.
+        FileNotFoundError: There is no class list.
+        ValueError: The grouping is unknown or does not fit the class list, or
+            the class list is not right. Both also as for
+            :class:`PairedDataset`.
     """
 
     def __init__(
@@ -113,16 +112,13 @@ class ColorMaskDataset(PairedDataset):
         )
 
     def get_label_map(self, new_classes: list[str]) -> dict[int, int] | None:
-        """Map the classes of the data to those of ``metainfo``.
+        """Map old indices to new ones or 255; None if nothing changes.
 
         MMSeg compares with the class list of the class; here that of the
         instance counts.
 
         Args:
             new_classes: Class names to use; a part of the data set's.
-
-        Returns:
-            Old index to new index or 255; None if nothing changes.
 
         Raises:
             ValueError: A class is not in the data set's list.
@@ -142,14 +138,9 @@ class ColorMaskDataset(PairedDataset):
         }
 
     def get_data_info(self, idx: int) -> dict:
-        """Return paths and class maps of a sample.
+        """Return MMSeg's data info with ``color_map`` and ``index_map``.
 
-        Args:
-            idx: Position in the data set.
-
-        Returns:
-            MMSeg's data info with ``color_map`` and ``index_map``, see
-            :class:`mmseg_ext.formats.color_masks.ColorClasses`.
+        See :class:`mmseg_ext.formats.color_masks.ColorClasses`.
         """
         info = super().get_data_info(idx)
         info['color_map'] = self._classes.color_map

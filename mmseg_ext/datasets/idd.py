@@ -33,15 +33,9 @@ class IDD_Data(PairedDataset):
             default ``train_img`` and ``train_label``.
         img_suffix: End of an image's name, or several ends.
         seg_map_suffix: End of a label's name.
-        **kwargs: As for :class:`PairedDataset`: ``data_root``, ``ann_file``
-            (a list of stems), ``metainfo``, ``pipeline``, ``indices``...
-
-    Raises:
-        FileNotFoundError: A folder or listed file is missing, a folder holds
-            no images, or an image has no label.
-        ValueError: Two images have the same stem, a listed stem leaves the
-            folder, or ``backend_args`` asks for anything but files of this
-            machine.
+        **kwargs: As for :class:`PairedDataset`, whose errors it has:
+            ``data_root``, ``ann_file`` (a list of stems), ``metainfo``,
+            ``pipeline``, ``indices``...
     """
 
     METAINFO = {

@@ -1,18 +1,11 @@
 """Instances of nails, from the COCO files that the converter writes."""
 
-import os
 from typing import Any
 
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 
-from mmseg_ext.datasets.checks import (
-    check_first,
-    check_folder,
-    check_names,
-    expand_paths,
-    read_coco,
-)
+from mmseg_ext.datasets.checks import expand_paths, read_coco
 from mmseg_ext.formats.coco import CocoHeader
 from mmseg_ext.labels.nails import NAILS
 
@@ -64,28 +57,14 @@ class NailDataset(CocoDataset):
         super().__init__(**expand_paths(options))
 
     def load_data_list(self) -> list[dict]:
-        """Read images and instances.
-
-        Returns:
-            A dict for each image, in the order of ``ann_file``.
-        """
-        self._check_file()
-        return super().load_data_list()
-
-    def _check_file(self) -> None:
-        """Check what the base class takes on trust."""
-        path = self.ann_file
-        coco = read_coco(path, CocoHeader, _EXPECTED, self.backend_args)
-        names = [image.file_name for image in coco.images]
-        check_names(path, names, 'images', self.data_prefix['img'])
+        """Read images and instances, in the order of ``ann_file``."""
+        coco, _ = read_coco(self, 'img', CocoHeader, _EXPECTED)
         found = [category.name for category in coco.categories]
         for name in self.metainfo['classes']:
             if name not in found:
                 raise ValueError(
-                    f'ann_file {path} has no category {name!r}, only {found}: '
-                    f'{_CONVERT}, or name its category in '
+                    f'ann_file {self.ann_file} has no category {name!r}, only '
+                    f'{found}: {_CONVERT}, or name its category in '
                     "metainfo=dict(classes=('...',))"
                 )
-        folder = check_folder(self, 'img')
-        images = [os.path.join(folder, name) for name in names]
-        check_first(self, 'img', images)
+        return super().load_data_list()

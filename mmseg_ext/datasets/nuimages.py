@@ -6,14 +6,7 @@ from typing import Any
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
-from mmseg_ext.datasets.checks import (
-    check_first,
-    check_folder,
-    check_names,
-    expand_paths,
-    first_missing,
-    read_coco,
-)
+from mmseg_ext.datasets.checks import expand_paths, first_missing, read_coco
 from mmseg_ext.formats.coco import CocoImages
 from mmseg_ext.labels.nuimages import NUIMAGES
 
@@ -39,11 +32,10 @@ class NuImagesDataset(BaseSegDataset):
             images and masks are relative to; without ``seg_map_path`` there
             are no labels. By default the data root and
             ``annotations/semantic_masks``.
-        test_mode: Do without labels where the masks are not there, as in
-            v1.0-test.
         **kwargs: As :class:`mmseg.datasets.BaseSegDataset`: ``data_root``,
-            ``metainfo``, ``pipeline``, ``indices``, ``backend_args``... In
-            paths ``~`` is the user's folder.
+            ``metainfo``, ``pipeline``, ``indices``, ``backend_args``... With
+            ``test_mode`` there are no labels where the masks are not there,
+            as in v1.0-test. In paths ``~`` is the user's folder.
 
     Raises:
         FileNotFoundError: The COCO file, the folder or one of the first
@@ -61,7 +53,6 @@ class NuImagesDataset(BaseSegDataset):
         self,
         ann_file: str = '',
         data_prefix: dict | None = None,
-        test_mode: bool = False,
         **kwargs: Any,
     ) -> None:
         if data_prefix is None:
@@ -69,30 +60,14 @@ class NuImagesDataset(BaseSegDataset):
         options = {
             'ann_file': ann_file,
             'data_prefix': {'img_path': '', **data_prefix},
-            'test_mode': test_mode,
             **kwargs,
         }
         super().__init__(**expand_paths(options))
 
     def load_data_list(self) -> list[dict]:
-        """Pair images and masks by name.
-
-        Returns:
-            A dict for each image, in the order of ``ann_file``.
-        """
-        coco = read_coco(
-            self.ann_file,
-            CocoImages,
-            _EXPECTED,
-            self.backend_args,
-        )
-        names = [image.file_name for image in coco.images]
-        prefix = self.data_prefix['img_path']
-        check_names(self.ann_file, names, 'images', prefix)
-        folder = check_folder(self, 'img_path')
-        images = [os.path.join(folder, name) for name in names]
-        check_first(self, 'img_path', images)
-        masks = self._masks(names)
+        """Pair images and masks by name, in the order of ``ann_file``."""
+        coco, images = read_coco(self, 'img_path', CocoImages, _EXPECTED)
+        masks = self._masks([image.file_name for image in coco.images])
         return [
             {
                 'img_path': image,

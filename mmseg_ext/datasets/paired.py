@@ -16,6 +16,7 @@ from mmseg_ext.datasets.checks import (
     read_ann_file,
 )
 from mmseg_ext.utils.files import find_files
+from mmseg_ext.utils.text import listing
 
 __all__ = ['PairedDataset']
 
@@ -60,12 +61,7 @@ class PairedDataset(BaseSegDataset):
         super().__init__(img_suffix=tuple(suffixes), **expand_paths(kwargs))
 
     def load_data_list(self) -> list[dict]:
-        """Pair images and labels by name.
-
-        Returns:
-            A dict for each image, sorted by stem or as ``ann_file`` lists
-            them.
-        """
+        """Pair images and labels, sorted by stem or as ``ann_file`` is."""
         if not self.data_prefix.get('img_path'):
             raise ValueError(
                 f'{type(self).__name__}: data_prefix={self.data_prefix} names '
@@ -130,12 +126,10 @@ class PairedDataset(BaseSegDataset):
         _check_present(stems, labels, folder, 'image(s) without label')
         alone = labels.keys() - images.keys()
         if alone:
-            print_log(
+            _warn(
                 f'{len(alone)} label(s) in {folder} have no image in '
                 f'{self.data_prefix["img_path"]} and are not used: '
-                f'{_some(alone)}',
-                logger='current',
-                level=logging.WARNING,
+                f'{listing(sorted(alone), 10)}'
             )
         return labels
 
@@ -145,7 +139,9 @@ def _find(
 ) -> dict[str, Path]:
     """Return ``{stem: path}`` of files that end in one of the suffixes."""
     found: dict[str, Path] = {}
-    for name in find_files(folder, suffixes, _warn_of_link):
+    for name in find_files(
+        folder, suffixes, lambda link, why: _warn(f'left out {link}: it {why}')
+    ):
         lowered = name.lower()
         if without and lowered.endswith(without.lower()):
             continue
@@ -161,12 +157,8 @@ def _find(
     return found
 
 
-def _warn_of_link(link: str, reason: str) -> None:
-    print_log(
-        f'left out {link}: it {reason}',
-        logger='current',
-        level=logging.WARNING,
-    )
+def _warn(text: str) -> None:
+    print_log(text, logger='current', level=logging.WARNING)
 
 
 def _check_present(
@@ -176,12 +168,7 @@ def _check_present(
     missing = set(stems) - found.keys()
     if missing:
         raise FileNotFoundError(
-            f'{len(missing)} {what} in {folder}: {_some(missing)}; add the '
-            'files, or list the stems to use in ann_file'
+            f'{len(missing)} {what} in {folder}: '
+            f'{listing(sorted(missing), 10)}; add the files, or list the '
+            'stems to use in ann_file'
         )
-
-
-def _some(stems: set[str], limit: int = 10) -> str:
-    """Name the first stems of a set."""
-    rest = len(stems) - limit
-    return ', '.join(sorted(stems)[:limit]) + f' and {rest} more' * (rest > 0)

@@ -169,7 +169,7 @@ def class_scores(
     """Score each class.
 
     Args:
-        matrix: int64 (C, C) confusion matrix, row label, column prediction.
+        matrix: int64 (C, C).
         beta: Weight of recall against precision in the F score.
 
     Returns:
@@ -203,11 +203,7 @@ def class_scores(
 def pixel_accuracy(matrix: np.ndarray) -> float:
     """Return the share of labeled pixels that were predicted right (aAcc).
 
-    Args:
-        matrix: int64 (C, C) confusion matrix, row label, column prediction.
-
-    Returns:
-        0 to 1; NaN where no pixel is labeled.
+    It is 0 to 1, and NaN where no pixel of the int64 (C, C) matrix is labeled.
     """
     total = matrix.sum()
     return float(np.trace(matrix) / total) if total else float('nan')
@@ -220,7 +216,7 @@ def frequency_weighted_iou(matrix: np.ndarray, included: np.ndarray) -> float:
     (arXiv:1411.4038), section 5.
 
     Args:
-        matrix: int64 (C, C) confusion matrix, row label, column prediction.
+        matrix: int64 (C, C).
         included: bool (C,), the classes to average over.
 
     Returns:

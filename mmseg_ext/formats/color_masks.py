@@ -1,7 +1,6 @@
 """Color masks: which color is which class, and masks to indices at speed."""
 
 import csv
-import io
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,11 +15,11 @@ import numpy as np
 from mmseg_ext.labels.camvid import GROUPINGS
 from mmseg_ext.utils.files import write_text
 from mmseg_ext.utils.images import decode_image
+from mmseg_ext.utils.text import csv_text, listing
 
 __all__ = [
     'IGNORE_INDEX',
     'MAX_UNKNOWN',
-    'VOID_NAMES',
     'ClassDict',
     'Color',
     'ColorClasses',
@@ -38,7 +37,7 @@ __all__ = [
 IGNORE_INDEX = 255
 
 #: Names under which data sets list their unlabeled pixels.
-VOID_NAMES = frozenset({'void', 'unlabelled', 'unlabeled'})
+_VOID_NAMES = frozenset({'void', 'unlabelled', 'unlabeled'})
 
 #: Share of a mask's pixels that may have unknown colors by default. Blurred
 #: edges stay below it, a class list that does not fit the masks does not.
@@ -84,16 +83,13 @@ class ColorClasses:
         """Return a class list as it is.
 
         Args:
-            colors: ``name -> (R, G, B)`` in the order of the indices. Void
-                (see ``VOID_NAMES``) keeps its place in the list, so that the
-                other indices are those of the release, but its pixels become
-                ``IGNORE_INDEX``.
-
-        Returns:
-            The class list.
+            colors: ``name -> (R, G, B)`` in the order of the indices. A class
+                named void, unlabelled or unlabeled keeps its place in the
+                list, so that the other indices are those of the release, but
+                its pixels become ``IGNORE_INDEX``.
         """
         indices = tuple(
-            IGNORE_INDEX if name.lower() in VOID_NAMES else index
+            IGNORE_INDEX if name.lower() in _VOID_NAMES else index
             for index, name in enumerate(colors)
         )
         return cls(
@@ -105,9 +101,7 @@ class ColorClasses:
 
     @classmethod
     def grouped(
-        cls,
-        colors: Mapping[str, Color],
-        groups: Groups,
+        cls, colors: Mapping[str, Color], groups: Groups
     ) -> 'ColorClasses':
         """Return a class list whose classes are merged into groups.
 
@@ -115,9 +109,6 @@ class ColorClasses:
             colors: ``name -> (R, G, B)``. A name is a member of a group, the
                 name of a group itself, or void.
             groups: ``group -> ((R, G, B), member names)``.
-
-        Returns:
-            The class list of the groups.
 
         Raises:
             ValueError: A name is none of these.
@@ -128,7 +119,7 @@ class ColorClasses:
         homeless = [
             name
             for name in colors
-            if name not in index_of and name.lower() not in VOID_NAMES
+            if name not in index_of and name.lower() not in _VOID_NAMES
         ]
         if homeless:
             raise ValueError(
@@ -158,30 +149,25 @@ def read_class_dict(path: str | os.PathLike) -> dict[str, Color]:
             a name stands twice, or there are no or too many rows.
     """
     with open(path, newline='', encoding='utf-8-sig') as file:
-        rows = csv.reader(file, skipinitialspace=True)
-        header = [field.strip().lower() for field in next(rows, [])]
+        rows = csv.DictReader(file, restval='', skipinitialspace=True)
+        header = [field.strip().lower() for field in rows.fieldnames or ()]
         missing = [key for key in ('name', 'r', 'g', 'b') if key not in header]
         if missing:
             raise ValueError(
                 f'{path}: column {missing[0]!r} is missing; expected the '
                 f'header name,r,g,b, got {",".join(header)!r}'
             )
-        columns = [header.index(key) for key in ('name', 'r', 'g', 'b')]
-        return _collect(
-            str(path),
+        rows.fieldnames = header
+        found = (
             (
-                (f'{path}, line {rows.line_num}', *_split_row(row, columns))
-                for row in filter(any, rows)
-            ),
+                f'{path}, line {rows.line_num}',
+                row['name'].strip(),
+                [row[key].strip() for key in 'rgb'],
+            )
+            for row in rows
+            if any(row.values())
         )
-
-
-def _split_row(row: list[str], columns: list[int]) -> tuple[str, list[str]]:
-    """Return name and color of a row, as texts; short rows lack values."""
-    name, *color = (
-        row[column].strip() if column < len(row) else '' for column in columns
-    )
-    return name, color
+        return _collect(str(path), found)
 
 
 def _collect(
@@ -229,11 +215,8 @@ def _parse_color(place: str, name: str, values: Sequence[Any]) -> Color:
 
 def find_class_dict(*folders: str | os.PathLike) -> Path | None:
     """Return the first ``class_dict.csv`` in some folders, if any."""
-    for folder in folders:
-        path = Path(folder) / 'class_dict.csv'
-        if path.is_file():
-            return path
-    return None
+    paths = (Path(folder) / 'class_dict.csv' for folder in folders)
+    return next(filter(Path.is_file, paths), None)
 
 
 def load_classes(
@@ -408,14 +391,13 @@ class MaskDecoder:
         counts = Counter(
             keys[self._colors[keys] == _UNKNOWN].tolist()
         ).most_common()
-        shown = ', '.join(
+        colors = [
             f'({key >> 16}, {key >> 8 & 255}, {key & 255}) {count} times'
-            for key, count in counts[:5]
-        )
-        more = f' and {len(counts) - 5} more colors' * (len(counts) > 5)
+            for key, count in counts
+        ]
         return (
             f'{unknown} of {keys.size} pixels have colors in no row of the '
-            f'class list: {shown}{more}'
+            f'class list: {listing(colors)}'
         )
 
 
@@ -439,18 +421,15 @@ def write_class_dict(
     Raises:
         ValueError: That of another class list is there.
     """
-    text = io.StringIO()
     rows = [(name, *color) for name, color in colors.items()]
-    csv.writer(text, lineterminator='\n').writerows(
-        [('name', 'r', 'g', 'b'), *rows]
-    )
+    text = csv_text([('name', 'r', 'g', 'b'), *rows])
     path = Path(path)
-    if path.exists() and path.read_text(encoding='utf-8') != text.getvalue():
+    if path.exists() and path.read_text(encoding='utf-8') != text:
         raise ValueError(
             f'{path} is of another class list than the one asked for; '
             'choose another out_dir'
         )
-    write_text(path, text.getvalue())
+    write_text(path, text)
 
 
 def voc_color(index: int) -> Color:

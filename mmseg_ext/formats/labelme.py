@@ -13,10 +13,10 @@ from PIL import Image, ImageDraw
 
 from mmseg_ext.utils.images import decode_image
 
-__all__ = ['SHAPE_TYPES', 'LabelmeFile', 'Shape', 'decode_labelme', 'draw']
+__all__ = ['LabelmeFile', 'Shape', 'decode_labelme', 'draw']
 
 #: Kinds of shapes, and how many points each has at least.
-SHAPE_TYPES = {
+_SHAPE_TYPES = {
     'polygon': 3,
     'rectangle': 2,
     'circle': 2,
@@ -69,11 +69,11 @@ def decode_labelme(data: bytes) -> LabelmeFile:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ValueError(f'no labelme file: {error}') from None
     for index, shape in enumerate(content.shapes):
-        least = SHAPE_TYPES.get(shape.shape_type)
+        least = _SHAPE_TYPES.get(shape.shape_type)
         if least is None:
             raise ValueError(
                 f'shapes[{index}]: shape_type {shape.shape_type!r}; expected '
-                f'one of {", ".join(SHAPE_TYPES)}'
+                f'one of {", ".join(_SHAPE_TYPES)}'
             )
         if len(shape.points) < least:
             raise ValueError(

@@ -1,7 +1,5 @@
 """Crops of the instances in image files, as PNG files and a table."""
 
-import csv
-import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,6 +19,7 @@ from mmseg_ext.inference.crops import (
 from mmseg_ext.inference.detectors import detect, load_detector
 from mmseg_ext.utils.files import find_files, write_text
 from mmseg_ext.utils.images import IMAGE_SUFFIXES, decode_image, write_png
+from mmseg_ext.utils.text import csv_text
 
 __all__ = ['CropReport', 'crop_files', 'find_images']
 
@@ -135,7 +134,7 @@ def crop_files(
             report.images += len(batch)
             bar.update(len(chunk))
     report.crops = len(rows)
-    _write_table(out_dir / 'crops.csv', rows)
+    write_text(out_dir / 'crops.csv', csv_text([_Row._fields, *rows]))
     return report
 
 
@@ -155,9 +154,7 @@ def find_images(inputs: Sequence[str | os.PathLike]) -> list[str]:
     paths: dict[str, str] = {}
     for given in map(Path, inputs):
         if given.is_dir():
-            found = [
-                given / name for name in find_files(given, IMAGE_SUFFIXES)
-            ]
+            found = [given / n for n in find_files(given, IMAGE_SUFFIXES)]
         elif given.is_file():
             found = [given]
         else:
@@ -206,12 +203,3 @@ def _row(path: str, name: str, crop: Crop, classes: Sequence[str]) -> _Row:
     angle = None if crop.angle is None else f'{crop.angle:.2f}'
     label = classes[crop.label]
     return _Row(path, name, x1, y1, x2, y2, score, crop.area, angle, label)
-
-
-def _write_table(path: Path, rows: Sequence[_Row]) -> None:
-    """Write ``crops.csv``, whole or not at all."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator='\n')
-    writer.writerow(_Row._fields)
-    writer.writerows(rows)
-    write_text(path, text.getvalue())

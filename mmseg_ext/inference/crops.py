@@ -147,11 +147,7 @@ def crop_instances(
 
 
 def check_options(score_thr: float, pad: float) -> None:
-    """Check what is common to all images.
-
-    Args:
-        score_thr: See :func:`crop_instances`.
-        pad: See :func:`crop_instances`.
+    """Check what is common to all images, see :func:`crop_instances`.
 
     Raises:
         ValueError: One is out of range.

@@ -31,8 +31,7 @@ def load_detector(
     Args:
         config: Path of an MMDet config, or the name of one of this package.
         checkpoint: Path of a checkpoint; loaded with ``weights_only``.
-        device: Where it runs, such as ``'cpu'`` or ``'cuda:0'``; by default
-            on a GPU if there is one.
+        device: Such as ``'cuda:0'``; by default a GPU if there is one.
 
     Returns:
         The inferencer. ``model.dataset_meta['classes']`` has the names of the

@@ -28,11 +28,7 @@ _SHARED_IOU_OPTIONS = ('ignore_index', 'beta', 'prefix')
 
 
 def set_evaluator(cfg: Config, names: Sequence[str]) -> str:
-    """Set the test evaluator by the names of metrics.
-
-    Args:
-        cfg: Changed in place.
-        names: See :func:`choose_evaluator`.
+    """Set the test evaluator of a config to that of :func:`choose_evaluator`.
 
     Returns:
         A line that says which evaluator was set and which it replaces.

@@ -15,6 +15,7 @@ import torch
 from mmdet.models.roi_heads.bbox_heads.bbox_head import BBoxHead
 from mmdet.models.roi_heads.mask_heads.fcn_mask_head import FCNMaskHead
 from mmdet.models.task_modules.samplers.sampling_result import SamplingResult
+from mmdet.registry import MODELS
 from mmdet.structures.bbox import bbox2roi
 from mmdet.utils import ConfigType, InstanceList, OptConfigType
 from mmengine.model import BaseModule
@@ -22,12 +23,7 @@ from torch import Tensor, nn
 
 from mmseg_ext.models.roi_extractors.align import align
 
-__all__ = [
-    'ConsistentSupervision',
-    'auxiliary_config',
-    'bbox_losses',
-    'mask_losses',
-]
+__all__ = ['ConsistentSupervision', 'build_auxiliary']
 
 #: Prefix of the names of modules that are used in training only.
 _AUXILIARY = 'auxiliary_'
@@ -62,11 +58,7 @@ class ConsistentSupervision(BaseModule):
     def laterals(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return the laterals that came with the output of the neck.
 
-        Args:
-            features: Output of the neck.
-
-        Returns:
-            Maps (N, C, H, W), the finest first.
+        They are maps (N, C, H, W), the finest first.
 
         Raises:
             TypeError: There are none.
@@ -93,11 +85,93 @@ class ConsistentSupervision(BaseModule):
             )
         super()._load_from_state_dict(state_dict, prefix, *args)
 
+    def auxiliary_bbox_losses(
+        self,
+        head: BBoxHead,
+        roi_layers: Iterable[nn.Module],
+        features: Sequence[Tensor],
+        sampling_results: list[SamplingResult],
+        train_cfg: ConfigType,
+    ) -> dict[str, Tensor]:
+        """Return the losses of boxes, each summed over all levels.
 
-def auxiliary_config(
-    main: OptConfigType, changes: OptConfigType
-) -> ConfigType:
-    """Return the config of an auxiliary head.
+        Args:
+            head: An auxiliary box head, such as ``Shared2FCBBoxHead``.
+            roi_layers: A RoI layer for each level; there may be more of them.
+            features: Output of the neck.
+            sampling_results: RoIs with their targets for each image.
+            train_cfg: Config of the RoI head's training.
+
+        Returns:
+            Scalars ``loss_aux_cls`` and ``loss_aux_bbox``; where the head
+            calls a loss ``loss_x``, it is ``loss_aux_x``. Empty outside
+            training.
+
+        Raises:
+            TypeError: The neck gave no laterals.
+        """
+        if not self.training:
+            return {}
+        rois = bbox2roi([result.priors for result in sampling_results])
+        targets = head.get_targets(sampling_results, train_cfg)
+        total: dict[str, Tensor] = {}
+        laterals = self.laterals(features)
+        for layer, lateral in zip(roi_layers, laterals, strict=False):
+            scores, boxes = head(align(layer, lateral, rois))
+            losses = head.loss(scores, boxes, rois, *targets)
+            if not len(rois):
+                # Heads leave it out then, but in distributed training every
+                # parameter has to take part.
+                losses['loss_cls'] = scores.sum()
+            for name, loss in losses.items():
+                if name.startswith(_LOSS):
+                    total[name] = total.get(name, 0) + loss
+        return {
+            f'{_LOSS}aux_{name.removeprefix(_LOSS)}': self.alpha * loss
+            for name, loss in total.items()
+        }
+
+    def auxiliary_mask_losses(
+        self,
+        head: FCNMaskHead,
+        roi_layers: Iterable[nn.Module],
+        features: Sequence[Tensor],
+        sampling_results: list[SamplingResult],
+        batch_gt_instances: InstanceList,
+        train_cfg: ConfigType,
+    ) -> dict[str, Tensor]:
+        """Return the loss of masks, summed over all levels.
+
+        Arguments and errors are those of :meth:`auxiliary_bbox_losses`, but
+        the head is an ``FCNMaskHead`` or another one of its kind, and
+        ``batch_gt_instances`` have the masks of each image.
+
+        Returns:
+            The scalar ``loss_aux_mask``. Empty outside training.
+        """
+        if not self.training:
+            return {}
+        rois = bbox2roi([result.pos_priors for result in sampling_results])
+        # To cut these out of the images' masks takes long: once for all.
+        targets = head.get_targets(
+            sampling_results, batch_gt_instances, train_cfg
+        )
+        labels = torch.cat([r.pos_gt_labels for r in sampling_results])
+        if head.class_agnostic:
+            labels = torch.zeros_like(labels)
+        total: Any = 0
+        laterals = self.laterals(features)
+        for layer, lateral in zip(roi_layers, laterals, strict=False):
+            masks = head(align(layer, lateral, rois))
+            if len(rois):
+                total = total + head.loss_mask(masks, targets, labels)
+            else:
+                total = total + masks.sum()
+        return {'loss_aux_mask': self.alpha * total}
+
+
+def build_auxiliary(main: OptConfigType, changes: OptConfigType) -> nn.Module:
+    """Build an auxiliary head.
 
     Args:
         main: Config of the main head beside it.
@@ -113,84 +187,5 @@ def auxiliary_config(
         )
     changes = changes or {}
     whole = 'type' in changes
-    return copy.deepcopy(changes if whole else {**main, **changes})
-
-
-def bbox_losses(
-    head: BBoxHead,
-    roi_layers: Iterable[nn.Module],
-    laterals: Iterable[Tensor],
-    sampling_results: list[SamplingResult],
-    train_cfg: ConfigType,
-    alpha: float,
-) -> dict[str, Tensor]:
-    """Return the losses of boxes, each summed over all levels.
-
-    Args:
-        head: A box head, such as ``Shared2FCBBoxHead``.
-        roi_layers: A RoI layer for each level; there may be more of them.
-        laterals: A map for each level, (N, C, H, W).
-        sampling_results: RoIs with their targets for each image.
-        train_cfg: Config of the RoI head's training.
-        alpha: Weight of the losses.
-
-    Returns:
-        Scalars ``loss_aux_cls`` and ``loss_aux_bbox``; where the head calls
-        a loss ``loss_x``, it is ``loss_aux_x``.
-    """
-    rois = bbox2roi([result.priors for result in sampling_results])
-    targets = head.get_targets(sampling_results, train_cfg)
-    total: dict[str, Tensor] = {}
-    for layer, lateral in zip(roi_layers, laterals, strict=False):
-        scores, boxes = head(align(layer, lateral, rois))
-        losses = head.loss(scores, boxes, rois, *targets)
-        if not len(rois):
-            # Heads leave it out then, but in distributed training every
-            # parameter has to take part.
-            losses['loss_cls'] = scores.sum()
-        for name, loss in losses.items():
-            if name.startswith(_LOSS):
-                total[name] = total.get(name, 0) + loss
-    return {
-        f'{_LOSS}aux_{name.removeprefix(_LOSS)}': alpha * loss
-        for name, loss in total.items()
-    }
-
-
-def mask_losses(
-    head: FCNMaskHead,
-    roi_layers: Iterable[nn.Module],
-    laterals: Iterable[Tensor],
-    sampling_results: list[SamplingResult],
-    batch_gt_instances: InstanceList,
-    train_cfg: ConfigType,
-    alpha: float,
-) -> dict[str, Tensor]:
-    """Return the loss of masks, summed over all levels.
-
-    Args:
-        head: An ``FCNMaskHead`` or another mask head of its kind.
-        roi_layers: As for :func:`bbox_losses`, of the mask head's size.
-        laterals: As for :func:`bbox_losses`.
-        sampling_results: As for :func:`bbox_losses`.
-        batch_gt_instances: Ground truth with masks for each image.
-        train_cfg: As for :func:`bbox_losses`.
-        alpha: Weight of the loss.
-
-    Returns:
-        The scalar ``loss_aux_mask``.
-    """
-    rois = bbox2roi([result.pos_priors for result in sampling_results])
-    # To cut these out of the images' masks takes long: once for all levels.
-    targets = head.get_targets(sampling_results, batch_gt_instances, train_cfg)
-    labels = torch.cat([result.pos_gt_labels for result in sampling_results])
-    if head.class_agnostic:
-        labels = torch.zeros_like(labels)
-    total: Any = 0
-    for layer, lateral in zip(roi_layers, laterals, strict=False):
-        masks = head(align(layer, lateral, rois))
-        if len(rois):
-            total = total + head.loss_mask(masks, targets, labels)
-        else:
-            total = total + masks.sum()
-    return {'loss_aux_mask': alpha * total}
+    config = copy.deepcopy(changes if whole else {**main, **changes})
+    return MODELS.build(config)

@@ -101,6 +101,10 @@ def choose(rng: Generator, shares: Mapping[str, float]) -> str:
     return str(rng.choice(list(shares), p=list(shares.values())))
 
 
+def _no_files(*_: Any) -> _Files:
+    return {}
+
+
 @dataclass(frozen=True)
 class SetWriter:
     """A function that writes sample sets in one raw format.
@@ -124,8 +128,8 @@ class SetWriter:
     paths: Callable[[Slot], Sequence[str]]
     draw: Callable[[Slot, _Size, int], Drawn]
     split: Callable[[int], Splits] = split_scenes
-    first: Callable[[Splits, _Size, int], _Files] = lambda *_: {}
-    last: Callable[[Splits, Sequence[Any]], _Files] = lambda *_: {}
+    first: Callable[[Splits, _Size, int], _Files] = _no_files
+    last: Callable[[Splits, Sequence[Any]], _Files] = _no_files
 
     def __call__(
         self,
@@ -166,7 +170,11 @@ class SetWriter:
         check_arguments(size, seed)
         check_nproc(nproc)
         out_dir = Path(out_dir)
-        slots = _slots(splits)
+        slots = [
+            Slot(number, split, place)
+            for split, part in splits.items()
+            for place, number in enumerate(part)
+        ]
         first, last = self.first(splits, size, seed), self.last(splits, ())
         _check_folder(out_dir, chain(first, last, *map(self.paths, slots)))
         if overwrite:
@@ -175,9 +183,7 @@ class SetWriter:
                 (out_dir / path).unlink(missing_ok=True)
         # Before the scenes: files of another set stop the run at its start.
         _write(out_dir, first.items(), overwrite)
-        work = partial(
-            _write_scene, self.paths, self.draw, out_dir, size, seed, overwrite
-        )
+        work = partial(self._write_scene, out_dir, size, seed, overwrite)
         rows = tqdm(
             ordered_map(work, slots, nproc),
             desc=self.name,
@@ -188,28 +194,19 @@ class SetWriter:
         _write(out_dir, self.last(splits, list(rows)).items(), overwrite)
         return {split: len(part) for split, part in splits.items()}
 
-
-def _slots(splits: Splits) -> list[Slot]:
-    return [
-        Slot(number, split, place)
-        for split, part in splits.items()
-        for place, number in enumerate(part)
-    ]
-
-
-def _write_scene(
-    paths: Callable[[Slot], Sequence[str]],
-    draw: Callable[[Slot, _Size, int], Drawn],
-    out_dir: Path,
-    size: _Size,
-    seed: int,
-    overwrite: bool,
-    slot: Slot,
-) -> Any:
-    """Write the files of a scene and return its rows."""
-    contents, rows = draw(slot, size, seed)
-    _write(out_dir, zip(paths(slot), contents, strict=False), overwrite)
-    return rows
+    def _write_scene(
+        self,
+        out_dir: Path,
+        size: _Size,
+        seed: int,
+        overwrite: bool,
+        slot: Slot,
+    ) -> Any:
+        """Write the files of a scene and return its rows."""
+        contents, rows = self.draw(slot, size, seed)
+        files = zip(self.paths(slot), contents, strict=False)
+        _write(out_dir, files, overwrite)
+        return rows
 
 
 def _check_folder(out_dir: Path, paths: Iterable[str]) -> None:

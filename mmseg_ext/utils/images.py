@@ -59,9 +59,6 @@ def encode_png(image: np.ndarray) -> bytes:
     Args:
         image: uint8 or uint16 (H, W), or uint8 BGR (H, W, 3).
 
-    Returns:
-        The content of a PNG file.
-
     Raises:
         ValueError: The array is no image.
     """
@@ -76,14 +73,9 @@ def encode_png(image: np.ndarray) -> bytes:
 
 
 def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
-    """Write a PNG, whole or not at all.
+    """Write what :func:`encode_png` returns, whole or not at all.
 
-    Args:
-        path: The file to write; parent folders are made.
-        image: See :func:`encode_png`.
-
-    Raises:
-        ValueError: The array is no image.
+    Missing parent folders are made.
     """
     write_bytes(path, encode_png(image))
 
@@ -92,13 +84,10 @@ def encode_labels(labels: np.ndarray) -> bytes:
     """Encode a label map as gray PNG, in a seventh of OpenCV's time.
 
     The rows are not filtered: filters serve photographs, and flat labels are
-    read faster without.
+    read faster without. Source: W3C PNG, third edition.
 
     Args:
         labels: uint8 (H, W).
-
-    Returns:
-        The content of a PNG file (W3C PNG, third edition).
 
     Raises:
         ValueError: The array is no label map.

@@ -1,7 +1,5 @@
 """Curves, bars and tables from the scalars that mmengine leaves behind."""
 
-import csv
-import io
 import json
 import math
 import os
@@ -10,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmseg_ext.utils.files import atomic_path, write_text
+from mmseg_ext.utils.text import csv_text
 
 __all__ = [
     'ClassIoU',
@@ -377,9 +376,6 @@ def draw_curves(history: History) -> 'Figure':
 
     Args:
         history: At least one curve.
-
-    Returns:
-        The figure, with one or two diagrams.
     """
     # Not pyplot, which keeps figures and looks for a display.
     from matplotlib.figure import Figure
@@ -416,13 +412,10 @@ def _draw(
 
 
 def draw_class_iou(class_iou: ClassIoU) -> 'Figure':
-    """Draw one bar for each class, the first class at the top.
+    """Draw one bar for each class, the first on top; a line is the mean.
 
     Args:
         class_iou: At least one class.
-
-    Returns:
-        The figure; a dashed line shows the mean.
     """
     from matplotlib.figure import Figure
 
@@ -465,11 +458,7 @@ def markdown_table(class_iou: ClassIoU) -> str:
 
 def csv_table(class_iou: ClassIoU) -> str:
     """Return IoU per class as CSV: a header, a row a class, not rounded."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator='\n')
-    writer.writerow(['class', 'IoU'])
-    writer.writerows(class_iou.values.items())
-    return text.getvalue()
+    return csv_text([('class', 'IoU'), *class_iou.values.items()])
 
 
 def _save(figure: 'Figure', path: Path) -> None:

@@ -14,7 +14,6 @@ from mmseg_ext.utils.files import write_bytes
 
 __all__ = [
     'NO_CLASS',
-    'TILE_SIDE',
     'Style',
     'class_map',
     'draw_panel',
@@ -29,7 +28,7 @@ NO_CLASS = 255
 
 #: Length in pixels of a panel's longer tile side. Smaller images are enlarged
 #: and larger ones reduced, so that text and picture keep their proportion.
-TILE_SIDE = (320, 800)
+_TILE_SIDE = (320, 800)
 
 #: Height of a panel's text in pixels: at least this, and grown with the panel
 #: so that a row of tiles is about so many times as long.
@@ -176,7 +175,7 @@ def draw_panel(
 
 
 def fit_tile(array: np.ndarray, reduction: int) -> np.ndarray:
-    """Resize so that the longer side lies within ``TILE_SIDE``.
+    """Resize so that the longer side has 320 to 800 pixels.
 
     Args:
         array: uint8, (H, W) or (H, W, 3).
@@ -188,7 +187,7 @@ def fit_tile(array: np.ndarray, reduction: int) -> np.ndarray:
     """
     height, width = array.shape[:2]
     longer = max(height, width)
-    scale = np.clip(longer, *TILE_SIDE) / longer
+    scale = np.clip(longer, *_TILE_SIDE) / longer
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
     method = reduction if scale < 1 else cv2.INTER_NEAREST
     return cv2.resize(array, size, interpolation=method)

@@ -16,26 +16,21 @@ either. A run that was stopped is continued by starting it again.
 """
 
 import argparse
-from pathlib import Path
 
 from mmseg_ext_cli import (
     add_converter_options,
     call,
     constant,
-    make_parser,
+    make_converter_parser,
 )
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = make_parser(__doc__)
-    parser.add_argument(
-        'data_root', type=Path, metavar='DATA_ROOT', help='folder of the masks'
-    )
-    parser.add_argument(
-        '--out-dir',
-        type=Path,
-        help='default: DATA_ROOT/index, or DATA_ROOT/GROUPING',
+    parser = make_converter_parser(
+        __doc__,
+        'folder of the masks',
+        'DATA_ROOT/index, or DATA_ROOT/GROUPING',
     )
     parser.add_argument(
         '--grouping',

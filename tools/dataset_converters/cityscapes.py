@@ -15,22 +15,16 @@ missing, or have no gtFine: its JSON then lists the images only.
 """
 
 import argparse
-from pathlib import Path
 
-from mmseg_ext_cli import add_converter_options, call, make_parser
+from mmseg_ext_cli import add_converter_options, call, make_converter_parser
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = make_parser(__doc__)
-    parser.add_argument(
-        'data_root',
-        type=Path,
-        metavar='DATA_ROOT',
-        help='folder with leftImg8bit and gtFine',
-    )
-    parser.add_argument(
-        '--out-dir', type=Path, help='default: DATA_ROOT/annotations'
+    parser = make_converter_parser(
+        __doc__,
+        'folder with leftImg8bit and gtFine',
+        'DATA_ROOT/annotations',
     )
     add_converter_options(parser)
     return parser

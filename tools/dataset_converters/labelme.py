@@ -20,20 +20,13 @@ stopped is continued by starting it again.
 import argparse
 from pathlib import Path
 
-from mmseg_ext_cli import add_converter_options, call, make_parser
+from mmseg_ext_cli import add_converter_options, call, make_converter_parser
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = make_parser(__doc__)
-    parser.add_argument(
-        'data_root',
-        type=Path,
-        metavar='DATA_ROOT',
-        help='folder of photographs with JSON files',
-    )
-    parser.add_argument(
-        '--out-dir', type=Path, help='default: DATA_ROOT/index'
+    parser = make_converter_parser(
+        __doc__, 'folder of photographs with JSON files', 'DATA_ROOT/index'
     )
     parser.add_argument(
         '--labels',

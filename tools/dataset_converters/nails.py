@@ -17,27 +17,19 @@ cuts them.
 """
 
 import argparse
-from pathlib import Path
 
 from mmseg_ext_cli import (
     add_converter_options,
     call,
     constant,
-    make_parser,
+    make_converter_parser,
 )
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = make_parser(__doc__)
-    parser.add_argument(
-        'data_root',
-        type=Path,
-        metavar='DATA_ROOT',
-        help='folder of images and masks',
-    )
-    parser.add_argument(
-        '--out-dir', type=Path, help='default: DATA_ROOT/annotations'
+    parser = make_converter_parser(
+        __doc__, 'folder of images and masks', 'DATA_ROOT/annotations'
     )
     parser.add_argument(
         '--segmentation',

@@ -19,12 +19,7 @@ A run that was stopped is continued by starting it again.
 import argparse
 from pathlib import Path
 
-from mmseg_ext_cli import (
-    add_converter_options,
-    call,
-    constant,
-    make_parser,
-)
+from mmseg_ext_cli import add_converter_options, call, constant, make_parser
 
 
 def build_parser() -> argparse.ArgumentParser:

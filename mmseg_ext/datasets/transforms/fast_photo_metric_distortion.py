@@ -35,30 +35,14 @@ class FastPhotoMetricDistortion(PhotoMetricDistortion):
     def convert(
         self, img: np.ndarray, alpha: float = 1, beta: float = 0
     ) -> np.ndarray:
-        """Return ``alpha * img + beta``, clipped to 0 to 255, as uint8.
-
-        Args:
-            img: Array of any shape.
-            alpha: The factor.
-            beta: What is added.
-
-        Returns:
-            uint8 array of the shape of ``img``.
-        """
+        """Return ``alpha * img + beta``, clipped to 0 to 255, as uint8."""
         if img.dtype != np.uint8:
             return super().convert(img, alpha, beta)
         table = super().convert(_VALUES, alpha, beta)
         return cv2.LUT(img, table).reshape(img.shape)
 
     def saturation(self, img: np.ndarray) -> np.ndarray:
-        """Scale the saturation, in one of two cases.
-
-        Args:
-            img: Array of (H, W, 3) in BGR order.
-
-        Returns:
-            An array of the same kind.
-        """
+        """Scale the saturation of BGR (H, W, 3), in one of two cases."""
         if img.dtype != np.uint8:
             return super().saturation(img)
         if not random.randint(2):
@@ -67,14 +51,7 @@ class FastPhotoMetricDistortion(PhotoMetricDistortion):
         return _change_hsv(img, 1, self.convert(_VALUES, alpha))
 
     def hue(self, img: np.ndarray) -> np.ndarray:
-        """Turn the hue, in one of two cases.
-
-        Args:
-            img: Array of (H, W, 3) in BGR order.
-
-        Returns:
-            An array of the same kind.
-        """
+        """Turn the hue of BGR (H, W, 3), in one of two cases."""
         if img.dtype != np.uint8:
             return super().hue(img)
         if not random.randint(2):

@@ -30,15 +30,12 @@ class FastRandomCrop(RandomCrop):
 
     @cache_randomness
     def crop_bbox(self, results: dict) -> tuple[int, int, int, int]:
-        """Draw a crop.
+        """Draw a crop: ``(y0, y1, x0, x1)``, y1 and x1 exclusive.
+
+        It reaches beyond an image that is smaller.
 
         Args:
-            results: A sample with ``img`` (H, W, C) and ``gt_seg_map``
-                (H, W).
-
-        Returns:
-            Rows and columns ``(y0, y1, x0, x1)``, y1 and x1 exclusive. They
-            reach beyond an image that is smaller than the crop.
+            results: Has ``img`` (H, W, C) and ``gt_seg_map`` (H, W).
         """
         if self.cat_max_ratio >= 1 or not self._is_countable(results):
             return super().crop_bbox(results)

@@ -7,14 +7,7 @@ __all__ = ['put_label', 'read_label']
 
 
 def read_label(results: dict, backend_args: dict | None) -> bytes:
-    """Read the label file of an image.
-
-    Args:
-        results: A sample with ``seg_map_path``.
-        backend_args: How mmengine's ``fileio`` reads the file.
-
-    Returns:
-        What the file holds.
+    """Read the file ``seg_map_path`` of a sample.
 
     Raises:
         FileNotFoundError: There is no such label.

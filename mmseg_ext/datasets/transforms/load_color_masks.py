@@ -23,54 +23,33 @@ __all__ = ['LoadColorMasks']
 class _SharedSet:
     """Names that the workers of a data loader know of each other.
 
-    A hash table in shared memory: forked workers inherit it, spawned ones get
-    a handle on it when PyTorch pickles the transform for them, and it lives
-    as long as the transform of the main process. Two names that are added at
-    the very same moment can take each other's slot, so that one is forgotten;
-    so is what finds no slot in a table that is nearly full.
+    A flag for each hash, in shared memory: forked workers inherit it, spawned
+    ones get a handle on it when PyTorch pickles the transform for them, and it
+    lives as long as the transform of the main process. Where it has a thousand
+    names, one in a thousand new ones passes for one of them.
     """
-
-    _SLOTS = 1 << 16
-    _PROBES = 16
 
     def __init__(self) -> None:
         # NumPy would copy it to spawned workers, and multiprocessing's own
         # arrays cannot be pickled or copied for any other purpose.
-        self._table = torch.zeros(self._SLOTS, dtype=torch.int64)
+        self._flags = torch.zeros(1 << 20, dtype=torch.bool)
         # Without shared memory each process reports for itself.
         with suppress(RuntimeError):
-            self._table.share_memory_()
+            self._flags.share_memory_()
 
     def __contains__(self, name: str) -> bool:
-        key, slot = self._find(name)
-        return slot is not None and self._table[slot].item() == key
+        return bool(self._flags[self._place(name)])
 
-    def add(self, name: str) -> bool:
-        """Add a name.
-
-        Returns:
-            Whether it is new.
-        """
-        key, slot = self._find(name)
-        if slot is None:
-            return True
-        new = self._table[slot].item() != key
-        self._table[slot] = key
-        return new
+    def add(self, name: str) -> None:
+        self._flags[self._place(name)] = True
 
     def __deepcopy__(self, memo: dict) -> '_SharedSet':
         """Copies of a data set report the same files."""
         return self
 
-    def _find(self, name: str) -> tuple[int, int | None]:
-        """Return the key of a name and its slot, or a free one, if any."""
+    def _place(self, name: str) -> int:
         digest = hashlib.blake2b(os.fsencode(name), digest_size=8).digest()
-        key = int.from_bytes(digest, 'little', signed=True) or 1
-        for probe in range(self._PROBES):
-            slot = (key + probe) % self._SLOTS
-            if self._table[slot].item() in (0, key):
-                return key, slot
-        return key, None
+        return int.from_bytes(digest, 'little') % len(self._flags)
 
 
 @TRANSFORMS.register_module()
@@ -141,7 +120,8 @@ class LoadColorMasks(LoadAnnotations):
         label, report = decoder.decode_file(
             data, path, self.max_unknown, path not in self._reported
         )
-        if report and self._reported.add(path):
+        if report and path not in self._reported:
+            self._reported.add(path)
             print_log(report, logger='current', level=logging.WARNING)
         put_label(results, label)
 

@@ -54,14 +54,7 @@ class TranslateXPixels(TranslateX):
         self.offset = offset
 
     def transform(self, results: dict) -> dict:
-        """Move image, boxes, masks and label map.
-
-        Args:
-            results: See ``TranslateX``; the width is that of ``img_shape``.
-
-        Returns:
-            The results, changed.
-        """
+        """Move image, boxes, masks and label map; in place."""
         # Half a pixel more, as TranslateX cuts off what is left of the
         # product of share and width.
         self._share = (self.offset + 0.5) / results['img_shape'][1]

@@ -7,7 +7,7 @@ from mmcv.ops import RoIAlign
 from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
 from mmdet.models.task_modules.samplers.sampling_result import SamplingResult
 from mmdet.models.utils import unpack_gt_instances
-from mmdet.registry import MODELS, TASK_UTILS
+from mmdet.registry import TASK_UTILS
 from mmdet.structures import SampleList
 from mmdet.utils import InstanceList, OptConfigType, OptInstanceList
 from mmengine.config import ConfigDict
@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from mmseg_ext.models.consistent_supervision import (
     ConsistentSupervision,
-    auxiliary_config,
-    bbox_losses,
+    build_auxiliary,
 )
 
 __all__ = ['TRAIN_CFG', 'ConsistentDenseHead']
@@ -99,7 +98,7 @@ class ConsistentDenseHead(ConsistentSupervision, BaseDenseHead):
             'num_classes': num_classes,
             'in_channels': in_channels,
         }
-        head = MODELS.build(auxiliary_config(main, auxiliary_bbox_head))
+        head = build_auxiliary(main, auxiliary_bbox_head)
         self.auxiliary_bbox_head = head
         self.auxiliary_roi_layers = nn.ModuleList(
             RoIAlign(head.roi_feat_size, 1 / stride, _SAMPLING_RATIO)
@@ -115,22 +114,15 @@ class ConsistentDenseHead(ConsistentSupervision, BaseDenseHead):
     def loss(
         self, x: tuple[Tensor, ...], batch_data_samples: SampleList
     ) -> dict[str, Tensor]:
-        """Return the losses.
+        """Return the losses of the upstream head and, in training, ours.
 
-        Args:
-            x: Output of the neck.
-            batch_data_samples: Ground truth of each image.
-
-        Returns:
-            Those of the upstream head; in training also ``loss_aux_cls`` and
-            ``loss_aux_bbox``.
+        These are ``loss_aux_cls`` and ``loss_aux_bbox``.
 
         Raises:
             TypeError: The neck gave no laterals in training.
         """
         if not self.training:
             return super().loss(x, batch_data_samples)
-        laterals = self.laterals(x)
         outputs = self(x)
         batch_gt, batch_ignored, metas = unpack_gt_instances(
             batch_data_samples
@@ -138,13 +130,12 @@ class ConsistentDenseHead(ConsistentSupervision, BaseDenseHead):
         losses = self.loss_by_feat(*outputs, batch_gt, metas, batch_ignored)
         proposals = self._proposals(outputs, metas)
         losses.update(
-            bbox_losses(
+            self.auxiliary_bbox_losses(
                 self.auxiliary_bbox_head,
                 self.auxiliary_roi_layers,
-                laterals,
+                x,
                 self._sample(proposals, batch_gt, batch_ignored),
                 self.auxiliary_train_cfg,
-                self.alpha,
             )
         )
         return losses

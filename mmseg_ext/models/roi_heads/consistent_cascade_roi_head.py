@@ -10,9 +10,7 @@ from torch import Tensor, nn
 
 from mmseg_ext.models.consistent_supervision import (
     ConsistentSupervision,
-    auxiliary_config,
-    bbox_losses,
-    mask_losses,
+    build_auxiliary,
 )
 
 __all__ = ['ConsistentCascadeRoIHead']
@@ -82,7 +80,7 @@ class ConsistentCascadeRoIHead(ConsistentSupervision, CascadeRoIHead):
             for each in (main, changes)
         )
         return nn.ModuleList(
-            MODELS.build(auxiliary_config(config, change))
+            build_auxiliary(config, change)
             for config, change in zip(mains, others, strict=True)
         )
 
@@ -92,30 +90,21 @@ class ConsistentCascadeRoIHead(ConsistentSupervision, CascadeRoIHead):
         x: tuple[Tensor, ...],
         sampling_results: list[SamplingResult],
     ) -> dict[str, Any]:
-        """Return the losses of boxes at a stage.
+        """Return the losses of boxes at a stage, as MMDet's head.
 
-        Args:
-            stage: Index of the stage.
-            x: Output of the neck.
-            sampling_results: RoIs with their targets for each image.
-
-        Returns:
-            Those of MMDet's head; in training ``loss_bbox`` also has
-            ``loss_aux_cls`` and ``loss_aux_bbox``.
+        In training ``loss_bbox`` also has ``loss_aux_cls`` and
+        ``loss_aux_bbox``.
 
         Raises:
             TypeError: The neck gave no laterals in training.
         """
-        losses: dict[str, Tensor] = {}
-        if self.training:
-            losses = bbox_losses(
-                self.auxiliary_bbox_head[stage],
-                self.bbox_roi_extractor[stage].roi_layers,
-                self.laterals(x),
-                sampling_results,
-                self.train_cfg[stage],
-                self.alpha,
-            )
+        losses = self.auxiliary_bbox_losses(
+            self.auxiliary_bbox_head[stage],
+            self.bbox_roi_extractor[stage].roi_layers,
+            x,
+            sampling_results,
+            self.train_cfg[stage],
+        )
         results = super().bbox_loss(stage, x, sampling_results)
         results['loss_bbox'].update(losses)
         return results
@@ -127,31 +116,22 @@ class ConsistentCascadeRoIHead(ConsistentSupervision, CascadeRoIHead):
         sampling_results: list[SamplingResult],
         batch_gt_instances: InstanceList,
     ) -> dict[str, Any]:
-        """Return the loss of masks at a stage.
+        """Return the loss of masks at a stage, as MMDet's head.
 
-        Args:
-            stage: Index of the stage.
-            x: Output of the neck.
-            sampling_results: RoIs with their targets for each image.
-            batch_gt_instances: Ground truth with masks for each image.
-
-        Returns:
-            Those of MMDet's head; in training, with auxiliary mask heads,
-            ``loss_mask`` also has ``loss_aux_mask``.
+        In training, with auxiliary mask heads, ``loss_mask`` also has
+        ``loss_aux_mask``.
         """
         results = super().mask_loss(
             stage, x, sampling_results, batch_gt_instances
         )
-        if self.training and self.auxiliary_mask_head is not None:
-            results['loss_mask'].update(
-                mask_losses(
-                    self.auxiliary_mask_head[stage],
-                    self.mask_roi_extractor[stage].roi_layers,
-                    self.laterals(x),
-                    sampling_results,
-                    batch_gt_instances,
-                    self.train_cfg[stage],
-                    self.alpha,
-                )
+        if self.auxiliary_mask_head is not None:
+            losses = self.auxiliary_mask_losses(
+                self.auxiliary_mask_head[stage],
+                self.mask_roi_extractor[stage].roi_layers,
+                x,
+                sampling_results,
+                batch_gt_instances,
+                self.train_cfg[stage],
             )
+            results['loss_mask'].update(losses)
         return results

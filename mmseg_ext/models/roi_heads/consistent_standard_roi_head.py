@@ -10,9 +10,7 @@ from torch import Tensor
 
 from mmseg_ext.models.consistent_supervision import (
     ConsistentSupervision,
-    auxiliary_config,
-    bbox_losses,
-    mask_losses,
+    build_auxiliary,
 )
 
 __all__ = ['ConsistentStandardRoIHead']
@@ -54,41 +52,33 @@ class ConsistentStandardRoIHead(ConsistentSupervision, StandardRoIHead):
         super().__init__(
             bbox_head=bbox_head, mask_head=mask_head, alpha=alpha, **kwargs
         )
-        self.auxiliary_bbox_head = MODELS.build(
-            auxiliary_config(bbox_head, auxiliary_bbox_head)
+        self.auxiliary_bbox_head = build_auxiliary(
+            bbox_head, auxiliary_bbox_head
         )
         self.auxiliary_mask_head = None
         if auxiliary_mask_head is not None:
-            self.auxiliary_mask_head = MODELS.build(
-                auxiliary_config(mask_head, auxiliary_mask_head)
+            self.auxiliary_mask_head = build_auxiliary(
+                mask_head, auxiliary_mask_head
             )
 
     def bbox_loss(
         self, x: tuple[Tensor, ...], sampling_results: list[SamplingResult]
     ) -> dict[str, Any]:
-        """Return the losses of boxes.
+        """Return the losses of boxes, as MMDet's head.
 
-        Args:
-            x: Output of the neck.
-            sampling_results: RoIs with their targets for each image.
-
-        Returns:
-            Those of MMDet's head; in training ``loss_bbox`` also has
-            ``loss_aux_cls`` and ``loss_aux_bbox``.
+        In training ``loss_bbox`` also has ``loss_aux_cls`` and
+        ``loss_aux_bbox``.
 
         Raises:
             TypeError: The neck gave no laterals in training.
         """
-        losses: dict[str, Tensor] = {}
-        if self.training:
-            losses = bbox_losses(
-                self.auxiliary_bbox_head,
-                self.bbox_roi_extractor.roi_layers,
-                self.laterals(x),
-                sampling_results,
-                self.train_cfg,
-                self.alpha,
-            )
+        losses = self.auxiliary_bbox_losses(
+            self.auxiliary_bbox_head,
+            self.bbox_roi_extractor.roi_layers,
+            x,
+            sampling_results,
+            self.train_cfg,
+        )
         results = super().bbox_loss(x, sampling_results)
         results['loss_bbox'].update(losses)
         return results
@@ -100,31 +90,22 @@ class ConsistentStandardRoIHead(ConsistentSupervision, StandardRoIHead):
         bbox_feats: Tensor,
         batch_gt_instances: InstanceList,
     ) -> dict[str, Any]:
-        """Return the loss of masks.
+        """Return the loss of masks, as MMDet's head.
 
-        Args:
-            x: Output of the neck.
-            sampling_results: RoIs with their targets for each image.
-            bbox_feats: Features of the RoIs.
-            batch_gt_instances: Ground truth with masks for each image.
-
-        Returns:
-            Those of MMDet's head; in training, with an auxiliary mask head,
-            ``loss_mask`` also has ``loss_aux_mask``.
+        In training, with an auxiliary mask head, ``loss_mask`` also has
+        ``loss_aux_mask``.
         """
         results = super().mask_loss(
             x, sampling_results, bbox_feats, batch_gt_instances
         )
-        if self.training and self.auxiliary_mask_head is not None:
-            results['loss_mask'].update(
-                mask_losses(
-                    self.auxiliary_mask_head,
-                    self.mask_roi_extractor.roi_layers,
-                    self.laterals(x),
-                    sampling_results,
-                    batch_gt_instances,
-                    self.train_cfg,
-                    self.alpha,
-                )
+        if self.auxiliary_mask_head is not None:
+            losses = self.auxiliary_mask_losses(
+                self.auxiliary_mask_head,
+                self.mask_roi_extractor.roi_layers,
+                x,
+                sampling_results,
+                batch_gt_instances,
+                self.train_cfg,
             )
+            results['loss_mask'].update(losses)
         return results

@@ -1,5 +1,6 @@
 """torchvision's segmentation networks as a segmentor of MMSegmentation."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,11 +23,10 @@ from torch import Tensor, nn
 
 from mmseg_ext.models.segmentors.torchvision_networks import (
     find_builder,
-    has_auxiliary_head,
-    listing,
     load_backbone,
     replace_pooled_norms,
 )
+from mmseg_ext.utils.text import listing
 
 __all__ = ['MMDeeplabV3']
 
@@ -160,10 +160,7 @@ class MMDeeplabV3(EncoderDecoder):
             load_backbone(self.network.backbone, self.backbone_init)
 
     def extract_feat(self, inputs: Tensor) -> dict[str, Tensor]:
-        """Run the backbone.
-
-        Args:
-            inputs: Float images, (N, 3, H, W).
+        """Run the backbone on images (N, 3, H, W).
 
         Returns:
             Feature maps (N, C, h, w) under torchvision's names: ``'out'``
@@ -175,14 +172,9 @@ class MMDeeplabV3(EncoderDecoder):
     def encode_decode(
         self, inputs: Tensor, batch_img_metas: list[dict] | None = None
     ) -> Tensor:
-        """Run the network.
+        """Return logits (N, num_classes, H, W) of images (N, 3, H, W).
 
-        Args:
-            inputs: Float images, (N, 3, H, W).
-            batch_img_metas: Not used; MMSeg's inference gives it.
-
-        Returns:
-            Logits (N, num_classes, H, W).
+        MMSeg's inference gives ``batch_img_metas``, which are not used.
         """
         logits = self._decode(self.extract_feat(inputs))
         return self._resize(logits, inputs.shape[2:])
@@ -290,7 +282,7 @@ def _auxiliary_loss_weight(
     weight: float | None, builder: Callable[..., Any]
 ) -> float:
     """Return the weight after a check, or the default in its place."""
-    has_head = has_auxiliary_head(builder)
+    has_head = 'aux_loss' in inspect.signature(builder).parameters
     if weight is None:
         return _DEFAULT_AUXILIARY_LOSS_WEIGHT if has_head else 0.0
     if not isinstance(weight, (int, float)) or isinstance(weight, bool):

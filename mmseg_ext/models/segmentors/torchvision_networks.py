@@ -1,9 +1,8 @@
 """Segmentation networks of torchvision, which may be absent."""
 
-import inspect
 import pickle
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -13,20 +12,18 @@ from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
+from mmseg_ext.environment import torchvision_for
+from mmseg_ext.utils.text import listing
+
 __all__ = [
     'PooledBatchNorm2d',
     'find_builder',
-    'has_auxiliary_head',
-    'listing',
     'load_backbone',
     'replace_pooled_norms',
 ]
 
 #: What an image classifier's weights hold beside the backbone's.
 _CLASSIFIER_PREFIXES = ('fc.', 'classifier.')
-
-#: Items listed in an error before it says how many more there are.
-_LISTED = 5
 
 
 def find_builder(name: str) -> Callable[..., Any]:
@@ -52,15 +49,6 @@ def find_builder(name: str) -> Callable[..., Any]:
             f'of {", ".join(names)}'
         )
     return models.get_model_builder(name)
-
-
-def has_auxiliary_head(builder: Callable[..., Any]) -> bool:
-    """Return whether a builder can give its network an auxiliary head.
-
-    Args:
-        builder: See :func:`find_builder`.
-    """
-    return 'aux_loss' in inspect.signature(builder).parameters
 
 
 class PooledBatchNorm2d(nn.BatchNorm2d):
@@ -134,13 +122,9 @@ def _import_torchvision() -> ModuleType:
 
 
 def _install_command() -> str:
-    """Return the command that installs the torchvision for this torch.
-
-    torchvision 0.(n + 15) goes with torch 2.n:
-    https://github.com/pytorch/vision#installation
-    """
-    minor = int(torch.__version__.split('.')[1])
-    command = f"pip install --no-deps 'torchvision==0.{minor + 15}.*'"
+    """Return the command that installs the torchvision for this torch."""
+    needed = torchvision_for(torch.__version__)
+    command = f"pip install --no-deps '{needed}'"
     if torch.version.cuda is None and torch.version.hip is None:
         command += ' --index-url https://download.pytorch.org/whl/cpu'
     return command
@@ -226,14 +210,3 @@ def _read_state_dict(source: str) -> dict[str, Tensor]:
             'under the names of their layers'
         )
     return state_dict
-
-
-def listing(items: Sequence[object]) -> str:
-    """Return the first few items in words, and how many more there are.
-
-    Args:
-        items: What an error complains about.
-    """
-    text = ', '.join(map(str, items[:_LISTED]))
-    more = len(items) - _LISTED
-    return f'{text} and {more} more' if more > 0 else text

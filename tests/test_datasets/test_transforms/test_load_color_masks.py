@@ -126,15 +126,6 @@ def test_machine_without_shared_memory(mask, mmlog, monkeypatch):
     assert mmlog.text.count('x_L.png: 1 of 12 pixels') == 1
 
 
-def test_full_table_reports_again(mask, mmlog):
-    transform = LoadColorMasks()
-    transform._reported._table[:] = 7
-    with mmlog.at_level(logging.WARNING):
-        transform(results_of(mask))
-        transform(results_of(mask))
-    assert mmlog.text.count('x_L.png: 1 of 12 pixels') == 2
-
-
 def test_unknown_colors_can_be_refused(mask):
     with pytest.raises(ValueError, match=r'x_L\.png: 1 of 12 pixels'):
         LoadColorMasks(max_unknown=0)(results_of(mask))
