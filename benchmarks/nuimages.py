@@ -73,7 +73,7 @@ def run() -> list[Row]:
 
 def time_ours(root: Path, out: Path, nproc: int = 1) -> float:
     """Return the seconds of a whole run."""
-    return timed(convert, root, [VERSION], out, nproc=nproc)
+    return timed(convert, root, out, versions=[VERSION], nproc=nproc)
 
 
 def time_baseline(root: Path, out: Path, images: int) -> float:

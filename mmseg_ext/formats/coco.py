@@ -36,7 +36,7 @@ __all__ = [
 _Coordinate = Annotated[float, msgspec.Meta(ge=-1e5, le=1e5)]
 
 #: Bytes of annotations that are held in memory before they go to disk.
-_SPOOL = 1 << 26
+_SPOOL = 1 << 24
 
 
 # Reading: msgspec checks the types. Other fields are not read.

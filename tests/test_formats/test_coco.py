@@ -132,7 +132,7 @@ def write(folder, path, spool=None, numbers=None, **options):
     return masks
 
 
-@pytest.mark.parametrize('spool', [1 << 26, 100], ids=['memory', 'disk'])
+@pytest.mark.parametrize('spool', [1 << 24, 100], ids=['memory', 'disk'])
 def test_pycocotools_reads_what_is_written(tmp_path, monkeypatch, spool):
     monkeypatch.setattr(coco, '_SPOOL', spool)
     folder = tmp_path / 'new'

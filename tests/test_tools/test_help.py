@@ -116,6 +116,11 @@ def test_wrong_arguments(name):
             "--seed: invalid int value: 'x'",
         ),
         (
+            'dataset_converters/labelme.py',
+            'data --val-fraction half',
+            "--val-fraction: invalid float value: 'half'",
+        ),
+        (
             'dataset_converters/nails.py',
             'data --segmentation box',
             "--segmentation: invalid choice: 'box'",
@@ -173,6 +178,7 @@ def test_choices_and_defaults_are_shown(name, argv, words):
         ('dataset_converters/camvid.py', 'data'),
         ('dataset_converters/cityscapes.py', 'data'),
         ('dataset_converters/idd.py', 'data'),
+        ('dataset_converters/labelme.py', 'data'),
         ('dataset_converters/nails.py', 'data'),
         ('dataset_converters/nuimages.py', ''),
     ],
