@@ -83,8 +83,7 @@ COCO files from the masks:
         'samples/CAM/X.jpg, sweeps/CAM/X.jpg; each scene is a key frame',
         """\
 label maps and COCO files from the tables:
-  python tools/dataset_converters/nuimages.py {root} \\
-    --versions v1.0-train v1.0-val v1.0-test --out-dir {root}/annotations""",
+  python tools/dataset_converters/nuimages.py {root}""",
         counted='key frames',
     ),
 }
