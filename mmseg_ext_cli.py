@@ -133,8 +133,8 @@ def call(
         **options: Arguments of the function, such as the parsed ones.
 
     Raises:
-        SystemExit: The function raised OSError or ValueError: what it was
-            given does not do. The status is 2, and the last line of standard
+        SystemExit: The function raised OSError or ValueError, since what the
+            user gave is wrong. The status is 2, and the last line of standard
             error says why; see :func:`name_flags`.
     """
     return _call(parser, target, (OSError, ValueError), args, options)

@@ -19,6 +19,7 @@ from mmseg_ext.formats.color_masks import (
     write_class_dict,
 )
 from mmseg_ext.labels.camvid import CAMVID32
+from mmseg_ext.utils.files import find_files
 from mmseg_ext.utils.images import encode_png
 
 __all__ = ['Report', 'convert']
@@ -84,9 +85,13 @@ def convert(
 
     Raises:
         FileNotFoundError: The root or its ``*_labels`` folders are missing.
-        ValueError: A mask is wrong, or ``out_dir`` holds masks of another
-            class list or of other input.
+        ValueError: A mask is wrong, an argument out of range, or ``out_dir``
+            holds masks of another class list or of other input.
     """
+    if not 0 <= max_unknown <= 1:
+        raise ValueError(
+            f'max_unknown={max_unknown}: expected a share from 0 to 1'
+        )
     data_root = Path(data_root).expanduser()
     out_dir = Path(out_dir or data_root / (grouping or 'index')).expanduser()
     report = Report(out_dir)
@@ -95,11 +100,9 @@ def convert(
         _Job(data_root / name, out_dir / name)
         for name in _find_masks(data_root)
     ]
-    outputs.refuse_strangers(job.target for job in jobs)
     class_dict = find_class_dict(data_root) or CAMVID32
     classes = load_classes(class_dict, grouping)
-    colors = dict(zip(classes.names, classes.palette, strict=True))
-    write_class_dict(out_dir / 'class_dict.csv', colors)
+    outputs.refuse_strangers(job.target for job in jobs)
     results = core.run_jobs(
         _Worker(outputs, classes, max_unknown),
         jobs,
@@ -112,6 +115,8 @@ def convert(
         report.written += result.written
         report.kept += not result.written
         report.warnings += filter(None, [result.warning])
+    colors = dict(zip(classes.names, classes.palette, strict=True))
+    write_class_dict(out_dir / 'class_dict.csv', colors)
     report.skipped = invalid.write_list(out_dir)
     return report
 
@@ -129,7 +134,7 @@ def _find_masks(data_root: Path) -> list[str]:
     core.require_folder(data_root, 'the folder of CamVid')
     masks = [
         name
-        for name in core.find_inputs(data_root, ['.png'])
+        for name in find_files(data_root, ['.png'])
         if name.partition('/')[0].endswith(_LABELS) and '/' in name
     ]
     if not masks:

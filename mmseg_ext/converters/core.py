@@ -19,10 +19,10 @@ order: ``seed``, ``nproc``, ``overwrite``, ``skip_invalid``, ``progress``.
 import hashlib
 import itertools
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Generic, TypeVar
@@ -31,7 +31,7 @@ import msgspec
 from PIL import Image
 from tqdm import tqdm
 
-from mmseg_ext.utils.files import find_files, write_bytes, write_text
+from mmseg_ext.utils.files import write_bytes, write_text
 from mmseg_ext.utils.processes import check_nproc, ordered_map
 
 __all__ = [
@@ -42,7 +42,6 @@ __all__ = [
     'check_share',
     'check_size',
     'divide',
-    'find_inputs',
     'read_size',
     'reading',
     'require_folder',
@@ -124,7 +123,7 @@ def check_size(
     """Check that a label has the size of its image, as width and height.
 
     Raises:
-        InvalidInputError: It has not.
+        InvalidInputError: The label has another size.
     """
     if size != expected:
         raise InvalidInputError(
@@ -216,20 +215,6 @@ def require_folder(folder: Path, expected: str) -> None:
         raise FileNotFoundError(
             f'folder {folder} is missing; expected {expected}'
         )
-
-
-def find_inputs(folder: Path, endings: Iterable[str]) -> list[str]:
-    """Return the data files below a folder, and say what links were left out.
-
-    See :func:`mmseg_ext.utils.files.find_files`.
-    """
-    return find_files(
-        folder,
-        tuple(endings),
-        lambda link, reason: tqdm.write(
-            f'left out {link}: it {reason}', file=sys.stderr
-        ),
-    )
 
 
 def seeded_order(
@@ -326,16 +311,17 @@ def run_jobs(
             comes back as the result.
         jobs: Taken only as results are, so that neither pile up.
         nproc: Number of processes.
-        scratch: Folder in which each batch gets a hidden one of its own, on
-            the file system of what is written: processes that make many files
-            in one folder wait for each other. Without it, ``work`` gets None.
+        scratch: Folder, made if it is missing, in which each batch gets a
+            hidden one of its own, on the file system of what is written:
+            processes that make many files in one folder wait for each other.
+            Without it, ``work`` gets None.
         total: Number of jobs, where they have no length.
         batch: Jobs that a process gets at a time.
         unit: What the progress bar counts.
         desc: What stands before it.
         progress: Whether it is shown.
 
-    Yields:
+    Returns:
         Each job and its result, in the order of the jobs.
 
     Raises:
@@ -344,9 +330,23 @@ def run_jobs(
     check_nproc(nproc)
     if isinstance(jobs, list):
         total = len(jobs)
-    batches = ordered_map(_Batch(work, scratch), _cut(jobs, batch), nproc)
-    with tqdm(total=total, unit=unit, desc=desc, disable=not progress) as bar:
-        for result in itertools.chain.from_iterable(batches):
+    bar = partial(
+        tqdm, total=total, unit=unit, desc=desc, disable=not progress
+    )
+    return _run(_Batch(work, scratch), _cut(jobs, batch), nproc, bar)
+
+
+def _run(
+    batch: _Batch[Job, Result],
+    batches: Iterable[list[Job]],
+    nproc: int,
+    open_bar: Callable[[], Any],
+) -> Iterator[tuple[Job, Result | InvalidInputError]]:
+    if batch.scratch is not None:
+        batch.scratch.mkdir(parents=True, exist_ok=True)
+    results = ordered_map(batch, batches, nproc)
+    with open_bar() as bar:
+        for result in itertools.chain.from_iterable(results):
             bar.update()
             yield result
 

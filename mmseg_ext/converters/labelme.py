@@ -12,11 +12,12 @@ from mmseg_ext.converters.outputs import Outputs
 from mmseg_ext.converters.photographs import photograph_size
 from mmseg_ext.formats.color_masks import (
     IGNORE_INDEX,
+    check_classes,
     voc_color,
     write_class_dict,
 )
 from mmseg_ext.formats.labelme import LabelmeFile, decode_labelme, draw
-from mmseg_ext.utils.files import path_inside
+from mmseg_ext.utils.files import find_files, path_inside
 from mmseg_ext.utils.images import encode_labels
 
 __all__ = ['BACKGROUND', 'IGNORED', 'Report', 'convert']
@@ -98,62 +99,68 @@ def convert(
     root = Path(data_root).expanduser()
     out_dir = Path(out_dir or root / 'index').expanduser()
     report, invalid = Report(out_dir), Invalid(skip_invalid)
-    # What is wrong with the labels is known before anything is written.
+    # What labels there are is known before anything is written.
     read = core.run_jobs(
         _Reader(root),
-        _find_stems(root, out_dir),
+        _find_files(root, out_dir),
         nproc=nproc,
         desc='labels',
         progress=progress,
     )
-    counts = dict(invalid.sift(read))
-    names = _read_names(root, labels)
-    names = names or [BACKGROUND, *sorted(set().union(*counts.values()))]
+    found = [sample for _, sample in invalid.sift(read)]
+    used = set().union(*(sample.labels for sample in found))
+    names = _read_names(root, labels) or [BACKGROUND, *sorted(used)]
     classes = [name for name in dict.fromkeys(names) if name != IGNORED]
-    write_class_dict(
-        out_dir / 'class_dict.csv',
-        {name: voc_color(index) for index, name in enumerate(classes)},
-    )
+    colors = {name: voc_color(index) for index, name in enumerate(classes)}
+    check_classes(f'labels of {root}', colors)
     indices = {name: index for index, name in enumerate(classes)}
     outputs = Outputs(out_dir, overwrite)
-    worker = _Worker(root, outputs, copy, indices | {IGNORED: IGNORE_INDEX})
-    outputs.refuse_strangers(worker.target(stem) for stem in counts)
+    outputs.refuse_strangers(
+        path for sample in found for path in sample.targets(out_dir)
+    )
     results = core.run_jobs(
-        worker,
-        list(counts),
+        _Worker(root, outputs, copy, indices | {IGNORED: IGNORE_INDEX}),
+        found,
         nproc=nproc,
         scratch=out_dir,
         progress=progress,
     )
     stems = []
-    sifted = outputs.sift(results, invalid, lambda s: [worker.target(s)])
-    for stem, result in sifted:
-        stems.append(stem)
-        report.shapes += counts[stem]
-        report.written += result
-        report.kept += not result
+    sifted = outputs.sift(results, invalid, lambda s: s.targets(out_dir))
+    for sample, written in sifted:
+        stems.append(sample.stem)
+        report.shapes += sample.labels
+        report.written += written
+        report.kept += not written
     train, val = core.divide(stems, val_fraction, seed, str)
     for split, part in (('train', train), ('val', val)):
         report.images[split] = len(part)
         core.write_split(out_dir / 'splits' / f'{split}.txt', part, seed)
+    write_class_dict(out_dir / 'class_dict.csv', colors)
     report.skipped = invalid.write_list(out_dir)
     return report
 
 
-def _find_stems(root: Path, out_dir: Path) -> list[str]:
-    """List the JSON files, without suffix and relative to the root."""
+def _find_files(root: Path, out_dir: Path) -> list[str]:
+    """List the JSON files, relative to the root, but for our own."""
     core.require_folder(root, 'a folder of photographs with JSON files')
-    stems = [
-        os.path.splitext(name)[0]
-        for name in core.find_inputs(root, ['.json'])
-        if out_dir not in (root / name).parents
+    own = out_dir.resolve()
+    if own == root.resolve():
+        raise ValueError(
+            f'out_dir={out_dir} is the data root; choose another folder'
+        )
+    names = [
+        name
+        for name in find_files(root, ['.json'])
+        if os.path.basename(name) != 'skipped.json'
+        and own not in (root / name).resolve().parents
     ]
-    if not stems:
+    if not names:
         raise FileNotFoundError(
             f'{root} has no JSON files; expected those of labelme, such as '
             'x.json beside x.jpg'
         )
-    return stems
+    return names
 
 
 def _read_names(
@@ -163,8 +170,28 @@ def _read_names(
     path = Path(labels or root / 'labels.txt').expanduser()
     if labels is None and not path.exists():
         return []
-    names = path.read_text(encoding='utf-8').split('\n')
+    names = path.read_text(encoding='utf-8-sig').split('\n')
     return [name.strip() for name in names if name.strip()]
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """A file, the suffix of its photograph, and how often each label is."""
+
+    name: str
+    suffix: str
+    labels: Counter[str]
+
+    @property
+    def stem(self) -> str:
+        return os.path.splitext(self.name)[0]
+
+    def targets(self, out_dir: Path) -> tuple[Path, Path]:
+        """Return where image and label go."""
+        return (
+            out_dir / 'images' / f'{self.stem}{self.suffix}',
+            out_dir / 'labels' / f'{self.stem}.png',
+        )
 
 
 def _read(path: Path) -> LabelmeFile:
@@ -174,13 +201,14 @@ def _read(path: Path) -> LabelmeFile:
 
 @dataclass(frozen=True)
 class _Reader:
-    """Counts the labels of a file."""
+    """Looks what a file has."""
 
     root: Path
 
-    def __call__(self, stem: str, scratch: Path | None) -> Counter[str]:
-        content = _read(self.root / f'{stem}.json')
-        return Counter(shape.label for shape in content.shapes)
+    def __call__(self, name: str, scratch: Path | None) -> _Sample:
+        content = _read(self.root / name)
+        labels = Counter(shape.label for shape in content.shapes)
+        return _Sample(name, os.path.splitext(content.image)[1], labels)
 
 
 @dataclass(frozen=True)
@@ -192,21 +220,16 @@ class _Worker:
     copy: bool
     indices: dict[str, int]
 
-    def __call__(self, stem: str, scratch: Path | None) -> bool:
-        path = self.root / f'{stem}.json'
+    def __call__(self, sample: _Sample, scratch: Path | None) -> bool:
+        path = self.root / sample.name
         content = _read(path)
         image = self.image(path, content)
         background = self.indices.get(BACKGROUND, IGNORE_INDEX)
         with reading(path, ''):
             labels = encode_labels(draw(content, self.indices, background))
-        written = self.outputs.write_png(
-            self.target(stem), labels, path, scratch
-        )
-        place = self.outputs.out_dir / 'images' / f'{stem}{image.suffix}'
+        place, target = sample.targets(self.outputs.out_dir)
+        written = self.outputs.write_png(target, labels, path, scratch)
         return self.outputs.place(image, place, self.copy) or written
-
-    def target(self, stem: str) -> Path:
-        return self.outputs.out_dir / 'labels' / f'{stem}.png'
 
     def image(self, path: Path, content: LabelmeFile) -> Path:
         """Return the photograph of a file, which must fit it."""

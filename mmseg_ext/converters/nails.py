@@ -18,7 +18,7 @@ from mmseg_ext.formats.coco import (
 )
 from mmseg_ext.formats.rle import encode_runs, runs_of_box
 from mmseg_ext.labels.nails import NAILS
-from mmseg_ext.utils.files import write_text
+from mmseg_ext.utils.files import find_files, write_text
 from mmseg_ext.utils.images import IMAGE_SUFFIXES
 from mmseg_ext.utils.processes import check_nproc
 from mmseg_ext.utils.text import csv_text
@@ -208,7 +208,7 @@ def _find_pairs(root: Path, invalid: Invalid) -> tuple[list[_Pair], int]:
         raise FileNotFoundError(f'data root {root} is missing')
     files: dict[tuple[str | None, tuple[str, ...], str], dict[str, str]]
     files, stray = defaultdict(dict), 0
-    for file in core.find_inputs(root, IMAGE_SUFFIXES):
+    for file in find_files(root, IMAGE_SUFFIXES):
         *folders, name = file.split('/')
         place = _place(folders, root)
         if place is None:

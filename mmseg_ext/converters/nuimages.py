@@ -28,7 +28,6 @@ from mmseg_ext.converters.outputs import Outputs
 from mmseg_ext.formats.coco import annotation_row, coco_writer
 from mmseg_ext.formats.rle import Rle, decode_runs, paint_runs
 from mmseg_ext.labels.nuimages import NUIMAGES, THING_OF, THINGS
-from mmseg_ext.utils.files import write_bytes
 from mmseg_ext.utils.images import encode_labels
 from mmseg_ext.utils.processes import check_nproc
 
@@ -200,11 +199,14 @@ class _Converted:
 class _Worker:
     """Converts images; what a process has to know for it.
 
-    ``masks`` is the folder of the label maps, if there are to be any.
+    ``masks`` is the folder of the label maps, if there are to be any; those
+    that are there are kept as they are if they are to be trusted.
     """
 
     folder: Path
+    outputs: Outputs
     masks: Path | None
+    trusted: bool
     categories: dict[str, str]
 
     def __call__(self, image: Image, scratch: Path | None) -> _Converted:
@@ -230,10 +232,11 @@ class _Worker:
         written = False
         if self.masks is not None:
             path = self.masks / mask_name(image.name)
-            if not path.exists():
+            if not (self.trusted and path.exists()):
                 labels = _paint(image.frame, annotations, runs)
-                write_bytes(path, encode_labels(labels), scratch)
-                written = True
+                written = self.outputs.write_png(
+                    path, encode_labels(labels), self.folder, scratch
+                )
         return _Converted(rows, written)
 
 
@@ -326,6 +329,7 @@ class _Conversion:
         self.folder, self.outputs, self.invalid = folder, outputs, invalid
         self.masks = outputs.out_dir / 'semantic_masks'
         self.file = outputs.out_dir / f'nuimages_{folder.name}.json'
+        self.record = self.file.with_suffix('.tables.json')
 
     def run(self, nproc: int, progress: bool) -> VersionReport:
         """Convert all images and write the COCO files."""
@@ -338,11 +342,12 @@ class _Conversion:
                 f'empty; only {_UNLABELED} comes without annotations: '
                 'download the metadata again'
             )
-        if labeled:
-            self.claim_masks(index)
+        trusted = not labeled or self.claim_masks(index)
         masks = self.masks if labeled else None
         results = core.run_jobs(
-            _Worker(self.folder, masks, index.categories),
+            _Worker(
+                self.folder, self.outputs, masks, trusted, index.categories
+            ),
             index.images(),
             nproc=nproc,
             scratch=masks,
@@ -371,6 +376,8 @@ class _Conversion:
                     tokens, _VAL_SUBSET_SEED, tokens.__getitem__
                 )[:VAL_SUBSET_SIZE]
                 writer.save(path, set(chosen), order)
+            if not trusted:  # now all were compared
+                self.outputs.note(self.record, index.digests)
             report.images = writer.images
             report.annotations = writer.annotations
         return report
@@ -381,16 +388,16 @@ class _Conversion:
             return []
         return [self.file.with_name(f'{self.file.stem}{VAL_SUBSET_SIZE}.json')]
 
-    def claim_masks(self, index: Index) -> None:
-        """Check that the results that are there are of these tables."""
+    def claim_masks(self, index: Index) -> bool:
+        """Check whether the results that are there are of these tables."""
         masks = (self.masks / mask_name(name) for name in index.names())
-        self.outputs.claim(
-            self.file.with_suffix('.tables.json'),
+        trusted = self.outputs.claim(
+            self.record,
             index.digests,
             itertools.chain([self.file, *self.subset_files()], masks),
-            'nuimages_*.tables.json',
         )
-        self.masks.mkdir(exist_ok=True)
+        self.masks.mkdir(parents=True, exist_ok=True)
+        return trusted
 
 
 def _image_row(image: Image) -> dict[str, str | int]:

@@ -105,45 +105,42 @@ class Outputs:
         )
 
     def claim(
-        self,
-        record: Path,
-        made_from: Any,
-        results: Iterable[Path],
-        records: str,
-    ) -> None:
+        self, record: Path, made_from: Any, results: Iterable[Path]
+    ) -> bool:
         """Check by a record, not one by one, what results were made from.
 
-        For results that take too long to make again and compare.
+        For results that take long to make again and compare. What was made
+        before there was a record has to be compared all the same; then
+        :meth:`note` writes it at the end of the run.
 
         Args:
             record: JSON file that says what they were made from.
             made_from: What it says in this run.
             results: Where they are or will be; removed to start anew.
-            records: Glob pattern of the records of all runs that have results
-                in the same place.
+
+        Returns:
+            Whether results that are there may be trusted.
 
         Raises:
-            ValueError: The results were made from something else, or nothing
-                says what they were made from.
+            ValueError: The results were made from something else.
         """
-        text = msgspec.json.format(msgspec.json.encode(made_from))
         if self.overwrite:
             for path in results:
                 path.unlink(missing_ok=True)
         elif record.exists():
-            if record.read_bytes() != text:
+            if record.read_bytes() != _record(made_from):
                 raise ValueError(
                     f'{self.out_dir} holds results of other input, as '
                     f'{record} tells: use overwrite=True, or another out_dir'
                 )
-        elif not any(record.parent.glob(records)):
-            found = next((path for path in results if path.exists()), None)
-            if found:
-                raise ValueError(
-                    f'{found} is there, but nothing tells what it was made '
-                    'from: use overwrite=True, or another out_dir'
-                )
-        write_bytes(record, text)
+        elif any(path.exists() for path in results):
+            return False
+        self.note(record, made_from)
+        return True
+
+    def note(self, record: Path, made_from: Any) -> None:
+        """Write a record for :meth:`claim`."""
+        write_bytes(record, _record(made_from))
 
     def write_png(
         self,
@@ -166,6 +163,12 @@ class Outputs:
         Raises:
             ValueError: Another file is there.
         """
+        with suppress(FileNotFoundError):
+            if os.path.samefile(source, path):
+                raise ValueError(
+                    f'{path} would take the place of what it is made from: '
+                    'choose another out_dir'
+                )
         if not self.overwrite:
             with suppress(FileNotFoundError):
                 there = path.read_bytes()
@@ -197,7 +200,7 @@ class Outputs:
             if linked and not copy:
                 return False
             if not linked and not self.overwrite:
-                if not filecmp.cmp(source, path):
+                if not filecmp.cmp(source, path, shallow=False):
                     self.refuse(path, source)
                 return False
         with atomic_path(path) as temporary:
@@ -208,6 +211,10 @@ class Outputs:
                     return True
             shutil.copy2(source, temporary)
         return True
+
+
+def _record(made_from: Any) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(made_from))
 
 
 def _same_pixels(one: bytes, other: bytes) -> bool:

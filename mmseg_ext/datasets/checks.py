@@ -65,11 +65,12 @@ def check_local(name: str, options: Mapping[str, Any]) -> None:
             'machine, or give backend_args to the transforms alone'
         )
     prefix = options.get('data_prefix') or {}
-    for path in (options.get('data_root'), *prefix.values()):
+    paths = options.get('data_root'), options.get('ann_file')
+    for path in (*paths, *prefix.values()):
         if path and '://' in str(path):
             raise ValueError(
-                f'{name}: {path} is no folder of this machine, and has to be '
-                'listed: copy or mount the data'
+                f'{name}: {path} is not on this machine, and its folders have '
+                'to be listed: copy or mount the data'
             )
 
 

@@ -114,7 +114,7 @@ def decode_coco(data: bytes, path: str, kind: type[CocoKind]) -> CocoKind:
         kind: What to read of it.
 
     Raises:
-        ValueError: It is no such file, or lists no images.
+        ValueError: It is no COCO file, or lists no images.
     """
     try:
         coco = msgspec.json.decode(data, type=kind)

@@ -1,6 +1,7 @@
 """Color masks: which color is which class, and masks to indices at speed."""
 
 import csv
+import operator
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +26,7 @@ __all__ = [
     'ColorClasses',
     'Groups',
     'MaskDecoder',
+    'check_classes',
     'find_class_dict',
     'load_classes',
     'mask_decoder',
@@ -170,6 +172,26 @@ def read_class_dict(path: str | os.PathLike) -> dict[str, Color]:
         return _collect(str(path), found)
 
 
+def check_classes(
+    source: str, colors: Mapping[str, Sequence[int]]
+) -> dict[str, Color]:
+    """Check a class list.
+
+    Args:
+        source: Where it comes from, for messages.
+        colors: ``name -> (R, G, B)`` in the order of the indices.
+
+    Returns:
+        The same, with colors as tuples.
+
+    Raises:
+        ValueError: A name is empty, has blanks at its ends or is no text, a
+            color is no color or stands twice, or there are no or too many
+            classes.
+    """
+    return _collect(source, ((source, *item) for item in colors.items()))
+
+
 def _collect(
     source: str, rows: Iterable[tuple[str, str, Sequence[Any]]]
 ) -> dict[str, Color]:
@@ -181,6 +203,11 @@ def _collect(
     """
     colors: dict[str, Color] = {}
     for place, name, values in rows:
+        if not isinstance(name, str) or not name or name != name.strip():
+            raise ValueError(
+                f'{place}: expected a name without blanks at its ends, got '
+                f'{name!r}'
+            )
         color = _parse_color(place, name, values)
         for other, other_color in colors.items():
             if name == other or color == other_color:
@@ -200,7 +227,10 @@ def _collect(
 def _parse_color(place: str, name: str, values: Sequence[Any]) -> Color:
     """Return the color of a class."""
     try:
-        red, green, blue = map(int, values)
+        red, green, blue = (
+            int(value) if isinstance(value, str) else operator.index(value)
+            for value in values
+        )
     except (TypeError, ValueError):
         raise ValueError(
             f'{place}: expected a name and three integers, got '
@@ -239,10 +269,7 @@ def load_classes(
             is in none of its groups.
     """
     if isinstance(class_dict, Mapping):
-        rows = class_dict.items()
-        colors = _collect(
-            'class_dict', (('class_dict', name, rgb) for name, rgb in rows)
-        )
+        colors = check_classes('class_dict', class_dict)
     else:
         colors = read_class_dict(class_dict)
     if grouping is None:
@@ -412,24 +439,18 @@ def mask_decoder(
 def write_class_dict(
     path: str | os.PathLike[str], colors: Mapping[str, Color]
 ) -> None:
-    """Write a ``class_dict.csv``, unless an equal one is there.
+    """Write a ``class_dict.csv``, whole or not at all.
 
     Args:
         path: The file.
         colors: ``name -> (R, G, B)`` in the order of the indices.
 
     Raises:
-        ValueError: That of another class list is there.
+        ValueError: It is no class list; see :func:`check_classes`.
     """
+    check_classes(str(path), colors)
     rows = [(name, *color) for name, color in colors.items()]
-    text = csv_text([('name', 'r', 'g', 'b'), *rows])
-    path = Path(path)
-    if path.exists() and path.read_text(encoding='utf-8') != text:
-        raise ValueError(
-            f'{path} is of another class list than the one asked for; '
-            'choose another out_dir'
-        )
-    write_text(path, text)
+    write_text(path, csv_text([('name', 'r', 'g', 'b'), *rows]))
 
 
 def voc_color(index: int) -> Color:

@@ -61,8 +61,8 @@ def decode_labelme(data: bytes) -> LabelmeFile:
     """Decode the content of a file and check its shapes.
 
     Raises:
-        ValueError: It is no such file, or a shape has too few points or is of
-            no known kind.
+        ValueError: It is no labelme file, or a shape has too few points or is
+            of no known kind.
     """
     try:
         content = msgspec.json.decode(data, type=LabelmeFile)

@@ -1,1 +1,3 @@
 """What trained models are used for."""
+
+__all__: list[str] = []

@@ -99,7 +99,7 @@ def crop_files(
     """
     check_options(score_thr, pad)
     if batch_size < 1:
-        raise ValueError(f'batch_size is {batch_size}; expected 1 or more')
+        raise ValueError(f'batch_size={batch_size}: expected 1 or more')
     out_dir = Path(out_dir)
     if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
         raise ValueError(

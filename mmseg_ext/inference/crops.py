@@ -153,11 +153,9 @@ def check_options(score_thr: float, pad: float) -> None:
         ValueError: One is out of range.
     """
     if not 0 <= score_thr <= 1:
-        raise ValueError(f'score_thr is {score_thr}; expected 0 to 1')
+        raise ValueError(f'score_thr={score_thr}: expected 0 to 1')
     if not 0 <= pad < math.inf:
-        raise ValueError(
-            f'pad is {pad}; expected 0 or more, relative to the box'
-        )
+        raise ValueError(f'pad={pad}: expected 0 or more, relative to the box')
 
 
 def _crop(

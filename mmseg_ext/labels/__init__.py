@@ -3,3 +3,5 @@
 Plain data and nothing else: these modules import nothing, so that data sets,
 converters, sample writers and tests can all read the same numbers.
 """
+
+__all__: list[str] = []

@@ -1,1 +1,3 @@
 """Training and testing with the configs that users name."""
+
+__all__: list[str] = []

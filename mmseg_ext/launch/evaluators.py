@@ -135,10 +135,10 @@ def _annotations(cfg: Config) -> dict[str, Any]:
     """
     found = {}
     for data_set in data_sets(cfg.get('test_dataloader') or {}):
-        ann_file = data_set.get('ann_file') or ''
+        ann_file = os.path.expanduser(data_set.get('ann_file') or '')
         if not ann_file.endswith('.json'):
             continue
-        data_root = data_set.get('data_root')
+        data_root = os.path.expanduser(data_set.get('data_root') or '')
         if data_root and not is_abs(ann_file):
             ann_file = os.path.join(data_root, ann_file)
         found[ann_file] = {'ann_file': ann_file}
@@ -182,8 +182,10 @@ def prediction_writer(cfg: Config, out: str) -> BaseMetric:
         )
     roots = [
         os.path.join(
-            data_set.get('data_root') or '',
-            (data_set.get('data_prefix') or {}).get('img_path') or '',
+            os.path.expanduser(data_set.get('data_root') or ''),
+            os.path.expanduser(
+                (data_set.get('data_prefix') or {}).get('img_path') or ''
+            ),
         )
         for data_set in data_sets(cfg.test_dataloader)
     ]

@@ -91,8 +91,8 @@ def check_num(num: int, least: int, each: str) -> None:
     """
     if not is_whole(num) or num < least:
         raise ValueError(
-            f'num: expected a whole number of at least {least}, one image for '
-            f'each {each}, got {num!r}'
+            f'num={num!r}: expected a whole number of at least {least}, one '
+            f'image for each {each}'
         )
 
 

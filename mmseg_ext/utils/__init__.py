@@ -1,1 +1,3 @@
 """What all parts share: files, images, processes. No registry, no torch."""
+
+__all__: list[str] = []

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -112,7 +113,7 @@ def find_files(
         endings: What names may end in, such as ``'.png'`` or ``'_L.png'``;
             without any, all files are found.
         on_left_out: Called with a link to a folder that was entered already,
-            and the reason.
+            and the reason; by default a line on standard error says it.
 
     Returns:
         Paths relative to ``folder``, with ``/``, sorted.
@@ -128,8 +129,8 @@ def find_files(
         path = os.path.join(folder, inner)
         place = os.path.realpath(path)
         if place in entered:
-            if on_left_out:
-                on_left_out(path, f'leads to {place}, which is read already')
+            reason = f'leads to {place}, which is read already'
+            (on_left_out or _tell)(path, reason)
             continue
         entered.add(place)
         for entry in visible_entries(path):
@@ -142,6 +143,10 @@ def find_files(
                 found.append(name)
         links.sort()
     return sorted(found)
+
+
+def _tell(link: str, reason: str) -> None:
+    print(f'left out {link}: it {reason}', file=sys.stderr)
 
 
 def visible_entries(

@@ -1,1 +1,3 @@
 """Pictures of data, labels, predictions and logs."""
+
+__all__: list[str] = []

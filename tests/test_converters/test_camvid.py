@@ -76,8 +76,11 @@ def test_overwrite(root):
 
 def test_other_classes_in_the_folder(root):
     convert(root, root / 'out')
-    with pytest.raises(ValueError, match='of another class list'):
+    with pytest.raises(ValueError, match=r'_L\.png is there, but is not'):
         convert(root, root / 'out', grouping='camvid11')
+    convert(root, root / 'out', grouping='camvid11', overwrite=True)
+    convert(root, root / 'other', grouping='camvid11')
+    assert contents(root / 'out') == contents(root / 'other')
 
 
 def test_unknown_colors_are_counted(root):
@@ -90,6 +93,41 @@ def test_unknown_colors_are_counted(root):
     assert 'train_0_L.png: 6 of 768 pixels' in report.warnings[0]
     with pytest.raises(ValueError, match=r'train_0_L\.png: 6 of 768'):
         convert(root, root / 'strict', max_unknown=0)
+
+
+def test_nothing_of_a_failed_run_is_in_the_way(root):
+    table = (root / 'class_dict.csv').read_text()
+    (root / 'class_dict.csv').write_text('name,r,g,b\nRoad,1,2,3\n')
+    with pytest.raises(ValueError, match='colors in no row'):
+        convert(root, root / 'out')
+    assert not list((root / 'out').iterdir())
+    (root / 'class_dict.csv').write_text(table)
+    assert convert(root, root / 'out').written == 6
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        {'max_unknown': -0.1},
+        {'max_unknown': 1.1},
+        {'max_unknown': float('nan')},
+        {'nproc': 0},
+    ],
+    ids=str,
+)
+def test_arguments_are_checked_first(root, options):
+    [(name, value)] = options.items()
+    with pytest.raises(ValueError, match=f'{name}={value}'):
+        convert(root, root / 'out', **options)
+    assert not (root / 'out').exists()
+
+
+def test_source_is_never_changed(root):
+    before = contents(root)
+    for overwrite in (False, True):
+        with pytest.raises(ValueError, match='place of what it is made from'):
+            convert(root, root, overwrite=overwrite)
+    assert contents(root) == before
 
 
 def test_missing_root(tmp_path):

@@ -221,6 +221,67 @@ def test_label_that_is_not_in_the_list(root, tmp_path):
         convert(root, tmp_path / 'out', labels=tmp_path / 'names')
 
 
+def test_list_of_labels_as_windows_writes_it(root, tmp_path):
+    text = '\ufeff_background_\r\ncar\r\nperson\r\nroad\r\n'
+    (root / 'labels.txt').write_bytes(text.encode())
+    convert(root, tmp_path / 'out')
+    (root / 'labels.txt').unlink()
+    convert(root, tmp_path / 'same')
+    assert contents(tmp_path / 'out') == contents(tmp_path / 'same')
+
+
+@pytest.mark.parametrize(
+    ('labels', 'message'),
+    [
+        ([f'l{n}' for n in range(253)], '254 classes; expected 1 to 253'),
+        (['road', ' road'], "blanks at its ends, got ' road'"),
+        ([''], "blanks at its ends, got ''"),
+    ],
+    ids=['many', 'blank', 'empty'],
+)
+def test_labels_that_cannot_be_written(tmp_path, labels, message):
+    boxes = [(label, (0, 0, 1, 1)) for label in labels]
+    add(tmp_path / 'raw', 'x', boxes)
+    with pytest.raises(ValueError, match=message):
+        convert(tmp_path / 'raw', tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+
+
+def test_suffixes_in_capitals(tmp_path):
+    path = add(tmp_path / 'raw', 'x', [('car', (0, 0, 1, 1))], suffix='.JPG')
+    path.rename(path.with_suffix('.JSON'))
+    convert(tmp_path / 'raw', tmp_path / 'out')
+    assert sorted(contents(tmp_path / 'out')) == [
+        *('class_dict.csv', 'images/x.JPG', 'labels/x.png'),
+        *('splits/train.txt', 'splits/val.txt'),
+    ]
+
+
+def test_nothing_stays_of_what_became_invalid(root, tmp_path):
+    out = tmp_path / 'out'
+    convert(root, out)
+    add(root, 'a', [('boat', (0, 0, 1, 1))], size=(1, 1))
+    convert(root, out, overwrite=True, skip_invalid=True)
+    names = contents(out)
+    assert not {'images/a.jpg', 'labels/a.png'} & names.keys()
+    assert {'images/sub/a.jpg', 'labels/sub/a.png'} <= names.keys()
+
+
+def test_other_photograph_of_the_same_name(root, tmp_path):
+    convert(root, tmp_path / 'out')
+    (root / 'a.jpg').unlink()
+    add(root, 'a', BOXES['a'], suffix='.png')
+    with pytest.raises(
+        ValueError, match=r'images/a\.jpg is there, but no inp'
+    ):
+        convert(root, tmp_path / 'out')
+
+
+def test_folder_cannot_be_its_own_result(root):
+    with pytest.raises(ValueError, match='is the data root'):
+        convert(root, root / 'sub' / '..')
+
+
 @pytest.mark.parametrize('fraction', [0, 1, -1, 2])
 def test_val_fraction(root, fraction):
     with pytest.raises(ValueError, match=f'val_fraction={fraction}'):

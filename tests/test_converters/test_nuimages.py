@@ -747,6 +747,24 @@ def test_list_of_an_earlier_run_does_not_stay(root, tables):
     assert not (out / 'skipped.json').exists()
 
 
+def test_masks_beside_those_of_another_version_are_compared(root, tables):
+    """Mini has some of the images of train, and a record of its own."""
+    out = root / 'out'
+    write_tables(root, tables, 'v1.0-train')
+    convert(root, out, versions=[MINI])
+    report = convert(root, out, versions=['v1.0-train'])
+    assert (report.written, report.kept) == (0, 4)
+    assert_equal_to_reference(root, out, 'v1.0-train')
+    (out / 'nuimages_v1.0-train.tables.json').unlink()
+    tables['surface_ann'][0]['category_token'] = 'category animal'
+    write_tables(root, tables, 'v1.0-train')
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r'0\.png is there, but is not'):
+            convert(root, out, versions=['v1.0-train'])
+    convert(root, out, versions=['v1.0-train'], overwrite=True)
+    assert_equal_to_reference(root, out, 'v1.0-train')
+
+
 # Broken tables and arguments.
 
 
@@ -904,6 +922,13 @@ def test_tool_counts_what_it_does_not_name(tmp_path, capsys):
     assert ': v1.0-mini: 2 images, ' in first
     assert len(skips) == 10
     assert last.startswith('12 invalid files skipped, 2 of them not named')
+
+
+def test_tool_takes_one_root(root, capsys):
+    message = error_of(capsys, run_tool, root, '--data-root', root)
+    assert 'give one of them' in message
+    run_tool('--data-root', root, '--out-dir', root / 'out')
+    assert_equal_to_reference(root, root / 'out')
 
 
 def test_tool_explains_itself(capsys):

@@ -1,4 +1,4 @@
-from functools import partial
+import os
 
 import numpy as np
 import pytest
@@ -91,34 +91,51 @@ def test_place_links_or_copies(tmp_path):
 
 
 def test_claim(tmp_path):
+    record = tmp_path / 'a.record.json'
     results = [tmp_path / '1.png', tmp_path / '2.png']
-    claim = partial(
-        Outputs(tmp_path).claim,
-        tmp_path / 'a.record.json',
-        results=results,
-        records='*.record.json',
-    )
-    claim(made_from={'table': 1})
+    outputs = Outputs(tmp_path)
+    assert outputs.claim(record, {'table': 1}, results)
     results[1].touch()
-    claim(made_from={'table': 1})
+    assert outputs.claim(record, {'table': 1}, results)
     with pytest.raises(ValueError, match=r'a\.record\.json tells.*overwrite'):
-        claim(made_from={'table': 2})
+        outputs.claim(record, {'table': 2}, results)
     anew = Outputs(tmp_path, overwrite=True)
-    anew.claim(tmp_path / 'a.record.json', {'table': 2}, results, '*.record.j')
+    assert anew.claim(record, {'table': 2}, results)
     assert not results[1].exists()
-    claim(made_from={'table': 2})
+    assert outputs.claim(record, {'table': 2}, results)
 
 
-def test_results_without_a_record_are_refused(tmp_path):
-    result = tmp_path / '1.png'
+def test_results_without_a_record_are_not_trusted(tmp_path):
+    record, result = tmp_path / 'a.record.json', tmp_path / '1.png'
     result.touch()
     outputs = Outputs(tmp_path)
-    with pytest.raises(ValueError, match=r'1\.png is there, but nothing tel'):
-        outputs.claim(tmp_path / 'a.rec', 1, [result], '*.rec')
-    # Another run has results in the same place.
-    (tmp_path / 'b.rec').touch()
-    outputs.claim(tmp_path / 'a.rec', 1, [result], '*.rec')
+    assert not outputs.claim(record, 1, [result])
+    # Nor are they in the next run, if this one was stopped.
+    assert not outputs.claim(record, 1, [result])
+    outputs.note(record, 1)
+    assert outputs.claim(record, 1, [result])
     assert result.exists()
+
+
+def test_no_result_takes_the_place_of_its_input(tmp_path, labels):
+    path = tmp_path / 'x.png'
+    path.write_bytes(encode_labels(labels))
+    (tmp_path / 'link.png').symlink_to(path)
+    for source in (path, tmp_path / 'link.png'):
+        outputs = Outputs(tmp_path, overwrite=True)
+        with pytest.raises(ValueError, match='place of what it is made from'):
+            outputs.write_png(path, encode_labels(labels), source)
+    assert path.read_bytes() == encode_labels(labels)
+
+
+def test_copies_are_compared_byte_by_byte(tmp_path):
+    source, path = tmp_path / 'source', tmp_path / 'x'
+    source.write_bytes(b'x' * 100)
+    path.write_bytes(b'y' * 100)
+    for file in (source, path):
+        os.utime(file, ns=(10**18, 10**18))
+    with pytest.raises(ValueError, match='is not what'):
+        Outputs(tmp_path).place(source, path, copy=True)
 
 
 def test_sift(tmp_path):

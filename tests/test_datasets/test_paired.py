@@ -132,12 +132,12 @@ def test_list_that_is_no_text(root):
         ),
         pytest.param(
             {'data_root': 's3://bucket'},
-            r'Potholes: s3://bucket is no folder of this machine',
+            r'Potholes: s3://bucket is not on this machine',
             id='data_root',
         ),
         pytest.param(
             {'data_prefix': {'img_path': 'https://x.org/images'}},
-            r'https://x\.org/images is no folder',
+            r'https://x\.org/images is not on',
             id='data_prefix',
         ),
     ],

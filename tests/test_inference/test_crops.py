@@ -304,8 +304,8 @@ def test_masks_of_another_size(image, form):
     [
         ({'image': np.zeros(SHAPE, np.uint8)}, r'\(60, 80\); expected uint8'),
         ({'image': np.zeros((*SHAPE, 3))}, 'image is float64'),
-        ({'score_thr': 50}, 'score_thr is 50; expected 0 to 1'),
-        ({'pad': -0.1}, 'pad is -0.1; expected 0 or more'),
+        ({'score_thr': 50}, 'score_thr=50: expected 0 to 1'),
+        ({'pad': -0.1}, 'pad=-0.1: expected 0 or more'),
     ],
 )
 def test_wrong_arguments(image, change, message):

@@ -223,3 +223,16 @@ def test_says_what_it_sets():
 def test_wrong_kind_of_output(boxes, cfg, name, message):
     with pytest.raises(ValueError, match=message):
         prediction_writer(cfg, str(boxes.parent / name))
+
+
+def test_home_of_the_user_in_paths(tmp_path, monkeypatch, boxes):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    dataset = dict(data_root='~', ann_file='boxes.json')
+    chosen = choose_evaluator(_det(dataset=dataset), ['bbox'])
+    assert chosen['ann_file'] == str(boxes)
+    cfg = _seg()
+    cfg.test_dataloader = dict(
+        dataset=dict(data_root='~/data', data_prefix=dict(img_path='val'))
+    )
+    writer = prediction_writer(cfg, str(tmp_path / 'out'))
+    assert writer.image_roots == [str(tmp_path / 'data' / 'val')]

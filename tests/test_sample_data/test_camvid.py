@@ -250,7 +250,7 @@ def test_tool(tool, tmp_path, capsys):
     ('options', 'message'),
     [
         pytest.param(['--size', '64'], 'as in 480x360', id='size'),
-        pytest.param(['--num', '1'], 'num: expected', id='num'),
+        pytest.param(['--num', '1'], '--num 1: expected', id='num'),
         pytest.param(['--size', '8x8'], 'size: expected', id='small'),
     ],
 )

@@ -215,9 +215,9 @@ def test_annotations_beside_it_are_kept(tmp_path):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        pytest.param({'num': 2}, 'num: expected', id='num'),
+        pytest.param({'num': 2}, 'num=2: expected', id='num'),
         pytest.param({'size': (16, 48)}, 'size: expected', id='size'),
-        pytest.param({'seed': -1}, 'seed: expected', id='seed'),
+        pytest.param({'seed': -1}, 'seed=-1: expected', id='seed'),
     ],
 )
 def test_wrong_arguments(tmp_path, options, message):

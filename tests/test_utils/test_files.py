@@ -91,3 +91,10 @@ def test_links_are_followed_and_no_folder_is_read_twice(tmp_path):
         str(root / name) for name in ('a_link', 'outside_too', 'real/loop')
     ]
     assert str(root / 'real') in left_out[str(root / 'a_link')]
+
+
+def test_links_that_are_left_out_are_said(tmp_path, capsys):
+    _touch(tmp_path, 'x.png')
+    (tmp_path / 'again').symlink_to('.')
+    assert find_files(tmp_path, ['.png']) == ['x.png']
+    assert f'left out {tmp_path}/again: it leads' in capsys.readouterr().err

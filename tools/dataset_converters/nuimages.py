@@ -21,6 +21,8 @@ from pathlib import Path
 
 from mmseg_ext_cli import add_converter_options, call, constant, make_parser
 
+_DATA_ROOT = Path('data/nuimages')
+
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
@@ -30,9 +32,8 @@ def build_parser() -> argparse.ArgumentParser:
         'data_root',
         type=Path,
         nargs='?',
-        default=Path('data/nuimages'),
         metavar='DATA_ROOT',
-        help="nuImages' folder (default: %(default)s)",
+        help=f"nuImages' folder (default: {_DATA_ROOT})",
     )
     parser.add_argument(
         '--data-root',
@@ -60,7 +61,10 @@ def main(argv: list[str] | None = None) -> None:
     """Run the converter."""
     parser = build_parser()
     options = vars(parser.parse_args(argv))
-    options['data_root'] = options.pop('named_root') or options['data_root']
+    roots = options.pop('data_root'), options.pop('named_root')
+    if all(roots):
+        parser.error('DATA_ROOT and --data-root: give one of them')
+    options['data_root'] = roots[0] or roots[1] or _DATA_ROOT
     print(call(parser, 'mmseg_ext.converters.nuimages:convert', **options))
 
 

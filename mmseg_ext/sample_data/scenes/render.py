@@ -65,7 +65,7 @@ def check_arguments(size: tuple[int, int], seed: int) -> None:
             f'from {_MIN_SIDE} to {_MAX_SIDE}, got {size!r}'
         )
     if not is_whole(seed) or seed < 0:
-        raise ValueError(f'seed: expected a whole number from 0, got {seed!r}')
+        raise ValueError(f'seed={seed!r}: expected a whole number from 0')
 
 
 def is_whole(value: object) -> bool:
