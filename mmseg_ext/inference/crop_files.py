@@ -97,7 +97,7 @@ def crop_files(
             ``out_dir`` is not empty, config and checkpoint do not fit, or the
             detector lacks the masks that are needed.
     """
-    check_options(score_thr, pad)
+    check_options(score_thr, pad, background)
     if batch_size < 1:
         raise ValueError(f'batch_size={batch_size}: expected 1 or more')
     out_dir = Path(out_dir)

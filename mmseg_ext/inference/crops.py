@@ -127,7 +127,7 @@ def crop_instances(
         ValueError: An argument is out of range, the masks are of another size
             than the image, or there are none and they are needed.
     """
-    check_options(score_thr, pad)
+    check_options(score_thr, pad, background)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(
             f'image is {image.dtype} {image.shape}; expected uint8 (H, W, 3)'
@@ -146,7 +146,9 @@ def crop_instances(
     return [crop for crop in crops if crop is not None]
 
 
-def check_options(score_thr: float, pad: float) -> None:
+def check_options(
+    score_thr: float, pad: float, background: Background
+) -> None:
     """Check what is common to all images, see :func:`crop_instances`.
 
     Raises:
@@ -156,6 +158,15 @@ def check_options(score_thr: float, pad: float) -> None:
         raise ValueError(f'score_thr={score_thr}: expected 0 to 1')
     if not 0 <= pad < math.inf:
         raise ValueError(f'pad={pad}: expected 0 or more, relative to the box')
+    if background not in (KEEP, TRANSPARENT) and not (
+        isinstance(background, tuple)
+        and len(background) == 3
+        and all(value in range(256) for value in background)
+    ):
+        raise ValueError(
+            f'background={background!r}: expected {KEEP!r}, {TRANSPARENT!r}, '
+            'or red, green and blue of 0 to 255'
+        )
 
 
 def _crop(

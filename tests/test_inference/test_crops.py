@@ -306,6 +306,9 @@ def test_masks_of_another_size(image, form):
         ({'image': np.zeros((*SHAPE, 3))}, 'image is float64'),
         ({'score_thr': 50}, 'score_thr=50: expected 0 to 1'),
         ({'pad': -0.1}, 'pad=-0.1: expected 0 or more'),
+        ({'background': 'red'}, "background='red': expected 'keep'"),
+        ({'background': (300, 0, 0)}, r'background=\(300, 0, 0\): expec'),
+        ({'background': (1, 2)}, r'background=\(1, 2\): expected'),
     ],
 )
 def test_wrong_arguments(image, change, message):

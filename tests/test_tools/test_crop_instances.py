@@ -203,9 +203,11 @@ def test_detector_without_masks(tmp_path, capsys):
             {'--out-dir': 'hands'}, 'hands is not an empty folder', id='full'
         ),
         pytest.param(
-            {'--score-thr': '50'}, '--score-thr is 50.0', id='percent'
+            {'--score-thr': '50'}, '--score-thr 50.0: expected', id='percent'
         ),
-        pytest.param({'--batch-size': '0'}, '--batch-size is 0', id='batch'),
+        pytest.param(
+            {'--batch-size': '0'}, '--batch-size 0: expected', id='batch'
+        ),
         pytest.param(
             {'--device': 'gpu'}, "device 'gpu' cannot be used", id='device'
         ),
