@@ -216,7 +216,7 @@ def test_annotations_beside_it_are_kept(tmp_path):
     ('options', 'message'),
     [
         pytest.param({'num': 2}, 'num=2: expected', id='num'),
-        pytest.param({'size': (16, 48)}, 'size: expected', id='size'),
+        pytest.param({'size': (16, 48)}, r'size=\(16, 48\): exp', id='size'),
         pytest.param({'seed': -1}, 'seed=-1: expected', id='seed'),
     ],
 )

@@ -664,7 +664,7 @@ def test_converted_label_maps_do_not_disturb(tmp_path):
     ],
 )
 def test_bad_argument_writes_nothing(tmp_path, arguments, name):
-    with pytest.raises(ValueError, match=f'^{name}: expected'):
+    with pytest.raises(ValueError, match=f'^{name}=.*: expected'):
         write_nuimages(tmp_path, **arguments)
     assert not list(tmp_path.iterdir())
 

@@ -32,9 +32,7 @@ def render_scene(
     """
     check_arguments(size, seed)
     if not is_whole(index) or index < 0:
-        raise ValueError(
-            f'index: expected a whole number from 0, got {index!r}'
-        )
+        raise ValueError(f'index={index!r}: expected a whole number from 0')
     size = (int(size[0]), int(size[1]))
     layout = Layout(size, np.random.default_rng((seed, index, 0)))
     painter = Painter(layout.view, np.random.default_rng((seed, index, 1)))
@@ -61,8 +59,8 @@ def check_arguments(size: tuple[int, int], seed: int) -> None:
     )
     if not good:
         raise ValueError(
-            'size: expected width and height in pixels, two whole numbers '
-            f'from {_MIN_SIDE} to {_MAX_SIDE}, got {size!r}'
+            f'size={size!r}: expected width and height in pixels, two whole '
+            f'numbers from {_MIN_SIDE} to {_MAX_SIDE}'
         )
     if not is_whole(seed) or seed < 0:
         raise ValueError(f'seed={seed!r}: expected a whole number from 0')
