@@ -327,6 +327,7 @@ class _Spans:
         self._bounds = np.searchsorted(
             image[order], np.arange(self._num_images + 1)
         )
+        del self._image, self._start, self._length  # tens of megabytes
 
     def of(self, image: int) -> list[Span]:
         part = slice(self._bounds[image], self._bounds[image + 1])

@@ -1,5 +1,6 @@
 """Jobs on several processes, in order, with bounded memory."""
 
+import gc
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -38,6 +39,9 @@ def ordered_map(
     if nproc == 1:
         yield from map(function, jobs)
         return
+    # The garbage collector writes to all that it looks at, which would copy
+    # the memory that forked processes share.
+    gc.freeze()
     with ProcessPoolExecutor(nproc) as pool:
         try:
             jobs = iter(jobs)
@@ -53,6 +57,7 @@ def ordered_map(
                 yield result
         finally:
             pool.shutdown(cancel_futures=True)
+            gc.unfreeze()
 
 
 def check_nproc(nproc: int) -> None:
