@@ -442,8 +442,8 @@ def test_samples_are_dealt_out_in_turn(monkeypatch, size):
 def test_the_latest_checkpoint(tmp_path):
     """set_resume tells None from a path."""
     assert find_latest_checkpoint(str(tmp_path)) is None
-    (tmp_path / 'last_checkpoint').write_text('/work/iter_2.pth')
-    assert find_latest_checkpoint(str(tmp_path)) == '/work/iter_2.pth'
+    (tmp_path / 'last_checkpoint').write_text('/runs/iter_2.pth')
+    assert find_latest_checkpoint(str(tmp_path)) == '/runs/iter_2.pth'
 
 
 def test_pairs_are_parsed_without_a_parser():
