@@ -9,7 +9,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from prettytable import PrettyTable
 
 from mmseg_ext.converters import core
 from mmseg_ext.converters.core import Invalid, InvalidInputError, reading
@@ -62,12 +61,9 @@ class Report(core.Report):
 
     def lines(self) -> Iterator[str]:
         """Yield a table of the instances and the totals of each split."""
-        table = PrettyTable(['instances', *self.splits], align='r')
-        table.align['instances'] = 'l'
-        for name in CITYSCAPES_INSTANCES.values():
-            counts = (split.instances[name] for split in self.splits.values())
-            table.add_row([name, *(f'{count:,}' for count in counts)])
-        yield str(table)
+        counts = {key: split.instances for key, split in self.splits.items()}
+        names = CITYSCAPES_INSTANCES.values()
+        yield core.count_table('instances', names, counts)
         for name, split in self.splits.items():
             yield (
                 f'{name}: {split.images} images, {split.instances.total()} '

@@ -19,7 +19,7 @@ order: ``seed``, ``nproc``, ``overwrite``, ``skip_invalid``, ``progress``.
 import hashlib
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,6 +29,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 from PIL import Image
+from prettytable import PrettyTable
 from tqdm import tqdm
 
 from mmseg_ext.utils.files import write_bytes, write_text
@@ -41,6 +42,7 @@ __all__ = [
     'Skip',
     'check_share',
     'check_size',
+    'count_table',
     'divide',
     'read_size',
     'reading',
@@ -370,6 +372,23 @@ def write_split(path: Path, stems: Iterable[str], seed: int) -> None:
     """Write the stems of a split, one a line, in a seeded order."""
     ordered = seeded_order(stems, seed, str)
     write_text(path, ''.join(f'{stem}\n' for stem in ordered))
+
+
+def count_table(
+    what: str, names: Iterable[str], counts: Mapping[str, Mapping[str, int]]
+) -> str:
+    """Return counts as a table with a row for each name.
+
+    Args:
+        what: What is counted.
+        names: Such as those of the classes.
+        counts: Of each split, the count of each name.
+    """
+    table = PrettyTable([what, *counts], align='r')
+    table.align[what] = 'l'
+    for name in names:
+        table.add_row([name, *(f'{part[name]:,}' for part in counts.values())])
+    return str(table)
 
 
 @dataclass

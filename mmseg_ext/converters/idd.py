@@ -12,7 +12,6 @@ import cv2
 import msgspec
 import numpy as np
 from PIL import Image, ImageDraw
-from prettytable import PrettyTable
 
 from mmseg_ext.converters import core
 from mmseg_ext.converters.core import Invalid, InvalidInputError, reading
@@ -83,12 +82,8 @@ class Report(core.Report):
 
     def lines(self) -> Iterator[str]:
         """Yield a table of the pixels and the totals of each split."""
-        table = PrettyTable(['pixels', *self.splits], align='r')
-        table.align['pixels'] = 'l'
-        for name in _PIXEL_NAMES:
-            counts = (split.pixels[name] for split in self.splits.values())
-            table.add_row([name, *(f'{count:,}' for count in counts)])
-        yield str(table)
+        counts = {key: split.pixels for key, split in self.splits.items()}
+        yield core.count_table('pixels', _PIXEL_NAMES, counts)
         for name, split in self.splits.items():
             yield (
                 f'{name}: {split.images} images; {split.labels_drawn} labels '
