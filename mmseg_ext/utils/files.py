@@ -1,5 +1,6 @@
 """Files that are either whole or not there, and paths that stay inside."""
 
+import functools
 import os
 import secrets
 import sys
@@ -7,14 +8,23 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from mmseg_ext.utils.text import normal_form, printable
+
 __all__ = [
+    'MAX_NAME',
     'atomic_path',
     'find_files',
+    'name_bytes',
     'path_inside',
+    'same_file',
     'visible_entries',
     'write_bytes',
     'write_text',
 ]
+
+#: Bytes that the name of a file or folder may have: Linux' NAME_MAX, and that
+#: of all common file systems.
+MAX_NAME = 255
 
 
 @contextmanager
@@ -36,10 +46,8 @@ def atomic_path(
         A path with the same suffix, to be written.
     """
     folder, name = os.path.split(path)
-    stem, suffix = os.path.splitext(name)
     temporary = os.path.join(
-        folder if scratch is None else scratch,
-        f'.{stem}.{secrets.token_hex(4)}{suffix}',
+        folder if scratch is None else scratch, _temporary_name(name)
     )
     if folder and not os.path.isdir(folder):
         os.makedirs(folder, exist_ok=True)
@@ -50,6 +58,20 @@ def atomic_path(
         with suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+
+
+def _temporary_name(name: str) -> str:
+    """Return a new hidden name with the same suffix."""
+    stem, suffix = os.path.splitext(name)
+    if name_bytes(f'..12345678{name}') > MAX_NAME:
+        # A sign has four bytes at most. Suffixes are shorter than that.
+        stem, suffix = stem[:40], suffix[:20]
+    return f'.{stem}.{secrets.token_hex(4)}{suffix}'
+
+
+def name_bytes(name: str) -> int:
+    """Return the length of a file's name as :data:`MAX_NAME` counts it."""
+    return len(os.fsencode(name))
 
 
 def write_bytes(
@@ -84,8 +106,11 @@ def path_inside(root: str | os.PathLike, relative: str) -> Path:
         ``root / relative``.
 
     Raises:
-        ValueError: ``relative`` is absolute or leads out of ``root``.
+        ValueError: ``relative`` is absolute, leads out of ``root`` or is no
+            path.
     """
+    if '\0' in relative:
+        raise ValueError(f'path {relative!r} has a NUL: expected a path')
     first = os.path.normpath(relative).split(os.sep, 1)[0]
     if os.path.isabs(relative) or first == os.pardir:
         raise ValueError(
@@ -105,15 +130,16 @@ def find_files(
     This is the one answer to which files are data. Hidden files and folders
     are not, such as the ``._X.png`` that macOS leaves beside ``X.png``, nor
     is ``__MACOSX``, nor a folder that is named like an image. Endings count
-    in both cases. Links are followed, but no folder is entered twice: what a
-    link leads to is found under its own name, where it has one.
+    in both cases. Links are followed, but no folder is entered twice, nor one
+    that holds ``folder``: what a link leads to is found under its own name,
+    where it has one.
 
     Args:
         folder: Where to look; nothing is found where there is no folder.
         endings: What names may end in, such as ``'.png'`` or ``'_L.png'``;
             without any, all files are found.
-        on_left_out: Called with a link to a folder that was entered already,
-            and the reason; by default a line on standard error says it.
+        on_left_out: Called with a link that is left out, and the reason; by
+            default a line on standard error says it, once.
 
     Returns:
         Paths relative to ``folder``, with ``/``, sorted.
@@ -123,30 +149,60 @@ def find_files(
     entered: set[str] = set()
     folders: list[str] = ['']
     links: list[str] = []
+    start = os.path.realpath(folder)
     while folders or links:
         # What has a name of its own comes before what links lead to.
         inner = folders.pop() if folders else links.pop(0)
         path = os.path.join(folder, inner)
         place = os.path.realpath(path)
-        if place in entered:
-            reason = f'leads to {place}, which is read already'
-            (on_left_out or _tell)(path, reason)
+        above = place != start and Path(start).is_relative_to(place)
+        if above or place in entered:
+            what = 'holds this folder' if above else 'is read already'
+            (on_left_out or _tell)(path, f'leads to {place}, which {what}')
             continue
         entered.add(place)
         for entry in visible_entries(path):
             name = f'{inner}/{entry.name}' if inner else entry.name
-            if entry.is_dir():
-                (links if entry.is_symlink() else folders).append(name)
+            link = entry.is_symlink()
+            # An entry raises where a link leads in a circle.
+            if os.path.isdir(entry) if link else entry.is_dir():
+                (links if link else folders).append(name)
             elif lowered and not entry.name.lower().endswith(lowered):
                 continue
-            elif entry.is_file() or entry.is_symlink():  # one to nowhere
+            elif link or entry.is_file():  # a link to nowhere, too
                 found.append(name)
         links.sort()
     return sorted(found)
 
 
+@functools.cache
 def _tell(link: str, reason: str) -> None:
-    print(f'left out {link}: it {reason}', file=sys.stderr)
+    print(
+        f'left out {printable(link)}: it {printable(reason)}', file=sys.stderr
+    )
+
+
+def same_file(path: str | os.PathLike[str]) -> Path:
+    """Return a file, or the one that only the normal form sets apart.
+
+    Args:
+        path: The file by a name from an outside source. Its name on disk may
+            be in another form of Unicode.
+
+    Returns:
+        The one file in its folder whose name looks the same; without one,
+        ``path``.
+    """
+    path = Path(path)
+    if path.exists():
+        return path
+    wanted = normal_form(path.name)
+    alike = [
+        entry.name
+        for entry in visible_entries(path.parent)
+        if normal_form(entry.name) == wanted
+    ]
+    return path.with_name(alike[0]) if len(alike) == 1 else path
 
 
 def visible_entries(

@@ -1,12 +1,31 @@
-"""Texts of messages and tables."""
+"""Texts of messages and tables, and names in them."""
 
 import codecs
 import csv
-import io
 import os
+import re
+import unicodedata
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
 
-__all__ = ['csv_text', 'decode_text', 'listing']
+__all__ = [
+    'csv_text',
+    'decode_text',
+    'is_unicode',
+    'listing',
+    'normal_form',
+    'printable',
+    'read_text',
+    'unguarded',
+]
+
+#: A cell that a spreadsheet takes for a formula, or that begins with the
+#: apostrophes that keep it from doing so. Source: OWASP, "CSV Injection".
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
+
+#: Numbers begin with such signs as well, and are none.
+_NUMBER = re.compile(r'[+-]?[0-9]+(\.[0-9]+)?')
 
 
 def decode_text(data: bytes, name: str | os.PathLike[str]) -> str:
@@ -19,7 +38,10 @@ def decode_text(data: bytes, name: str | os.PathLike[str]) -> str:
     Raises:
         ValueError: It is in another encoding.
     """
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    # UTF-16 without a BOM is valid UTF-8, with NULs in it.
+    if b'\0' in data or data.startswith(
+        (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    ):
         raise ValueError(f'{name} is encoded as UTF-16: save it as UTF-8')
     try:
         return data.decode('utf-8-sig')
@@ -32,11 +54,37 @@ def decode_text(data: bytes, name: str | os.PathLike[str]) -> str:
         ) from None
 
 
+def read_text(path: str | os.PathLike[str]) -> str:
+    """Read a text file; see :func:`decode_text`."""
+    return decode_text(Path(path).read_bytes(), path)
+
+
 def csv_text(rows: Iterable[Iterable[object]]) -> str:
-    """Return rows as CSV, with a line feed after each."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator='\n').writerows(rows)
-    return text.getvalue()
+    """Return rows as CSV, with a line feed after each.
+
+    Cells that a spreadsheet would run as a formula get an apostrophe in
+    front, which :func:`unguarded` takes away. Numbers stay as they are.
+    """
+    lines: list[str] = []
+    # With this terminator the writer quotes what has either of its signs.
+    end = '\r\n'
+    writer = csv.writer(
+        SimpleNamespace(write=lines.append), lineterminator=end
+    )
+    writer.writerows(map(_guarded, row) for row in rows)
+    return ''.join(f'{line.removesuffix(end)}\n' for line in lines)
+
+
+def _guarded(cell: object) -> object:
+    if isinstance(cell, str) and not _NUMBER.fullmatch(cell):
+        return f"'{cell}" if _FORMULA.match(cell) else cell
+    return cell
+
+
+def unguarded(cell: str) -> str:
+    """Return a cell as it was before :func:`csv_text` guarded it."""
+    guarded = cell.startswith("'") and _FORMULA.match(cell)
+    return cell[1:] if guarded else cell
 
 
 def listing(items: Sequence[object], limit: int = 5) -> str:
@@ -48,3 +96,46 @@ def listing(items: Sequence[object], limit: int = 5) -> str:
     text = ', '.join(map(str, items[:limit]))
     more = len(items) - limit
     return f'{text} and {more} more' if more > 0 else text
+
+
+def is_unicode(name: str) -> bool:
+    """Tell names that text files can hold.
+
+    Python reads the bytes of a file's name that are not UTF-8 as surrogates,
+    which stand for nothing.
+    """
+    return not any('\ud800' <= sign <= '\udfff' for sign in name)
+
+
+def normal_form(name: str) -> str:
+    """Return a name as most systems write it, in Unicode's form NFC.
+
+    Names that macOS wrote have accents as signs of their own: they look the
+    same, and are others.
+    """
+    return unicodedata.normalize('NFC', name)
+
+
+def printable(name: str | os.PathLike[str]) -> str:
+    r"""Return a name in one line that every terminal and text file can hold.
+
+    What cannot be seen is escaped: line breaks, bytes that are not UTF-8, and
+    accents that are signs of their own where they usually are not.
+
+    >>> printable('a\nb\udcff')
+    'a\\nb\\xff'
+    """
+    text = os.fspath(name)
+    usual = unicodedata.is_normalized('NFC', text)
+    return ''.join(
+        sign
+        if sign.isprintable() and (usual or not unicodedata.combining(sign))
+        else _escaped(sign)
+        for sign in text
+    )
+
+
+def _escaped(sign: str) -> str:
+    if '\udc80' <= sign <= '\udcff':  # a byte of a file's name
+        return f'\\x{ord(sign) - 0xDC00:02x}'
+    return sign.encode('unicode_escape').decode()

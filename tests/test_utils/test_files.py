@@ -3,9 +3,11 @@ import os
 import pytest
 
 from mmseg_ext.utils.files import (
+    MAX_NAME,
     atomic_path,
     find_files,
     path_inside,
+    same_file,
     write_text,
 )
 
@@ -32,6 +34,23 @@ def test_mode_is_that_of_open(tmp_path):
     assert modes[0] == modes[1]
 
 
+@pytest.mark.parametrize(
+    'name',
+    [
+        pytest.param('é' * 125 + '.jpeg', id='long stem'),
+        pytest.param('a.' + 'b' * 253, id='long suffix'),
+        pytest.param('.' + '手' * 84 + 'ab', id='no suffix'),
+        pytest.param('\udcff' * 251 + '.png', id='no UTF-8'),
+    ],
+)
+def test_the_longest_names_are_written(tmp_path, name):
+    assert len(os.fsencode(name)) == MAX_NAME
+    with atomic_path(tmp_path / name) as temporary:
+        temporary.write_text('whole')
+        assert temporary.name.endswith(os.path.splitext(name)[1][:20])
+    assert os.listdir(tmp_path) == [name]
+
+
 def test_path_inside(tmp_path):
     assert path_inside(tmp_path, 'a/../b') == tmp_path / 'b'
 
@@ -40,6 +59,11 @@ def test_path_inside(tmp_path):
 def test_path_outside(tmp_path, path):
     with pytest.raises(ValueError, match='leaves its root'):
         path_inside(tmp_path, path)
+
+
+def test_path_that_is_none(tmp_path):
+    with pytest.raises(ValueError, match=r"'a\\x00b' has a NUL"):
+        path_inside(tmp_path, 'a\0b')
 
 
 def _touch(root, *names):
@@ -98,3 +122,48 @@ def test_links_that_are_left_out_are_said(tmp_path, capsys):
     (tmp_path / 'again').symlink_to('.')
     assert find_files(tmp_path, ['.png']) == ['x.png']
     assert f'left out {tmp_path}/again: it leads' in capsys.readouterr().err
+
+
+def test_links_to_what_holds_the_folder_are_left_out(tmp_path):
+    """``train/up`` would bring in ``val``, and ``self`` leads nowhere."""
+    _touch(tmp_path, 'data/train/x.png', 'data/val/y.png')
+    train = tmp_path / 'data' / 'train'
+    (train / 'up').symlink_to('..')
+    (train / 'top').symlink_to('/')
+    (train / 'self').symlink_to('self')
+    (train / 'self.png').symlink_to('self.png')
+    left_out = {}
+    found = find_files(train, ['.png'], left_out.__setitem__)
+    assert found == ['self.png', 'x.png']
+    assert sorted(left_out) == [str(train / 'top'), str(train / 'up')]
+    assert left_out[str(train / 'up')] == (
+        f'leads to {tmp_path}/data, which holds this folder'
+    )
+
+
+def test_a_folder_that_is_a_link_is_read_as_any_other(tmp_path):
+    _touch(tmp_path, 'real/x.png')
+    (tmp_path / 'real' / 'real').symlink_to('.')
+    (tmp_path / 'link').symlink_to('real')
+    assert find_files(tmp_path / 'link', ['.png']) == ['x.png']
+
+
+def test_what_is_left_out_is_said_once_and_can_be_printed(tmp_path, capsys):
+    (tmp_path / 'a\nb\udcff').symlink_to('.')
+    for _ in range(2):
+        find_files(tmp_path)
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f'left out {tmp_path}/a\\nb\\xff: it leads to ')
+
+
+def test_a_file_in_another_normal_form(tmp_path):
+    composed, apart = 'caf\u00e9.jpg', 'cafe\u0301.jpg'
+    assert same_file(tmp_path / composed) == tmp_path / composed
+    _touch(tmp_path, apart)
+    assert same_file(tmp_path / composed) == tmp_path / apart
+    _touch(tmp_path, composed)
+    assert same_file(tmp_path / composed) == tmp_path / composed
+    for name in ('\u1ecd\u0302', 'o\u0302\u0323'):
+        _touch(tmp_path, name)
+    either = tmp_path / 'o\u0323\u0302'
+    assert same_file(either) == either  # two look like it
