@@ -1,10 +1,11 @@
 """Color masks: which color is which class, and masks to indices at speed."""
 
 import csv
+import io
 import operator
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +17,13 @@ import numpy as np
 from mmseg_ext.labels.camvid import GROUPINGS
 from mmseg_ext.utils.files import write_text
 from mmseg_ext.utils.images import decode_image
-from mmseg_ext.utils.text import csv_text, listing
+from mmseg_ext.utils.text import (
+    csv_text,
+    is_unicode,
+    listing,
+    read_text,
+    unguarded,
+)
 
 __all__ = [
     'IGNORE_INDEX',
@@ -147,11 +154,15 @@ def read_class_dict(path: str | os.PathLike) -> dict[str, Color]:
         ``name -> (R, G, B)`` in the order of the rows.
 
     Raises:
-        ValueError: A column is missing, a color is no color or stands twice,
-            a name stands twice, or there are no or too many rows.
+        OSError: The file cannot be read.
+        ValueError: It is no CSV file in UTF-8, a column is missing, a row has
+            more cells than the header, a color is no color or stands twice, a
+            name stands twice, or there are no or too many rows.
     """
-    with open(path, newline='', encoding='utf-8-sig') as file:
-        rows = csv.DictReader(file, restval='', skipinitialspace=True)
+    # A quoted name may hold line breaks, which StringIO has to leave alone.
+    text = io.StringIO(read_text(path), newline='')
+    rows = csv.DictReader(text, restval='', skipinitialspace=True, strict=True)
+    try:
         header = [field.strip().lower() for field in rows.fieldnames or ()]
         missing = [key for key in ('name', 'r', 'g', 'b') if key not in header]
         if missing:
@@ -160,16 +171,29 @@ def read_class_dict(path: str | os.PathLike) -> dict[str, Color]:
                 f'header name,r,g,b, got {",".join(header)!r}'
             )
         rows.fieldnames = header
-        found = (
-            (
-                f'{path}, line {rows.line_num}',
-                row['name'].strip(),
-                [row[key].strip() for key in 'rgb'],
+        return _collect(str(path), _rows(path, rows))
+    except csv.Error as error:
+        raise ValueError(
+            f'{path}, near line {rows.line_num}: {error}; expected CSV, with '
+            'names in quotes where they have a comma'
+        ) from None
+
+
+def _rows(
+    path: str | os.PathLike[str], rows: 'csv.DictReader[str]'
+) -> Iterator[tuple[str, str, list[str]]]:
+    """Yield place, name and color of the rows that are not empty."""
+    for row in rows:
+        place = f'{path}, line {rows.line_num}'
+        # DictReader's key for what the header does not name.
+        if any(more := row.pop(None, [])):  # type: ignore[call-overload]
+            raise ValueError(
+                f'{place}: {listing(more)} is more than the header has '
+                'columns; names with a comma stand in quotes'
             )
-            for row in rows
-            if any(row.values())
-        )
-        return _collect(str(path), found)
+        if any(row.values()):
+            name = unguarded(row['name'].strip())
+            yield place, name, [row[key].strip() for key in 'rgb']
 
 
 def check_classes(
@@ -185,9 +209,9 @@ def check_classes(
         The same, with colors as tuples.
 
     Raises:
-        ValueError: A name is empty, has blanks at its ends or is no text, a
-            color is no color or stands twice, or there are no or too many
-            classes.
+        ValueError: A name is empty, has blanks at its ends, NULs or
+            surrogates or is no text, a color is no color or stands twice, or
+            there are no or too many classes.
     """
     return _collect(source, ((source, *item) for item in colors.items()))
 
@@ -206,6 +230,11 @@ def _collect(
         if not isinstance(name, str) or not name or name != name.strip():
             raise ValueError(
                 f'{place}: expected a name without blanks at its ends, got '
+                f'{name!r}'
+            )
+        if not is_unicode(name) or '\0' in name:
+            raise ValueError(
+                f'{place}: expected a name that text files can hold, got '
                 f'{name!r}'
             )
         color = _parse_color(place, name, values)

@@ -1,3 +1,5 @@
+import csv
+
 import cv2
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from mmseg_ext.formats.color_masks import (
     load_classes,
     mask_decoder,
     read_class_dict,
+    write_class_dict,
 )
 from mmseg_ext.labels.camvid import CAMVID11, CAMVID32
 from references import color_masks as reference
@@ -222,6 +225,19 @@ def test_class_list_of_a_file_or_of_what_it_holds(tmp_path):
         ),
         pytest.param('name,r,g,b\nA,1,2,256', 'outside 0 to', id='range'),
         pytest.param(
+            'name,r,g,b\nrock,1,0,0,0\n',
+            'line 2: 0 is more than the header has columns; names with a',
+            id='comma without quotes',
+        ),
+        pytest.param(
+            'name,r,g,b\n"rock,1,0,0\n', 'near .*; expected CSV', id='quote'
+        ),
+        pytest.param(
+            f'name,r,g,b\n{"x" * 140_000},1,0,0\n',
+            'near line .: field larger than .*; expected CSV',
+            id='long cell',
+        ),
+        pytest.param(
             'name,r,g,b\n' + '\n'.join(f'c{i},{i},0,0' for i in range(255)),
             '255 classes; expected 1 to 253',
             id='too many',
@@ -234,3 +250,47 @@ def test_wrong_class_dict(tmp_path, text, message):
     with pytest.raises(ValueError, match=message) as error:
         read_class_dict(path)
     assert str(path) in str(error.value)
+
+
+NAMES = (
+    *('rock, stone', 'two\nlines', 'old\rMac', 'a\r\nb', '"quoted"', '5\' 3"'),
+    *('=cmd|"/C calc"!A0', '+1', '-1', '-1+2', '@x', "'=x", "'t Hooft", ' , '),
+    *('a,0', '\u2028', 'Straße', '手', '\x85', '#x', '<script>', '\\'),
+)
+
+
+def test_any_name_is_read_as_it_was_written(tmp_path):
+    names = [name for name in NAMES if name == name.strip()]
+    assert len(names) > 17
+    colors = {name: (0, 1, index) for index, name in enumerate(names)}
+    path = tmp_path / 'class_dict.csv'
+    write_class_dict(path, colors)
+    assert read_class_dict(path) == colors
+    with open(path, newline='', encoding='utf-8') as file:
+        _, *rows = csv.reader(file)
+    assert len(rows) == len(colors)
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        pytest.param('', id='empty'),
+        pytest.param(' a', id='blank'),
+        pytest.param('a\n', id='line break at the end'),
+        pytest.param('a\0', id='NUL'),
+        pytest.param('a\udcff', id='surrogate'),
+    ],
+)
+def test_names_that_no_file_can_hold(tmp_path, name):
+    path = tmp_path / 'class_dict.csv'
+    with pytest.raises(ValueError, match=r'class_dict\.csv: expected a name'):
+        write_class_dict(path, {name: (0, 0, 0)})
+    assert not path.exists()
+
+
+@pytest.mark.parametrize('encoding', ['utf-16', 'cp1252'])
+def test_class_dict_in_another_encoding(tmp_path, encoding):
+    path = tmp_path / 'class_dict.csv'
+    path.write_bytes('name,r,g,b\nStraße,0,0,0\n'.encode(encoding))
+    with pytest.raises(ValueError, match=rf'^{path} is .*save it as UTF-8$'):
+        read_class_dict(path)
