@@ -19,9 +19,11 @@ What the user can mend, be it an argument or a file, ends in one line,
 import argparse
 import ast
 import importlib
+import io
 import os
 import re
 import shlex
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -66,7 +68,13 @@ def wait_passively() -> None:
 def make_parser(
     description: str, epilog: str | None = None
 ) -> argparse.ArgumentParser:
-    """Return a parser that keeps texts as they are laid out."""
+    """Return a parser that keeps texts as they are laid out.
+
+    From here on standard output takes any name of a file: what it cannot
+    write, such as bytes that are no text, is escaped, as on standard error.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors='backslashreplace')
     return argparse.ArgumentParser(
         description=description,
         epilog=epilog,

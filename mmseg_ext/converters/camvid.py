@@ -19,7 +19,7 @@ from mmseg_ext.formats.color_masks import (
     write_class_dict,
 )
 from mmseg_ext.labels.camvid import CAMVID32
-from mmseg_ext.utils.files import find_files
+from mmseg_ext.utils.files import find_files, visible_entries
 from mmseg_ext.utils.images import encode_png
 
 __all__ = ['Report', 'convert']
@@ -132,10 +132,17 @@ class _Job:
 def _find_masks(data_root: Path) -> list[str]:
     """List the masks of all splits, relative to the data root."""
     core.require_folder(data_root, 'the folder of CamVid')
+    # Each on its own, as the data set reads it: links may lead from one split
+    # into another.
+    splits = sorted(
+        entry.name
+        for entry in visible_entries(data_root)
+        if entry.name.endswith(_LABELS)
+    )
     masks = [
-        name
-        for name in find_files(data_root, ['.png'])
-        if name.partition('/')[0].endswith(_LABELS) and '/' in name
+        f'{split}/{name}'
+        for split in splits
+        for name in find_files(data_root / split, ['.png'])
     ]
     if not masks:
         raise FileNotFoundError(

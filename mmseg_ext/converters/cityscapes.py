@@ -181,10 +181,12 @@ def _find_jobs(root: Path, split: str, invalid: Invalid) -> list[_Job]:
     jobs = []
     for pair in pairs:
         name = f'{pair.sequence}/{pair.name}'
-        if pair.image and (pair.annotation or split == _TEST):
-            jobs.append(_Job(name, pair.image, pair.annotation))
-        else:
+        if not pair.image or not (pair.annotation or split == _TEST):
             invalid.note(InvalidInputError(*pair.fault('instance ids')))
+        elif fault := core.name_fault(name):
+            invalid.note(InvalidInputError(pair.image, fault))
+        else:
+            jobs.append(_Job(name, pair.image, pair.annotation))
     return jobs
 
 

@@ -32,8 +32,14 @@ from PIL import Image
 from prettytable import PrettyTable
 from tqdm import tqdm
 
-from mmseg_ext.utils.files import write_bytes, write_text
+from mmseg_ext.utils.files import (
+    MAX_NAME,
+    name_bytes,
+    write_bytes,
+    write_text,
+)
 from mmseg_ext.utils.processes import check_nproc, ordered_map
+from mmseg_ext.utils.text import is_unicode, printable
 
 __all__ = [
     'Invalid',
@@ -44,6 +50,7 @@ __all__ = [
     'check_size',
     'count_table',
     'divide',
+    'name_fault',
     'read_size',
     'reading',
     'require_folder',
@@ -140,12 +147,37 @@ class Skip:
     """A file that was left out.
 
     Attributes:
-        file: The file.
+        file: The file; see :func:`mmseg_ext.utils.text.printable`.
         reason: What is wrong with it.
     """
 
     file: str
     reason: str
+
+
+def name_fault(name: str, *, in_list: bool = False) -> str | None:
+    """Return why files cannot be written or listed by a name, if so.
+
+    Converters ask it before they work, where what they write holds the name.
+
+    Args:
+        name: Path of what is written or listed, relative to its folder.
+        in_list: Whether it stands in a list with one name a line.
+    """
+    if not is_unicode(name):
+        return (
+            'its name is not UTF-8, and what is written has to hold it: '
+            'rename the file, for instance with convmv'
+        )
+    if in_list and len(f'{name}.'.splitlines()) > 1:
+        return 'its name has a line break, and lists have a name a line'
+    longest = max(name.split('/'), key=name_bytes)
+    if name_bytes(longest) > MAX_NAME:
+        return (
+            f'its result would have a name of {name_bytes(longest)} bytes, '
+            f'and file systems take {MAX_NAME}: shorten the names'
+        )
+    return None
 
 
 class Invalid:
@@ -168,12 +200,14 @@ class Invalid:
         Raises:
             ValueError: Invalid files are not to be left out.
         """
+        file = printable(error.file)
+        reason = printable(' '.join(error.reason.splitlines()))
         if not self.skip:
             raise ValueError(
-                f'{error.file}: {error.reason}; mend it, or leave such files '
-                'out with skip_invalid=True'
+                f'{file}: {reason}; mend it, or leave such files out with '
+                'skip_invalid=True'
             ) from None
-        self.skips.append(Skip(error.file, error.reason))
+        self.skips.append(Skip(file, reason))
 
     def sift(
         self, results: Iterable[tuple[Job, Result | InvalidInputError]]

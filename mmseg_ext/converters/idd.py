@@ -24,6 +24,7 @@ from mmseg_ext.formats.left_img import (
 )
 from mmseg_ext.labels.idd import IDD_LABELS, IDD_LEVEL3, UNLABELLED
 from mmseg_ext.utils.images import decode_image, encode_labels
+from mmseg_ext.utils.text import normal_form
 
 __all__ = ['SPLITS', 'Report', 'SplitReport', 'convert']
 
@@ -218,14 +219,17 @@ def _find_jobs(root: Path, invalid: Invalid) -> list[_Job]:
     for split in SPLITS:
         labels = scan_split(root / GT_FINE / split, _LABEL_ENDING)
         for pair in pair_files(root, split, _IMAGE_ENDINGS, _POLYGONS_ENDING):
-            key = pair.sequence, pair.name
             if not pair.image or not pair.annotation:
                 invalid.note(InvalidInputError(*pair.fault('polygon file')))
                 continue
+            stem = f'{pair.sequence}_{pair.name}'
+            # The image's suffix has as many letters as the label's.
+            if fault := core.name_fault(f'{stem}.png', in_list=True):
+                invalid.note(InvalidInputError(pair.image, fault))
+                continue
+            key = normal_form(pair.sequence), normal_form(pair.name)
             label = labels[_LABEL_ENDING].get(key)
-            jobs.append(
-                _Job(split, '_'.join(key), pair.image, pair.annotation, label)
-            )
+            jobs.append(_Job(split, stem, pair.image, pair.annotation, label))
     if not jobs:
         raise FileNotFoundError(
             f'{root} has no images with polygons; expected '

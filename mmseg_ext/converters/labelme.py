@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmseg_ext.converters import core
-from mmseg_ext.converters.core import Invalid, reading
+from mmseg_ext.converters.core import Invalid, InvalidInputError, reading
 from mmseg_ext.converters.outputs import Outputs
 from mmseg_ext.converters.photographs import photograph_size
 from mmseg_ext.formats.color_masks import (
@@ -17,8 +17,9 @@ from mmseg_ext.formats.color_masks import (
     write_class_dict,
 )
 from mmseg_ext.formats.labelme import LabelmeFile, decode_labelme, draw
-from mmseg_ext.utils.files import find_files, path_inside
+from mmseg_ext.utils.files import find_files, path_inside, same_file
 from mmseg_ext.utils.images import encode_labels
+from mmseg_ext.utils.text import read_text
 
 __all__ = ['BACKGROUND', 'IGNORED', 'Report', 'convert']
 
@@ -102,7 +103,7 @@ def convert(
     # What labels there are is known before anything is written.
     read = core.run_jobs(
         _Reader(root),
-        _find_files(root, out_dir),
+        _find_files(root, out_dir, invalid),
         nproc=nproc,
         desc='labels',
         progress=progress,
@@ -141,7 +142,7 @@ def convert(
     return report
 
 
-def _find_files(root: Path, out_dir: Path) -> list[str]:
+def _find_files(root: Path, out_dir: Path, invalid: Invalid) -> list[str]:
     """List the JSON files, relative to the root, but for our own."""
     core.require_folder(root, 'a folder of photographs with JSON files')
     own = out_dir.resolve()
@@ -160,7 +161,11 @@ def _find_files(root: Path, out_dir: Path) -> list[str]:
             f'{root} has no JSON files; expected those of labelme, such as '
             'x.json beside x.jpg'
         )
-    return names
+    faults = {name: core.name_fault(name, in_list=True) for name in names}
+    for name, fault in faults.items():
+        if fault:
+            invalid.note(InvalidInputError(root / name, fault))
+    return [name for name in names if not faults[name]]
 
 
 def _read_names(
@@ -170,7 +175,7 @@ def _read_names(
     path = Path(labels or root / 'labels.txt').expanduser()
     if labels is None and not path.exists():
         return []
-    names = path.read_text(encoding='utf-8-sig').split('\n')
+    names = read_text(path).split('\n')
     return [name.strip() for name in names if name.strip()]
 
 
@@ -235,7 +240,9 @@ class _Worker:
         """Return the photograph of a file, which must fit it."""
         folder = path.parent.relative_to(self.root)
         with reading(path, 'imagePath: '):
-            image = path_inside(self.root, str(folder / content.image))
+            image = same_file(
+                path_inside(self.root, str(folder / content.image))
+            )
         size = content.imageWidth, content.imageHeight
         core.check_size(path, size, image, photograph_size(image))
         return image

@@ -21,7 +21,7 @@ from mmseg_ext.labels.nails import NAILS
 from mmseg_ext.utils.files import find_files, write_text
 from mmseg_ext.utils.images import IMAGE_SUFFIXES
 from mmseg_ext.utils.processes import check_nproc
-from mmseg_ext.utils.text import csv_text
+from mmseg_ext.utils.text import csv_text, normal_form, printable
 
 __all__ = ['SEGMENTATIONS', 'SPLITS', 'Report', 'convert']
 
@@ -214,13 +214,16 @@ def _find_pairs(root: Path, invalid: Invalid) -> tuple[list[_Pair], int]:
         if place is None:
             stray += 1
             continue
-        stem = os.path.splitext(name)[0]
+        if fault := core.name_fault(file):
+            invalid.note(InvalidInputError(root / file, fault))
+            continue
+        stem = normal_form(os.path.splitext(name)[0])
         found = files[place.split, place.group, stem]
         if place.role in found:
+            both = printable(root / found[place.role]), printable(root / file)
             raise ValueError(
-                f'{root / found[place.role]} and {root / file} would both be '
-                f'the {place.role} {stem!r} of one group: rename or remove '
-                'one of them'
+                f'{" and ".join(both)} would both be the {place.role} '
+                f'{stem!r} of one group: rename or remove one of them'
             )
         found[place.role] = file
     pairs = []
@@ -248,7 +251,7 @@ def _find_pairs(root: Path, invalid: Invalid) -> tuple[list[_Pair], int]:
 
 def _place(folders: Sequence[str], root: Path) -> _Place | None:
     """Read the folders of a file; None if it is neither image nor mask."""
-    names = [folder.casefold() for folder in folders]
+    names = [normal_form(folder.casefold()) for folder in folders]
     roles = [name for name in names if name in _ROLES]
     splits = [name for name in names if name in _SPLIT_FOLDERS]
     if not roles:

@@ -20,7 +20,11 @@ import msgspec
 import numpy as np
 from tqdm import tqdm
 
-from mmseg_ext.converters.core import Invalid, InvalidInputError
+from mmseg_ext.converters.core import (
+    Invalid,
+    InvalidInputError,
+    name_fault,
+)
 from mmseg_ext.formats.json_rows import Row, iter_rows
 from mmseg_ext.labels.nuimages import NUIMAGES
 from mmseg_ext.utils.files import path_inside
@@ -429,6 +433,8 @@ def _safe_name(frame: KeyFrame, root: Path) -> str:
     except ValueError as error:
         raise frame.error(f'filename: {error}') from None
     name = os.path.normpath(frame.filename)
-    if name == os.curdir or '\0' in name:
+    if name == os.curdir:
         raise frame.error(f'filename {frame.filename!r} names no file')
+    if fault := name_fault(name):
+        raise frame.error(f'filename: {fault}')
     return name

@@ -16,7 +16,12 @@ from mmseg_ext.datasets.checks import (
     read_ann_file,
 )
 from mmseg_ext.utils.files import find_files
-from mmseg_ext.utils.text import listing
+from mmseg_ext.utils.text import (
+    decode_text,
+    listing,
+    normal_form,
+    printable,
+)
 
 __all__ = ['PairedDataset']
 
@@ -27,7 +32,8 @@ class PairedDataset(BaseSegDataset):
     The base for classes of your own. Unlike MMSeg's ``BaseSegDataset``, whose
     arguments it has, it takes images of several suffixes, and names every
     missing image or label before the first is loaded. A stem is the path of a
-    file in its folder without the suffix::
+    file in its folder without the suffix, in Unicode's form NFC: a name that
+    macOS wrote matches the same name of another system::
 
         @DATASETS.register_module()
         class Potholes(PairedDataset):
@@ -49,8 +55,9 @@ class PairedDataset(BaseSegDataset):
         FileNotFoundError: A folder or listed file is missing, a folder holds
             no images, or an image has no label.
         ValueError: No folder of images is given, two images have the same
-            stem, a listed stem leaves the folder, or ``backend_args`` asks
-            for anything but files of this machine.
+            stem, ``ann_file`` is not in UTF-8 or a stem in it leaves the
+            folder, or ``backend_args`` asks for anything but files of this
+            machine.
     """
 
     def __init__(
@@ -67,9 +74,11 @@ class PairedDataset(BaseSegDataset):
                 f'{type(self).__name__}: data_prefix={self.data_prefix} names '
                 'no img_path, the folder of the images'
             )
-        listed = self._listed_stems()
+        lines = self._listed_stems()
         folder = Path(check_folder(self, 'img_path'))
         images = self._find_images(folder)
+        # Blanks belong to a name only where there is such an image.
+        listed = [stem if stem in images else stem.strip() for stem in lines]
         stems = listed or sorted(images)
         if not stems:
             raise FileNotFoundError(
@@ -94,14 +103,9 @@ class PairedDataset(BaseSegDataset):
             return []
         expected = 'a text file with one stem a line'
         data = read_ann_file(self.ann_file, expected)
-        try:
-            lines = data.decode('utf-8-sig').splitlines()
-        except UnicodeDecodeError as error:
-            raise ValueError(
-                f'ann_file {self.ann_file} is not in UTF-8 ({error}); '
-                f'expected {expected}'
-            ) from None
-        stems = [line.strip() for line in lines if line.strip()]
+        text = decode_text(data, f'ann_file {self.ann_file}')
+        lines = normal_form(text).replace('\r\n', '\n').split('\n')
+        stems = [line for line in lines if line.strip()]
         folder = self.data_prefix['img_path']
         check_names(self.ann_file, stems, 'stems', folder)
         return stems
@@ -129,7 +133,7 @@ class PairedDataset(BaseSegDataset):
             _warn(
                 f'{len(alone)} label(s) in {folder} have no image in '
                 f'{self.data_prefix["img_path"]} and are not used: '
-                f'{listing(sorted(alone), 10)}'
+                f'{_names(alone)}'
             )
         return labels
 
@@ -137,19 +141,27 @@ class PairedDataset(BaseSegDataset):
 def _find(
     folder: Path, suffixes: Sequence[str], without: str | None = None
 ) -> dict[str, Path]:
-    """Return ``{stem: path}`` of files that end in one of the suffixes."""
+    """Return ``{stem: path}`` of files that end in one of the suffixes.
+
+    Stems are in normal form.
+    """
     found: dict[str, Path] = {}
     for name in find_files(
-        folder, suffixes, lambda link, why: _warn(f'left out {link}: it {why}')
+        folder,
+        suffixes,
+        lambda link, why: _warn(
+            f'left out {printable(link)}: it {printable(why)}'
+        ),
     ):
         lowered = name.lower()
         if without and lowered.endswith(without.lower()):
             continue
         suffix = next(s for s in suffixes if lowered.endswith(s.lower()))
-        stem = name[: len(name) - len(suffix)]
+        stem = normal_form(name[: len(name) - len(suffix)])
         if stem in found:
+            both = printable(found[stem]), printable(folder / name)
             raise ValueError(
-                f'{found[stem]} and {folder / name} have the same stem '
+                f'{" and ".join(both)} have the same stem '
                 f"{stem!r}, so which is the label's image is not known: "
                 'remove one of them'
             )
@@ -168,7 +180,10 @@ def _check_present(
     missing = set(stems) - found.keys()
     if missing:
         raise FileNotFoundError(
-            f'{len(missing)} {what} in {folder}: '
-            f'{listing(sorted(missing), 10)}; add the files, or list the '
-            'stems to use in ann_file'
+            f'{len(missing)} {what} in {folder}: {_names(missing)}; add the '
+            'files, or list the stems to use in ann_file'
         )
+
+
+def _names(stems: Iterable[str]) -> str:
+    return listing([*map(printable, sorted(stems))], 10)

@@ -186,7 +186,7 @@ def _rows(
     for row in rows:
         place = f'{path}, line {rows.line_num}'
         # DictReader's key for what the header does not name.
-        if any(more := row.pop(None, [])):  # type: ignore[call-overload]
+        if any(more := row.pop(None, [])):
             raise ValueError(
                 f'{place}: {listing(more)} is more than the header has '
                 'columns; names with a comma stand in quotes'

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmseg_ext.utils.files import find_files
+from mmseg_ext.utils.text import normal_form, printable
 
 __all__ = ['GT_FINE', 'LEFT_IMG', 'Pair', 'pair_files', 'scan_split']
 
@@ -20,15 +21,24 @@ def scan_split(
     A sequence is called city in Cityscapes.
 
     Returns:
-        ``{ending: {(sequence, id): path}}``.
+        ``{ending: {(sequence, id): path}}``; names in normal form, so that
+        those of one system match those of another.
+
+    Raises:
+        ValueError: Two files are the same by their names.
     """
     found: dict[str, dict[tuple[str, str], str]] = {e: {} for e in endings}
     for name in find_files(folder, endings):
         sequence, _, rest = name.partition('/')
         ending = next(e for e in endings if name.lower().endswith(e.lower()))
         if rest and '/' not in rest:
-            key = sequence, rest[: -len(ending)]
-            found[ending][key] = str(folder / name)
+            key = normal_form(sequence), normal_form(rest[: -len(ending)])
+            path = str(folder / name)
+            if (other := found[ending].setdefault(key, path)) != path:
+                raise ValueError(
+                    f'{printable(other)} and {printable(path)} are the same '
+                    'by their names: remove one of them'
+                )
     return found
 
 
@@ -38,7 +48,8 @@ class Pair:
 
     Attributes:
         sequence: Name of the folder.
-        name: What both names begin with.
+        name: What both names begin with; both are those of the image, if
+            there is one.
         image: Path of the image, or None.
         annotation: Path of the annotation, or None.
         expected: Where the missing one should be.
@@ -74,21 +85,26 @@ def pair_files(
         image_endings: Endings of images; with several, two of them may have
             the same annotation.
         ending: Ending of annotations.
+
+    Raises:
+        ValueError: Two files are the same by their names.
     """
     images = scan_split(root / LEFT_IMG / split, *image_endings)
     annotations = scan_split(root / GT_FINE / split, ending)[ending]
     alone = dict(annotations)
-    for by_key in images.values():
-        for (sequence, name), image in sorted(by_key.items()):
-            alone.pop((sequence, name), None)
+    for image_ending, by_key in images.items():
+        for key, image in sorted(by_key.items()):
+            alone.pop(key, None)
+            sequence, name = _names(image, image_ending)
             yield Pair(
                 sequence,
                 name,
                 image,
-                annotations.get((sequence, name)),
+                annotations.get(key),
                 str(root / GT_FINE / split / sequence / f'{name}{ending}'),
             )
-    for (sequence, name), annotation in sorted(alone.items()):
+    for _, annotation in sorted(alone.items()):
+        sequence, name = _names(annotation, ending)
         expected = root / LEFT_IMG / split / sequence / name
         yield Pair(
             sequence,
@@ -97,3 +113,9 @@ def pair_files(
             annotation,
             f'{expected}{" or ".join(image_endings)}',
         )
+
+
+def _names(path: str, ending: str) -> tuple[str, str]:
+    """Return sequence and id of a file as they stand on disk."""
+    *_, sequence, name = path.split('/')
+    return sequence, name[: -len(ending)]

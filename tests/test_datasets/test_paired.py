@@ -1,6 +1,8 @@
 """The base of data sets of folders, by a class of its own."""
 
 import copy
+import os
+import shutil
 
 import cv2
 import numpy as np
@@ -116,10 +118,82 @@ def test_list_with_a_byte_order_mark(root):
     assert len(build(root, ann_file='some.txt')) == 2
 
 
-def test_list_that_is_no_text(root):
-    (root / 'some.txt').write_bytes(b'\xff\xfe')
-    with pytest.raises(ValueError, match=r'some\.txt is not in UTF-8'):
+@pytest.mark.parametrize('encoding', ['utf-16', 'cp1252'])
+def test_list_in_another_encoding(root, encoding):
+    (root / 'some.txt').write_bytes('Straße\n'.encode(encoding))
+    message = rf'^ann_file {root}/some\.txt is .*save it as UTF-8$'
+    with pytest.raises(ValueError, match=message):
         build(root, ann_file='some.txt')
+
+
+def test_names_that_are_not_utf8(root):
+    name = os.fsdecode('中文'.encode('gbk'))
+    for folder, suffix in (('images', 'jpg'), ('labels', 'png')):
+        path = root / folder / f'a.{suffix}'
+        path.rename(path.with_stem(name))
+    dataset = build(root)
+    assert len(dataset) == 4
+    names = [info['img_path'] for info in infos(dataset)]
+    where = names.index(str(root / f'images/{name}.jpg'))
+    label = dataset[where]['data_samples'].gt_sem_seg.data
+    assert label.shape == (1, 9, 12)
+    os.remove(root / f'labels/{name}.png')
+    with pytest.raises(FileNotFoundError) as error:
+        build(root)
+    assert r': \xd6\xd0\xce\xc4; add the files' in str(error.value)
+
+
+@pytest.mark.parametrize('image', ['caf\u00e9', 'cafe\u0301'])
+@pytest.mark.parametrize('label', ['caf\u00e9', 'cafe\u0301'])
+@pytest.mark.parametrize('line', ['caf\u00e9', 'cafe\u0301'])
+def test_names_of_two_systems_are_paired(root, image, label, line):
+    (root / 'images/a.jpg').rename(root / f'images/{image}.jpg')
+    (root / 'labels/a.png').rename(root / f'labels/{label}.png')
+    (root / 'some.txt').write_text(f'{line}\nd\n')
+    for options in ({}, {'ann_file': 'some.txt'}):
+        pairs = {
+            (info['img_path'], info['seg_map_path'])
+            for info in infos(build(root, **options))
+        }
+        pair = f'images/{image}.jpg', f'labels/{label}.png'
+        assert tuple(str(root / name) for name in pair) in pairs
+
+
+def test_names_that_look_the_same_are_refused(root):
+    for name in ('caf\u00e9', 'cafe\u0301'):
+        shutil.copy(root / 'images/a.jpg', root / f'images/{name}.jpg')
+    message = r'cafe\\u0301\.jpg and .*café\.jpg have the same stem'
+    with pytest.raises(ValueError, match=message):
+        build(root)
+
+
+def test_blanks_and_separators_in_names(root):
+    for name in ('a ', ' a', 'b\u2028c'):
+        shutil.copy(root / 'images/a.jpg', root / f'images/{name}.jpg')
+        shutil.copy(root / 'labels/a.png', root / f'labels/{name}.png')
+    (root / 'some.txt').write_bytes('a \r\n a\n  c \nb\u2028c'.encode())
+    names = [
+        os.path.basename(info['img_path'])
+        for info in infos(build(root, ann_file='some.txt'))
+    ]
+    assert names == ['a .jpg', ' a.jpg', 'c.jpg', 'b\u2028c.jpg']
+
+
+def test_links_bring_nothing_twice(root):
+    """To the folder itself, the data set above it, and one elsewhere."""
+    for folder, suffix in (('images', 'jpg'), ('labels', 'png')):
+        (root / 'nas' / folder).mkdir(parents=True)
+        path = root / folder / f'a.{suffix}'
+        shutil.copy(path, root / 'nas' / folder / f'z.{suffix}')
+        (root / folder / 'l').symlink_to('.')
+        (root / folder / 'up').symlink_to('..')
+        (root / folder / 'city' / 'top').symlink_to(root)
+        (root / folder / 'nas').symlink_to(root / 'nas' / folder)
+    names = [
+        info['img_path'].removeprefix(f'{root}/images/')
+        for info in infos(build(root))
+    ]
+    assert names == ['a.jpg', 'c.jpg', 'city/b.jpg', 'd.jpg', 'nas/z.jpg']
 
 
 @pytest.mark.parametrize(
