@@ -10,7 +10,9 @@ Writes::
                               right of upright; label
 
 Images of several folders give as many folders of crops. An image that cannot
-be read is left out and listed at the end, with exit status 1.
+be read, or that the detector fails for, is left out and listed at the end,
+with exit status 1. Text in crops.csv that a spreadsheet would run as a formula
+has an apostrophe in front.
 """
 
 import argparse
@@ -105,6 +107,15 @@ def main(argv: list[str] | None = None) -> None:
         f'{args.out_dir}: {report.crops} crops of {report.images} images, '
         'listed in crops.csv'
     )
+    if report.others:
+        kinds = ', '.join(
+            f'{count} {suffix}'
+            for suffix, count in sorted(report.others.items())
+        )
+        print(
+            f'left out pictures of kinds that are not read: {kinds}; convert '
+            'them to .jpg or .png'
+        )
     if report.unreadable:
         for reason in report.unreadable.values():
             print(f'not read: {reason}')

@@ -1,11 +1,13 @@
 """Crops of the instances in image files, as PNG files and a table."""
 
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+import cv2
 import numpy as np
 from tqdm import tqdm
 
@@ -17,11 +19,32 @@ from mmseg_ext.inference.crops import (
     crop_instances,
 )
 from mmseg_ext.inference.detectors import detect, load_detector
-from mmseg_ext.utils.files import find_files, write_text
+from mmseg_ext.utils.files import MAX_NAME, find_files, name_bytes, write_text
 from mmseg_ext.utils.images import IMAGE_SUFFIXES, decode_image, write_png
-from mmseg_ext.utils.text import csv_text
+from mmseg_ext.utils.text import csv_text, is_unicode, printable
+
+# MMDet may be absent.
+if TYPE_CHECKING:
+    from mmdet.apis import DetInferencer
+    from mmdet.structures import DetDataSample
 
 __all__ = ['CropReport', 'crop_files', 'find_images']
+
+#: What the names of pictures end in that are not read, of cameras, phones,
+#: browsers and painters, so that they are not left out without a word.
+_OTHER_SUFFIXES = (
+    *('.arw', '.avif', '.cr2', '.cr3', '.dng', '.exr', '.gif', '.hdr'),
+    *('.heic', '.heif', '.hif', '.ico', '.jfif', '.jp2', '.jpe', '.jxl'),
+    *('.mpo', '.nef', '.orf', '.pbm', '.pnm', '.psd', '.raf', '.raw'),
+    *('.rw2', '.svg', '.tga', '.xcf'),
+)
+
+#: What transforms, PyTorch and MMDet raise for images that they cannot take,
+#: such as a strip that is resized to a height of 0.
+_DETECTION_ERRORS = (
+    *(ArithmeticError, AssertionError, LookupError),
+    *(RuntimeError, ValueError, cv2.error),
+)
 
 
 @dataclass
@@ -29,14 +52,18 @@ class CropReport:
     """Result of :func:`crop_files`.
 
     Attributes:
-        images: Number of images that were read.
+        images: Number of images that were searched.
         crops: Number of crops.
-        unreadable: Why an image could not be read, by its path.
+        unreadable: Why an image could not be read, searched or listed, by its
+            path.
+        others: Number of pictures in the folders that are of no kind that is
+            read, by suffix.
     """
 
     images: int = 0
     crops: int = 0
     unreadable: dict[str, str] = field(default_factory=dict)
+    others: Counter[str] = field(default_factory=Counter)
 
 
 class _Row(NamedTuple):
@@ -72,7 +99,8 @@ def crop_files(
 
     Crops are PNG files, laid out in ``out_dir`` like the images below their
     common folder: instances of ``a/hand.jpg`` are ``a/hand_001.png`` and so
-    on, highest score first. ``crops.csv`` lists them and is written last.
+    on, highest score first. ``crops.csv`` lists them and is written last,
+    also if images could not be read, or if the detector fails for some.
 
     Args:
         config: Path of an MMDet config, or the name of one of this package.
@@ -106,43 +134,46 @@ def crop_files(
             f'{out_dir} is not an empty folder, and crops of other runs would '
             'stay among the new ones; name a new folder or remove it'
         )
-    paths = find_images(images)
-    stems = _stems(paths)
+    report, rows = CropReport(), []
+    found = find_images(images, report.others)
+    stems = _stems(found)
+    report.unreadable = _unfit(stems)
+    paths = [path for path in found if path not in report.unreadable]
     detector = load_detector(config, checkpoint, device)
     classes = detector.model.dataset_meta['classes']
-    report, rows = CropReport(), []
     with tqdm(total=len(paths), unit='image', disable=not progress) as bar:
         for start in range(0, len(paths), batch_size):
             chunk = paths[start : start + batch_size]
             batch = _read(chunk, report.unreadable)
-            samples = detect(detector, list(batch.values()))
-            for (path, image), sample in zip(
-                batch.items(), samples, strict=True
-            ):
+            for path, sample in _detect(detector, batch, report.unreadable):
                 crops = crop_instances(
-                    image,
+                    batch[path],
                     sample,
                     score_thr=score_thr,
                     pad=pad,
                     background=background,
                     upright=upright,
                 )
+                report.images += 1
                 for number, crop in enumerate(crops, 1):
-                    name = f'{stems[path]}_{number:03}.png'
+                    name = _crop_name(stems[path], number)
                     write_png(out_dir / name, crop.image)
                     rows.append(_row(path, name, crop, classes))
-            report.images += len(batch)
             bar.update(len(chunk))
     report.crops = len(rows)
     write_text(out_dir / 'crops.csv', csv_text([_Row._fields, *rows]))
     return report
 
 
-def find_images(inputs: Sequence[str | os.PathLike]) -> list[str]:
+def find_images(
+    inputs: Sequence[str | os.PathLike], others: Counter[str] | None = None
+) -> list[str]:
     """List images: files as they are, folders with all images below.
 
     Args:
         inputs: Paths of files and folders.
+        others: Gets the number of pictures in the folders that are of no kind
+            that is read, by suffix.
 
     Returns:
         Paths, each once; those of a folder are sorted.
@@ -151,22 +182,31 @@ def find_images(inputs: Sequence[str | os.PathLike]) -> list[str]:
         FileNotFoundError: A path is missing.
         ValueError: A folder has no images.
     """
-    paths: dict[str, str] = {}
+    paths: dict[str, Path] = {}
+    left_out: dict[str, Path] = {}
     for given in map(Path, inputs):
+        rest: list[Path] = []
         if given.is_dir():
             found = [given / n for n in find_files(given, IMAGE_SUFFIXES)]
+            rest = [given / n for n in find_files(given, _OTHER_SUFFIXES)]
         elif given.is_file():
             found = [given]
         else:
             raise FileNotFoundError(f'there is no image or folder {given}')
         if not found:
             raise ValueError(
-                f'there are no images in {given}; expected files that end in '
+                f'there are no images in {given}, and {len(rest)} pictures of '
+                'kinds that are not read; expected files that end in '
                 f'{", ".join(IMAGE_SUFFIXES)}'
             )
-        for path in found:
-            paths.setdefault(os.path.abspath(path), str(path))
-    return list(paths.values())
+        for known, new in ((paths, found), (left_out, rest)):
+            for path in new:
+                # By any of its names a folder is searched once.
+                place = os.path.join(os.path.realpath(path.parent), path.name)
+                known.setdefault(place, path)
+    if others is not None:
+        others.update(path.suffix.lower() for path in left_out.values())
+    return list(map(str, paths.values()))
 
 
 def _stems(paths: Sequence[str]) -> dict[str, str]:
@@ -183,6 +223,26 @@ def _stems(paths: Sequence[str]) -> dict[str, str]:
     return dict(zip(paths, stems if unique else names, strict=True))
 
 
+def _crop_name(stem: str, number: int) -> str:
+    return f'{stem}_{number:03}.png'
+
+
+def _unfit(stems: Mapping[str, str]) -> dict[str, str]:
+    """Return why images cannot be listed or their crops not be written."""
+    reasons = {}
+    for path, stem in stems.items():
+        name = os.path.basename(_crop_name(stem, 1))
+        if not is_unicode(path):
+            reason = 'is not UTF-8, which crops.csv has to be'
+        elif name_bytes(name) > MAX_NAME:
+            reason = f'is too long: its crops would have {name_bytes(name)} '
+            reason += f'bytes in their names, and file systems take {MAX_NAME}'
+        else:
+            continue
+        reasons[path] = f'{printable(path)}: its name {reason}; rename it'
+    return reasons
+
+
 def _read(
     paths: Sequence[str], unreadable: dict[str, str]
 ) -> dict[str, np.ndarray]:
@@ -192,8 +252,34 @@ def _read(
         try:
             images[path] = decode_image(Path(path).read_bytes(), path)
         except (OSError, ValueError) as error:
-            unreadable[path] = str(error)
+            unreadable[path] = printable(str(error))
     return images
+
+
+def _detect(
+    detector: 'DetInferencer',
+    images: Mapping[str, np.ndarray],
+    unreadable: dict[str, str],
+) -> Iterator[tuple[str, 'DetDataSample']]:
+    """Yield path and sample of the images that the detector can take."""
+    try:
+        samples = detect(detector, list(images.values()))
+    except _DETECTION_ERRORS as error:
+        if len(images) == 1:
+            [(path, image)] = images.items()
+            height, width = image.shape[:2]
+            reason = ' '.join(str(error).split()) or type(error).__name__
+            unreadable[path] = (
+                f'{printable(path)}: the detector fails for its '
+                f'{width}x{height} pixels: {reason}'
+            )
+            return
+    else:
+        yield from zip(images, samples, strict=True)
+        return
+    # One by one, to tell for which it fails.
+    for path, image in images.items():
+        yield from _detect(detector, {path: image}, unreadable)
 
 
 def _row(path: str, name: str, crop: Crop, classes: Sequence[str]) -> _Row:

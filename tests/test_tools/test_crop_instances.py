@@ -3,6 +3,7 @@ import math
 import os
 import re
 import runpy
+import shutil
 
 import cv2
 import numpy as np
@@ -126,6 +127,67 @@ def check_crops(path, rows, out):
         assert -90 <= float(row['angle']) <= 90
         assert row['label'] == 'nail'
     assert same > 0.8 * len(rows) > 0
+
+
+def test_images_that_cannot_be_used_stop_nothing(
+    checkpoint, photographs, tmp_path, monkeypatch, capsys
+):
+    """A strip, whose height becomes 0, and names that nothing can hold."""
+    left = photographs / 'left'
+    strip = np.full((1, 3000, 3), 90, np.uint8)
+    cv2.imwrite(str(left / 'strip.png'), strip)
+    not_utf8 = os.fsdecode('中文'.encode('gbk'))
+    for name in (not_utf8, 'n' * 248, '=1+1', '.hidden', '__MACOSX/a', 'n\nn'):
+        path = left / f'{name}.png'
+        path.parent.mkdir(exist_ok=True)
+        shutil.copy(left / 'a.png', path)
+    for name in ('a.HEIC', 'b.heic', 'c.gif', '.d.heic', 'movie.mov'):
+        (left / name).touch()
+    (left / 'l').symlink_to('.')
+    (left / 'link.png').symlink_to('b.PNG')
+    monkeypatch.chdir(left)
+    out = tmp_path / 'out'
+    with pytest.raises(SystemExit, match=r'^1$'):
+        run(
+            *(CONFIG, checkpoint, '=1+1.png', '.', left),
+            *('--out-dir', out, '--score-thr', 0, '--batch-size', 4),
+        )
+
+    printed, told = capsys.readouterr()
+    printed.encode()
+    lines = printed.splitlines()
+    rows = read_table(out)
+    assert lines[-5] == (
+        f'{out}: {len(rows)} crops of 5 images, listed in crops.csv'
+    )
+    assert lines[-4] == (
+        'left out pictures of kinds that are not read: 1 .gif, 2 .heic; '
+        'convert them to .jpg or .png'
+    )
+    assert {line for line in lines[-3:] if 'strip' not in line} == {
+        'not read: ' + 'n' * 248 + '.png: its name is too long: its crops '
+        'would have 256 bytes in their names, and file systems take 255; '
+        'rename it',
+        r'not read: \xd6\xd0\xce\xc4.png: its name is not UTF-8, which '
+        'crops.csv has to be; rename it',
+    }
+    assert 'strip.png: the detector fails for its 3000x1 pixels: ' in printed
+    assert told.splitlines()[-1].endswith('3 images could not be read')
+    # Hidden ones are none, and a folder that is given twice is read once.
+    assert {row['image'] for row in rows} == {
+        *("'=1+1.png", 'a.png', 'b.PNG', 'link.png', 'n\nn.png')
+    }
+    assert "'=1+1_001.png" in {row['crop'] for row in rows}
+    assert (out / '=1+1_001.png').exists()
+
+
+def test_only_pictures_of_other_kinds(tmp_path, capsys):
+    (tmp_path / 'a.heic').touch()
+    message = error_of(capsys, run, CONFIG, 'x.pth', tmp_path)
+    assert message.startswith(
+        f'there are no images in {tmp_path}, and 1 pictures of kinds that '
+        'are not read; expected files that end in .bmp, .jpeg, '
+    )
 
 
 def test_names_that_differ_in_their_suffix(checkpoint, photographs, tmp_path):
