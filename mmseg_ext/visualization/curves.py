@@ -1,5 +1,6 @@
 """Curves, bars and tables from the scalars that mmengine leaves behind."""
 
+import html
 import json
 import math
 import os
@@ -8,7 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmseg_ext.utils.files import atomic_path, write_text
-from mmseg_ext.utils.text import csv_text
+from mmseg_ext.utils.text import (
+    csv_text,
+    is_unicode,
+    normal_form,
+    printable,
+)
 
 __all__ = [
     'ClassIoU',
@@ -37,6 +43,16 @@ _CLASS_IOU = re.compile(r'(?P<prefix>(?:[^.]*/)?)IoU\.(?P<name>.+)', re.DOTALL)
 
 #: Written by mmengine into the copy of the config of a resumed training.
 _RESUMED = re.compile(r'^resume\s*=\s*True\b', re.MULTILINE)
+
+
+#: Losses and scores are 32-bit numbers; what is larger is infinite for them,
+#: and diagrams of 64-bit numbers have room around it.
+_LARGEST = 3.5e38
+
+#: What Markdown takes for its own, an underscore only where it is not between
+#: letters, and what links without brackets are known by.
+_MARKDOWN = re.compile(r'[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])')
+_LINK_SIGNS = re.compile(r':(?=//)|(?<=www)\.|@', re.IGNORECASE)
 
 
 class Curve(NamedTuple):
@@ -112,6 +128,9 @@ def plot_work_dir(
     continues are put before it. IoU per class is that of the last validation,
     or of a test into the same work dir if that is newer.
 
+    A run may have been killed: a last line that was cut off, an empty file
+    and a result of a test that is no JSON are left out, and noted.
+
     Args:
         work_dir: Holds ``TIME/vis_data/scalars.json`` of trainings and
             ``TIME/TIME.json`` of tests.
@@ -122,11 +141,14 @@ def plot_work_dir(
 
     Raises:
         FileNotFoundError: There is no ``work_dir``, or no scalars in it.
-        ValueError: A file is empty or broken, or there is nothing to draw.
+        ValueError: A file is broken, or there is nothing to draw.
     """
     work_dir, out_dir = Path(work_dir), Path(out_dir)
-    runs = _training_runs(work_dir)
-    tests = _test_results(work_dir)
+    notes: list[str] = []
+    runs = _training_runs(work_dir, notes)
+    tests = _test_results(work_dir, notes)
+    if not runs and not tests and notes:
+        raise ValueError('\n'.join(notes))
     if not runs and not tests:
         raise FileNotFoundError(
             f'{work_dir}: no */vis_data/scalars.json of a training and no '
@@ -147,7 +169,6 @@ def plot_work_dir(
         write_text(path.with_suffix('.md'), markdown_table(class_iou))
         write_text(path.with_suffix('.csv'), csv_table(class_iou))
         files += [path, path.with_suffix('.md'), path.with_suffix('.csv')]
-    notes = []
     if runs and not history.scores:
         notes.append(f'no mIoU or mAP of a validation yet in {max(runs)}')
     segmentation = [*history.scores, *(k for t in tests.values() for k in t)]
@@ -172,8 +193,14 @@ def _how_to_get_class_iou(work_dir: Path) -> str:
     )
 
 
-def _training_runs(work_dir: Path) -> dict[Path, list[dict[str, Any]]]:
+def _training_runs(
+    work_dir: Path, notes: list[str]
+) -> dict[Path, list[dict[str, Any]]]:
     """Read the newest training and those that it continues.
+
+    Args:
+        work_dir: The work dir.
+        notes: Gets what was left out.
 
     Returns:
         Records by their file of scalars, oldest first.
@@ -181,9 +208,12 @@ def _training_runs(work_dir: Path) -> dict[Path, list[dict[str, Any]]]:
     if not work_dir.is_dir():
         raise FileNotFoundError(f'there is no folder {work_dir}')
     runs = {}
-    # mmengine names the folders by the time.
-    for path in sorted(work_dir.glob('*/vis_data/scalars.json'), reverse=True):
-        runs[path] = read_scalars(path)
+    for path in _scalar_files(work_dir):
+        records = _read_records(path, notes)
+        if not records:
+            notes.append(_empty(path))
+            continue
+        runs[path] = records
         config = path.with_name('config.py')
         if not config.is_file() or not _RESUMED.search(
             config.read_text(encoding='utf-8', errors='replace')
@@ -192,37 +222,79 @@ def _training_runs(work_dir: Path) -> dict[Path, list[dict[str, Any]]]:
     return dict(reversed(runs.items()))
 
 
+def _scalar_files(work_dir: Path) -> list[Path]:
+    """List the files of scalars, newest first.
+
+    mmengine names the folders by the time. A link to one of them, such as
+    ``latest``, is not another one.
+    """
+    paths = work_dir.glob('*/vis_data/scalars.json')
+    own_names_last = sorted(paths, key=lambda p: not p.parents[1].is_symlink())
+    unique = {os.path.realpath(path): path for path in own_names_last}
+    return sorted(unique.values(), reverse=True)
+
+
 def read_scalars(path: str | os.PathLike) -> list[dict[str, Any]]:
     """Read the file of scalars of one training.
 
     Args:
-        path: Text with one JSON object a line; each has a number ``step``.
+        path: Text with one JSON object a line; each has a number ``step``. A
+            last line that is no JSON, as a killed training leaves it, is left
+            out.
 
     Returns:
-        The objects in order.
+        The objects in order. Values to be drawn that are no 32-bit numbers are
+        infinite.
 
     Raises:
         OSError: The file cannot be read.
         ValueError: The file is empty, a line is no such object, or a value
             to be drawn is no number.
     """
-    records = []
-    with open(path, 'rb') as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            where = f'{path}, line {number}'
-            record = _parse(line, where)
-            for key in {'step': None, **record}:
-                if key in ('step', 'epoch') or _is_drawn(key):
-                    _number(record, key, where)
-            records.append(record)
+    records = _read_records(path, [])
     if not records:
-        raise ValueError(
-            f'{path}: empty; expected one JSON object a line. Was the '
-            'training stopped before it logged anything?'
-        )
+        raise ValueError(_empty(path))
     return records
+
+
+def _empty(path: str | os.PathLike) -> str:
+    return (
+        f'{path}: empty; expected one JSON object a line. Was the training '
+        'stopped before it logged anything?'
+    )
+
+
+def _read_records(
+    path: str | os.PathLike, notes: list[str]
+) -> list[dict[str, Any]]:
+    """Read a file of scalars; note what was left out of it."""
+    records = []
+    lines = Path(path).read_bytes().splitlines()
+    last = max(
+        (n for n, line in enumerate(lines, 1) if line.strip()), default=0
+    )
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        where = f'{path}, line {number}'
+        try:
+            record = _parse(line, where)
+        except _BrokenError as error:
+            if number != last:
+                raise
+            notes.append(f'{error}; left out as the last line, cut off')
+            continue
+        for key in {'step': None, **record}:
+            if key in ('step', 'epoch'):
+                _check_step(record, key, where)
+            elif _is_drawn(key):
+                record[key] = _number(record, key, where)
+        records.append(record)
+    return records
+
+
+class _BrokenError(ValueError):
+    """A text that is no JSON."""
 
 
 def _parse(text: bytes, where: str) -> dict[str, Any]:
@@ -230,7 +302,7 @@ def _parse(text: bytes, where: str) -> dict[str, Any]:
     try:
         record = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(
+        raise _BrokenError(
             f'{where}: broken, {error}; expected a JSON object'
         ) from None
     if not isinstance(record, dict):
@@ -243,7 +315,16 @@ def _number(record: dict[str, Any], key: str, where: str) -> float:
     value = record.get(key)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f'{where}: {key} is {value!r}; expected a number')
+    if abs(value) > _LARGEST:
+        return math.inf if value > 0 else -math.inf
     return value
+
+
+def _check_step(record: dict[str, Any], key: str, where: str) -> None:
+    """Check a value that says where in the training a record belongs."""
+    value = _number(record, key, where)
+    if not math.isfinite(value):
+        raise ValueError(f'{where}: {key} is {value}; expected a finite one')
 
 
 def _is_drawn(key: str) -> bool:
@@ -322,14 +403,24 @@ def _curve(points: dict[float, float]) -> Curve:
     return Curve(steps, [points[step] for step in steps])
 
 
-def _test_results(work_dir: Path) -> dict[Path, dict[str, Any]]:
-    """Read the scores of tests by their files, oldest first."""
-    paths = sorted(work_dir.glob('*/*.json'))
-    return {
-        path: _parse(path.read_bytes(), str(path))
-        for path in paths
-        if path.stem == path.parent.name
-    }
+def _test_results(
+    work_dir: Path, notes: list[str]
+) -> dict[Path, dict[str, Any]]:
+    """Read the scores of tests by their files, oldest first.
+
+    Args:
+        work_dir: The work dir.
+        notes: Gets what was left out.
+    """
+    results = {}
+    for path in sorted(work_dir.glob('*/*.json')):
+        if path.stem != path.parent.name:
+            continue
+        try:
+            results[path] = _parse(path.read_bytes(), str(path))
+        except _BrokenError as error:
+            notes.append(f'{error}; left out')
+    return results
 
 
 def _class_iou(
@@ -408,7 +499,8 @@ def _draw(
         axes.plot(steps, values, label=name, marker=shape, linewidth=width)
     axes.set_xlabel(unit)
     axes.grid(alpha=0.3)
-    axes.legend()
+    for text in axes.legend().get_texts():
+        text.set_parse_math(False)
 
 
 def draw_class_iou(class_iou: ClassIoU) -> 'Figure':
@@ -419,12 +511,13 @@ def draw_class_iou(class_iou: ClassIoU) -> 'Figure':
     """
     from matplotlib.figure import Figure
 
-    names, values = list(class_iou.values), list(class_iou.values.values())
+    names = [_shown(name) for name in class_iou.values]
+    values = list(class_iou.values.values())
     figure = Figure(figsize=(9, 1.5 + 0.3 * len(names)), layout='constrained')
     axes = figure.subplots()
     # By number: names that look alike must not share a bar.
     places = range(len(names))
-    bars = axes.barh(places, [0 if math.isnan(v) else v for v in values])
+    bars = axes.barh(places, [v if math.isfinite(v) else 0 for v in values])
     axes.bar_label(bars, [f'{value:.2f}' for value in values], padding=3)
     axes.set_yticks(places, names, parse_math=False)
     axes.invert_yaxis()
@@ -435,7 +528,7 @@ def draw_class_iou(class_iou: ClassIoU) -> 'Figure':
     axes.set_xlim(0, 110)
     axes.set_xticks(range(0, 101, 20))
     mean = class_iou.mean
-    if mean is not None and not math.isnan(mean):
+    if mean is not None and math.isfinite(mean):
         axes.axvline(
             mean, color='black', linestyle='--', label=f'mIoU {mean:.2f}'
         )
@@ -444,10 +537,12 @@ def draw_class_iou(class_iou: ClassIoU) -> 'Figure':
 
 
 def markdown_table(class_iou: ClassIoU) -> str:
-    """Return IoU per class as Markdown, rounded, with mIoU as last row."""
+    """Return IoU per class as Markdown, rounded, with mIoU as last row.
+
+    Names are shown as they are: nothing in them is Markdown or HTML.
+    """
     rows = [
-        (re.sub(r'([\\|])', r'\\\1', name), value)
-        for name, value in class_iou.values.items()
+        (_markdown(name), value) for name, value in class_iou.values.items()
     ]
     if class_iou.mean is not None:
         rows.append(('**mIoU**', class_iou.mean))
@@ -456,9 +551,28 @@ def markdown_table(class_iou: ClassIoU) -> str:
     return '\n'.join(lines) + '\n'
 
 
+def _markdown(name: str) -> str:
+    """Write a name so that Markdown shows it as it is, in one line."""
+    text = _MARKDOWN.sub(r'\\\g<0>', _shown(name))
+    text = html.escape(text, quote=False)
+    return _LINK_SIGNS.sub(lambda sign: f'&#{ord(sign[0])};', text)
+
+
+def _shown(name: str) -> str:
+    """Return a name in one line, accents and letters in one."""
+    return printable(normal_form(name))
+
+
 def csv_table(class_iou: ClassIoU) -> str:
-    """Return IoU per class as CSV: a header, a row a class, not rounded."""
-    return csv_text([('class', 'IoU'), *class_iou.values.items()])
+    """Return IoU per class as CSV: a header, a row a class, not rounded.
+
+    See :func:`~mmseg_ext.utils.text.csv_text` about names that are formulas.
+    """
+    rows = (
+        (name if is_unicode(name) else printable(name), value)
+        for name, value in class_iou.values.items()
+    )
+    return csv_text([('class', 'IoU'), *rows])
 
 
 def _save(figure: 'Figure', path: Path) -> None:

@@ -1,15 +1,20 @@
 import csv
+import itertools
 import json
 import math
+import re
 
 import cv2
 import numpy as np
 import pytest
+from markdown_it import MarkdownIt
 
+from mmseg_ext.utils.text import printable, unguarded
 from mmseg_ext.visualization.curves import (
     ClassIoU,
     draw_class_iou,
     draw_curves,
+    markdown_table,
     plot_work_dir,
     read_history,
     read_scalars,
@@ -102,7 +107,7 @@ def test_files_hold_the_last_validation(tmp_path, prefix):
         '| vehicle.car | 81.25 |',
         r'| a\|b | 2.33 |',
         '| sky | 0.00 |',
-        '| $_{$ | 100.00 |',
+        r'| \$\_{\$ | 100.00 |',
         '| never seen | nan |',
         '| **mIoU** | 45.90 |',
     ]
@@ -227,9 +232,22 @@ def test_what_is_missing_is_said(tmp_path):
     [
         pytest.param('', 'scalars.json: empty', id='empty'),
         pytest.param(
-            '{"step": 1, "loss": 2.0}\n{"step": 2, "lo',
-            'scalars.json, line 2: broken',
-            id='cut off',
+            '{"step": 1, "lo\n{"step": 2, "loss": 2.0}\n',
+            'scalars.json, line 1: broken',
+            id='broken in the middle',
+        ),
+        pytest.param(
+            '{"step": 1, "lo', 'line 1: broken', id='only line is cut off'
+        ),
+        pytest.param(
+            '{"step": NaN, "loss": 2.0}',
+            'step is nan; expected',
+            id='NaN step',
+        ),
+        pytest.param(
+            f'{{"step": {"9" * 400}, "loss": 2.0}}',
+            'step is inf; expected',
+            id='step of 400 digits',
         ),
         pytest.param(
             '[1]\n', 'line 1: expected a JSON object', id='no object'
@@ -273,3 +291,133 @@ def test_blank_lines_do_not_matter(tmp_path):
     path = tmp_path / 'scalars.json'
     path.write_text('\n{"step": 1}\n\n{"step": 2}\n\n')
     assert read_scalars(path) == [{'step': 1}, {'step': 2}]
+
+
+@pytest.mark.parametrize(
+    'tail',
+    [
+        pytest.param('{"step": 3, "lo', id='half'),
+        pytest.param('\0' * 300, id='NUL bytes'),
+        pytest.param(
+            f'{{"step": 3, "loss": {"9" * 5000}}}', id='5,000 digits'
+        ),
+        pytest.param('{"step": 3, "a": "\udcc3', id='half of a letter'),
+    ],
+)
+def test_a_killed_training_is_drawn_up_to_its_end(tmp_path, monkeypatch, tail):
+    path = _write_run(tmp_path, '20260101_000000', [_train(1, 3.0)])
+    with open(path, 'ab') as file:
+        file.write(b'{"step": 2, "iter": 2, "loss": 2.0}\n')
+        file.write(tail.encode('utf-8', 'surrogateescape'))
+    assert [record['loss'] for record in read_scalars(path)] == [3.0, 2.0]
+    history = _joined(tmp_path, monkeypatch)
+    assert history.losses == {'loss': ([1, 2], [3.0, 2.0])}
+    note, _ = plot_work_dir(tmp_path, tmp_path / 'plots').notes
+    assert note.startswith(f'{path}, line 3: broken, ')
+    assert note.endswith('left out as the last line, cut off')
+
+
+def test_what_a_killed_run_left_does_not_hide_another(tmp_path):
+    """Neither an empty file of scalars nor half of a test's result."""
+    validation = _valid(1, 2.0, classes={'sky': 2.0})
+    _write_run(tmp_path, '20260101_000000', [_train(1, 3.0), validation])
+    empty = _write_run(tmp_path, '20260102_000000', [], resumed=True)
+    half = _write_test(tmp_path, '20260103_000000', {})
+    half.write_text('{"mIoU": 3.0, "IoU.sk')
+    files, notes = plot_work_dir(tmp_path, tmp_path / 'plots')
+    assert len(files) == 4
+    assert _read_csv(tmp_path / 'plots/class_iou.csv') == {'sky': 2.0}
+    assert [note.partition(': ')[0] for note in notes] == [
+        str(empty),
+        str(half),
+    ]
+
+
+def test_numbers_beyond_all_bounds(tmp_path, monkeypatch):
+    path = _write_run(tmp_path, '20260101_000000', [])
+    big = '1' + '0' * 400
+    values = ('2.0', big, f'-{big}', 'NaN', 'Infinity', '1e308', '1.0')
+    path.write_text(
+        ''.join(
+            f'{{"step": {n}, "iter": {n}, "loss": {value}}}\n'
+            for n, value in enumerate(values)
+        )
+        + f'{{"step": 6, "mIoU": {big}, "IoU.a": {big}, "IoU.b": 5.0}}\n'
+    )
+    history = _joined(tmp_path, monkeypatch)
+    inf = math.inf
+    np.testing.assert_array_equal(
+        history.losses['loss'].values,
+        [2.0, inf, -inf, math.nan, inf, inf, 1.0],
+    )
+    table = _read_csv(tmp_path / 'plots/class_iou.csv')
+    assert table == {'a': inf, 'b': 5.0}
+    upper, _ = draw_curves(history).axes
+    assert upper.get_ylim() == pytest.approx((0.95, 2.05))
+    [axes] = draw_class_iou(ClassIoU(table, inf, 'a test')).axes
+    assert [bar.get_width() for bar in axes.patches] == [0.0, 5.0]
+
+
+def test_a_link_to_a_run_is_not_another_run(tmp_path):
+    """``latest`` would be newer than any test, by its name."""
+    validation = _valid(1, 2.0, classes={'sky': 2.0})
+    _write_run(tmp_path, '20260101_000000', [_train(1, 3.0), validation])
+    (tmp_path / 'latest').symlink_to('20260101_000000')
+    (tmp_path / 'l').symlink_to('.')
+    _write_test(tmp_path, '20260102_000000', {'mIoU': 3.0, 'IoU.sky': 3.0})
+    plot_work_dir(tmp_path, tmp_path / 'plots')
+    assert _read_csv(tmp_path / 'plots/class_iou.csv') == {'sky': 3.0}
+
+
+HOSTILE = (
+    *('<script>alert(1)</script>', '[x](javascript:alert(1))', '![x](y.png)'),
+    *('two\nlines', 'a | b', '\\', '`code`', '*a*', '__ignore__', '_a_'),
+    *('https://x.org', 'www.x.org', 'a@x.org', '&lt;', '<https://x.org>'),
+    *('~~a~~', 'a_b_c', '# a', '- a', '1. a', '=cmd', 'café', '\u0645'),
+    *('\udcff', 'a\rb', '$x$', '<!--', '[x]: y', 'a\\|b', '**'),
+)
+
+
+def test_names_are_no_markdown():
+    table = markdown_table(
+        ClassIoU(dict.fromkeys(HOSTILE, 1.0), None, 'a test')
+    )
+    tree = MarkdownIt('commonmark').enable('table').parse(table)
+    cells = [
+        (token.content, token.children)
+        for before, token in itertools.pairwise(tree)
+        if before.type == 'td_open'
+    ]
+    kinds = {child.type for _, children in cells for child in children}
+    assert kinds <= {'text', 'text_special'}
+    shown = [
+        ''.join(child.content for child in children)
+        for _, children in cells[::2]
+    ]
+    assert shown == [printable(name) for name in HOSTILE]
+    # GitHub makes links of these without brackets.
+    assert not re.search('https?://|www[.]|@', table)
+    table.encode()
+
+
+def test_names_are_no_formulas_and_can_be_written(tmp_path):
+    path = _write_test(
+        tmp_path,
+        '20260101_000000',
+        {'mIoU': 1.0} | {f'IoU.{name}': 1.0 for name in HOSTILE},
+    )
+    assert path.exists()
+    files, _ = plot_work_dir(tmp_path, tmp_path / 'plots')
+    assert len(files) == 3
+    table = _read_csv(tmp_path / 'plots/class_iou.csv')
+    names = [r'\xff' if name == '\udcff' else name for name in HOSTILE]
+    assert [unguarded(name) for name in table] == names
+    assert {"'=cmd", "'- a"} <= table.keys()
+
+
+def test_losses_of_any_name():
+    history = read_history([_train(1, 1.0, **{'loss_$_{$': 1.0})])
+    figure = draw_curves(history)
+    figure.canvas.draw()
+    texts = [text.get_text() for text in figure.axes[0].legend_.get_texts()]
+    assert texts == ['loss', 'loss_$_{$']

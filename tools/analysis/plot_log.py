@@ -14,7 +14,9 @@ and writes into OUT_DIR::
     class_iou.csv   and the exact one
 
 IoU per class is that of the newest validation or test that logged it, which
-the metric IoU does with classwise=True.
+the metric IoU does with classwise=True. What a killed run left half-written is
+left out, and said. Names in class_iou.csv that a spreadsheet would run as a
+formula have an apostrophe in front.
 """
 
 import argparse
