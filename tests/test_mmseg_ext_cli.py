@@ -1,4 +1,5 @@
 import argparse
+import io
 import os
 import re
 import sys
@@ -19,6 +20,14 @@ def constants():
     files = [*ROOT.glob('tools/**/*.py'), Path(cli.__file__)]
     text = ''.join(path.read_text() for path in files)
     return sorted(set(re.findall(r"constant\(\s*'([^']+)'", text)))
+
+
+def test_any_name_can_be_printed(monkeypatch):
+    data = io.BytesIO()
+    monkeypatch.setattr(sys, 'stdout', io.TextIOWrapper(data, 'ascii'))
+    cli.make_parser('')
+    print('a\udcff Straße', flush=True)
+    assert data.getvalue() == b'a\\udcff Stra\\xdfe\n'
 
 
 def test_some_constants_are_read():

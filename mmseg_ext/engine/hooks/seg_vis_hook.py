@@ -23,6 +23,10 @@ from mmseg_ext.visualization.panel import (
 
 __all__ = ['SegVisHook']
 
+#: Bytes of an image's name that stand in those of folders and panels: file
+#: systems take 255, and mode, number and iteration stand there as well.
+_STEM = 200
+
 
 @HOOKS.register_module()
 class SegVisHook(Hook):
@@ -149,8 +153,9 @@ class SegVisHook(Hook):
                     'SegVisHook reads the image from img_path, which the '
                     "sample lacks: add it to PackSegInputs' meta_keys"
                 )
-            stem = re.sub(r'[^\w.-]', '_', Path(path).stem)
-            name = f'{number:05d}_{stem}'
+            stem = re.sub(r'[^\w.-]', '_', Path(path).stem).encode()
+            # Half of a letter at its end is left out.
+            name = f'{number:05d}_{stem[:_STEM].decode(errors="ignore")}'
             panel = self._write_sample(sample, path, self._folder / name)
             runner.visualizer.add_image(
                 f'seg_vis_{self._mode}_{name}',

@@ -81,6 +81,26 @@ def written(folder):
     )
 
 
+@pytest.mark.parametrize(
+    ('name', 'shown'),
+    [
+        pytest.param('a\nb c', 'a_b_c', id='signs'),
+        pytest.param('\udcd6\udcd0', '__', id='no UTF-8'),
+        pytest.param('n' * 251, 'n' * 200, id='long'),
+        pytest.param('手' * 83, '手' * 66, id='long in bytes'),
+    ],
+)
+def test_images_of_any_name(tmp_path, name, shown):
+    runner = make_runner(tmp_path)
+    sample = make_sample(tmp_path / 'x.png')
+    path = (tmp_path / 'x.png').rename(tmp_path / f'{name}.png')
+    sample.set_metainfo({'img_path': str(path)})
+    validate(SegVisHook(), runner, [[sample]])
+    assert written(tmp_path)[0] == f'val_iter_000500/00000_{shown}/image.png'
+    [(panel, _, _)] = runner.visualizer.images
+    assert panel == f'seg_vis_val_00000_{shown}'
+
+
 def paint(values, ignored):
     """Color a map pixel by pixel, RGB."""
     values = values.squeeze().numpy()

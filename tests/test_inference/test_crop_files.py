@@ -1,0 +1,44 @@
+from collections import Counter
+
+import pytest
+
+from mmseg_ext.inference.crop_files import find_images
+
+
+def touch(root, *names):
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def test_which_files_are_images(tmp_path):
+    """Those that data sets and converters take, too."""
+    root = tmp_path / 'hands'
+    touch(root, 'b.PNG', 'a/x.jpg', '._b.png', '.git/x.png', '__MACOSX/b.png')
+    touch(root, 'notes.txt', 'a.heic', 'a/B.HEIC', 'c.gif', '.d.gif')
+    touch(tmp_path, 'nas/z.webp')
+    (root / 'nas').symlink_to(tmp_path / 'nas')
+    (root / 'l').symlink_to('.')
+    (root / 'a' / 'up').symlink_to(tmp_path)
+    (tmp_path / 'link').symlink_to('hands')
+    others = Counter()
+    found = find_images([root, tmp_path / 'link', root / 'b.PNG'], others)
+    expected = [
+        str(root / name) for name in ('a/x.jpg', 'b.PNG', 'nas/z.webp')
+    ]
+    assert found == expected
+    assert others == {'.heic': 2, '.gif': 1}
+
+
+def test_files_are_taken_as_they_are(tmp_path):
+    touch(tmp_path, 'x.raw', 'a/y')
+    paths = [str(tmp_path / name) for name in ('x.raw', 'a/y')]
+    assert find_images(paths) == paths
+
+
+def test_nothing_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'no image or folder .*/gone'):
+        find_images([tmp_path / 'gone'])
+    with pytest.raises(ValueError, match=r'no images in .*, and 0 pictures'):
+        find_images([tmp_path])
