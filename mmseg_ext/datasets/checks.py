@@ -15,6 +15,7 @@ from mmengine.dataset import BaseDataset
 
 from mmseg_ext.formats.coco import CocoKind, decode_coco
 from mmseg_ext.utils.files import path_inside
+from mmseg_ext.utils.text import printable
 
 __all__ = [
     'check_folder',
@@ -127,7 +128,8 @@ def read_coco(
     images = [os.path.join(folder, name) for name in names]
     if missing := first_missing(images, backend_args):
         raise FileNotFoundError(
-            f'image {missing} of {path} is missing; {_where(dataset, key)}'
+            f'image {printable(missing)} of {path} is missing; '
+            f'{_where(dataset, key)}'
         )
     return coco, images
 

@@ -126,7 +126,7 @@ def printable(name: str | os.PathLike[str]) -> str:
     'a\\nb\\xff'
     """
     text = os.fspath(name)
-    usual = unicodedata.is_normalized('NFC', text)
+    usual = is_unicode(text) and text == normal_form(text)
     return ''.join(
         sign
         if sign.isprintable() and (usual or not unicodedata.combining(sign))

@@ -7,9 +7,11 @@ from functools import partial
 
 import numpy as np
 import pytest
+from mmengine.registry import init_default_scope
 from PIL import Image
 
 from mmseg_ext.converters import camvid, cityscapes, idd, labelme, nails
+from mmseg_ext.datasets import CamVid
 from mmseg_ext.utils.files import MAX_NAME
 
 SIZE = (40, 30)
@@ -182,6 +184,15 @@ def test_names_that_no_result_can_hold(tmp_path, kind, name, shown, reason):
     str(report).encode()
 
 
+@kinds
+def test_folders_of_any_name(tmp_path, kind):
+    """Results name files relative to them."""
+    root, out = tmp_path / NOT_UTF8 / 'a\nb', tmp_path / f'out{NOT_UTF8}'
+    fill(kind, root)
+    kind.convert(root, out, progress=False)
+    assert kind.found(out) == [kind.listed('a'), kind.listed('b')]
+
+
 @pytest.mark.parametrize('kind', [Nails, Cityscapes])
 def test_names_with_line_breaks(tmp_path, kind):
     root, out = tmp_path / 'in', tmp_path / 'out'
@@ -261,6 +272,20 @@ def test_links_bring_nothing_twice(tmp_path, kind, capsys):
     assert f'left out {root}' in capsys.readouterr().err
 
 
+@kinds
+def test_linked_folders_are_read(tmp_path, kind):
+    """Each that holds files lies on another disk."""
+    root = tmp_path / 'in'
+    fill(kind, root)
+    kind.convert(root, tmp_path / 'out', progress=False)
+    folders = {path.parent for path in root.rglob('*') if path.is_file()}
+    for number, folder in enumerate(sorted(folders)):
+        place = folder.rename(tmp_path / f'disk{number}')
+        folder.symlink_to(place)
+    kind.convert(root, tmp_path / 'again', progress=False)
+    assert kind.found(tmp_path / 'again') == kind.found(tmp_path / 'out')
+
+
 @pytest.fixture
 def colors(tmp_path):
     """Return a copy of CamVid with colors for two classes."""
@@ -305,19 +330,34 @@ def test_a_mask_that_is_none_and_has_a_name_that_is_none(colors, tmp_path):
     str(report).encode()
 
 
-def test_linked_folders_of_masks(colors, tmp_path):
+def test_data_set_and_converter_read_the_same(colors, tmp_path):
     """What a split is linked to is converted for it, as it is trained on."""
-    elsewhere = tmp_path / 'elsewhere'
-    save(elsewhere / 'z_L.png', (255, 0, 0))
+    init_default_scope('mmseg')
+    add_colors(tmp_path / 'nas', 'x/z')
     for split in ('train', 'val'):
-        (colors / f'{split}_labels/more').symlink_to(elsewhere)
-        (colors / f'{split}_labels/l').symlink_to('.')
-    (colors / 'test_labels').symlink_to('val_labels')
+        for kind in ('', '_labels'):
+            folder = colors / f'{split}{kind}'
+            (folder / 'nas').symlink_to(tmp_path / f'nas/x{kind}')
+            (folder / 'l').symlink_to('.')
+            (folder / 'top').symlink_to(colors)
+    for kind in ('', '_labels'):
+        (colors / f'test{kind}').symlink_to(f'val{kind}')
     out = tmp_path / 'out'
     camvid.convert(colors, out, progress=False)
-    masks = (path.relative_to(out) for path in out.rglob('*.png'))
-    assert sorted(map(str, masks)) == [
-        *('test_labels/more/z_L.png', 'test_labels/y_L.png'),
-        *('train_labels/more/z_L.png', 'train_labels/x_L.png'),
-        *('val_labels/more/z_L.png', 'val_labels/y_L.png'),
-    ]
+    converted = {str(path.relative_to(out)) for path in out.rglob('*.png')}
+    read = set()
+    for split in ('train', 'val', 'test'):
+        for labels in (colors, out):
+            folder = labels / f'{split}_labels'
+            prefix = {'img_path': split, 'seg_map_path': str(folder)}
+            dataset = CamVid(
+                data_root=str(colors), data_prefix=prefix, pipeline=[]
+            )
+            assert len(dataset) == 2
+            paths = (
+                info['seg_map_path']
+                for info in map(dataset.get_data_info, range(2))
+            )
+            read |= {os.path.relpath(path, labels) for path in paths}
+    assert read == converted
+    assert len(read) == 6
