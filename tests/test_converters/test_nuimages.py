@@ -595,6 +595,8 @@ ROWS = [
             ('sample_data', 'absolute', {'filename': '/etc/x.jpg'}, '/etc/x'),
             ('sample_data', 'parent', {'filename': 'a/../../x.jpg'}, 'root'),
             ('sample_data', 'root', {'filename': 'a/..'}, 'filename'),
+            ('sample_data', 'long', {'filename': 'x' * 256}, 'of 256 bytes'),
+            ('sample_data', 'nul', {'filename': 'x\0.jpg'}, 'has a NUL'),
             ('sample_data', 'no-text', {'filename': 5}, 'filename'),
             ('sample_data', 'width-0', {'width': 0}, '0x30'),
             ('sample_data', 'height', {'height': '30'}, 'height'),
