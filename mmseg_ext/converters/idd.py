@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeGuard
 
 import cv2
 import msgspec
@@ -447,20 +447,19 @@ def _select(annotation: _Annotation) -> _Selected:
     """Choose what to draw as the tools do, and count what is left out."""
     selected = _Selected()
     for item in annotation.objects:
-        points = [p for p in item.polygon if isinstance(p, tuple)]
-        name = item.label
+        name, polygon = item.label, item.polygon
         if name not in _LEVEL3:
             name = name.removesuffix('group')
         if item.deleted:
             selected.counts['deleted'] += 1
-        elif any(len(p) != 2 for p in points) or points != item.polygon:
+        elif not _has_points(polygon):
             selected.counts['no_points'] += 1
-        elif len(points) < 3:
+        elif len(polygon) < 3:
             selected.counts['too_few_points'] += 1
         elif name not in _LEVEL3:
             selected.unknown[item.label] += 1
         else:
-            selected.polygons.append(Filled(_LEVEL3[name], points))
+            selected.polygons.append(Filled(_LEVEL3[name], polygon))
     selected.counts['objects'] = len(selected.polygons)
     return selected
 
@@ -478,6 +477,12 @@ def _read_label(path: str, size: tuple[int, int]) -> np.ndarray:
             f'label map of one channel and shape {size[::-1]}',
         )
     return labels
+
+
+def _has_points(polygon: list[Any]) -> TypeGuard[list[tuple[float, float]]]:
+    """Tell whether a polygon is made of points of two numbers."""
+    kinds = set(map(type, polygon))
+    return kinds <= {tuple} and set(map(len, polygon)) <= {2}
 
 
 def _differs_at_edges(

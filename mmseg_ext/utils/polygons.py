@@ -26,7 +26,7 @@ class Filled(NamedTuple):
     """A polygon and the value of its pixels, 0 to 255."""
 
     value: int
-    points: Sequence[tuple[float, ...]]
+    points: Sequence[tuple[float, float]]
 
 
 def fill(
