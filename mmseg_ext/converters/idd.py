@@ -30,7 +30,9 @@ from mmseg_ext.utils.polygons import (
     Rasterizer,
     edge_pixels,
     fill,
+    filled_otherwise,
     rasterizer,
+    redrawn_line,
 )
 
 __all__ = ['SPLITS', 'Report', 'SplitReport', 'Unknown', 'convert']
@@ -133,10 +135,7 @@ class Report(core.Report):
             )
             yield from _warnings(name, split)
         if self.redrawn:
-            yield (
-                f'{self.redrawn} label maps drawn again: another release of '
-                f'Pillow than {self.rasterizer.pillow} had filled them'
-            )
+            yield redrawn_line(self.redrawn)
         yield (
             f'{self.out_dir}: {self.written} images written, {self.kept} were '
             f'there already, {self.test_images} test images left out: they '
@@ -382,6 +381,11 @@ class _Selected:
     counts: Counter[str] = field(default_factory=Counter)
     unknown: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def outlines(self) -> Iterator[Sequence[tuple[float, float]]]:
+        """Points of the polygons."""
+        return (polygon.points for polygon in self.polygons)
+
 
 @dataclass(frozen=True)
 class _Converted:
@@ -413,8 +417,8 @@ class _Worker:
         outputs, redrawn = self.outputs, False
         if job.label is None:
             labels = fill(size, selected.polygons, _IGNORE_INDEX)
-            if self.redraw and _differs_at_edges(
-                label_target, labels, selected
+            if self.redraw and filled_otherwise(
+                label_target, labels, selected.outlines
             ):
                 outputs, redrawn = replace(outputs, overwrite=True), True
         else:
@@ -485,17 +489,6 @@ def _has_points(polygon: list[Any]) -> TypeGuard[list[tuple[float, float]]]:
     return kinds <= {tuple} and set(map(len, polygon)) <= {2}
 
 
-def _differs_at_edges(
-    path: Path, drawn: np.ndarray, selected: _Selected
-) -> bool:
-    """Tell whether a label map is there that was filled otherwise."""
-    try:
-        there = _read_label(str(path), drawn.shape[::-1])
-    except InvalidInputError:
-        return False
-    return bool(edge_pixels(there, drawn, selected.polygons))
-
-
 def _compare(
     path: str, labels: np.ndarray, polygons: str, selected: _Selected
 ) -> None:
@@ -504,7 +497,7 @@ def _compare(
     Pixels that differ at edges are counted.
     """
     drawn = fill(labels.shape[::-1], selected.polygons, _IGNORE_INDEX)
-    at_edges = edge_pixels(labels, drawn, selected.polygons)
+    at_edges = edge_pixels(labels, drawn, selected.outlines)
     if at_edges is None:
         differing = np.count_nonzero(labels != drawn)
         raise InvalidInputError(

@@ -9,6 +9,7 @@ edges and, where edges of a polygon meet in one row, in that row.
 import hashlib
 import itertools
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import cv2
@@ -16,7 +17,17 @@ import numpy as np
 import PIL
 from PIL import Image, ImageDraw
 
-__all__ = ['Filled', 'Rasterizer', 'edge_pixels', 'fill', 'rasterizer']
+from mmseg_ext.utils.images import decode_image
+
+__all__ = [
+    'Filled',
+    'Rasterizer',
+    'edge_pixels',
+    'fill',
+    'filled_otherwise',
+    'rasterizer',
+    'redrawn_line',
+]
 
 #: How far from an edge rules may differ, in pixels.
 _REACH = 2
@@ -75,26 +86,27 @@ def rasterizer() -> Rasterizer:
 
 
 def edge_pixels(
-    one: np.ndarray, other: np.ndarray, polygons: Iterable[Filled]
+    one: np.ndarray,
+    other: np.ndarray,
+    outlines: Iterable[Sequence[tuple[float, float]]],
 ) -> int | None:
     """Count the pixels in which two drawings of the same polygons differ.
 
     Args:
         one: uint8 (H, W).
         other: uint8 (H, W).
-        polygons: What both are to show.
+        outlines: Points of the polygons that both are to show.
 
     Returns:
         Their number if all of them may be due to other rules of filling: they
-        lie within two pixels of an edge, or in parts that are one row high.
-        None if not.
+        lie near an edge, or in parts that are one row high. None if not.
     """
     differing = one != other
     if not differing.any():
         return 0
     # Edges just out of the image count too.
     near = np.pad(np.zeros(one.shape, np.uint8), _REACH)
-    for _, points in polygons:
+    for points in outlines:
         outline = np.array(points).astype(np.int32) + _REACH
         cv2.polylines(near, [outline], True, 1)
     side = 2 * _REACH + 1
@@ -103,3 +115,32 @@ def edge_pixels(
     if (elsewhere[1:] & elsewhere[:-1]).any():
         return None
     return int(np.count_nonzero(differing))
+
+
+def filled_otherwise(
+    path: Path,
+    drawn: np.ndarray,
+    outlines: Iterable[Sequence[tuple[float, float]]],
+) -> bool:
+    """Tell whether a label map is there that another rule has filled.
+
+    Args:
+        path: The file, which may be missing or broken.
+        drawn: What it is to be, uint8 (H, W).
+        outlines: See :func:`edge_pixels`.
+    """
+    try:
+        there = decode_image(path.read_bytes(), 'it', cv2.IMREAD_UNCHANGED)
+    except (OSError, ValueError):
+        return False
+    if there.shape != drawn.shape or there.dtype != drawn.dtype:
+        return False
+    return bool(edge_pixels(there, drawn, outlines))
+
+
+def redrawn_line(number: int) -> str:
+    """Say of how many files :func:`filled_otherwise` was true."""
+    return (
+        f'{number} label maps drawn again: another release of Pillow than '
+        f'{PIL.__version__} had filled them'
+    )

@@ -1,9 +1,17 @@
 import numpy as np
 import PIL
 import pytest
+from PIL import Image
 
 from mmseg_ext.utils import polygons
-from mmseg_ext.utils.polygons import Filled, edge_pixels, fill, rasterizer
+from mmseg_ext.utils.polygons import (
+    Filled,
+    edge_pixels,
+    fill,
+    filled_otherwise,
+    rasterizer,
+    redrawn_line,
+)
 
 SIZE = (40, 30)
 SQUARE = Filled(1, [(10, 5), (30, 5), (30, 20), (10, 20)])
@@ -57,8 +65,8 @@ def test_edge_pixels(rows, columns, expected):
     one = fill(SIZE, [SQUARE], 0)
     other = one.copy()
     other[slice(*rows), slice(*columns)] ^= 1
-    assert edge_pixels(one, other, [SQUARE]) == expected
-    assert edge_pixels(other, one, [SQUARE]) == expected
+    assert edge_pixels(one, other, [SQUARE.points]) == expected
+    assert edge_pixels(other, one, [SQUARE.points]) == expected
 
 
 def test_edges_far_out_of_the_image():
@@ -67,15 +75,47 @@ def test_edges_far_out_of_the_image():
     one[10:] = 1
     other = one.copy()
     other[8:10] = 1
-    assert edge_pixels(one, other, [far]) == 2 * SIZE[0]
+    assert edge_pixels(one, other, [far.points]) == 2 * SIZE[0]
     other[6:8] = 1
-    assert edge_pixels(one, other, [far]) is None
+    assert edge_pixels(one, other, [far.points]) is None
 
 
 def test_edges_just_out_of_the_image():
     beside = Filled(1, [(-9, -9), (-2, -9), (-2, 50), (-9, 50)])
     other = canvas()
     other[:, 0] = 1
-    assert edge_pixels(canvas(), other, [beside]) == SIZE[1]
+    assert edge_pixels(canvas(), other, [beside.points]) == SIZE[1]
     other[:, 1] = 1
-    assert edge_pixels(canvas(), other, [beside]) is None
+    assert edge_pixels(canvas(), other, [beside.points]) is None
+
+
+@pytest.mark.parametrize(
+    ('change', 'expected'),
+    [
+        pytest.param(lambda pixels: pixels, False, id='same'),
+        pytest.param(lambda pixels: np.roll(pixels, 1, 0), True, id='edges'),
+        pytest.param(lambda pixels: np.roll(pixels, 9, 0), False, id='more'),
+        pytest.param(lambda pixels: pixels[1:], False, id='size'),
+        pytest.param(np.uint16, False, id='depth'),
+    ],
+)
+def test_filled_otherwise(tmp_path, change, expected):
+    path = tmp_path / 'x.png'
+    drawn = fill(SIZE, [SQUARE], 0)
+    Image.fromarray(change(drawn)).save(path)
+    assert filled_otherwise(path, drawn, [SQUARE.points]) == expected
+
+
+def test_missing_and_broken_files_are_not_filled_otherwise(tmp_path):
+    path = tmp_path / 'x.png'
+    drawn = fill(SIZE, [SQUARE], 0)
+    assert not filled_otherwise(path, drawn, [SQUARE.points])
+    path.write_bytes(b'')
+    assert not filled_otherwise(path, drawn, [SQUARE.points])
+
+
+def test_line_about_what_was_drawn_again():
+    assert redrawn_line(3) == (
+        '3 label maps drawn again: another release of Pillow than '
+        f'{PIL.__version__} had filled them'
+    )
