@@ -463,6 +463,28 @@ def test_upgrade_of_pillow_between_two_runs(
     assert (again.written, again.redrawn) == (0, 0)
 
 
+@pytest.mark.parametrize(
+    'report', [b'', b'[]', b'\xff', b'{"rasterizer": 3}', b'{"splits": {}}']
+)
+def test_report_that_tells_nothing(root, out, other_pillow, report):
+    """As one of an older version."""
+    with other_pillow():
+        convert([root], out)
+    (out / 'report.json').write_bytes(report)
+    assert convert([root], out).redrawn == 3
+
+
+def test_labels_that_this_release_filled_are_not_drawn_again(root, out):
+    convert([root], out)
+    path = out / 'train_label' / '7_000123.png'
+    labels = read_label(path)
+    edge = np.argwhere(labels[1:] != labels[:-1])[0]
+    labels[tuple(edge)] = labels[edge[0] + 1, edge[1]]
+    Image.fromarray(labels).save(path)
+    with pytest.raises(ValueError, match=r'7_000123\.png is there, but is'):
+        convert([root], out)
+
+
 def test_upgrade_hides_no_other_polygons(root, out, other_pillow):
     with other_pillow():
         draw(root, out, [box('car', 0, 0, 5, 5)])
