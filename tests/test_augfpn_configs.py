@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmdet.models.losses import IoULoss
 from mmengine.config import Config
 from mmengine.runner import load_checkpoint
 from mmengine.structures import InstanceData
@@ -22,6 +23,7 @@ from helpers.detectors import (
     train_rank,
     train_step,
 )
+from references import aug_fpn
 
 FOLDER = Path(__file__).parents[1] / 'configs/augfpn'
 NAMES = sorted(path.stem for path in FOLDER.glob('*.py'))
@@ -74,6 +76,54 @@ def test_ablation(name, parts):
         'output_size': 7,
         'sampling_ratio': 2,
     }
+
+
+@pytest.mark.parametrize(
+    ('prefix', 'betas'),
+    [
+        pytest.param(
+            ('faster-rcnn', 'mask-rcnn'),
+            {
+                'rpn_head': 1 / 9,
+                'roi_head.bbox_head': 1,
+                'roi_head.auxiliary_bbox_head': 1,
+            },
+            id='two-stage',
+        ),
+        pytest.param(
+            'retinanet',
+            {'bbox_head': 0.11, 'bbox_head.auxiliary_bbox_head': 1},
+            id='retinanet',
+        ),
+        pytest.param(
+            'fcos',
+            {'bbox_head': None, 'bbox_head.auxiliary_bbox_head': 1},
+            id='fcos',
+        ),
+    ],
+)
+def test_box_losses_are_the_authors(prefix, betas):
+    """Smooth L1, the beta of each as in their configs and heads."""
+    differences = [-3, -1, -0.4, -0.05, 0, 0.1, 0.5, 1, 2]
+    pred = torch.tensor([differences]).T
+    for name in filter(lambda name: name.startswith(prefix), NAMES):
+        modules = small_detector(path_of(name)).named_modules()
+        losses = {
+            k: m.loss_bbox for k, m in modules if hasattr(m, 'loss_bbox')
+        }
+        supervised = 'auxiliary_' in new_parts(name)
+        assert set(losses) == {
+            key for key in betas if supervised or 'auxiliary_' not in key
+        }
+        for key, loss in losses.items():
+            if betas[key] is None:
+                assert type(loss) is IoULoss
+                continue
+            expected = sum(
+                aug_fpn.smooth_l1(x, betas[key]) for x in differences
+            )
+            found = loss(pred, torch.zeros_like(pred), avg_factor=1)
+            assert found.item() == pytest.approx(expected)
 
 
 def test_names():

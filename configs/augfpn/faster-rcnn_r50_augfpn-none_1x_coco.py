@@ -4,6 +4,13 @@ _base_ = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
 
 custom_imports = dict(imports=['mmseg_ext'], allow_failed_imports=False)
 
-# As the authors; reading RoIs on all levels would take long with more points.
+# As the authors: smooth L1 where MMDet has L1, and few points of a RoI, since
+# reading RoIs on all levels would take long with more.
 roi_layer = dict(sampling_ratio=2)
-model = dict(roi_head=dict(bbox_roi_extractor=dict(roi_layer=roi_layer)))
+model = dict(
+    rpn_head=dict(loss_bbox=dict(type='SmoothL1Loss', beta=1 / 9)),
+    roi_head=dict(
+        bbox_roi_extractor=dict(roi_layer=roi_layer),
+        bbox_head=dict(loss_bbox=dict(type='SmoothL1Loss', beta=1.0)),
+    ),
+)

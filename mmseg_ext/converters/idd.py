@@ -4,14 +4,15 @@ import itertools
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, TypeGuard
 
 import cv2
 import msgspec
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from mmseg_ext.converters import core
 from mmseg_ext.converters.core import Invalid, InvalidInputError, reading
@@ -24,9 +25,18 @@ from mmseg_ext.formats.left_img import (
 )
 from mmseg_ext.labels.idd import IDD_LABELS, IDD_LEVEL3, UNLABELLED
 from mmseg_ext.utils.images import decode_image, encode_labels
+from mmseg_ext.utils.polygons import (
+    Filled,
+    Rasterizer,
+    edge_pixels,
+    fill,
+    filled_otherwise,
+    rasterizer,
+    redrawn_line,
+)
 from mmseg_ext.utils.text import normal_form
 
-__all__ = ['SPLITS', 'Report', 'SplitReport', 'convert']
+__all__ = ['SPLITS', 'Report', 'SplitReport', 'Unknown', 'convert']
 
 #: The splits with labels; ``test`` has none.
 SPLITS = ('train', 'val')
@@ -42,6 +52,23 @@ _POLYGONS_ENDING = '_gtFine_polygons.json'
 _LABEL_ENDING = '_gtFine_labellevel3Ids.png'
 
 
+#: Unknown labels that a report names before it counts the rest.
+_LISTED = 10
+
+
+@dataclass
+class Unknown:
+    """Objects of a label that is not in the table of IDD.
+
+    Attributes:
+        objects: Number of objects.
+        files: Number of files that have some.
+    """
+
+    objects: int = 0
+    files: int = 0
+
+
 @dataclass
 class SplitReport:
     """What a split has.
@@ -53,6 +80,12 @@ class SplitReport:
         objects: Number of objects in the labels.
         deleted: Number of objects left out because they are marked so.
         too_few_points: Number of those left out for fewer than three points.
+        no_points: Number of those left out because their polygon is not made
+            of points, of two numbers each.
+        unknown: Those left out for their label, by label.
+        edge_labels: Number of label maps found that differ from what their
+            polygons give, at edges only; counted if they are checked.
+        edge_pixels: Number of pixels in which these differ.
         pixels: Number of pixels, by class name.
     """
 
@@ -62,6 +95,10 @@ class SplitReport:
     objects: int = 0
     deleted: int = 0
     too_few_points: int = 0
+    no_points: int = 0
+    unknown: dict[str, Unknown] = field(default_factory=dict)
+    edge_labels: int = 0
+    edge_pixels: int = 0
     pixels: dict[str, int] = field(
         default_factory=lambda: dict.fromkeys(_PIXEL_NAMES, 0)
     )
@@ -74,12 +111,17 @@ class Report(core.Report):
     Attributes:
         splits: What ``train`` and ``val`` have.
         test_images: Number of images left out because they have no labels.
+        rasterizer: How polygons were filled.
+        redrawn: Number of label maps that were there, filled by another
+            release of Pillow, and were drawn again.
     """
 
     splits: dict[str, SplitReport] = field(
         default_factory=lambda: {split: SplitReport() for split in SPLITS}
     )
     test_images: int = 0
+    rasterizer: Rasterizer = field(default_factory=rasterizer)
+    redrawn: int = 0
 
     def lines(self) -> Iterator[str]:
         """Yield a table of the pixels and the totals of each split."""
@@ -92,10 +134,37 @@ class Report(core.Report):
                 f'objects, left out {split.deleted} deleted and '
                 f'{split.too_few_points} of fewer than three points'
             )
+            yield from _warnings(name, split)
+        if self.redrawn:
+            yield redrawn_line(self.redrawn)
         yield (
             f'{self.out_dir}: {self.written} images written, {self.kept} were '
             f'there already, {self.test_images} test images left out: they '
             'have no labels'
+        )
+
+
+def _warnings(name: str, split: SplitReport) -> Iterator[str]:
+    """Yield what is odd about a split."""
+    if split.no_points:
+        yield (
+            f'warning: {name}: {split.no_points} objects left out: their '
+            'polygon is not made of points'
+        )
+    for label, unknown in list(split.unknown.items())[:_LISTED]:
+        yield (
+            f'warning: {name}: label {label!r} is not in the table of IDD: '
+            f'{unknown.objects} objects in {unknown.files} files left out'
+        )
+    if len(split.unknown) > _LISTED:
+        yield (
+            f'warning: {name}: {len(split.unknown) - _LISTED} more labels '
+            'are not in the table of IDD, see report.json'
+        )
+    if split.edge_labels:
+        yield (
+            f'{name}: {split.edge_labels} labels found differ from what '
+            f'their polygons give, at edges only: {split.edge_pixels} pixels'
         )
 
 
@@ -118,19 +187,28 @@ def convert(
     ``<split>_label/<sequence>_<id>.png``, 8-bit level-3 ids, 0 to 25, and 255.
 
     Labels are drawn as the tools of the data set do: with Pillow, in the
-    order of the file, on a map of 255. A label map that lies beside its
-    polygons is taken instead. ``splits/<split>.txt`` lists the stems in the
-    order of the SHA-256 of ``<seed>:<stem>``, which no library changes.
-    ``report.json`` is the report but for ``written`` and ``kept``.
+    order of the file, on a map of 255. What these leave out is left out and
+    counted: objects that are deleted, have too few points, or a label that
+    the table does not know. A label map that lies beside its polygons is
+    taken instead. ``splits/<split>.txt`` lists the stems in the order of the
+    SHA-256 of ``<seed>:<stem>``, which no library changes. ``report.json`` is
+    the report but for ``written``, ``kept`` and ``redrawn``.
+
+    Which pixels a polygon has is what the installed Pillow says, and releases
+    differ at edges (:mod:`mmseg_ext.utils.polygons`). ``report.json`` names
+    the release and a digest of how it fills.
 
     A run that was stopped goes on where it was and ends in the same bytes.
     For this, labels are drawn again and compared with those that are there.
+    Those that another release of Pillow filled are written again.
 
     Args:
         data_roots: Folders with ``leftImg8bit`` and ``gtFine``.
         out_dir: Folder to write.
         copy: Copy files, even where a hard link can be made.
-        check: Draw also the labels that were found and compare them.
+        check: Draw also the labels that were found and compare them. Pixels
+            at edges, which depend on the release of Pillow, are counted;
+            with others a label is invalid.
         seed: What the order of the splits depends on.
         nproc: Number of processes.
         overwrite: Write again what is there.
@@ -161,7 +239,7 @@ def convert(
     )
     out_dir.mkdir(parents=True, exist_ok=True)
     results = core.run_jobs(
-        _Worker(outputs, copy, check),
+        _Worker(outputs, copy, check, _drawn_otherwise(report)),
         jobs,
         nproc=nproc,
         scratch=out_dir,
@@ -175,14 +253,32 @@ def convert(
     for split in SPLITS:
         path = out_dir / 'splits' / f'{split}.txt'
         core.write_split(path, stems[split], seed)
+    for part in report.splits.values():
+        part.unknown = dict(sorted(part.unknown.items()))
     report.skipped = invalid.write_list(out_dir)
     content = {
+        'rasterizer': report.rasterizer._asdict(),
         'splits': report.splits,
         'test_images': report.test_images,
         'skipped': report.skipped,
     }
     core.write_json(out_dir / 'report.json', content)
     return report
+
+
+class _Drawn(msgspec.Struct):
+    """What is read of the report of an earlier run."""
+
+    rasterizer: dict[str, str] = {}
+
+
+def _drawn_otherwise(report: Report) -> bool:
+    """Tell whether labels that are there may have been filled otherwise."""
+    path = report.out_dir / 'report.json'
+    with suppress(OSError, UnicodeDecodeError, msgspec.DecodeError):
+        drawn = msgspec.json.decode(path.read_bytes(), type=_Drawn)
+        return drawn.rasterizer.get('digest') != report.rasterizer.digest
+    return True
 
 
 # What there is.
@@ -260,33 +356,50 @@ def _check_names(jobs: list[_Job]) -> None:
 #: Pillow draws with 32-bit integers; no image is so large.
 _Coordinate = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
 
+#: The tools cut fractions off.
+_Side = Annotated[float, msgspec.Meta(ge=1, le=1e6)]
+
 
 class _Object(msgspec.Struct):
     label: str
-    polygon: list[tuple[_Coordinate, _Coordinate]]
-    deleted: bool | None = False
+    polygon: list[tuple[_Coordinate, ...] | _Coordinate]
+    deleted: Any = False
 
 
 class _Annotation(msgspec.Struct):
-    imgHeight: int
-    imgWidth: int
+    imgHeight: _Side
+    imgWidth: _Side
     objects: list[_Object]
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return int(self.imgWidth), int(self.imgHeight)
 
-class _Shape(NamedTuple):
-    """A level-3 id and the points to fill with it."""
 
-    value: int
-    points: list[tuple[float, float]]
+@dataclass(frozen=True)
+class _Selected:
+    """What is drawn of a file, and what it has and lacks."""
+
+    polygons: list[Filled] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    unknown: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def outlines(self) -> Iterator[Sequence[tuple[float, float]]]:
+        """Points of the polygons."""
+        return (polygon.points for polygon in self.polygons)
 
 
 @dataclass(frozen=True)
 class _Converted:
-    """What a label has, and whether something was written."""
+    """What a label has, and what was written."""
 
     counts: Counter[str]
+    unknown: Counter[str]
     pixels: list[int]
     written: bool
+    redrawn: bool
 
 
 @dataclass(frozen=True)
@@ -296,30 +409,38 @@ class _Worker:
     outputs: Outputs
     copy: bool
     check: bool
+    redraw: bool
 
     def __call__(self, job: _Job, scratch: Path | None) -> _Converted:
         image_target, label_target = job.targets(self.outputs.out_dir)
         annotation = _read_annotation(job.polygons)
-        size = annotation.imgWidth, annotation.imgHeight
+        size = annotation.size
         actual = core.read_size(job.image)
         core.check_size(job.polygons, size, job.image, actual)
-        shapes, counts = _select(annotation, job.polygons)
+        selected = _select(annotation)
+        outputs, redrawn = self.outputs, False
         if job.label is None:
-            labels = _draw(size, shapes)
+            labels = fill(size, selected.polygons, _IGNORE_INDEX)
+            if self.redraw and filled_otherwise(
+                label_target, labels, selected.outlines
+            ):
+                outputs, redrawn = replace(outputs, overwrite=True), True
         else:
             labels = _read_label(job.label, size)
             if self.check:
-                _compare(job.label, labels, job.polygons, _draw(size, shapes))
+                _compare(job.label, labels, job.polygons, selected)
         pixels = _count_pixels(labels, job.label or job.polygons)
         # The label goes first: an image without one is never left behind.
         if job.label is None:
-            written = self.outputs.write_png(
+            written = outputs.write_png(
                 label_target, encode_labels(labels), job.polygons, scratch
             )
         else:
-            written = self.outputs.place(job.label, label_target, self.copy)
+            written = outputs.place(job.label, label_target, self.copy)
         written |= self.outputs.place(job.image, image_target, self.copy)
-        return _Converted(counts, pixels, written)
+        return _Converted(
+            selected.counts, selected.unknown, pixels, written, redrawn
+        )
 
 
 def _read_annotation(path: str) -> _Annotation:
@@ -330,42 +451,25 @@ def _read_annotation(path: str) -> _Annotation:
         )
 
 
-def _select(
-    annotation: _Annotation, path: str
-) -> tuple[list[_Shape], Counter[str]]:
-    """Return what to draw, and count what there is and what is left out."""
-    shapes, counts = [], Counter[str]()
-    for index, item in enumerate(annotation.objects):
+def _select(annotation: _Annotation) -> _Selected:
+    """Choose what to draw as the tools do, and count what is left out."""
+    selected = _Selected()
+    for item in annotation.objects:
+        name, polygon = item.label, item.polygon
+        if name not in _LEVEL3:
+            name = name.removesuffix('group')
         if item.deleted:
-            counts['deleted'] += 1
-        elif len(item.polygon) < 3:
-            counts['too_few_points'] += 1
+            selected.counts['deleted'] += 1
+        elif not _has_points(polygon):
+            selected.counts['no_points'] += 1
+        elif len(polygon) < 3:
+            selected.counts['too_few_points'] += 1
+        elif name not in _LEVEL3:
+            selected.unknown[item.label] += 1
         else:
-            name = item.label
-            if name not in _LEVEL3:
-                name = name.removesuffix('group')
-            if name not in _LEVEL3:
-                raise InvalidInputError(
-                    path,
-                    f'objects[{index}]: label {item.label!r} is not in the '
-                    'table of IDD',
-                )
-            shapes.append(_Shape(_LEVEL3[name], item.polygon))
-    counts['objects'] = len(shapes)
-    return shapes, counts
-
-
-def _draw(size: tuple[int, int], shapes: list[_Shape]) -> np.ndarray:
-    """Fill polygons, their edges included, later over earlier ones.
-
-    Returns:
-        uint8 (H, W).
-    """
-    image = Image.new('L', size, _IGNORE_INDEX)
-    draw = ImageDraw.Draw(image)
-    for value, polygon in shapes:
-        draw.polygon(polygon, fill=value)
-    return np.asarray(image)
+            selected.polygons.append(Filled(_LEVEL3[name], polygon))
+    selected.counts['objects'] = len(selected.polygons)
+    return selected
 
 
 def _read_label(path: str, size: tuple[int, int]) -> np.ndarray:
@@ -383,17 +487,30 @@ def _read_label(path: str, size: tuple[int, int]) -> np.ndarray:
     return labels
 
 
+def _has_points(polygon: list[Any]) -> TypeGuard[list[tuple[float, float]]]:
+    """Tell whether a polygon is made of points of two numbers."""
+    kinds = set(map(type, polygon))
+    return kinds <= {tuple} and set(map(len, polygon)) <= {2}
+
+
 def _compare(
-    path: str, labels: np.ndarray, polygons: str, drawn: np.ndarray
+    path: str, labels: np.ndarray, polygons: str, selected: _Selected
 ) -> None:
-    """Check that a label map that was there is what its polygons give."""
-    differing = np.count_nonzero(labels != drawn)
-    if differing:
+    """Check that a label map that was there is what its polygons give.
+
+    Pixels that differ at edges are counted.
+    """
+    drawn = fill(labels.shape[::-1], selected.polygons, _IGNORE_INDEX)
+    at_edges = edge_pixels(labels, drawn, selected.outlines)
+    if at_edges is None:
+        differing = np.count_nonzero(labels != drawn)
         raise InvalidInputError(
             path,
             f'{differing} of {labels.size} pixels differ from what '
-            f'{polygons} gives',
+            f'{polygons} gives, and not at edges only',
         )
+    selected.counts['edge_pixels'] = at_edges
+    selected.counts['edge_labels'] = int(at_edges > 0)
 
 
 def _count_pixels(labels: np.ndarray, path: str) -> list[int]:
@@ -414,12 +531,16 @@ def _add(report: Report, job: _Job, result: _Converted) -> None:
     """Count a converted image."""
     report.written += result.written
     report.kept += not result.written
+    report.redrawn += result.redrawn
     split = report.splits[job.split]
     split.images += 1
     split.labels_drawn += job.label is None
     split.labels_found += job.label is not None
-    split.objects += result.counts['objects']
-    split.deleted += result.counts['deleted']
-    split.too_few_points += result.counts['too_few_points']
+    for name, count in result.counts.items():
+        setattr(split, name, getattr(split, name) + count)
+    for label, count in result.unknown.items():
+        unknown = split.unknown.setdefault(label, Unknown())
+        unknown.objects += count
+        unknown.files += 1
     for name, count in zip(_PIXEL_NAMES, result.pixels, strict=True):
         split.pixels[name] += count

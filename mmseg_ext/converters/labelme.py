@@ -3,8 +3,9 @@
 import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from mmseg_ext.converters import core
 from mmseg_ext.converters.core import Invalid, InvalidInputError, reading
@@ -16,9 +17,15 @@ from mmseg_ext.formats.color_masks import (
     voc_color,
     write_class_dict,
 )
-from mmseg_ext.formats.labelme import LabelmeFile, decode_labelme, draw
+from mmseg_ext.formats.labelme import (
+    LabelmeFile,
+    decode_labelme,
+    draw,
+    outlines,
+)
 from mmseg_ext.utils.files import find_files, path_inside, same_file
 from mmseg_ext.utils.images import encode_labels
+from mmseg_ext.utils.polygons import filled_otherwise, redrawn_line
 from mmseg_ext.utils.text import read_text
 
 __all__ = ['BACKGROUND', 'IGNORED', 'Report', 'convert']
@@ -34,15 +41,20 @@ class Report(core.Report):
     Attributes:
         images: Number of images, by split.
         shapes: Number of shapes, by label.
+        redrawn: Number of label maps that were there, filled by another
+            release of Pillow, and were drawn again.
     """
 
     images: dict[str, int] = field(default_factory=dict)
     shapes: Counter[str] = field(default_factory=Counter)
+    redrawn: int = 0
 
     def lines(self) -> Iterator[str]:
         """Yield the labels and the images of each split."""
         for label, count in sorted(self.shapes.items()):
             yield f'{label}: {count} shapes'
+        if self.redrawn:
+            yield redrawn_line(self.redrawn)
         splits = ', '.join(f'{n} {split}' for split, n in self.images.items())
         yield (
             f'{self.out_dir}: {splits} images; {self.written} written, '
@@ -69,7 +81,9 @@ def convert(
     photograph ``images/a/x`` with its suffix; ``class_dict.csv`` has the
     classes and ``splits/{train,val}.txt`` the stems. ``ColorMaskDataset``
     reads that. A run that was stopped goes on where it was and ends in the
-    same bytes.
+    same bytes. Label maps that are there and differ at edges of polygons
+    only, as those do that another release of Pillow filled
+    (:mod:`mmseg_ext.utils.polygons`), are drawn again.
 
     Args:
         data_root: Folder with JSON files, at any depth.
@@ -128,11 +142,12 @@ def convert(
     )
     stems = []
     sifted = outputs.sift(results, invalid, lambda s: s.targets(out_dir))
-    for sample, written in sifted:
+    for sample, converted in sifted:
         stems.append(sample.stem)
         report.shapes += sample.labels
-        report.written += written
-        report.kept += not written
+        report.written += converted.written
+        report.kept += not converted.written
+        report.redrawn += converted.redrawn
     train, val = core.divide(stems, val_fraction, seed, str)
     for split, part in (('train', train), ('val', val)):
         report.images[split] = len(part)
@@ -216,6 +231,13 @@ class _Reader:
         return _Sample(name, os.path.splitext(content.image)[1], labels)
 
 
+class _Converted(NamedTuple):
+    """Whether something was written, and the label drawn again."""
+
+    written: bool
+    redrawn: bool
+
+
 @dataclass(frozen=True)
 class _Worker:
     """Converts files; what a process has to know for it."""
@@ -225,16 +247,23 @@ class _Worker:
     copy: bool
     indices: dict[str, int]
 
-    def __call__(self, sample: _Sample, scratch: Path | None) -> bool:
+    def __call__(self, sample: _Sample, scratch: Path | None) -> _Converted:
         path = self.root / sample.name
         content = _read(path)
         image = self.image(path, content)
         background = self.indices.get(BACKGROUND, IGNORE_INDEX)
         with reading(path, ''):
-            labels = encode_labels(draw(content, self.indices, background))
+            labels = draw(content, self.indices, background)
         place, target = sample.targets(self.outputs.out_dir)
-        written = self.outputs.write_png(target, labels, path, scratch)
-        return self.outputs.place(image, place, self.copy) or written
+        outputs = self.outputs
+        redrawn = filled_otherwise(target, labels, outlines(content))
+        if redrawn:
+            outputs = replace(outputs, overwrite=True)
+        written = outputs.write_png(
+            target, encode_labels(labels), path, scratch
+        )
+        written |= self.outputs.place(image, place, self.copy)
+        return _Converted(written, redrawn)
 
     def image(self, path: Path, content: LabelmeFile) -> Path:
         """Return the photograph of a file, which must fit it."""

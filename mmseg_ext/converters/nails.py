@@ -29,7 +29,7 @@ __all__ = ['SEGMENTATIONS', 'SPLITS', 'Report', 'convert']
 SPLITS = ('train', 'valid')
 
 #: Forms of the masks in the COCO files.
-SEGMENTATIONS = ('rle', 'polygon')
+SEGMENTATIONS = ('rle', 'polygon', 'contour')
 
 #: Names of folders, in any case, and what they say about the files in them.
 _ROLES = {'images': 'image', 'masks': 'mask', 'labels': 'mask'}
@@ -114,8 +114,11 @@ def convert(
     Args:
         data_root: Folder of images and masks.
         out_dir: Folder to write, by default ``<data_root>/annotations``.
-        segmentation: ``'rle'``, exact; or ``'polygon'``, in which a nail with
-            a hole is cut through the hole into several polygons.
+        segmentation: ``'rle'``, exact. Or polygons, which are exact for one
+            kind of reader each: ``'polygon'`` follows the edges of pixels,
+            for pycocotools and all that is built on it; ``'contour'`` their
+            centers, for readers that fill with OpenCV's ``fillPoly``. A nail
+            with a hole is cut through the hole into several polygons.
         min_area: Components of fewer pixels are left out.
         split_touching: Cut blobs of one color apart where they narrow.
         val_fraction: Share of each group for validation, where no folders
@@ -347,9 +350,11 @@ class _Worker:
         place = region.mask, region.left, region.top
         shape = size[1], size[0]
         mask = encode_runs(runs_of_box(*place, shape), shape)
-        if self.segmentation == 'polygon':
-            return annotation_row(mask, 1, polygons=polygons_of_box(*place))
-        return annotation_row(mask, 1)
+        if self.segmentation == 'rle':
+            return annotation_row(mask, 1)
+        centers = self.segmentation == 'contour'
+        polygons = polygons_of_box(*place, centers)
+        return annotation_row(mask, 1, polygons=polygons)
 
 
 # What is written.

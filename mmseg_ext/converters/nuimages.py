@@ -66,12 +66,15 @@ class VersionReport:
     Attributes:
         images: Number of images in the COCO file.
         annotations: Number of instances in it.
+        unseen: Number of objects of the thing classes that are no instances:
+            without mask, and without a pixel of the image in their box.
         written: Number of label maps written.
         kept: Number of label maps that were there already.
     """
 
     images: int = 0
     annotations: int = 0
+    unseen: int = 0
     written: int = 0
     kept: int = 0
 
@@ -94,6 +97,11 @@ class Report(core.Report):
                 f'{version.annotations} instances; {version.written} masks '
                 f'written, {version.kept} were there already'
             )
+            if version.unseen:
+                yield (
+                    f'{name}: {version.unseen} objects left out: without '
+                    'mask, and without a pixel of the image in their box'
+                )
 
 
 def _find_versions(data_root: str | os.PathLike) -> list[str]:
@@ -127,7 +135,8 @@ def convert(
 
     ``nuimages_<version>.json`` has the instances of the ten thing classes. An
     object without mask is kept as a crowd region that fills its amodal box,
-    so that detections there count neither for nor against a model.
+    so that detections there count neither for nor against a model. One whose
+    box has no pixel of the image either is left out and counted.
 
     A run that was stopped goes on where it was and ends in the same bytes.
     Label maps that are there are kept if the tables are those they were made
@@ -189,9 +198,14 @@ def _check_version(data_root: Path, version: str) -> None:
 
 @dataclass(frozen=True)
 class _Converted:
-    """Rows of the COCO file, and whether a label map was written."""
+    """What became of an image.
+
+    ``rows`` are those of the COCO file, ``unseen`` is the number of objects
+    that have none there; ``written`` tells whether a label map was written.
+    """
 
     rows: list[bytes]
+    unseen: int
     written: bool
 
 
@@ -224,11 +238,9 @@ class _Worker:
         objects.sort(key=lambda item: item.row.token)
         annotations = [*read_annotations(Surface, *source), *objects]
         runs = _decode_masks(annotations, image.frame)
-        rows = [
-            _instance(item, _THING_IDS[item.name], image.frame)
-            for item in objects
-            if item.name in _THING_IDS
-        ]
+        things = [item for item in objects if item.name in _THING_IDS]
+        found = (_instance(item, image.frame) for item in things)
+        rows = [row for row in found if row is not None]
         written = False
         if self.masks is not None:
             path = self.masks / mask_name(image.name)
@@ -237,7 +249,7 @@ class _Worker:
                 written = self.outputs.write_png(
                     path, encode_labels(labels), self.folder, scratch
                 )
-        return _Converted(rows, written)
+        return _Converted(rows, len(things) - len(rows), written)
 
 
 def _check_box(row: Object) -> None:
@@ -284,19 +296,19 @@ def _paint(
     return cv2.transpose(canvas.reshape(frame.width, frame.height))
 
 
-def _instance(
-    item: Annotation[Object], category: int, frame: KeyFrame
-) -> bytes:
-    """Make the COCO annotation of an object."""
+def _instance(item: Annotation[Object], frame: KeyFrame) -> bytes | None:
+    """Make the COCO annotation of an object; None if it has no pixels."""
     left, top, right, bottom = item.row.bbox
     size = [frame.height, frame.width]
     mask = Rle(size=size, counts=item.code or b'')
     crowd = not item.code or not coco_mask.area(mask)
     if crowd:
         mask = _box_mask(item.row.bbox, size)
+        if not coco_mask.area(mask):
+            return None
     return annotation_row(
         mask,
-        category,
+        _THING_IDS[item.name],
         crowd=crowd,
         amodal_bbox=[left, top, right - left, bottom - top],
         token=item.row.token,
@@ -365,6 +377,7 @@ class _Conversion:
             for image, converted in self.invalid.sift(results):
                 writer.add(_image_row(image), converted.rows, image.number)
                 tokens[image.number] = image.frame.token
+                report.unseen += converted.unseen
                 if labeled:
                     report.written += converted.written
                     report.kept += not converted.written

@@ -210,7 +210,7 @@ def annotation_row(
 
 
 def polygons_of_box(
-    mask: np.ndarray, left: int, top: int
+    mask: np.ndarray, left: int, top: int, centers: bool = False
 ) -> list[list[float]]:
     """Outline a mask that lies in a box of an image.
 
@@ -223,6 +223,9 @@ def polygons_of_box(
         mask: uint8 (h, w), 0 or 1.
         left: Column of the image that the box begins in.
         top: Row of the image that the box begins in.
+        centers: Let the outlines run through the centers of the outermost
+            pixels. OpenCV's ``fillPoly``, which fills the pixels that an
+            outline passes too, gives back the mask then.
 
     Returns:
         Polygons, each x and y of its points in turn, in pixels.
@@ -232,17 +235,29 @@ def polygons_of_box(
     contours, hierarchy = cv2.findContours(
         double, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE
     )
-    for contour, links in zip(contours, hierarchy[0], strict=True):
-        if links[3] >= 0:  # a hole
-            x, _, width, _ = cv2.boundingRect(contour)
-            column = (x + width // 2) // 2
-            return polygons_of_box(
-                mask[:, :column], left, top
-            ) + polygons_of_box(mask[:, column:], left + column, top)
-    return [
-        ((contour.reshape(-1, 2) + 0.5) / 2 + (left, top)).ravel().tolist()
-        for contour in contours
+    holes = [
+        cv2.boundingRect(contour)
+        for contour, links in zip(contours, hierarchy[0], strict=True)
+        if links[3] >= 0
     ]
+    if holes:
+        columns = [(x + width // 2) // 2 for x, _, width, _ in holes]
+        # Near the middle, so that many holes do not take many rounds.
+        cut = min(columns, key=lambda column: abs(2 * column - mask.shape[1]))
+        return [
+            *polygons_of_box(mask[:, :cut], left, top, centers),
+            *polygons_of_box(mask[:, cut:], left + cut, top, centers),
+        ]
+    if centers:
+        contours, _ = cv2.findContours(
+            mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
+        )
+        points = [contour.reshape(-1, 2) for contour in contours]
+        # COCO's polygons have three points at least.
+        points = [np.resize(each, (max(len(each), 3), 2)) for each in points]
+    else:
+        points = [(contour.reshape(-1, 2) + 0.5) / 2 for contour in contours]
+    return [(each + (left, top)).ravel().tolist() for each in points]
 
 
 class _Part(NamedTuple):

@@ -2,8 +2,9 @@
 
 import base64
 import binascii
+import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated
 
 import cv2
@@ -13,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from mmseg_ext.utils.images import decode_image
 
-__all__ = ['LabelmeFile', 'Shape', 'decode_labelme', 'draw']
+__all__ = ['LabelmeFile', 'Shape', 'decode_labelme', 'draw', 'outlines']
 
 #: Kinds of shapes, and how many points each has at least.
 _SHAPE_TYPES = {
@@ -118,6 +119,28 @@ def draw(
         else:
             _draw_shape(pen, shape, value)
     return np.asarray(canvas)
+
+
+def outlines(
+    content: LabelmeFile,
+) -> Iterator[Sequence[tuple[float, float]]]:
+    """Yield the corners of what Pillow fills by a rule of its release.
+
+    These are polygons, and each piece of a line, which has a width.
+    """
+    for shape in content.shapes:
+        if shape.shape_type == 'polygon':
+            yield shape.points
+        elif shape.shape_type in ('line', 'linestrip'):
+            for (x, y), (to_x, to_y) in itertools.pairwise(shape.points):
+                turn = _LINE_WIDTH / 2 / (math.hypot(to_x - x, to_y - y) or 1)
+                right, down = (to_y - y) * turn, (x - to_x) * turn
+                yield (
+                    (x + right, y + down),
+                    (to_x + right, to_y + down),
+                    (to_x - right, to_y - down),
+                    (x - right, y - down),
+                )
 
 
 def _draw_shape(pen: ImageDraw.ImageDraw, shape: Shape, value: int) -> None:

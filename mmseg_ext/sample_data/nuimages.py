@@ -20,7 +20,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from itertools import chain, zip_longest
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import cv2
@@ -99,12 +99,26 @@ _CAMERAS = {
     'CAM_FRONT_LEFT': 55,
 }
 
-#: Attributes of the categories that start with a name; the first one counts.
+#: The attributes of the release, by what they tell.
 _ATTRIBUTES = {
-    'vehicle.bicycle': ('cycle.with_rider', 'cycle.without_rider'),
-    'vehicle.motorcycle': ('cycle.with_rider', 'cycle.without_rider'),
-    'vehicle': ('vehicle.moving', 'vehicle.stopped', 'vehicle.parked'),
-    'human': ('pedestrian.moving', 'pedestrian.standing'),
+    'cycle': ('with_rider', 'without_rider'),
+    'pedestrian': ('moving', 'sitting_lying_down', 'standing'),
+    'vehicle': ('moving', 'parked', 'stopped'),
+    'vehicle_light.emergency': ('flashing', 'not_flashing'),
+    'vertical_position': ('off_ground', 'on_ground'),
+}
+
+#: What an object has one attribute of each of, by the start of its category;
+#: the first start that fits counts, and other categories have none.
+_TOLD = {
+    'human.pedestrian.personal_mobility': ('cycle',),
+    'human.pedestrian.stroller': (),
+    'human.pedestrian.wheelchair': (),
+    'human': ('pedestrian',),
+    'vehicle.bicycle': ('cycle',),
+    'vehicle.motorcycle': ('cycle',),
+    'vehicle.emergency': ('vehicle', 'vehicle_light.emergency'),
+    'vehicle': ('vehicle',),
 }
 
 #: The first log starts then, each later one a day after the one before.
@@ -291,12 +305,14 @@ def _encode_mask(mask: np.ndarray) -> _Row:
 
 
 def _attribute_tokens(seed: int, label: _Label, token: str) -> list[str]:
-    """Return one of the attributes that the category can have, if any."""
-    for prefix, names in _ATTRIBUTES.items():
-        if label.category.startswith(prefix):
-            name = names[int(token, 16) % len(names)]
-            return [_token(seed, 'attribute', name)]
-    return []
+    """Return one of each kind of attribute that the category has."""
+    starts = filter(label.category.startswith, _TOLD)
+    kinds = _TOLD[start] if (start := next(starts, None)) else ()
+    names = (
+        f'{kind}.{_ATTRIBUTES[kind][int(token, 16) % len(_ATTRIBUTES[kind])]}'
+        for kind in kinds
+    )
+    return [_token(seed, 'attribute', name) for name in names]
 
 
 def _annotation_tables(
@@ -432,7 +448,11 @@ def _frame_tables(
     """Return all tables of a version but the annotations."""
     logs = dict.fromkeys(_Frame(index, 0).log for index in part)
     frames = [frame for index in part for frame in _frames(index)]
-    attributes = dict.fromkeys(chain.from_iterable(_ATTRIBUTES.values()))
+    attributes = [
+        f'{kind}.{value}'
+        for kind, values in _ATTRIBUTES.items()
+        for value in values
+    ]
     return {
         'attribute': _named_rows(seed, 'attribute', attributes),
         'category': _named_rows(seed, 'category', NUIMAGES),

@@ -68,7 +68,12 @@ def augmentation(top, state, ratios):
 
 
 def soft_selection(levels, state):
-    """RoI features of all levels, (R, C, h, w) each, to their sum."""
+    """RoI features of all levels, (R, C, h, w) each, to their sum.
+
+    Those of a single level stay as they are.
+    """
+    if len(levels) == 1:
+        return levels[0]
     weights = attention(levels, state, 'spatial_attention_conv')
     return sum(
         weights[:, [index]] * level for index, level in enumerate(levels)
@@ -79,6 +84,14 @@ def attention(maps, state, name):
     """Weights of maps, one channel for each."""
     hidden = convolve(torch.cat(maps, 1), state, f'{name}.0').clamp(min=0)
     return 1 / (1 + torch.exp(-convolve(hidden, state, f'{name}.2')))
+
+
+def smooth_l1(difference, beta):
+    """Half a parabola below beta, a line of slope 1 above."""
+    distance = abs(difference)
+    if distance < beta:
+        return distance**2 / (2 * beta)
+    return distance - beta / 2
 
 
 def box_losses(features, boxes, matches, labels, state, stds):

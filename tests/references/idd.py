@@ -43,7 +43,11 @@ LEVEL3 = {
 
 
 def label_map(path):
-    """Return uint8 (H, W) from a polygon file."""
+    """Return uint8 (H, W) from a polygon file.
+
+    The tools of the data set pass over what is deleted or has no points to
+    draw, and over labels that they do not know, with a warning.
+    """
     with open(path) as file:
         content = json.load(file)
     size = int(content['imgWidth']), int(content['imgHeight'])
@@ -51,10 +55,13 @@ def label_map(path):
     for item in content['objects']:
         if item.get('deleted', 0) or len(item['polygon']) < 3:
             continue
+        if any(np.size(point) != 2 for point in item['polygon']):
+            continue
         label = item['label']
-        if label not in LEVEL3:
-            assert label[-5:] == 'group'
+        if label not in LEVEL3 and label[-5:] == 'group':
             label = label[:-5]
+        if label not in LEVEL3:
+            continue
         mask = Image.new('1', size)
         points = [(x, y) for x, y in item['polygon']]
         ImageDraw.Draw(mask).polygon(points, fill=1)

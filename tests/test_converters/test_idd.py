@@ -1,11 +1,13 @@
 import json
 import os
 import runpy
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from helpers.command_lines import error_of
 from mmseg_ext.converters import core
@@ -236,11 +238,86 @@ def test_deleted_and_short_objects_are_left_out(root, out):
     assert before.too_few_points - after.too_few_points == 2
 
 
-def test_size_may_be_text(root, out):
+@pytest.mark.parametrize(
+    ('width', 'height'),
+    [
+        pytest.param('64', 48.0, id='text'),
+        pytest.param(64.5, 48.999, id='fractions'),
+    ],
+)
+def test_sizes_are_cut_to_whole_numbers(root, out, width, height):
     _, polygons, _ = add(root, 'train', 'one', 'x', [])
-    write_json(polygons, [], imgWidth='64', imgHeight=48.0)
+    write_json(polygons, [], imgWidth=width, imgHeight=height)
     convert([root], out)
     assert (read_label(out / 'train_label' / 'one_x.png') == blank()).all()
+
+
+@pytest.mark.parametrize('deleted', [1, 2, 1.0, True, 0.5, 'yes'])
+def test_whatever_is_true_says_deleted(root, out, deleted):
+    labels = draw(root, out, [box('car', 0, 0, 5, 5, deleted=deleted)])
+    np.testing.assert_array_equal(labels, blank())
+
+
+@pytest.mark.parametrize('deleted', [0, 0.0, False, None, ''])
+def test_whatever_is_false_does_not(root, out, deleted):
+    labels = draw(root, out, [box('car', 0, 0, 5, 5, deleted=deleted)])
+    assert (labels == 9).sum() == 36
+
+
+def test_polygons_that_are_not_made_of_points_are_drawn_as_nothing(root, out):
+    objects = [
+        box('car', 0, 0, 5, 5),
+        {'label': 'sky', 'polygon': [1, 2, 3]},
+        thing('sky', (0, 0, 1), (9, 0, 1), (9, 9, 1), (0, 9, 1)),
+        thing('sky', (0, 0), (9, 0, 1), (9, 9), (0, 9)),
+        {'label': 'sky', 'polygon': [[0, 0], [9, 0], 9, 9]},
+        thing('sky', (0,), (9,), (9,)),
+        thing('sky', (0, 0, 1), (9, 0, 1), deleted=1),
+    ]
+    labels = draw(root, out, objects)
+    expected = blank()
+    expected[:6, :6] = 9
+    np.testing.assert_array_equal(labels, expected)
+    report = convert([root], out)
+    assert report.splits['train'].no_points == 5
+    assert report.splits['val'].no_points == 0
+    assert 'warning: train: 5 objects left out: their polygon' in str(report)
+
+
+def test_unknown_labels_are_left_out_and_counted(root, out, capsys):
+    """As the tools do, with a warning; all else of the file is drawn."""
+    zebra = box('zebra', 0, 0, 30, 30)
+    objects = [box('car', 0, 0, 5, 5), zebra, zebra, box('Car', 9, 9, 20, 20)]
+    add(root, 'train', 'one', 'y', [zebra, box('zebragroup', 1, 1, 9, 9)])
+    add(root, 'val', 'one', 'z', [{**zebra, 'deleted': 1}, thing('zebra')])
+    labels = draw(root, out, objects)
+    expected = blank()
+    expected[:6, :6] = 9
+    np.testing.assert_array_equal(labels, expected)
+    report = convert([root], out, nproc=2)
+    written = json.loads((out / 'report.json').read_text())['splits']
+    assert written['val']['unknown'] == {}
+    assert list(written['train']['unknown'].items()) == [
+        ('Car', {'objects': 1, 'files': 1}),
+        ('zebra', {'objects': 3, 'files': 2}),
+        ('zebragroup', {'objects': 1, 'files': 1}),
+    ]
+    assert (
+        "warning: train: label 'zebra' is not in the table of IDD: 3 objects "
+        'in 2 files left out'
+    ) in str(report)
+
+
+def test_many_unknown_labels_are_counted_in_one_line(root, out):
+    objects = [box(f'zebra\n{n}', 0, 0, 5, 5) for n in range(13)]
+    add(root, 'train', 'one', 'x', objects)
+    lines = [
+        line
+        for line in str(convert([root], out)).splitlines()
+        if 'table of IDD' in line
+    ]
+    assert len(lines) == 11
+    assert lines[-1].startswith('warning: train: 3 more labels are not')
 
 
 def test_sample_set_gives_the_scenes_labels(tmp_path, out):
@@ -283,10 +360,12 @@ def test_found_label_is_used(root, out, found, check):
 
 def test_check_compares(root, out, found):
     labels = read_label(found)
-    labels[3, 4:7] = (labels[3, 4:7] + 1) % 26
+    labels[3:20, 4:30] = (labels[3:20, 4:30] + 1) % 26
     Image.fromarray(labels).save(found)
     with pytest.raises(
-        ValueError, match=r'7/000123_gtFine_labellevel3Ids\.png: 3 of 3072'
+        ValueError,
+        match=r'7/000123_gtFine_labellevel3Ids\.png: 442 of 3072 .* differ '
+        '.*not at edges only',
     ):
         convert([root], out, check=True)
     report = convert([root], out, check=True, skip_invalid=True)
@@ -295,6 +374,123 @@ def test_check_compares(root, out, found):
     convert([root], out)
     written = read_label(out / 'train_label' / '7_000123.png')
     np.testing.assert_array_equal(written, labels)
+
+
+# Other releases of Pillow.
+
+
+@pytest.fixture
+def other_pillow(monkeypatch):
+    """Return a context in which Pillow fills other pixels at edges."""
+    filled = ImageDraw.ImageDraw.polygon
+
+    def rounded(self, points, fill=None, outline=None):
+        points = [(round(x), round(y)) for x, y in points]
+        filled(self, points, fill, outline)
+
+    @contextmanager
+    def other():
+        with monkeypatch.context() as patch:
+            patch.setattr(ImageDraw.ImageDraw, 'polygon', rounded)
+            yield
+
+    return other
+
+
+def test_check_counts_what_another_release_fills_at_edges(
+    root, out, other_pillow
+):
+    expected = []
+    for split, sequence in (('train', '7'), ('train', '70'), ('val', '8')):
+        _, polygons, label = paths_of(root, split, sequence, '000123')
+        with other_pillow():
+            labels = reference.label_map(polygons)
+        differing = (labels != reference.label_map(polygons)).sum()
+        assert differing > 0
+        Image.fromarray(labels).save(label)
+        expected.append(differing)
+    report = convert([root], out, check=True)
+    assert report.splits['train'].edge_labels == 2
+    assert report.splits['train'].edge_pixels == sum(expected[:2])
+    assert report.splits['val'].edge_pixels == expected[2]
+    assert (
+        'train: 2 labels found differ from what their polygons give, at '
+        f'edges only: {sum(expected[:2])} pixels'
+    ) in str(report)
+    unchecked = convert([root], out.with_name('other')).splits['train']
+    assert (unchecked.edge_labels, unchecked.edge_pixels) == (0, 0)
+
+
+def test_report_names_how_polygons_are_filled(root, out, other_pillow):
+    convert([root], out)
+    with other_pillow():
+        convert([root], out.with_name('other'))
+    one, other = (
+        json.loads((folder / 'report.json').read_text())['rasterizer']
+        for folder in (out, out.with_name('other'))
+    )
+    assert one['pillow'] == other['pillow'] == PIL.__version__
+    assert one['digest'] != other['digest']
+
+
+@pytest.mark.parametrize('finished', [True, False])
+def test_upgrade_of_pillow_between_two_runs(
+    root, part2, out, other_pillow, finished
+):
+    """What the other release filled is drawn again, and nothing stops."""
+    new = out.with_name('new')
+    convert([root, part2], new)
+    with other_pillow():
+        convert([root, part2], out)
+    filled = contents(out)
+    changed = {
+        name
+        for name, data in contents(new).items()
+        if data != filled[name] and name.endswith('.png')
+    }
+    assert len(changed) > 3
+    if not finished:
+        (out / 'report.json').unlink()
+        (out / 'train_label' / '7_000123.png').unlink()
+        changed.discard('train_label/7_000123.png')
+    report = convert([root, part2], out)
+    assert contents(out) == contents(new)
+    assert report.redrawn == len(changed)
+    assert f'{len(changed)} label maps drawn again: another release' in str(
+        report
+    )
+    again = convert([root, part2], out)
+    assert (again.written, again.redrawn) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    'report', [b'', b'[]', b'\xff', b'{"rasterizer": 3}', b'{"splits": {}}']
+)
+def test_report_that_tells_nothing(root, out, other_pillow, report):
+    """As one of an older version."""
+    with other_pillow():
+        convert([root], out)
+    (out / 'report.json').write_bytes(report)
+    assert convert([root], out).redrawn == 3
+
+
+def test_labels_that_this_release_filled_are_not_drawn_again(root, out):
+    convert([root], out)
+    path = out / 'train_label' / '7_000123.png'
+    labels = read_label(path)
+    edge = np.argwhere(labels[1:] != labels[:-1])[0]
+    labels[tuple(edge)] = labels[edge[0] + 1, edge[1]]
+    Image.fromarray(labels).save(path)
+    with pytest.raises(ValueError, match=r'7_000123\.png is there, but is'):
+        convert([root], out)
+
+
+def test_upgrade_hides_no_other_polygons(root, out, other_pillow):
+    with other_pillow():
+        draw(root, out, [box('car', 0, 0, 5, 5)])
+    add(root, 'train', 'one', 'x', [box('car', 0, 0, 25, 25)])
+    with pytest.raises(ValueError, match=r'one_x\.png is there, but is'):
+        convert([root], out)
 
 
 @pytest.mark.parametrize(
@@ -539,16 +735,6 @@ def test_parts_one_after_the_other(root, part2, out):
 # What is wrong.
 
 
-def spoil_label(image, polygons):
-    write_json(polygons, [box('zebra', 0, 0, 5, 5)], (80, 40))
-    return polygons, r"objects\[0\]: label 'zebra' is not in the table"
-
-
-def spoil_group(image, polygons):
-    write_json(polygons, [box('zebragroup', 0, 0, 5, 5)], (80, 40))
-    return polygons, "label 'zebragroup' is not in the table"
-
-
 def spoil_size(image, polygons):
     write_json(polygons, [], (40, 80))
     return polygons, r'is of 40x80 pixels, its image .* has 80x40'
@@ -560,8 +746,18 @@ def spoil_fields(image, polygons):
 
 
 def spoil_point(image, polygons):
-    write_json(polygons, [thing('car', (0, 0), (1, 2, 3), (4, 5))], (80, 40))
-    return polygons, r'length 2 - at `\$\.objects\[0\]\.polygon\[1\]`'
+    write_json(polygons, [thing('car', (0, 0), (1, 'a'), (4, 5))], (80, 40))
+    return polygons, r'got `str` - at `\$\.objects\[0\]\.polygon\[1\]\[1\]`'
+
+
+def spoil_side(image, polygons):
+    write_json(polygons, [], (80, 'nan'))
+    return polygons, 'no polygon file'
+
+
+def spoil_large_side(image, polygons):
+    write_json(polygons, [], (80, 1e300))
+    return polygons, r'`\$\.imgHeight`'
 
 
 def spoil_coordinate(image, polygons):

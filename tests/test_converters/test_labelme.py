@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from mmengine.registry import DefaultScope
 from mmseg.registry import DATASETS
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from helpers.command_lines import error_of
 from mmseg_ext.converters.core import seeded_order
@@ -161,6 +161,49 @@ def test_runs_after_runs(root, tmp_path):
     convert(root, out, overwrite=True)
     labels = np.array(Image.open(out / 'labels' / 'sub' / 'd.png'))
     assert (labels == 2).sum() == 2 * 11
+
+
+def add_shapes(root, stem, end):
+    """Write a file with a polygon and a line of fractions, up to ``end``."""
+    polygon = [(3.6, 2.2), (end, 5.7), (30.7, 14.8), (7.9, 12.6)]
+    path = [(4.6, 25.7), (20.7, 21.6), (end, 24.9)]
+    shapes = [
+        {'label': 'road', 'points': path, 'shape_type': 'linestrip'},
+        {'label': 'car', 'points': polygon, 'shape_type': 'polygon'},
+    ]
+    add(root, stem, [], shapes=shapes)
+
+
+def test_upgrade_of_pillow_between_two_runs(root, tmp_path, monkeypatch):
+    """What another release filled is drawn again; other shapes are refused."""
+    out = tmp_path / 'out'
+    add_shapes(root, 'x', 36.6)
+    convert(root, tmp_path / 'new')
+    with monkeypatch.context() as patch:
+        for name in ('polygon', 'line'):
+            drawn = getattr(ImageDraw.ImageDraw, name)
+
+            def rounded(self, points, *args, drawn=drawn, **options):
+                points = [(round(x), round(y)) for x, y in points]
+                drawn(self, points, *args, **options)
+
+            patch.setattr(ImageDraw.ImageDraw, name, rounded)
+        convert(root, out)
+    new, old = (
+        np.array(Image.open(folder / 'labels' / 'x.png'))
+        for folder in (tmp_path / 'new', out)
+    )
+    # Those of the polygon, and those of the line.
+    assert (new != old)[:16].any()
+    assert (new != old)[18:].any()
+    report = convert(root, out)
+    assert contents(out) == contents(tmp_path / 'new')
+    assert (report.written, report.redrawn) == (1, 1)
+    assert '1 label maps drawn again: another release of Pillow' in str(report)
+    assert convert(root, out).redrawn == 0
+    add_shapes(root, 'x', 25.6)
+    with pytest.raises(ValueError, match=r'x\.png is there, .*overwrite=True'):
+        convert(root, out)
 
 
 def test_results_inside_the_data_root_are_no_input(root):

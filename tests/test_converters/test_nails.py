@@ -245,6 +245,55 @@ def test_nested_components_stay_apart():
     assert inner.mask.shape == (21, 21)
 
 
+def fill_by_opencv(polygons, size, whole):
+    """Fill polygons all at once, to whole coordinates."""
+    outlines = [
+        whole(np.array(polygon).reshape(-1, 2)).astype(np.int32)
+        for polygon in polygons
+    ]
+    return cv2.fillPoly(np.zeros(size, np.uint8), outlines, 1) > 0
+
+
+@pytest.mark.parametrize(
+    ('segmentation', 'whole', 'exact'),
+    [
+        pytest.param('polygon', np.trunc, True, id='edges-cut-off'),
+        pytest.param('polygon', np.round, False, id='edges-rounded'),
+        pytest.param('contour', np.trunc, True, id='centers-cut-off'),
+        pytest.param('contour', np.round, True, id='centers-rounded'),
+    ],
+)
+def test_what_opencv_fills(
+    photographs, truth, out, segmentation, whole, exact
+):
+    """Polygons along edges are a pixel too wide for readers that round."""
+    convert(photographs, out, segmentation=segmentation)
+    expected, _ = truth
+    ious = []
+    for coco in load(out).values():
+        names = {image['id']: image['file_name'] for image in coco['images']}
+        for row in coco['annotations']:
+            masks = expected[names[row['image_id']]]
+            filled = fill_by_opencv(row['segmentation'], masks[0].shape, whole)
+            ious.append(max(iou(filled, mask) for mask in masks))
+            assert row['area'] in [mask.sum() for mask in masks]
+    assert len(ious) == sum(map(len, expected.values()))
+    if exact:
+        assert set(ious) == {1}
+    else:
+        assert 0.85 < np.mean(ious) < 0.95
+
+
+def test_pycocotools_fills_less_than_contours_enclose(photographs, out):
+    convert(photographs, out, segmentation='contour')
+    coco = quiet(COCO, out / 'train.json')
+    shares = [
+        coco.annToMask(row).sum() / row['area']
+        for row in coco.dataset['annotations']
+    ]
+    assert 0.8 < np.mean(shares) < 0.95
+
+
 @pytest.mark.parametrize('seed', range(6))
 @pytest.mark.parametrize('segmentation', ['rle', 'polygon'])
 def test_any_mask_comes_back(tmp_path, out, seed, segmentation):

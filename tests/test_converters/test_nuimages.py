@@ -223,19 +223,36 @@ def test_objects_without_mask_become_regions_to_ignore(root):
     assert crowds[1]['amodal_bbox'] == [30, 2, 14, 7]
 
 
-def test_rectangle_outside_the_image(tmp_path):
+def test_objects_without_any_pixel_are_left_out_and_counted(tmp_path):
     tables = new_tables()
     image = add_image(tables, 'x')
-    add_object(tables, image, 'a', 'vehicle.car', None, bbox=(40, 3, 60, 9))
-    add_object(tables, image, 'b', 'vehicle.car', None, bbox=(-9, 3, -2, 9))
-    add_object(tables, image, 'c', 'vehicle.car', None, bbox=(7, 3, 7, 9))
+    boxes = [
+        (40, 3, 60, 9),  # right of the image
+        (-9, 3, -2, 9),
+        (4, 30, 9, 33),
+        (7, 3, 7, 9),  # no width
+        (7, 3, 7, 3),
+        (7, 3, 8, 4),  # one pixel
+    ]
+    for number, bbox in enumerate(boxes):
+        token = str(number)
+        add_object(tables, image, token, 'vehicle.car', None, bbox=bbox)
+    empty = np.zeros(SHAPE, bool)
+    add_object(tables, image, 'a', 'vehicle.car', empty, bbox=(7, 3, 7, 9))
+    add_object(tables, image, 'b', 'animal', None, bbox=(7, 3, 7, 9))
+    seen = empty.copy()
+    seen[5, 6] = True
+    add_object(tables, image, 'c', 'vehicle.car', seen, bbox=(7, 3, 7, 9))
     write_tables(tmp_path, tables)
-    convert(tmp_path, tmp_path / 'out', versions=[MINI])
-    for row in read_coco(tmp_path / 'out')['annotations']:
-        assert row['iscrowd'] == 1
-        assert row['area'] == 0
-        assert row['bbox'][2:] == [0, 0]
-        assert not coco_mask.decode(row['segmentation']).any()
+    report = convert(tmp_path, tmp_path / 'out', versions=[MINI])
+    rows = read_coco(tmp_path / 'out')['annotations']
+    assert [
+        (row['id'], row['token'], row['iscrowd'], row['area'], row['bbox'])
+        for row in rows
+    ] == [(1, '5', 1, 1, [7, 3, 1, 1]), (2, 'c', 0, 1, [6, 5, 1, 1])]
+    assert report.versions[MINI].annotations == 2
+    assert report.versions[MINI].unseen == 6
+    assert f'{MINI}: 6 objects left out: without mask' in str(report)
 
 
 @pytest.mark.parametrize('kind', ['bbox', 'segm'])

@@ -2,6 +2,7 @@ import io
 import json
 from contextlib import redirect_stdout
 
+import cv2
 import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
@@ -93,6 +94,27 @@ def test_polygons_of_a_mask_give_it_back(seed):
     expected[7:16, 13:24] = mask
     codes = coco_mask.frPyObjects(polygons, *SIZE)
     assert (coco_mask.decode(coco_mask.merge(codes)) == expected).all()
+
+
+@pytest.mark.parametrize('seed', range(6))
+def test_outlines_through_centers_give_it_back_by_opencv(seed):
+    mask = random_mask(seed, 0.6, (9, 11)).astype(np.uint8)
+    polygons = polygons_of_box(mask, 13, 7, centers=True)
+    expected = np.zeros(SIZE, np.uint8)
+    expected[7:16, 13:24] = mask
+    outlines = [np.array(polygon).reshape(-1, 2) for polygon in polygons]
+    assert all(len(outline) > 2 for outline in outlines)
+    found = cv2.fillPoly(np.zeros(SIZE, np.uint8), outlines, 1)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_many_holes():
+    """As many as there can be, in each column and row."""
+    mask = np.ones((5, 2401), np.uint8)
+    mask[1::2, 1::2] = 0
+    polygons = polygons_of_box(mask, 0, 0)
+    codes = coco_mask.frPyObjects(polygons, *mask.shape)
+    assert (coco_mask.decode(coco_mask.merge(codes)) == mask).all()
 
 
 # Rows and files.

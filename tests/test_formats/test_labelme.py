@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.path import Path as Outline
 
-from mmseg_ext.formats.labelme import decode_labelme, draw
+from mmseg_ext.formats.labelme import decode_labelme, draw, outlines
 from mmseg_ext.utils.images import encode_png
 
 SIZE = (40, 30)
@@ -184,3 +184,20 @@ def test_broken_files(data, message):
 def test_what_cannot_be_drawn(shape, message):
     with pytest.raises(ValueError, match=message):
         drawn(shape)
+
+
+def test_outlines():
+    """Polygons, and pieces of lines, of ten pixels in width."""
+    content = labelme(
+        ('a', 'polygon', [(1.5, 2), (9, 2), (5, 7)]),
+        ('a', 'linestrip', [(10, 15), (20, 15), (20, 5), (20, 5)]),
+        ('a', 'rectangle', [(3, 5), (10, 8)]),
+        ('b', 'circle', [(3, 5), (10, 8)]),
+        ('b', 'point', [(3, 5)]),
+    )
+    assert list(map(list, outlines(decode_labelme(content)))) == [
+        [(1.5, 2), (9, 2), (5, 7)],
+        [(10, 10), (20, 10), (20, 20), (10, 20)],
+        [(15, 15), (15, 5), (25, 5), (25, 15)],
+        [(20, 5)] * 4,
+    ]

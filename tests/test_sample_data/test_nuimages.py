@@ -544,6 +544,61 @@ def test_most_categories_occur(versions):
     assert found['human.pedestrian.adult'] > 50
 
 
+#: What the attributes of a category start with, one each, as the release has
+#: it; the rest has none.
+ATTRIBUTE_STARTS = {
+    'animal': {'pedestrian', 'vertical_position'},
+    'human.pedestrian.adult': {'pedestrian'},
+    'human.pedestrian.child': {'pedestrian'},
+    'human.pedestrian.construction_worker': {'pedestrian'},
+    'human.pedestrian.personal_mobility': {'cycle'},
+    'human.pedestrian.police_officer': {'pedestrian'},
+    'vehicle.bicycle': {'cycle'},
+    'vehicle.bus.bendy': {'vehicle'},
+    'vehicle.bus.rigid': {'vehicle'},
+    'vehicle.car': {'vehicle'},
+    'vehicle.construction': {'vehicle'},
+    'vehicle.emergency.ambulance': {'vehicle', 'vehicle_light.emergency'},
+    'vehicle.emergency.police': {'vehicle', 'vehicle_light.emergency'},
+    'vehicle.motorcycle': {'cycle'},
+    'vehicle.trailer': {'vehicle'},
+    'vehicle.truck': {'vehicle'},
+}
+
+
+def test_attributes_are_those_of_the_category(versions):
+    found = {}
+    for tables in versions.values():
+        names = {
+            row['token']: row['name']
+            for table in ('attribute', 'category')
+            for row in tables[table]
+        }
+        assert len(tables['attribute']) == 12
+        for row in tables['object_ann']:
+            category = names[row['category_token']]
+            attributes = sorted(names[t] for t in row['attribute_tokens'])
+            starts = [name.rpartition('.')[0] for name in attributes]
+            assert starts == sorted(ATTRIBUTE_STARTS.get(category, ()))
+            found.setdefault(category, set()).update(attributes)
+    assert found['human.pedestrian.stroller'] == set()
+    assert found['human.pedestrian.wheelchair'] == set()
+    assert len(found['human.pedestrian.personal_mobility']) == 2
+    assert len(found['vehicle.emergency.police']) > 2
+    assert set().union(*found.values()) == {
+        'cycle.with_rider',
+        'cycle.without_rider',
+        'pedestrian.moving',
+        'pedestrian.sitting_lying_down',
+        'pedestrian.standing',
+        'vehicle.moving',
+        'vehicle.parked',
+        'vehicle.stopped',
+        'vehicle_light.emergency.flashing',
+        'vehicle_light.emergency.not_flashing',
+    }
+
+
 def test_test_split_has_no_annotations(versions):
     assert versions['v1.0-test']['object_ann'] == []
     assert versions['v1.0-test']['surface_ann'] == []

@@ -151,7 +151,7 @@ def test_wrong_values(name, argv, message):
         ('demo.py', '--help', ['(default: 250)']),
         ('crop_instances.py', '--help', ['(default: keep)']),
         ('dataset_converters/camvid.py', '--help', ['{camvid11}', '0.1']),
-        ('dataset_converters/nails.py', '--help', ['{rle,polygon}']),
+        ('dataset_converters/nails.py', '--help', ['{rle,polygon,contour}']),
         (
             'dataset_converters/nuimages.py',
             '--help',

@@ -12,7 +12,8 @@ and writes::
     OUT_DIR/{train,val}_label/<sequence>_<id>.png  8-bit level-3 ids, 0 to 25,
                                                    255 where there is no class
     OUT_DIR/splits/{train,val}.txt                 stems, shuffled
-    OUT_DIR/report.json                            counts, and what was skipped
+    OUT_DIR/report.json                            counts, what was skipped,
+                                                   and what filled the polygons
 
 Images are hard links where the file system allows, else copies. A run that was
 stopped is continued by starting it again.
@@ -46,7 +47,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--check',
         action='store_true',
-        help='draw also labels that lie beside their polygons, and compare',
+        help='draw also labels that lie beside their polygons, and compare; '
+        'pixels at edges, which depend on the release of Pillow, are counted',
     )
     add_converter_options(parser, 'seed', 'overwrite')
     return parser

@@ -35,7 +35,9 @@ def build_parser() -> argparse.ArgumentParser:
         '--segmentation',
         choices=constant('mmseg_ext.converters.nails:SEGMENTATIONS'),
         default='rle',
-        help='form of the masks (default: %(default)s)',
+        help='form of the masks: rle, exact; polygon, along the edges of '
+        'pixels, exact for pycocotools and MMDetection; contour, through '
+        "their centers, exact for OpenCV's fillPoly (default: %(default)s)",
     )
     parser.add_argument(
         '--min-area',

@@ -111,6 +111,25 @@ def test_box_losses_are_those_of_the_paper(alpha, agnostic):
     torch.testing.assert_close(losses['loss_aux_bbox'], alpha * loss_bbox)
 
 
+@BUILDERS
+@pytest.mark.parametrize('levels', [1, 2])
+def test_fewer_maps_than_strides(build, levels):
+    """The first levels are read; one of them plainly, as by any extractor."""
+    head = build(bbox_roi_extractor=extractor(3, type='SoftRoIExtractor'))
+    single = build()
+    single.load_state_dict(head.state_dict(), strict=False)
+    pyramid = make_pyramid(STRIDES[:levels], levels)
+    losses, others = loss(head, pyramid), loss(single, pyramid)
+    if levels == 1:
+        torch.testing.assert_close(losses, others)
+    own = head.auxiliary_bbox_head
+    own, prefix = (own, '') if build is build_standard else (own[0], 's0.')
+    expected = expected_box_losses(own, pyramid.laterals, STRIDES, ROIS, STDS)
+    for name, value in zip(('cls', 'bbox'), expected, strict=True):
+        found = losses[f'{prefix}loss_aux_{name}']
+        torch.testing.assert_close(found, 0.25 * value)
+
+
 def sampling_result():
     """What a stage has sampled: the objects and all proposals."""
     boxes = torch.cat([TRUTH, ROIS])
