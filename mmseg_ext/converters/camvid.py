@@ -86,7 +86,8 @@ def convert(
     Raises:
         FileNotFoundError: The root or its ``*_labels`` folders are missing.
         ValueError: A mask is wrong, an argument out of range, or ``out_dir``
-            holds masks of another class list or of other input.
+            holds masks of another class list or of other input, or lies among
+            the masks.
     """
     if not 0 <= max_unknown <= 1:
         raise ValueError(

@@ -229,7 +229,7 @@ class Invalid:
             )
 
     def remove_list(self, out_dir: Path) -> None:
-        """Remove ``skipped.json``: that of a run that fails is of no other."""
+        """Remove the ``skipped.json`` of an earlier run: this one may fail."""
         (out_dir / _LIST).unlink(missing_ok=True)
 
     def write_list(self, out_dir: Path) -> list[Skip]:

@@ -143,7 +143,8 @@ def convert(
     Raises:
         FileNotFoundError: A data root or its folders are missing.
         ValueError: A file is invalid, two images get the same name, or
-            ``out_dir`` holds other files than this conversion gives.
+            ``out_dir`` holds other files than this conversion gives or lies
+            among those that are read.
     """
     out_dir = Path(out_dir).expanduser()
     report = Report(out_dir)

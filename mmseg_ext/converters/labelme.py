@@ -98,7 +98,8 @@ def convert(
     Raises:
         FileNotFoundError: The data root, or any JSON file in it, is missing.
         ValueError: A file is invalid, an argument is out of range, or
-            ``out_dir`` holds other files than this conversion gives.
+            ``out_dir`` holds other files than this conversion gives or lies
+            among those that are read.
     """
     core.check_share('val_fraction', val_fraction)
     root = Path(data_root).expanduser()
@@ -182,9 +183,9 @@ def _find_files(root: Path, out_dir: Path) -> list[str]:
 
 def _is_list_of_skips(path: Path) -> bool:
     """Tell ``skipped.json`` of a run from the file of a photograph."""
-    if path.name != 'skipped.json':
+    if path.name != 'skipped.json' or not path.is_file():
         return False
-    with reading(path, ''), open(path, 'rb') as file:
+    with open(path, 'rb') as file:
         return file.read(1) == b'['
 
 

@@ -183,8 +183,9 @@ class Outputs:
         """Check by a record, not one by one, what results were made from.
 
         For results that take long to make again and compare. What was made
-        before there was a record has to be compared all the same; then
-        :meth:`note` writes it at the end of the run.
+        before there was a record, or is beside an emptied one, has to be
+        compared all the same; then :meth:`note` writes it at the end of the
+        run.
 
         Args:
             record: JSON file that says what they were made from.
@@ -200,8 +201,8 @@ class Outputs:
         if self.overwrite:
             for path in results:
                 path.unlink(missing_ok=True)
-        elif record.exists():
-            if record.read_bytes() != _record(made_from):
+        elif record.exists() and (there := record.read_bytes()):
+            if there != _record(made_from):
                 raise ValueError(
                     f'{self.out_dir} holds results of other input, as '
                     f'{record} tells: use overwrite=True, or another out_dir'
