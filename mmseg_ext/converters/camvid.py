@@ -1,7 +1,7 @@
 """CamVid, and data sets like it: color masks to index masks."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -86,7 +86,8 @@ def convert(
     Raises:
         FileNotFoundError: The root or its ``*_labels`` folders are missing.
         ValueError: A mask is wrong, an argument out of range, or ``out_dir``
-            holds masks of another class list or of other input.
+            holds masks of another class list or of other input, or lies among
+            the masks.
     """
     if not 0 <= max_unknown <= 1:
         raise ValueError(
@@ -96,13 +97,20 @@ def convert(
     out_dir = Path(out_dir or data_root / (grouping or 'index')).expanduser()
     report = Report(out_dir)
     invalid, outputs = Invalid(skip_invalid), Outputs(out_dir, overwrite)
-    jobs = [
-        _Job(data_root / name, out_dir / name)
-        for name in _find_masks(data_root)
-    ]
-    class_dict = find_class_dict(data_root) or CAMVID32
-    classes = load_classes(class_dict, grouping)
-    outputs.refuse_strangers(job.target for job in jobs)
+    names = _find_masks(data_root)
+    jobs = [_Job(data_root / name, out_dir / name) for name in names]
+    found, summary = find_class_dict(data_root), out_dir / 'class_dict.csv'
+    outputs.keep_apart(
+        [summary, *(job.target for job in jobs)],
+        [*filter(None, [found]), *(job.mask for job in jobs)],
+        _searched(data_root, jobs),
+    )
+    invalid.remove_list(out_dir)
+    classes = load_classes(found or CAMVID32, grouping)
+    outputs.refuse_strangers(
+        (job.target for job in jobs), out_dir.glob(f'*{_LABELS}')
+    )
+    outputs.start_anew([summary])
     results = core.run_jobs(
         _Worker(outputs, classes, max_unknown),
         jobs,
@@ -116,7 +124,7 @@ def convert(
         report.kept += not result.written
         report.warnings += filter(None, [result.warning])
     colors = dict(zip(classes.names, classes.palette, strict=True))
-    write_class_dict(out_dir / 'class_dict.csv', colors)
+    write_class_dict(summary, colors)
     report.skipped = invalid.write_list(out_dir)
     return report
 
@@ -150,6 +158,21 @@ def _find_masks(data_root: Path) -> list[str]:
             f'in train{_LABELS}/0001TP_006690_L.png'
         )
     return masks
+
+
+def _searched(data_root: Path, jobs: Iterable[_Job]) -> set[Path]:
+    """List the folders in which the next run looks for masks."""
+    folders, root = set[Path](), os.path.realpath(data_root)
+    for job in jobs:
+        folder = job.mask.parent
+        folders |= {folder, data_root / folder.relative_to(data_root).parts[0]}
+    for folder in {job.target.parent for job in jobs}:
+        # What this run writes may be a folder of masks for the next one.
+        inner = os.path.relpath(os.path.realpath(folder), root)
+        top = inner.partition(os.sep)[0]
+        if top.endswith(_LABELS):
+            folders.add(data_root / top)
+    return folders
 
 
 @dataclass(frozen=True)

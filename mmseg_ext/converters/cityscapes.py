@@ -12,6 +12,7 @@ import numpy as np
 
 from mmseg_ext.converters import core
 from mmseg_ext.converters.core import Invalid, InvalidInputError, reading
+from mmseg_ext.converters.outputs import Outputs
 from mmseg_ext.formats.coco import annotation_row, coco_writer
 from mmseg_ext.formats.left_img import GT_FINE, LEFT_IMG, pair_files
 from mmseg_ext.formats.rle import encode_runs, runs_of_values
@@ -22,6 +23,10 @@ __all__ = ['Report', 'SplitReport', 'convert']
 
 #: The splits that must be there, with labels, and the one that need not.
 _LABELED, _TEST = ('train', 'val'), 'test'
+_SPLITS = (*_LABELED, _TEST)
+
+#: Name of the COCO file of a split.
+_FILE = 'instancesonly_filtered_gtFine_{}.json'
 
 _LABEL_IDS = [label.id for label in CITYSCAPES_LABELS]
 
@@ -105,12 +110,19 @@ def convert(
 
     Raises:
         FileNotFoundError: A folder is missing or has no images.
-        ValueError: A file is invalid or has no counterpart.
+        ValueError: A file is invalid or has no counterpart, no image of a
+            split is valid, or ``out_dir`` has the COCO file of a test split
+            that is not there.
     """
     root = Path(data_root).expanduser()
     out_dir = Path(out_dir or root / 'annotations').expanduser()
     report = Report(out_dir)
-    invalid = Invalid(skip_invalid)
+    invalid, outputs = Invalid(skip_invalid), Outputs(out_dir)
+    invalid.remove_list(out_dir)
+    files = {split: out_dir / _FILE.format(split) for split in _SPLITS}
+    expected = [files[split] for split in _splits(root)]
+    for file in files.values():
+        outputs.refuse_stranger(file, expected)
     jobs = {split: _find_jobs(root, split, invalid) for split in _splits(root)}
     with ExitStack() as stack:
         writers = {}
@@ -126,7 +138,8 @@ def convert(
                 progress=progress,
             )
             counts = report.splits[split] = SplitReport()
-            for job, result in invalid.sift(results):
+            sifted = invalid.sift(results, what=f'image of {split}')
+            for job, result in sifted:
                 writer.add(_image_row(job, result), result.rows)
                 counts.images += 1
                 counts.instances += result.instances
@@ -135,7 +148,7 @@ def convert(
         # Nothing is written before all files were read.
         for split, writer in writers.items():
             writer.save(
-                out_dir / f'instancesonly_filtered_gtFine_{split}.json',
+                files[split],
                 order=('images', 'categories', 'annotations'),
             )
     report.skipped = invalid.write_list(out_dir)

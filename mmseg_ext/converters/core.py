@@ -78,6 +78,12 @@ _READ_ERRORS = (
 #: Skipped files that a report names before it counts the rest.
 _LISTED = 10
 
+#: Those that an error names where nothing is left.
+_NAMED = 3
+
+#: Name of the list of skipped files.
+_LIST = 'skipped.json'
+
 
 # Invalid input.
 
@@ -210,14 +216,55 @@ class Invalid:
         self.skips.append(Skip(file, reason))
 
     def sift(
-        self, results: Iterable[tuple[Job, Result | InvalidInputError]]
+        self,
+        results: Iterable[tuple[Job, Result | InvalidInputError]],
+        on_invalid: Callable[[Job, InvalidInputError], None] | None = None,
+        what: str = 'input',
     ) -> Iterator[tuple[Job, Result]]:
-        """Yield the jobs that went well, and note the others."""
+        """Yield the jobs that went well, and note the others.
+
+        Args:
+            results: As from :func:`run_jobs`.
+            on_invalid: Called with each of the others, once it is noted.
+            what: What the jobs are, for messages.
+
+        Raises:
+            ValueError: An input is invalid and may not be left out, or all
+                are.
+        """
+        valid = 0
         for job, result in results:
             if isinstance(result, InvalidInputError):
                 self.note(result)
+                if on_invalid:
+                    on_invalid(job, result)
             else:
+                valid += 1
                 yield job, result
+        self.check_left(valid, what)
+
+    def check_left(self, valid: int, what: str) -> None:
+        """Check that not all input was left out: no empty data set is made.
+
+        Args:
+            valid: Number of inputs that are left.
+            what: What they are.
+
+        Raises:
+            ValueError: There are none.
+        """
+        if self.skips and not valid:
+            reasons = (f'{skip.file}: {skip.reason}' for skip in self.skips)
+            named = '; '.join(itertools.islice(reasons, _NAMED))
+            more = len(self.skips) - _NAMED
+            raise ValueError(
+                f'no {what} is valid, so nothing is made of it: {named}'
+                + f'; and {more} more' * (more > 0)
+            )
+
+    def remove_list(self, out_dir: Path) -> None:
+        """Remove the ``skipped.json`` of an earlier run: this one may fail."""
+        (out_dir / _LIST).unlink(missing_ok=True)
 
     def write_list(self, out_dir: Path) -> list[Skip]:
         """Write ``skipped.json``, or remove that of an earlier run.
@@ -230,11 +277,10 @@ class Invalid:
             What was left out, sorted.
         """
         self.skips.sort()
-        path = out_dir / 'skipped.json'
         if self.skip:
-            write_json(path, self.skips)
+            write_json(out_dir / _LIST, self.skips)
         else:
-            path.unlink(missing_ok=True)
+            self.remove_list(out_dir)
         return self.skips
 
 
@@ -454,6 +500,6 @@ class Report:
             lines.append(
                 f'{len(self.skipped)} invalid files skipped'
                 + f', {more} of them not named here' * bool(more)
-                + f', see {self.out_dir / "skipped.json"}'
+                + f', see {self.out_dir / _LIST}'
             )
         return '\n'.join(lines)

@@ -222,23 +222,39 @@ def convert(
     Raises:
         FileNotFoundError: A data root or its folders are missing.
         ValueError: A file is invalid, two images get the same name, or
-            ``out_dir`` holds other files than this conversion gives.
+            ``out_dir`` holds other files than this conversion gives or lies
+            among those that are read.
     """
     out_dir = Path(out_dir).expanduser()
     report = Report(out_dir)
     invalid, outputs = Invalid(skip_invalid), Outputs(out_dir, overwrite)
+    invalid.remove_list(out_dir)
+    roots = [Path(root).expanduser() for root in data_roots]
     jobs = []
-    for root in data_roots:
-        root = Path(root).expanduser()
+    for root in roots:
         jobs += _find_jobs(root, invalid)
         report.test_images += _count_images(root, 'test')
     jobs.sort(key=lambda job: (job.split, job.stem))
     _check_names(jobs)
-    outputs.refuse_strangers(
-        path for job in jobs for path in job.targets(out_dir)
+    results = [path for job in jobs for path in job.targets(out_dir)]
+    outputs.keep_apart(
+        results,
+        (file for job in jobs for file in job.inputs),
+        (root / folder for root in roots for folder in (LEFT_IMG, GT_FINE)),
     )
+    outputs.refuse_strangers(
+        results,
+        (
+            out_dir / f'{split}_{kind}'
+            for split in SPLITS
+            for kind in ('img', 'label')
+        ),
+    )
+    summary = out_dir / 'report.json'
+    lists = {split: out_dir / 'splits' / f'{split}.txt' for split in SPLITS}
+    outputs.start_anew([summary, *lists.values()])
     out_dir.mkdir(parents=True, exist_ok=True)
-    results = core.run_jobs(
+    converted = core.run_jobs(
         _Worker(outputs, copy, check, _drawn_otherwise(report)),
         jobs,
         nproc=nproc,
@@ -246,12 +262,14 @@ def convert(
         progress=progress,
     )
     stems: dict[str, list[str]] = {split: [] for split in SPLITS}
-    sifted = outputs.sift(results, invalid, lambda j: j.targets(out_dir))
+    sifted = outputs.sift(converted, invalid, lambda j: j.targets(out_dir))
     for job, result in sifted:
         stems[job.split].append(job.stem)
         _add(report, job, result)
-    for split in SPLITS:
-        path = out_dir / 'splits' / f'{split}.txt'
+    for split, found in stems.items():
+        if any(_count_images(root, split) for root in roots):
+            invalid.check_left(len(found), f'image of {split}')
+    for split, path in lists.items():
         core.write_split(path, stems[split], seed)
     for part in report.splits.values():
         part.unknown = dict(sorted(part.unknown.items()))
@@ -262,7 +280,7 @@ def convert(
         'test_images': report.test_images,
         'skipped': report.skipped,
     }
-    core.write_json(out_dir / 'report.json', content)
+    core.write_json(summary, content)
     return report
 
 
@@ -293,6 +311,11 @@ class _Job:
     image: str
     polygons: str
     label: str | None
+
+    @property
+    def inputs(self) -> list[str]:
+        """The files that are read."""
+        return [self.image, self.polygons, *filter(None, [self.label])]
 
     def targets(self, out_dir: Path) -> tuple[Path, Path]:
         """Return where image and label go."""

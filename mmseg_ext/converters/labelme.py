@@ -33,6 +33,11 @@ __all__ = ['BACKGROUND', 'IGNORED', 'Report', 'convert']
 #: labelme's own names for pixels in no shape, and for those to leave out.
 BACKGROUND, IGNORED = '_background_', '__ignore__'
 
+_SPLITS = ('train', 'val')
+
+#: Folders of the photographs and of the label maps.
+_FOLDERS = ('images', 'labels')
+
 
 @dataclass
 class Report(core.Report):
@@ -108,16 +113,19 @@ def convert(
     Raises:
         FileNotFoundError: The data root, or any JSON file in it, is missing.
         ValueError: A file is invalid, an argument is out of range, or
-            ``out_dir`` holds other files than this conversion gives.
+            ``out_dir`` holds other files than this conversion gives or lies
+            among those that are read.
     """
     core.check_share('val_fraction', val_fraction)
     root = Path(data_root).expanduser()
     out_dir = Path(out_dir or root / 'index').expanduser()
     report, invalid = Report(out_dir), Invalid(skip_invalid)
+    files = _find_files(root, out_dir, invalid)
+    invalid.remove_list(out_dir)
     # What labels there are is known before anything is written.
     read = core.run_jobs(
         _Reader(root),
-        _find_files(root, out_dir, invalid),
+        files,
         nproc=nproc,
         desc='labels',
         progress=progress,
@@ -130,10 +138,15 @@ def convert(
     check_classes(f'labels of {root}', colors)
     indices = {name: index for index, name in enumerate(classes)}
     outputs = Outputs(out_dir, overwrite)
-    outputs.refuse_strangers(
-        path for sample in found for path in sample.targets(out_dir)
+    results = [path for one in found for path in one.targets(out_dir)]
+    outputs.keep_apart(
+        results, (root / n for one in found for n in (one.name, one.image))
     )
-    results = core.run_jobs(
+    outputs.refuse_strangers(results, map(out_dir.joinpath, _FOLDERS))
+    summary = out_dir / 'class_dict.csv'
+    lists = {split: out_dir / 'splits' / f'{split}.txt' for split in _SPLITS}
+    outputs.start_anew([summary, *lists.values()])
+    converted = core.run_jobs(
         _Worker(root, outputs, copy, indices | {IGNORED: IGNORE_INDEX}),
         found,
         nproc=nproc,
@@ -141,36 +154,41 @@ def convert(
         progress=progress,
     )
     stems = []
-    sifted = outputs.sift(results, invalid, lambda s: s.targets(out_dir))
-    for sample, converted in sifted:
+    sifted = outputs.sift(converted, invalid, lambda s: s.targets(out_dir))
+    for sample, result in sifted:
         stems.append(sample.stem)
         report.shapes += sample.labels
-        report.written += converted.written
-        report.kept += not converted.written
-        report.redrawn += converted.redrawn
-    train, val = core.divide(stems, val_fraction, seed, str)
-    for split, part in (('train', train), ('val', val)):
+        report.written += result.written
+        report.kept += not result.written
+        report.redrawn += result.redrawn
+    parts = core.divide(stems, val_fraction, seed, str)
+    for (split, path), part in zip(lists.items(), parts, strict=True):
         report.images[split] = len(part)
-        core.write_split(out_dir / 'splits' / f'{split}.txt', part, seed)
-    write_class_dict(out_dir / 'class_dict.csv', colors)
+        core.write_split(path, part, seed)
+    write_class_dict(summary, colors)
     report.skipped = invalid.write_list(out_dir)
     return report
 
 
 def _find_files(root: Path, out_dir: Path, invalid: Invalid) -> list[str]:
-    """List the JSON files, relative to the root, but for our own."""
+    """List the JSON files, relative to the root, but for lists of skips."""
     core.require_folder(root, 'a folder of photographs with JSON files')
-    own = out_dir.resolve()
-    if own == root.resolve():
+    real, own = root.resolve(), out_dir.resolve()
+    if own == real:
         raise ValueError(
             f'out_dir={out_dir} is the data root; choose another folder'
         )
     names = [
         name
         for name in find_files(root, ['.json'])
-        if os.path.basename(name) != 'skipped.json'
-        and own not in (root / name).resolve().parents
+        if not _is_list_of_skips(root / name)
     ]
+    for name in names:
+        if real in own.parents and own in (root / name).resolve().parents:
+            raise ValueError(
+                f'{root / name} is read, but lies in out_dir={out_dir}; '
+                'choose another folder'
+            )
     if not names:
         raise FileNotFoundError(
             f'{root} has no JSON files; expected those of labelme, such as '
@@ -181,6 +199,14 @@ def _find_files(root: Path, out_dir: Path, invalid: Invalid) -> list[str]:
         if fault:
             invalid.note(InvalidInputError(root / name, fault))
     return [name for name in names if not faults[name]]
+
+
+def _is_list_of_skips(path: Path) -> bool:
+    """Tell ``skipped.json`` of a run from the file of a photograph."""
+    if path.name != 'skipped.json' or not path.is_file():
+        return False
+    with open(path, 'rb') as file:
+        return file.read(1) == b'['
 
 
 def _read_names(
@@ -196,10 +222,13 @@ def _read_names(
 
 @dataclass(frozen=True)
 class _Sample:
-    """A file, the suffix of its photograph, and how often each label is."""
+    """A file, its photograph, and how often each label is.
+
+    Both are paths relative to the root; that of the photograph is not checked.
+    """
 
     name: str
-    suffix: str
+    image: str
     labels: Counter[str]
 
     @property
@@ -208,9 +237,11 @@ class _Sample:
 
     def targets(self, out_dir: Path) -> tuple[Path, Path]:
         """Return where image and label go."""
+        images, labels = _FOLDERS
+        suffix = os.path.splitext(self.image)[1]
         return (
-            out_dir / 'images' / f'{self.stem}{self.suffix}',
-            out_dir / 'labels' / f'{self.stem}.png',
+            out_dir / images / f'{self.stem}{suffix}',
+            out_dir / labels / f'{self.stem}.png',
         )
 
 
@@ -228,7 +259,8 @@ class _Reader:
     def __call__(self, name: str, scratch: Path | None) -> _Sample:
         content = _read(self.root / name)
         labels = Counter(shape.label for shape in content.shapes)
-        return _Sample(name, os.path.splitext(content.image)[1], labels)
+        image = os.path.join(os.path.dirname(name), content.image)
+        return _Sample(name, image, labels)
 
 
 class _Converted(NamedTuple):

@@ -143,6 +143,7 @@ def convert(
     data_root = Path(data_root).expanduser()
     out_dir = Path(out_dir or data_root / 'annotations').expanduser()
     report, invalid = Report(out_dir), Invalid(skip_invalid)
+    invalid.remove_list(out_dir)
     pairs, report.stray = _find_pairs(data_root, invalid)
     worker = _Worker(data_root, segmentation, min_area, split_touching)
     results = core.run_jobs(worker, pairs, nproc=nproc, progress=progress)
@@ -152,7 +153,16 @@ def convert(
         report.colored += converted.colored
         report.cut += converted.cut
         items.append(_Item(pair, converted))
-    for split, part in _split(items, data_root, val_fraction, seed).items():
+    splits = _split(items, val_fraction, seed)
+    for split, part in splits.items():
+        invalid.check_left(len(part), f'pair for {split}')
+        if not part:
+            raise ValueError(
+                f'{data_root} has {len(items)} valid pairs of image and mask, '
+                f'none of them for {split}; expected one at least for each '
+                'split'
+            )
+    for split, part in splits.items():
         with coco_writer(out_dir, dict(enumerate(NAILS, 1))) as writer:
             for pair, converted in part:
                 width, height = converted.size
@@ -361,7 +371,7 @@ class _Worker:
 
 
 def _split(
-    items: list[_Item], root: Path, val_fraction: float, seed: int
+    items: list[_Item], val_fraction: float, seed: int
 ) -> dict[str, list[_Item]]:
     """Divide among the splits, as the folders say or by the seed."""
     splits: dict[str, list[_Item]] = {split: [] for split in SPLITS}
@@ -371,12 +381,6 @@ def _split(
         pair = item.pair
         split = pair.split or ('valid' if pair in chosen else 'train')
         splits[split].append(item)
-    for split, part in splits.items():
-        if not part:
-            raise ValueError(
-                f'{root} has {len(items)} valid pairs of image and mask, none '
-                f'of them for {split}; expected one at least for each split'
-            )
     return splits
 
 

@@ -28,6 +28,7 @@ from mmseg_ext.converters.outputs import Outputs
 from mmseg_ext.formats.coco import annotation_row, coco_writer
 from mmseg_ext.formats.rle import Rle, decode_runs, paint_runs
 from mmseg_ext.labels.nuimages import NUIMAGES, THING_OF, THINGS
+from mmseg_ext.utils.files import write_bytes
 from mmseg_ext.utils.images import encode_labels
 from mmseg_ext.utils.processes import check_nproc
 
@@ -140,7 +141,8 @@ def convert(
 
     A run that was stopped goes on where it was and ends in the same bytes.
     Label maps that are there are kept if the tables are those they were made
-    from, as ``nuimages_<version>.tables.json`` tells.
+    from, as ``nuimages_<version>.tables.json`` tells; damaged ones are made
+    again.
 
     Args:
         data_root: Folder with ``v1.0-train`` and so on.
@@ -157,8 +159,9 @@ def convert(
 
     Raises:
         FileNotFoundError: A table is missing.
-        ValueError: A row is invalid, a table broken, a version unknown, or
-            ``out_dir`` holds label maps of other tables.
+        ValueError: A row is invalid, a table broken or changed while it is
+            read, a version unknown, or ``out_dir`` holds label maps of other
+            tables.
     """
     check_nproc(nproc)
     data_root = Path(data_root).expanduser()
@@ -167,6 +170,7 @@ def convert(
     for version in versions:
         _check_version(data_root, version)
     report, invalid = Report(out_dir), Invalid(skip_invalid)
+    invalid.remove_list(out_dir)
     outputs = Outputs(out_dir, overwrite)
     for version in versions:
         conversion = _Conversion(data_root / version, outputs, invalid)
@@ -214,7 +218,7 @@ class _Worker:
     """Converts images; what a process has to know for it.
 
     ``masks`` is the folder of the label maps, if there are to be any; those
-    that are there are kept as they are if they are to be trusted.
+    that are there are kept if they are to be trusted, unless damaged.
     """
 
     folder: Path
@@ -244,12 +248,18 @@ class _Worker:
         written = False
         if self.masks is not None:
             path = self.masks / mask_name(image.name)
-            if not (self.trusted and path.exists()):
+            size = image.frame.width, image.frame.height
+            if not (self.trusted and self.outputs.is_whole(path, size)):
                 labels = _paint(image.frame, annotations, runs)
-                written = self.outputs.write_png(
-                    path, encode_labels(labels), self.folder, scratch
-                )
+                written = self.write(path, encode_labels(labels), scratch)
         return _Converted(rows, len(things) - len(rows), written)
+
+    def write(self, path: Path, labels: bytes, scratch: Path | None) -> bool:
+        """Write a label map; in the place of a damaged one, if known so."""
+        if self.trusted:
+            write_bytes(path, labels, scratch)
+            return True
+        return self.outputs.write_png(path, labels, self.folder, scratch)
 
 
 def _check_box(row: Object) -> None:
@@ -354,8 +364,8 @@ class _Conversion:
                 f'empty; only {_UNLABELED} comes without annotations: '
                 'download the metadata again'
             )
-        trusted = not labeled or self.claim_masks(index)
         masks = self.masks if labeled else None
+        trusted = labeled and self.claim_masks(index)
         results = core.run_jobs(
             _Worker(
                 self.folder, self.outputs, masks, trusted, index.categories
@@ -374,13 +384,16 @@ class _Conversion:
             self.outputs.out_dir, dict(enumerate(THINGS)), info=head
         ) as writer:
             tokens = {}
-            for image, converted in self.invalid.sift(results):
+            # Nothing is written of an image whose rows are invalid.
+            what = f'image of {self.folder.name}'
+            for image, converted in self.invalid.sift(results, what=what):
                 writer.add(_image_row(image), converted.rows, image.number)
                 tokens[image.number] = image.frame.token
                 report.unseen += converted.unseen
                 if labeled:
                     report.written += converted.written
                     report.kept += not converted.written
+            index.check_unchanged()
             writer.save(self.file, order=order)
             for path in self.subset_files():
                 # Chosen by token over the whole version: no order of the
@@ -389,7 +402,7 @@ class _Conversion:
                     tokens, _VAL_SUBSET_SEED, tokens.__getitem__
                 )[:VAL_SUBSET_SIZE]
                 writer.save(path, set(chosen), order)
-            if not trusted:  # now all were compared
+            if labeled and not trusted:  # now all were compared
                 self.outputs.note(self.record, index.digests)
             report.images = writer.images
             report.annotations = writer.annotations
@@ -403,7 +416,14 @@ class _Conversion:
 
     def claim_masks(self, index: Index) -> bool:
         """Check whether the results that are there are of these tables."""
-        masks = (self.masks / mask_name(name) for name in index.names())
+        names = index.names()
+        # One of each folder tells where these lead to.
+        some = {os.path.dirname(name): name for name in names}.values()
+        self.outputs.keep_apart(
+            (self.masks / mask_name(name) for name in some),
+            (self.folder.parent / name for name in some),
+        )
+        masks = (self.masks / mask_name(name) for name in names)
         trusted = self.outputs.claim(
             self.record,
             index.digests,

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import os
+import zlib
 from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -125,10 +126,11 @@ class Object(Surface):
 
 
 class Span(NamedTuple):
-    """Where a row lies in its table, in bytes."""
+    """Where a row lies in its table, in bytes, and its CRC-32."""
 
     start: int
     length: int
+    checksum: int
 
 
 @dataclass(frozen=True)
@@ -187,6 +189,7 @@ class Index:
         self._frames: list[_Frame | None] = []
         self._numbers: dict[str, int] = {}
         self._spans: dict[str, _Spans] = {}
+        self._states: dict[str, tuple[int, int]] = {}
 
     def read(self, progress: bool = True) -> None:
         """Read each table once."""
@@ -202,6 +205,20 @@ class Index:
             self._read_frames()
             for name in ('surface_ann', 'object_ann'):
                 self._spans[name] = self._read_spans(name)
+        self.check_unchanged()
+
+    def check_unchanged(self) -> None:
+        """Check that the tables are those that were read.
+
+        By size and time; what is read of them later has checksums besides.
+
+        Raises:
+            OSError: A table is gone.
+            ValueError: A table was changed.
+        """
+        for name, state in self._states.items():
+            if _state(self._path(name)) != state:
+                raise _changed(self._path(name))
 
     def names(self) -> list[str]:
         """List the photographs of the valid key frames."""
@@ -225,6 +242,7 @@ class Index:
             digest.update(chunk)
             self._bar.update(len(chunk))
 
+        self._states[name] = _state(self._path(name))
         yield from iter_rows(self._path(name), on_chunk)
         self.digests[f'{name}.json'] = digest.hexdigest()
 
@@ -286,7 +304,7 @@ class Index:
                 # Who converts the image says what else is wrong.
                 token = _field(row.raw, 'sample_data_token')
             if token in self._numbers:
-                spans.add(self._numbers[token], row.start, len(row.raw))
+                spans.add(self._numbers[token], row)
                 continue
             error = InvalidRowError(
                 name,
@@ -315,12 +333,13 @@ class _Spans:
     def __init__(self, num_images: int) -> None:
         self._num_images = num_images
         self._image, self._length = array('I'), array('I')
-        self._start = array('Q')
+        self._start, self._checksum = array('Q'), array('I')
 
-    def add(self, image: int, start: int, length: int) -> None:
+    def add(self, image: int, row: Row) -> None:
         self._image.append(image)
-        self._start.append(start)
-        self._length.append(length)
+        self._start.append(row.start)
+        self._length.append(len(row.raw))
+        self._checksum.append(zlib.crc32(row.raw))
 
     def group(self) -> None:
         """Sort by image; the rows of an image keep their order."""
@@ -328,15 +347,17 @@ class _Spans:
         order = np.argsort(image, kind='stable')
         self._starts = np.frombuffer(self._start, np.uint64)[order]
         self._lengths = np.frombuffer(self._length, np.uint32)[order]
+        self._checksums = np.frombuffer(self._checksum, np.uint32)[order]
         self._bounds = np.searchsorted(
             image[order], np.arange(self._num_images + 1)
         )
-        del self._image, self._start, self._length  # tens of megabytes
+        # Tens of megabytes:
+        del self._image, self._start, self._length, self._checksum
 
     def of(self, image: int) -> list[Span]:
         part = slice(self._bounds[image], self._bounds[image + 1])
-        starts, lengths = self._starts[part], self._lengths[part]
-        return list(map(Span, starts.tolist(), lengths.tolist()))
+        columns = self._starts, self._lengths, self._checksums
+        return list(map(Span, *(column[part].tolist() for column in columns)))
 
 
 # The rows of an image.
@@ -367,18 +388,37 @@ def read_annotations(
 
     Raises:
         InvalidRowError: A row is not as the schema says.
+        OSError: The table is gone.
+        ValueError: A row is not the one that was there before.
     """
     found, tokens = [], set()
-    with open(folder / f'{kind.table}.json', 'rb') as file:
-        for start, length in image.spans[kind.table]:
+    path = folder / f'{kind.table}.json'
+    with open(path, 'rb') as file:
+        for start, length, checksum in image.spans[kind.table]:
             file.seek(start)
-            row = _decode(kind.table, file.read(length), kind)
+            raw = file.read(length)
+            if zlib.crc32(raw) != checksum:
+                raise _changed(path)
+            row = _decode(kind.table, raw, kind)
             if row.token in tokens:
                 raise row.error('another row has the same token')
             tokens.add(row.token)
             name = _category(row, categories)
             found.append(Annotation(row, name, _mask_code(row, image.frame)))
     return found
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Return size and time of a table."""
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
+
+
+def _changed(path: Path) -> ValueError:
+    return ValueError(
+        f'table {path} was changed while it was read: let it be until the run '
+        'has ended, and start it again'
+    )
 
 
 def _category(row: Surface, categories: Mapping[str, str]) -> str:

@@ -3,7 +3,9 @@
 import filecmp
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+import struct
+import zlib
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +16,16 @@ import msgspec
 import numpy as np
 
 from mmseg_ext.converters.core import Invalid, InvalidInputError
-from mmseg_ext.utils.files import atomic_path, visible_entries, write_bytes
+from mmseg_ext.utils.files import atomic_path, find_files, write_bytes
 from mmseg_ext.utils.images import decode_image
 
 __all__ = ['Outputs']
 
 Job = TypeVar('Job')
 Result = TypeVar('Result')
+
+#: What PNG files begin with.
+_PNG = b'\x89PNG\r\n\x1a\n'
 
 
 @dataclass(frozen=True)
@@ -40,25 +45,94 @@ class Outputs:
     out_dir: Path
     overwrite: bool = False
 
-    def refuse_strangers(self, expected: Iterable[Path]) -> None:
+    def keep_apart(
+        self,
+        results: Iterable[Path],
+        inputs: Iterable[str | os.PathLike[str]],
+        searched: Iterable[str | os.PathLike[str]] = (),
+    ) -> None:
+        """Check that no result takes the place of an input, or becomes one.
+
+        Links are followed: two paths may lead to one file.
+
+        Args:
+            results: All results of this run. No input may lie in a folder
+                that they go to, but for ``out_dir`` itself.
+            inputs: The files that are read.
+            searched: Folders in which the next run looks for its input. No
+                result may lie there.
+
+        Raises:
+            ValueError: A result and an input meet.
+        """
+        files, parents = set[str](), set[Path]()
+        for path in results:
+            if path.parent == self.out_dir:
+                files.add(os.path.realpath(path))
+            else:
+                parents.add(path.parent)
+        folders = set(map(os.path.realpath, parents))
+        for place, file in _places(inputs):
+            met = _first_inside(os.path.dirname(place), folders)
+            if met or place in files:
+                raise ValueError(
+                    f'{file} is read, but {met or place} is to be written: '
+                    'choose another out_dir'
+                )
+        sources = {os.path.realpath(folder) for folder in searched}
+        for folder in sorted(folders):
+            if met := _first_inside(folder, sources):
+                raise ValueError(
+                    f'{folder} is to be written, but the next run would take '
+                    f'what lies in {met} for input: choose another out_dir'
+                )
+
+    def refuse_strangers(
+        self, expected: Iterable[Path], folders: Iterable[Path] = ()
+    ) -> None:
         """Check that the folders of results hold nothing else.
 
         Args:
-            expected: All results of this run.
+            expected: All results of this run. The folders in ``out_dir`` that
+                hold them are searched at any depth.
+            folders: Searched as well, though this run may put nothing there.
 
         Raises:
             ValueError: A file there is none of them.
         """
         expected = set(expected)
-        for folder in sorted({path.parent for path in expected}):
-            for entry in visible_entries(folder):
-                path = folder / entry.name
-                if path not in expected and not entry.is_dir():
-                    raise ValueError(
-                        f'{path} is there, but no input of this run gives it: '
-                        'give all data roots in one run, remove it, or choose '
-                        'another out_dir'
-                    )
+        tops = {
+            self.out_dir / path.relative_to(self.out_dir).parts[0]
+            for path in expected
+        }
+        for folder in sorted(tops.union(folders)):
+            for name in find_files(folder):
+                self.refuse_stranger(folder / name, expected)
+
+    def refuse_stranger(self, path: Path, expected: Container[Path]) -> None:
+        """Check that a file is a result of this run, if it is there.
+
+        Raises:
+            ValueError: It is there, and none of them.
+        """
+        if path not in expected and os.path.lexists(path):
+            raise ValueError(
+                f'{path} is there, but no input of this run gives it: '
+                'give all data roots in one run, remove it, or choose '
+                'another out_dir'
+            )
+
+    def start_anew(self, summaries: Iterable[Path]) -> None:
+        """Remove what speaks for the whole folder, if results get replaced.
+
+        A run that then fails leaves none that tells of other results.
+
+        Args:
+            summaries: What is written in the end, such as class lists.
+        """
+        if self.overwrite:
+            for path in summaries:
+                path.unlink(missing_ok=True)
 
     def sift(
         self,
@@ -74,15 +148,14 @@ class Outputs:
             targets: Returns the results of a job.
 
         Raises:
-            ValueError: An input is invalid and may not be left out, or its
-                result is there and may not be removed.
+            ValueError: An input is invalid and may not be left out, all are,
+                or the result of one is there and may not be removed.
         """
-        for job, result in results:
-            if isinstance(result, InvalidInputError):
-                invalid.note(result)
-                self.drop(targets(job), result.file)
-            else:
-                yield job, result
+
+        def drop(job: Job, error: InvalidInputError) -> None:
+            self.drop(targets(job), error.file)
+
+        return invalid.sift(results, drop)
 
     def drop(
         self, paths: Iterable[Path], source: str | os.PathLike[str]
@@ -110,8 +183,9 @@ class Outputs:
         """Check by a record, not one by one, what results were made from.
 
         For results that take long to make again and compare. What was made
-        before there was a record has to be compared all the same; then
-        :meth:`note` writes it at the end of the run.
+        before there was a record, or is beside an emptied one, has to be
+        compared all the same; then :meth:`note` writes it at the end of the
+        run.
 
         Args:
             record: JSON file that says what they were made from.
@@ -127,8 +201,8 @@ class Outputs:
         if self.overwrite:
             for path in results:
                 path.unlink(missing_ok=True)
-        elif record.exists():
-            if record.read_bytes() != _record(made_from):
+        elif record.exists() and (there := record.read_bytes()):
+            if there != _record(made_from):
                 raise ValueError(
                     f'{self.out_dir} holds results of other input, as '
                     f'{record} tells: use overwrite=True, or another out_dir'
@@ -141,6 +215,22 @@ class Outputs:
     def note(self, record: Path, made_from: Any) -> None:
         """Write a record for :meth:`claim`."""
         write_bytes(record, _record(made_from))
+
+    def is_whole(self, path: Path, size: tuple[int, int]) -> bool:
+        """Tell whether a label map is there and not damaged.
+
+        For results that :meth:`claim` says to trust. Each part of a PNG file
+        has a checksum; an image of the same size that was put in the place of
+        the label map is not seen.
+
+        Args:
+            path: The result.
+            size: Its width and height.
+        """
+        try:
+            return _is_whole_label_map(path.read_bytes(), size)
+        except FileNotFoundError:
+            return False
 
     def write_png(
         self,
@@ -215,6 +305,49 @@ class Outputs:
 
 def _record(made_from: Any) -> bytes:
     return msgspec.json.format(msgspec.json.encode(made_from))
+
+
+def _places(
+    files: Iterable[str | os.PathLike[str]],
+) -> Iterator[tuple[str, str]]:
+    """Yield where files lie, and where links among them lead to, with each."""
+    real: dict[str, str] = {}
+    for path in files:
+        file = os.fspath(path)
+        folder, name = os.path.split(file)
+        if folder not in real:
+            real[folder] = os.path.realpath(folder)
+        yield os.path.join(real[folder], name), file
+        if os.path.islink(file):
+            yield os.path.realpath(file), file
+
+
+def _first_inside(path: str, folders: Container[str]) -> str | None:
+    """Return the first of a path and the folders around it that is listed."""
+    while path not in folders:
+        path, below = os.path.dirname(path), path
+        if path == below:
+            return None
+    return path
+
+
+def _is_whole_label_map(data: bytes, size: tuple[int, int]) -> bool:
+    """Check form, size and checksums of an 8-bit gray PNG file.
+
+    Source: W3C PNG, third edition.
+    """
+    header = struct.pack('>I4sIIBB', 13, b'IHDR', *size, 8, 0)
+    name, at = b'', len(_PNG)
+    if not data.startswith(_PNG + header):
+        return False
+    while name != b'IEND':
+        length, name = struct.unpack_from('>I4s', data.ljust(at + 8), at)
+        stop = at + 8 + length
+        checksum = struct.pack('>I', zlib.crc32(data[at + 4 : stop]))
+        if data[stop : stop + 4] != checksum:
+            return False
+        at = stop + 4
+    return at == len(data)
 
 
 def _same_pixels(one: bytes, other: bytes) -> bool:

@@ -1,4 +1,5 @@
 import runpy
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -122,12 +123,134 @@ def test_arguments_are_checked_first(root, options):
     assert not (root / 'out').exists()
 
 
-def test_source_is_never_changed(root):
+@pytest.mark.parametrize(
+    'place', ['', 'train_labels', 'train_labels/index', 'new_labels']
+)
+@pytest.mark.parametrize('link', [False, True], ids=['itself', 'link'])
+def test_results_among_the_masks(root, tmp_path_factory, place, link):
+    out = root / place
+    if link:
+        out = tmp_path_factory.mktemp('links') / 'out'
+        out.symlink_to(root / place)
     before = contents(root)
     for overwrite in (False, True):
-        with pytest.raises(ValueError, match='place of what it is made from'):
-            convert(root, root, overwrite=overwrite)
+        with pytest.raises(ValueError, match='choose another out_dir'):
+            convert(root, out, overwrite=overwrite)
     assert contents(root) == before
+
+
+def test_masks_among_the_results(root, tmp_path_factory):
+    """A link that is made after a run makes its results input."""
+    out = tmp_path_factory.mktemp('out')
+    convert(root, out)
+    (root / 'old_labels').symlink_to(out)
+    before = contents(out)
+    with pytest.raises(ValueError, match=r'is read, but .* is to be written'):
+        convert(root, out, overwrite=True)
+    assert contents(out) == before
+
+
+def test_class_list_that_would_be_replaced(root):
+    (root / 'out').mkdir()
+    (root / 'class_dict.csv').rename(root / 'out' / 'class_dict.csv')
+    (root / 'class_dict.csv').symlink_to('out/class_dict.csv')
+    before = contents(root)
+    with pytest.raises(ValueError, match=r'class_dict\.csv is read, but'):
+        convert(root, root / 'out', grouping='camvid11')
+    assert contents(root) == before
+
+
+# What was made from other input.
+
+
+def change_mask(root):
+    path = root / 'val_labels' / 'val_1_L.png'
+    mask = np.array(Image.open(path))
+    mask[0, 0] = mask[-1, -1] if (mask[0, 0] != mask[-1, -1]).any() else 0
+    Image.fromarray(mask).save(path)
+
+
+def remove_mask(root):
+    (root / 'val_labels' / 'val_1_L.png').unlink()
+
+
+def remove_split(root):
+    shutil.rmtree(root / 'val_labels')
+
+
+def exchange_classes(root):
+    colors = list(CAMVID32.items())
+    write_class_dict(root, dict([colors[1], colors[0], *colors[2:]]))
+
+
+def empty_result(root):
+    (root / 'out' / 'val_labels' / 'val_1_L.png').write_bytes(b'')
+
+
+def cut_result(root):
+    path = root / 'out' / 'val_labels' / 'val_1_L.png'
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        *(change_mask, remove_mask, remove_split, exchange_classes),
+        *(empty_result, cut_result),
+    ],
+)
+def test_results_of_other_input_are_refused(root, change):
+    convert(root, root / 'out')
+    change(root)
+    before = contents(root)
+    with pytest.raises(ValueError, match=r'_L\.png is there, but'):
+        convert(root, root / 'out')
+    assert contents(root) == before
+
+
+def test_renamed_class_is_in_the_list(root):
+    convert(root, root / 'out')
+    colors = {
+        name if name == 'Void' else f'my {name}': color
+        for name, color in CAMVID32.items()
+    }
+    write_class_dict(root, colors)
+    assert convert(root, root / 'out').kept == 6
+    classes = load_classes(root / 'out' / 'class_dict.csv', None)
+    assert classes.names == tuple(colors)
+
+
+def test_failed_run_leaves_no_class_list_of_what_it_replaced(root):
+    convert(root, root / 'out')
+    (root / 'val_labels' / 'val_1_L.png').write_bytes(b'no image')
+    with pytest.raises(ValueError, match='cannot be read'):
+        convert(root, root / 'out', grouping='camvid11', overwrite=True)
+    assert not (root / 'out' / 'class_dict.csv').exists()
+
+
+def test_failed_run_leaves_no_list_of_another(root):
+    path = root / 'val_labels' / 'val_1_L.png'
+    good = path.read_bytes()
+    path.write_bytes(b'no image')
+    convert(root, root / 'out', skip_invalid=True)
+    assert (root / 'out' / 'skipped.json').exists()
+    with pytest.raises(ValueError, match='cannot be read'):
+        convert(root, root / 'out')
+    assert not (root / 'out' / 'skipped.json').exists()
+    path.write_bytes(good)
+    convert(root, root / 'out')
+    convert(root, root / 'whole')
+    assert contents(root / 'out') == contents(root / 'whole')
+
+
+def test_no_valid_mask(root):
+    for path in root.glob('*_labels/*.png'):
+        path.write_bytes(b'no image')
+    with pytest.raises(ValueError, match='no input is valid') as error:
+        convert(root, root / 'out', skip_invalid=True)
+    assert f'{root}/train_labels/train_0_L.png: cannot be' in str(error.value)
+    assert str(error.value).endswith('; and 3 more')
+    assert contents(root / 'out') == {}
 
 
 def test_missing_root(tmp_path):

@@ -1,5 +1,7 @@
 import json
+import re
 import runpy
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -340,6 +342,32 @@ def test_skip_invalid(root, break_files, which, message):
 
 
 @pytest.mark.parametrize(
+    ('break_files', 'which', 'message'),
+    [fault for fault in FAULTS if fault.id != 'image'],
+)
+def test_no_valid_image_of_a_split(root, break_files, which, message):
+    convert(root, skip_invalid=True)
+    before = {split: read(root, split) for split in ('train', 'val', 'test')}
+    paths = paths_of(root, 'val', 'lindau_000000_000019')
+    break_files(*paths)
+    with pytest.raises(ValueError, match='no image of val is val') as error:
+        convert(root, skip_invalid=True)
+    assert f'{paths[which]}: ' in str(error.value)
+    assert re.search(message, str(error.value))
+    assert not (root / 'annotations' / 'skipped.json').exists()
+    assert {split: read(root, split) for split in before} == before
+
+
+def test_file_of_a_split_that_is_gone(root):
+    convert(root)
+    shutil.rmtree(root / 'leftImg8bit' / 'test')
+    with pytest.raises(ValueError, match=r'gtFine_test\.json is there, but'):
+        convert(root)
+    json_path(root, 'test').unlink()
+    assert [*convert(root).splits] == ['train', 'val']
+
+
+@pytest.mark.parametrize(
     'folder', ['leftImg8bit/train', 'leftImg8bit/val', 'gtFine/val']
 )
 def test_missing_folder_is_named(root, folder):
@@ -372,6 +400,7 @@ def test_tool(root, capsys):
 def test_tool_says_what_is_wrong(root, capsys):
     main = runpy.run_path(str(TOOL))['main']
     _, truth = paths_of(root, 'val', 'lindau_000000_000019')
+    add(root, 'val', 'munster_000000_000019', random_ids(4))
     truth.unlink()
     assert 'has no instance ids' in error_of(capsys, main, [str(root)])
     main([str(root), '--skip-invalid'])

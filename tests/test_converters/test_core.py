@@ -117,6 +117,19 @@ def test_first_invalid_file_stops():
     assert invalid.skips == []
 
 
+def test_all_input_is_invalid():
+    invalid = Invalid(skip=True)
+    assert list(invalid.sift([])) == []
+    invalid.check_left(0, 'input')  # there was none
+    bad = [(n, InvalidInputError(f'{n}.png', 'is bad')) for n in range(5)]
+    with pytest.raises(ValueError, match='no image of val is valid') as error:
+        list(invalid.sift(bad, what='image of val'))
+    assert str(error.value).endswith(
+        'it: 0.png: is bad; 1.png: is bad; 2.png: is bad; and 2 more'
+    )
+    assert list(invalid.sift([*bad, (6, 36)])) == [(6, 36)]
+
+
 def test_invalid_files_are_listed(tmp_path):
     invalid = Invalid(skip=True)
     jobs = [8, 7, 3, 2]

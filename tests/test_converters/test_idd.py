@@ -1,6 +1,8 @@
 import json
 import os
+import re
 import runpy
+import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from helpers.command_lines import error_of
 from mmseg_ext.converters import core
-from mmseg_ext.converters.idd import convert
+from mmseg_ext.converters.idd import SPLITS, convert
 from mmseg_ext.labels.idd import IDD_LABELS, IDD_LEVEL3
 from mmseg_ext.sample_data.idd import (
     idd_label_map,
@@ -796,6 +798,7 @@ def spoil_missing_polygons(image, polygons):
 @pytest.mark.parametrize('nproc', [1, 2])
 def test_invalid_file(root, out, spoil, nproc):
     image, polygons, _ = paths_of(root, 'val', '8', '000123')
+    add(root, 'val', '9', '000123', random_objects(3))
     file, message = spoil(image, polygons)
     with pytest.raises(ValueError, match=message) as error:
         convert([root], out, nproc=nproc)
@@ -806,21 +809,101 @@ def test_invalid_file(root, out, spoil, nproc):
     written = json.loads((out / 'report.json').read_text())
     assert written['skipped'][0]['file'] == str(file)
     assert written['skipped'][0]['reason'] == report.skipped[0].reason
-    assert written['splits']['val']['images'] == 0
+    assert written['splits']['val']['images'] == 1
     assert written['splits']['train']['images'] == 2
-    assert (out / 'splits' / 'val.txt').read_text() == ''
-    assert not (out / 'val_img').exists()
-    assert not (out / 'val_label').exists()
+    assert (out / 'splits' / 'val.txt').read_text() == '9_000123\n'
+    assert names(out / 'val_img') == names(out / 'val_label')
+    assert names(out / 'val_img') == ['9_000123.png']
+    # A run that fails has no list, neither its own nor that of another.
+    with pytest.raises(ValueError, match=message):
+        convert([root], out, nproc=nproc)
+    assert not (out / 'skipped.json').exists()
+
+
+@pytest.mark.parametrize('spoil', [spoil_image, spoil_missing_polygons])
+def test_no_valid_image_of_a_split(root, out, spoil):
+    image, polygons, _ = paths_of(root, 'val', '8', '000123')
+    file, message = spoil(image, polygons)
+    with pytest.raises(ValueError, match='no image of val is val') as error:
+        convert([root], out, skip_invalid=True)
+    assert re.search(f'{re.escape(str(file))}: .*{message}', str(error.value))
+    left = {path.name for path in out.rglob('*') if path.is_file()}
+    assert left == {'7_000123.png', '70_000123.png'}
+
+
+def test_run_that_fails_leaves_no_list_of_results_that_were_replaced(
+    root, out
+):
+    convert([root], out, skip_invalid=True)
+    for path in (*out.glob('*.json'), *out.glob('splits/*')):
+        path.write_text('of an earlier run')
+    spoil_size(*paths_of(root, 'val', '8', '000123')[:2])
+    with pytest.raises(ValueError, match='is of 40x80'):
+        convert([root], out, overwrite=True)
+    assert [*out.glob('*.json'), *out.glob('splits/*')] == []
+
+
+def test_split_that_is_not_there_is_none_without_valid_images(root, out):
+    for kind in ('leftImg8bit', 'gtFine'):
+        shutil.rmtree(root / kind / 'val')
+    spoil_size(*paths_of(root, 'train', '7', '000123')[:2])
+    report = convert([root], out, skip_invalid=True)
+    assert [report.splits[split].images for split in SPLITS] == [1, 0]
+
+
+# Where results and inputs meet.
+
+
+@pytest.mark.parametrize('folder', ['leftImg8bit', 'gtFine/train'])
+@pytest.mark.parametrize('link', [False, True], ids=['itself', 'link'])
+def test_results_among_the_inputs(root, tmp_path, folder, link):
+    out = root / folder
+    if link:
+        out = tmp_path / 'link'
+        out.symlink_to(root / folder)
+    before = contents(root)
+    for overwrite in (False, True):
+        with pytest.raises(ValueError, match='for input: choose another out'):
+            convert([root], out, overwrite=overwrite)
+    assert contents(root) == before
+
+
+def test_folder_of_results_that_is_one_of_inputs(root, out):
+    out.mkdir()
+    (out / 'train_img').symlink_to(root / 'leftImg8bit' / 'train' / '7')
+    before = contents(root)
+    with pytest.raises(ValueError, match=r'is read, but .* is to be written'):
+        convert([root], out, overwrite=True)
+    assert contents(root) == before
+
+
+def test_results_beside_the_inputs(root):
+    before = contents(root)
+    convert([root], root)
+    first = contents(root)
+    assert before.items() < first.items()
+    assert convert([root], root).kept == 3
+    assert contents(root) == first
+
+
+def test_results_of_a_split_that_is_gone(root, out):
+    convert([root], out)
+    for kind in ('leftImg8bit', 'gtFine'):
+        shutil.rmtree(root / kind / 'val')
+    with pytest.raises(ValueError, match=r'val_img/8_000123\.png is there'):
+        convert([root], out)
 
 
 def test_image_that_became_invalid(root, out):
+    add(root, 'val', '9', '000123', random_objects(3))
     convert([root], out)
     spoil_size(*paths_of(root, 'val', '8', '000123')[:2])
     with pytest.raises(ValueError, match=r'8_000123\.png is there, but'):
         convert([root], out, skip_invalid=True)
     report = convert([root], out, skip_invalid=True, overwrite=True)
-    assert report.splits['val'].images == 0
-    assert names(out / 'val_img') == names(out / 'val_label') == []
+    assert report.splits['val'].images == 1
+    assert names(out / 'val_img') == names(out / 'val_label')
+    assert names(out / 'val_img') == ['9_000123.png']
 
 
 def test_same_image_in_both_parts(root, part2, out):

@@ -1,5 +1,6 @@
 import json
 import runpy
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -323,6 +324,73 @@ def test_other_photograph_of_the_same_name(root, tmp_path):
 def test_folder_cannot_be_its_own_result(root):
     with pytest.raises(ValueError, match='is the data root'):
         convert(root, root / 'sub' / '..')
+
+
+def test_folder_of_input_cannot_be_for_results(root):
+    """Its files would be left out, or be in the way."""
+    before = contents(root)
+    (root / 'link').symlink_to('sub')
+    for out in (root / 'sub', root / 'link', root / 'sub' / '..'):
+        with pytest.raises(ValueError, match='choose another folder'):
+            convert(root, out, overwrite=True)
+    (root / 'link').unlink()
+    assert contents(root) == before
+
+
+@pytest.mark.parametrize('folder', ['labels', 'images'])
+@pytest.mark.parametrize('link', [False, True], ids=['itself', 'link'])
+def test_photographs_are_never_replaced(root, tmp_path, folder, link):
+    """The label of ``a.png`` would go where ``a.png`` is."""
+    out = tmp_path / 'set'
+    out.mkdir()
+    if link:
+        (out / folder).symlink_to(root)
+    else:
+        root = root.rename(out / folder)
+    before = contents(root)
+    with pytest.raises(ValueError, match=r'a\.json is read, but .* written'):
+        convert(root, out, overwrite=True)
+    assert contents(root) == before
+
+
+def test_photograph_that_is_called_skipped(root, tmp_path):
+    (root / 'old').mkdir()
+    (root / 'old' / 'skipped.json').write_text('[]')
+    add(root, 'skipped', [('car', (0, 0, 1, 1))])
+    report = convert(root, tmp_path / 'out')
+    assert sum(report.images.values()) == 6
+    assert (tmp_path / 'out' / 'labels' / 'skipped.png').exists()
+
+
+def test_results_of_files_that_are_gone(root, tmp_path):
+    convert(root, tmp_path / 'out')
+    shutil.rmtree(root / 'sub')
+    with pytest.raises(ValueError, match=r'sub/a\.jpg is there, but no inp'):
+        convert(root, tmp_path / 'out')
+
+
+def test_no_valid_file(root, tmp_path):
+    out = tmp_path / 'out'
+    for path in root.rglob('*.jpg'):
+        path.write_bytes(b'no image')
+    (root / 'b.png').write_bytes(b'')
+    with pytest.raises(ValueError, match=r'no input is valid.*a\.jpg: cannot'):
+        convert(root, out, skip_invalid=True)
+    for path in root.rglob('*.json'):
+        path.write_text('{')
+    out.joinpath('skipped.json').write_text('[]')
+    with pytest.raises(ValueError, match=r'no input is valid.*a\.json: no la'):
+        convert(root, out, skip_invalid=True)
+    assert contents(out) == {}
+
+
+def test_failed_run_leaves_no_lists_of_what_it_replaced(root, tmp_path):
+    convert(root, tmp_path / 'out')
+    cut_photograph(root / 'sub' / 'd.json')
+    with pytest.raises(ValueError, match='cannot be read'):
+        convert(root, tmp_path / 'out', overwrite=True, val_fraction=0.5)
+    left = {name.partition('/')[0] for name in contents(tmp_path / 'out')}
+    assert left == {'images', 'labels'}
 
 
 @pytest.mark.parametrize('fraction', [0, 1, -1, 2])

@@ -725,6 +725,28 @@ INVALID = [
 ]
 
 
+def test_no_valid_pair(tmp_path, out):
+    for stem in 'abcd':
+        no_image(add(tmp_path, stem)[0])
+    out.mkdir()
+    (out / 'skipped.json').write_text('[]')
+    with pytest.raises(ValueError, match=r'no input is valid.*a\.jpg: cann'):
+        convert(tmp_path, out, skip_invalid=True)
+    assert contents(out) == {}
+
+
+def test_no_valid_pair_of_a_split(tmp_path, out):
+    for split in ('train', 'valid'):
+        folders = f'{split}/images', f'{split}/masks'
+        paths = add(tmp_path, split, folders=folders)
+    no_image(paths[0])
+    with pytest.raises(
+        ValueError, match=r'no pair for valid is valid.*id\.jp'
+    ):
+        convert(tmp_path, out, skip_invalid=True)
+    assert not out.exists()
+
+
 @pytest.mark.parametrize(('which', 'spoil', 'named', 'message'), INVALID)
 @pytest.mark.parametrize('suffix', ['.jpg', '.png'])
 def test_invalid_file(tmp_path, out, suffix, which, spoil, named, message):

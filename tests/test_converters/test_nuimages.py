@@ -28,9 +28,11 @@ from helpers.nuimages import (
     tiny_tables,
     write_tables,
 )
-from mmseg_ext.converters import nuimages
+from mmseg_ext.converters import nuimages, nuimages_tables
 from mmseg_ext.converters.nuimages import convert
+from mmseg_ext.converters.nuimages_tables import TABLES, Index
 from mmseg_ext.formats import json_rows
+from mmseg_ext.formats.json_rows import iter_rows
 from mmseg_ext.labels.nuimages import NUIMAGES, SURFACES, THING_OF, THINGS
 from mmseg_ext.sample_data import render_scene
 from mmseg_ext.sample_data.nuimages import (
@@ -38,6 +40,7 @@ from mmseg_ext.sample_data.nuimages import (
     nuimages_label_map,
     write_nuimages,
 )
+from mmseg_ext.utils.images import encode_labels
 from references import nuimages as reference
 
 TOOL = Path(
@@ -499,10 +502,123 @@ def test_overwrite(root):
     whole = contents(out)
     mask = min(out.rglob('*.png'))
     mask.write_bytes(b'anything')
-    assert convert(root, out, versions=[MINI]).kept == 4
     report = convert(root, out, versions=[MINI], overwrite=True)
     assert (report.written, report.kept) == (4, 0)
     assert contents(out) == whole
+
+
+def test_damaged_masks_are_made_again(root):
+    out = root / 'out'
+    convert(root, out, versions=[MINI])
+    whole = contents(out)
+    masks = sorted((out / 'semantic_masks').rglob('*.png'))
+    masks[0].write_bytes(b'')
+    masks[1].write_bytes(masks[1].read_bytes()[:-1])
+    masks[2].write_bytes(encode_labels(np.zeros((40, 30), np.uint8)))
+    report = convert(root, out, versions=[MINI])
+    assert (report.written, report.kept) == (3, 1)
+    assert contents(out) == whole
+
+
+def test_masks_that_would_lie_among_the_photographs(root, tables):
+    for row in tables['sample_data']:
+        row['filename'] = row['filename'].replace('.jpg', '.png')
+    write_tables(root, tables)
+    (root / 'samples' / 'CAM_FRONT').mkdir(parents=True)
+    (root / 'samples' / 'CAM_FRONT' / '0.png').write_bytes(b'photograph')
+    (root / 'out').mkdir()
+    (root / 'out' / 'semantic_masks').symlink_to(root)
+    before = contents(root)
+    for overwrite in (False, True):
+        with pytest.raises(ValueError, match=r'is read, but .*to be written'):
+            convert(root, root / 'out', versions=[MINI], overwrite=overwrite)
+    assert contents(root) == before
+
+
+# Tables that change while they are read.
+
+
+def replace_rows(path):
+    """Exchange two rows of equal length, as another download could."""
+    rows = json.loads(path.read_text())
+    rows[0], rows[1] = rows[1], rows[0]
+    replace_table(path, rows)
+
+
+def edit_row(path):
+    """Edit the file as it lies there."""
+    text = path.read_text().replace('category ', 'kategorie ', 1)
+    path.write_text(text)
+
+
+def append_row(path):
+    rows = json.loads(path.read_text())
+    replace_table(path, [*rows, rows[0] | {'token': 'one more'}])
+
+
+def cut_table(path):
+    path.write_bytes(path.read_bytes()[:50])
+
+
+def replace_table(path, rows):
+    other = path.with_suffix('.new')
+    other.write_text(json.dumps(rows, ensure_ascii=False))
+    other.replace(path)
+
+
+@pytest.mark.parametrize('table', ['object_ann', 'surface_ann'])
+@pytest.mark.parametrize(
+    'change', [replace_rows, edit_row, append_row, cut_table, Path.unlink]
+)
+@pytest.mark.parametrize('skip_invalid', [False, True])
+def test_table_that_changes_after_it_was_indexed(
+    root, table, change, skip_invalid, monkeypatch
+):
+    path, read = root / MINI / f'{table}.json', Index.read
+
+    def read_and_change(self, progress):
+        read(self, progress)
+        change(path)
+
+    monkeypatch.setattr(Index, 'read', read_and_change)
+    with pytest.raises((ValueError, OSError), match=f'{table}.json'):
+        convert(root, root / 'out', versions=[MINI], skip_invalid=skip_invalid)
+    assert not list((root / 'out').glob(f'nuimages_{MINI}.json'))
+    assert not list((root / 'out').glob('skipped.json'))
+
+
+def test_rows_are_compared_even_if_size_and_time_are_the_same(
+    root, monkeypatch
+):
+    path, read = root / MINI / 'object_ann.json', Index.read
+
+    def read_and_change(self, progress):
+        read(self, progress)
+        before = path.stat()
+        replace_rows(path)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert path.stat().st_size == before.st_size
+
+    monkeypatch.setattr(Index, 'read', read_and_change)
+    with pytest.raises(
+        ValueError, match=r'object_ann\.json was changed while'
+    ):
+        convert(root, root / 'out', versions=[MINI], skip_invalid=True)
+
+
+@pytest.mark.parametrize('table', TABLES)
+def test_table_that_changes_while_it_is_indexed(root, table, monkeypatch):
+    path = root / MINI / f'{table}.json'
+
+    def iter_and_change(name, on_chunk):
+        yield from iter_rows(name, on_chunk)
+        if name == path:
+            append_row(path)
+
+    monkeypatch.setattr(nuimages_tables, 'iter_rows', iter_and_change)
+    with pytest.raises(ValueError, match=rf'{table}\.json was changed while'):
+        convert(root, root / 'out', versions=[MINI])
+    assert contents(root / 'out') == {}
 
 
 def test_masks_of_other_tables_are_refused(root, tables):
@@ -735,14 +851,14 @@ def test_all_images_skipped(tmp_path):
     add_surface(tables, image, 'b', 'vehicle.ego', None)
     write_tables(tmp_path, tables)
     out = tmp_path / 'out'
-    report = convert(tmp_path, out, versions=[MINI], skip_invalid=True)
-    assert (
-        report.versions[MINI].images,
-        report.versions[MINI].annotations,
-    ) == (0, 0)
-    assert len(report.skipped) == 1
-    coco = read_coco(out)
-    assert (coco['images'], coco['annotations']) == ([], [])
+    out.mkdir()
+    (out / 'skipped.json').write_text('[]')
+    with pytest.raises(
+        ValueError, match=f'no image of {MINI} is val'
+    ) as error:
+        convert(tmp_path, out, versions=[MINI], skip_invalid=True)
+    assert 'token a: image samples/CAM_FRONT/0.jpg: ' in str(error.value)
+    assert [*contents(out)] == [f'nuimages_{MINI}.tables.json']
 
 
 def test_skipped_image_loses_its_mask(root, tables):

@@ -48,16 +48,140 @@ def test_other_content_is_refused_or_replaced(tmp_path, labels, there):
 
 def test_strangers_are_refused(tmp_path):
     outputs = Outputs(tmp_path)
-    expected = [tmp_path / 'a' / '1.png', tmp_path / 'b' / '2.png']
+    expected = [tmp_path / 'a' / '1.png', tmp_path / 'b' / 'deep' / '2.png']
     outputs.refuse_strangers(expected)
     for path in (*expected, tmp_path / 'a' / '.3.png', tmp_path / 'c.txt'):
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     (tmp_path / 'a' / 'folder').mkdir()
     outputs.refuse_strangers(expected)
     (tmp_path / 'b' / '3.png').touch()
     with pytest.raises(ValueError, match=r'b/3\.png is there, but no input'):
         outputs.refuse_strangers(expected)
+    (tmp_path / 'b' / '3.png').unlink()
+    outputs.refuse_strangers(expected, [tmp_path / 'd'])
+    (tmp_path / 'd' / 'deep').mkdir(parents=True)
+    (tmp_path / 'd' / 'deep' / '4.png').symlink_to('nowhere')
+    outputs.refuse_strangers(expected)
+    with pytest.raises(ValueError, match=r'd/deep/4\.png is there, but no in'):
+        outputs.refuse_strangers(expected, [tmp_path / 'd'])
+
+
+@pytest.fixture
+def places(tmp_path):
+    """Folders ``in/deep`` and ``out``, and a link to each."""
+    for name in ('in/deep', 'out'):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / 'to_in').symlink_to('in')
+    (tmp_path / 'to_out').symlink_to(tmp_path / 'out')
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ('out_dir', 'result', 'searched'),
+    [
+        ('out', 'a/1.png', 'in'),
+        ('in', 'a/1.png', 'in/deep'),
+        ('out', 'in.csv', 'in'),
+        ('.', 'a/1.png', 'in'),
+        ('to_in', 'in/1.png', 'out'),
+    ],
+)
+def test_results_and_inputs_that_are_apart(places, out_dir, result, searched):
+    out = places / out_dir
+    file = places / 'in' / '1.png'
+    Outputs(out).keep_apart([out / result], [file], [places / searched])
+
+
+@pytest.mark.parametrize(
+    ('out_dir', 'result', 'file'),
+    [
+        ('.', 'in/1.png', 'in/1.png'),
+        ('.', 'in/1.png', 'in/2.png'),
+        ('.', 'in/1.png', 'in/deep/2.png'),
+        ('.', 'in/1.png', 'to_in/2.png'),
+        ('.', 'to_in/deep/1.png', 'in/deep/2.png'),
+        ('in', 'deep/1.png', 'in/deep/2.png'),
+        ('in', 'a.csv', 'in/a.csv'),
+        ('in', 'a.csv', 'to_in/a.csv'),
+        ('to_in', 'a.csv', 'in/a.csv'),
+    ],
+)
+def test_results_that_would_take_the_place_of_inputs(
+    places, out_dir, result, file
+):
+    out = places / out_dir
+    with pytest.raises(ValueError, match=rf'{file} is read, but /.* is to be'):
+        Outputs(out).keep_apart([out / result], [places / file])
+
+
+@pytest.mark.parametrize('folder', ['a', '.'])
+def test_input_that_is_a_link_to_a_result(places, folder):
+    out = places / 'out'
+    (out / 'a').mkdir()
+    (out / folder / '1.csv').touch()
+    (places / 'in' / '1.csv').symlink_to(out / folder / '1.csv')
+    with pytest.raises(ValueError, match=r'in/1\.csv is read, but /.*out'):
+        Outputs(out).keep_apart(
+            [out / folder / '1.csv'], [places / 'in' / '1.csv']
+        )
+
+
+@pytest.mark.parametrize(
+    ('out_dir', 'searched'),
+    [
+        ('in', 'in'),
+        ('in/deep', 'in'),
+        ('to_in', 'in'),
+        ('in/deep', 'to_in'),
+        ('out', 'to_out'),
+        ('in/new', 'in'),
+    ],
+)
+def test_results_that_would_be_input_of_the_next_run(
+    places, out_dir, searched
+):
+    out = places / out_dir
+    with pytest.raises(ValueError, match='next run would take what lies in'):
+        Outputs(out).keep_apart([out / 'a' / '1'], [], [places / searched])
+
+
+def test_start_anew(tmp_path):
+    paths = [tmp_path / 'report.json', tmp_path / 'class_dict.csv']
+    paths[0].touch()
+    Outputs(tmp_path).start_anew(paths)
+    assert paths[0].exists()
+    Outputs(tmp_path, overwrite=True).start_anew(paths)
+    assert not paths[0].exists()
+
+
+@pytest.mark.parametrize('encode', [encode_labels, encode_png])
+def test_damage_of_any_byte_is_seen(tmp_path, labels, encode):
+    """Size is width and height; OpenCV writes other PNG files than we do."""
+    path, data = tmp_path / 'x.png', encode(labels)
+    outputs = Outputs(tmp_path)
+    assert not outputs.is_whole(path, (4, 3))
+    path.write_bytes(data)
+    assert outputs.is_whole(path, (4, 3))
+    assert not outputs.is_whole(path, (3, 4))
+    spoiled = [data[:stop] for stop in range(len(data))]
+    spoiled += [data + b'\0', data + data, b'no image', b'\0' * len(data)]
+    for at in range(len(data)):
+        changed = bytearray(data)
+        changed[at] ^= 1 << at % 8
+        spoiled.append(bytes(changed))
+    for content in spoiled:
+        path.write_bytes(content)
+        assert not outputs.is_whole(path, (4, 3)), content
+
+
+def test_label_map_of_another_form_is_damaged(tmp_path, labels):
+    path = tmp_path / 'x.png'
+    for mode in ('RGB', 'I;16', 'P', '1'):
+        Image.new(mode, (4, 3)).save(path)
+        assert not Outputs(tmp_path).is_whole(path, (4, 3)), mode
+    Image.fromarray(labels).save(path, pnginfo=None)
+    assert Outputs(tmp_path).is_whole(path, (4, 3))
 
 
 def test_nothing_stays_of_what_is_left_out(tmp_path):
@@ -111,6 +235,8 @@ def test_results_without_a_record_are_not_trusted(tmp_path):
     outputs = Outputs(tmp_path)
     assert not outputs.claim(record, 1, [result])
     # Nor are they in the next run, if this one was stopped.
+    assert not outputs.claim(record, 1, [result])
+    record.touch()  # as a loss of power may leave it
     assert not outputs.claim(record, 1, [result])
     outputs.note(record, 1)
     assert outputs.claim(record, 1, [result])
