@@ -316,7 +316,8 @@ def make_launch_parser(
         help='change entries of the config, such as '
         'test_dataloader.dataset.data_root=/data/camvid; lists are written '
         "key=1,2 or key='[(1,2),(3,4)]' without blanks, and key.0.x reaches "
-        'into one',
+        'into one; a key that the config does not have is added, and the log '
+        'warns of it',
     )
     parser.add_argument(
         '--launcher',
