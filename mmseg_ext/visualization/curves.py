@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmseg_ext.utils.files import atomic_path, write_text
 from mmseg_ext.utils.text import csv_text
+from mmseg_ext.visualization.fonts import font_families
 
 __all__ = [
     'ClassIoU',
@@ -426,7 +427,8 @@ def draw_class_iou(class_iou: ClassIoU) -> 'Figure':
     places = range(len(names))
     bars = axes.barh(places, [0 if math.isnan(v) else v for v in values])
     axes.bar_label(bars, [f'{value:.2f}' for value in values], padding=3)
-    axes.set_yticks(places, names, parse_math=False)
+    family = font_families(names)
+    axes.set_yticks(places, names, parse_math=False, fontfamily=family)
     axes.invert_yaxis()
     axes.set(
         title=f'IoU per class, {class_iou.source}', xlabel='IoU in percent'
