@@ -17,6 +17,7 @@ from mmengine.runner import Runner
 from mmseg_ext.utils.text import decode_text
 
 __all__ = [
+    'MISFITS',
     'came_through',
     'closest',
     'entries',
@@ -25,6 +26,16 @@ __all__ = [
     'why_not_built',
     'why_not_read',
 ]
+
+#: What upstream's classes raise where a config does not fit.
+MISFITS = (
+    AssertionError,
+    ImportError,
+    KeyError,
+    OSError,
+    TypeError,
+    ValueError,
+)
 
 #: Errors of upstream may show whole configs: so many characters are enough.
 _LENGTH = 400

@@ -26,6 +26,7 @@ from mmseg_ext.checkpoint import (
 from mmseg_ext.evaluation.metrics.label_map_writer import LabelMapWriter
 from mmseg_ext.launch.configs import check_output, load_config, require_keys
 from mmseg_ext.launch.errors import (
+    MISFITS,
     came_through,
     closest,
     one_line,
@@ -43,16 +44,6 @@ from mmseg_ext.launch.switches import (
 )
 
 __all__ = ['LaunchError', 'run_test', 'run_training']
-
-#: What upstream's classes raise where their arguments do not fit.
-_MISFITS = (
-    AssertionError,
-    ImportError,
-    KeyError,
-    OSError,
-    TypeError,
-    ValueError,
-)
 
 
 class LaunchError(Exception):
@@ -217,7 +208,7 @@ def _config_errors_named(
     """
     try:
         yield
-    except _MISFITS as error:
+    except MISFITS as error:
         if came_through(error, check_checkpoint.__module__):
             raise LaunchError(
                 error
@@ -276,7 +267,7 @@ def _data_errors_named(cfg: Config, mode: str) -> Iterator[None]:
             'data set into a folder, and say where it is, such as with '
             f'cfg_options {mode}_dataloader.dataset.data_root=...'
         ) from error
-    except _MISFITS as error:
+    except MISFITS as error:
         reason = why_not_built(cfg, error)
         if reason is None:
             raise

@@ -196,8 +196,8 @@ MISTAKES = {
     "'PolyLRR' in the registry mmseg::parameter scheduler; close: PolyLR",
     'default_hooks.checkpoint.type=Hook7': 'default_hooks.checkpoint: there '
     "is no 'Hook7' in the registry mmseg::hook",
-    'default_hooks.checkpoint.intervall=1': 'CheckpointHook has no argument '
-    "'intervall'; close: interval",
+    'default_hooks.checkpoint.intervals=1': 'CheckpointHook has no argument '
+    "'intervals'; close: interval",
     'train_cfg.max_iter=3': 'train_cfg (IterBasedTrainLoop) cannot be built: '
     'TypeError: IterBasedTrainLoop.__init__() got an unexpected keyword '
     "argument 'max_iter'; close: max_iters",
