@@ -99,7 +99,7 @@ def check_output(name: str, path: str, folder: bool = True) -> None:
         ValueError: Something else is there, or no folder can be made or
             written to.
     """
-    target = Path(path).expanduser().absolute()
+    target = Path(path).absolute()
     wanted = 'folder' if folder else 'file'
     if not folder and target.is_dir():
         raise ValueError(f'{name}={path!r} is a folder: expected a file')

@@ -133,9 +133,11 @@ def why_not_built(
     if not misfit and not any_reason:
         return None
     places = ', '.join(_places(cfg, name, argument))
+    # Newer releases of Python have a proposal of their own.
+    reason = one_line(error).partition('. Did you mean')[0]
     return (
         (f'{places} ({name})' if places else str(cfg.filename))
-        + f' cannot be built: {one_line(error)}'
+        + f' cannot be built: {reason}'
         + _close_argument(found.get('obj_cls'), argument)
     )
 
