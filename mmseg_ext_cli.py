@@ -24,7 +24,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -163,10 +163,13 @@ def _call(
         text = ' '.join(str(error).splitlines()) or type(error).__name__
     # Out here the frames of the function are gone, and a progress bar that
     # was one of its variables has ended its line.
-    parser.exit(2, f'{parser.prog}: error: {name_flags(text, parser)}\n')
+    text = name_flags(text, parser, [*args, *options.values()])
+    parser.exit(2, f'{parser.prog}: error: {text}\n')
 
 
-def name_flags(text: str, parser: argparse.ArgumentParser) -> str:
+def name_flags(
+    text: str, parser: argparse.ArgumentParser, given: Iterable[object] = ()
+) -> str:
     """Replace the arguments that a text names by the flags of a parser.
 
     The library says what is wrong with its arguments as Python writes them;
@@ -181,16 +184,27 @@ def name_flags(text: str, parser: argparse.ArgumentParser) -> str:
         text: An error of the library.
         parser: The arguments of the library are the ``dest`` of its actions,
             or of those of its subcommands.
+        given: What the user typed, which stays as it is.
 
     Returns:
-        The text with the flags. Quoted words and parts of paths and of dotted
-        names stay.
+        The text with the flags. Quoted words and parts of paths, also of
+        those with blanks in them, and of dotted names stay.
     """
     actions = {action.dest: action for action in _actions(parser)}
     names = '|'.join(map(re.escape, actions))
+    # Without blanks it is no more than a word of the text.
+    typed = [
+        re.escape(str(value))
+        for values in given
+        for value in (values if isinstance(values, list) else [values])
+        if ' ' in str(value)
+    ]
+    quoted = [r"(?<!\w)'[^']*'(?!\w)", r'(?<!\w)"[^"]*"(?!\w)']
 
     def flag(match: re.Match[str]) -> str:
         name, value = match['name'], match['value']
+        if name is None or _in_path(text, match.start(), match.end('name')):
+            return match[0]
         action = actions[name]
         if value is None and '_' not in name:
             return match[0]
@@ -202,11 +216,25 @@ def name_flags(text: str, parser: argparse.ArgumentParser) -> str:
         return f'{shown} {_typed(value)}'.rstrip()
 
     return re.sub(
-        rf"""(?<![\w.\\/='"-])(?P<name>{names})"""
-        r"""(?:=(?P<value>\[[^]]*\]|'[^']*'|"[^"]*"|[^\s,;:)]*)"""
+        rf"""{'|'.join([*typed, *quoted])}"""
+        rf"""|(?<![\w.\\/='"-])(?P<name>{names})"""
+        rf"""(?:=(?P<value>{'|'.join([*typed, ''])}"""
+        r"""\[[^]]*\]|'[^']*'|"[^"]*"|[^\s,;:)]*)"""
         r"""|(?![\w\\/='"-]|\.\w))""",
         flag,
         text,
+    )
+
+
+def _in_path(text: str, start: int, end: int) -> bool:
+    """Return whether a name in a text is part of a path that is there."""
+    firsts = re.finditer(r'(?<![^\s=(])\S', text[:start])
+    lasts = re.finditer(r'(?=[\s/\\,;:)]|$)', text)
+    ends = [last.start() for last in lasts if last.start() >= end]
+    return any(
+        os.path.lexists(text[first.start() : last])
+        for first in firsts
+        for last in ends
     )
 
 
@@ -324,7 +352,8 @@ def make_launch_parser(
         help='change entries of the config, such as '
         'test_dataloader.dataset.data_root=/data/camvid; lists are written '
         "key=1,2 or key='[(1,2),(3,4)]' without blanks, and key.0.x reaches "
-        'into one',
+        'into one; a key that the config does not have is added, and the log '
+        'warns of it',
     )
     parser.add_argument(
         '--launcher',

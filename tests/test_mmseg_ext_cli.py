@@ -164,12 +164,38 @@ def test_errors_are_one_line(
                 r'C:\out_dir\x',
                 'use --out-dir or --num',
                 'other_name=3',
+                'in \'/a b/num=3 c\' and "/a num=3"',
             )
         ),
     ],
 )
 def test_flags_in_the_place_of_arguments(parser, text, expected):
     assert cli.name_flags(text, parser) == expected
+
+
+def test_paths_with_blanks_stay(parser, tmp_path, monkeypatch):
+    folder = tmp_path / 'a num=1'
+    folder.mkdir()
+    (folder / 'b num=2.json').touch()
+    (tmp_path / 'my out_dir is').touch()
+    monkeypatch.chdir(tmp_path)
+    for path in (
+        folder,
+        folder / 'gone.json',
+        folder / 'b num=2.json',
+        folder / 'b num=2.json' / 'c',
+        tmp_path / 'my out_dir is',
+        'a num=1/x',
+    ):
+        text = f'num=3: {path} or {path}, {path}: see num=4'
+        expected = f'--num 3: {path} or {path}, {path}: see --num 4'
+        assert cli.name_flags(text, parser) == expected
+    # What is not there may have been typed.
+    gone = '/gone/a num=1 b'
+    text = f'out_dir={gone}: {gone} and num=1'
+    for given in (gone, Path(gone), ['x', gone]):
+        shown = cli.name_flags(text, parser, [None, 3, given])
+        assert shown == f'--out-dir {gone}: {gone} and --num 1'
 
 
 def test_flags_of_subcommands(parser):

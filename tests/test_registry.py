@@ -88,7 +88,33 @@ def test_metafiles_are_complete():
         assert path.stem == model['Name']
         assert model['In Collection'] in collections
         assert model['Metadata']['Batch Size'] == total_batch_size(path)
+        config = Config.fromfile(path)
+        # COCO's configs leave the number to upstream's.
+        assert model['Metadata']['Classes'] == config.get('num_classes', 80)
     assert sorted(model['Name'] for model in models) == config_names()
+
+
+#: What ``mim search mmseg_ext --dataset`` is given, in names of configs.
+SEARCHED = {
+    'CamVid': 'camvid',
+    'Cityscapes': 'cityscapes',
+    'COCO': 'coco',
+    'IDD': 'idd',
+    'Nails': 'nail',
+    'nuImages': 'nuimages',
+}
+
+
+@pytest.mark.parametrize(('dataset', 'in_name'), SEARCHED.items())
+def test_mim_finds_the_models_of_a_data_set(dataset, in_name):
+    search = pytest.importorskip('mim.commands.search')
+    index = search.load(str(ROOT / 'model-index.yml'))
+    frame = search.convert2df(index)
+    found = search.filter_by_training_datasets(frame, [dataset])
+    names = [name for name in config_names() if 'sample' not in name]
+    expected = [n for n in names if n.split('_')[-1].startswith(in_name)]
+    assert sorted(found.index) == expected
+    assert len(expected) > 0
 
 
 def total_batch_size(path):

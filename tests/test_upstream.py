@@ -35,7 +35,7 @@ from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseTTAModel
-from mmengine.registry import RUNNERS, Registry
+from mmengine.registry import RUNNERS, Registry, build_functions
 from mmengine.runner import (
     CheckpointLoader,
     Runner,
@@ -55,6 +55,7 @@ from mmseg.registry import registry as mmseg_registries
 
 import mmseg_ext
 from mmseg_ext.checkpoint import _NUMPY_MODULES, _STATISTICS
+from mmseg_ext.launch.errors import _READERS
 from mmseg_ext.launch.switches import LAUNCHERS
 from mmseg_ext.registry import CHILDREN, SCOPE
 
@@ -454,6 +455,21 @@ def test_pairs_are_parsed_without_a_parser():
     for wrong in ('a', 'a=[1,2'):
         with pytest.raises((ValueError, AssertionError)):
             DictAction([], 'options')(None, Namespace(), [wrong])
+
+
+def test_what_tells_where_a_config_is_wrong():
+    """Variables of the functions through which errors of configs come."""
+    for reader in _READERS:
+        parameters = inspect.signature(getattr(Config, reader)).parameters
+        assert 'filename' in parameters
+    for build, names in (
+        ('build_from_cfg', {'obj_type', 'obj_cls', 'registry'}),
+        ('build_scheduler_from_cfg', {'scheduler_type', 'registry'}),
+        ('build_runner_from_cfg', {'obj_type', 'registry'}),
+    ):
+        function = getattr(build_functions, build)
+        assert names <= set(function.__code__.co_varnames)
+        assert 'registry. ' in inspect.getsource(function)
 
 
 def test_variables_of_the_launchers():

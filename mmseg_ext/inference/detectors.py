@@ -14,6 +14,7 @@ from mmseg_ext.checkpoint import (
     weights_only,
 )
 from mmseg_ext.launch.configs import load_config, scope_of
+from mmseg_ext.launch.errors import MISFITS, why_not_built
 
 # MMDet may be absent.
 if TYPE_CHECKING:
@@ -39,8 +40,9 @@ def load_detector(
 
     Raises:
         FileNotFoundError: There is no such checkpoint.
-        ValueError: There is no such config, it is not one of MMDet, the
-            checkpoint is refused or does not fit, or the device is not there.
+        ValueError: There is no such config, it is not one of MMDet, it
+            cannot be built, the checkpoint is refused or does not fit, or
+            the device is not there.
     """
     cfg = load_config(config)
     absent = [k for k in ('model', 'test_dataloader') if k not in cfg]
@@ -59,9 +61,15 @@ def load_detector(
     cfg.visualizer = dict(type='DetLocalVisualizer')
     with weights_only(), warnings.catch_warnings():
         warnings.filterwarnings('ignore', 'dataset_meta or class names are')
-        detector = DetInferencer(
-            cfg, checkpoint, device=device, show_progress=False
-        )
+        try:
+            detector = DetInferencer(
+                cfg, checkpoint, device=device, show_progress=False
+            )
+        except MISFITS as error:
+            reason = why_not_built(cfg, error)
+            if reason is None:
+                raise
+            raise ValueError(reason) from error
     check_checkpoint(detector.model, checkpoint)
     if 'dataset_meta' not in content.get('meta', {}):
         detector.model.dataset_meta['classes'] = _classes(cfg)

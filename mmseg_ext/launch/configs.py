@@ -3,15 +3,25 @@
 import argparse
 import difflib
 import importlib.util
-from collections.abc import Sequence
+import inspect
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.runner import Runner
 
 import mmseg_ext
+from mmseg_ext.launch.errors import (
+    closest,
+    entries,
+    one_line,
+    why_not_read,
+)
 
 __all__ = [
+    'check_output',
     'data_sets',
     'find_config',
     'load_config',
@@ -21,11 +31,18 @@ __all__ = [
     'type_name',
 ]
 
+#: Entries of configs that the runner reads beside its arguments.
+_TOP_LEVEL = (
+    *('activation_checkpointing', 'compile', 'efficient_conv_bn_eval'),
+    *('custom_imports', 'runner_type', 'tta_model', 'tta_pipeline'),
+)
+
 
 def load_config(
     config: str,
     work_dir: str | None = None,
     cfg_options: dict | None = None,
+    on_new_key: Callable[[str], None] | None = None,
 ) -> Config:
     """Read a config and set its work dir.
 
@@ -34,6 +51,8 @@ def load_config(
         work_dir: Overrides the config's. Where neither gives one it is
             ``./work_dirs/<name of the config>``.
         cfg_options: Entries to change.
+        on_new_key: Called with a line for each of these that the config does
+            not have yet: it may be new, or misspelt.
 
     Raises:
         ValueError: There is no such config, it cannot be read, an option
@@ -44,16 +63,18 @@ def load_config(
         cfg = Config.fromfile(path)
     # A config is code: anything may come out of it.
     except Exception as error:
-        raise ValueError(
-            f'{path} cannot be read as a config: {_one_line(error)}'
-        ) from error
+        raise ValueError(why_not_read(path, error)) from error
+    new_keys = list(_new_keys(cfg, cfg_options or {}))
     try:
         cfg.merge_from_dict(cfg_options or {})
     # mmengine merges without a look at what is there.
     except (AttributeError, IndexError, KeyError, TypeError) as error:
         raise ValueError(
-            f'cfg_options do not fit {path}: {_one_line(error)}'
+            f'cfg_options do not fit {path}: {one_line(error)}'
         ) from error
+    if on_new_key:
+        for line in new_keys:
+            on_new_key(line)
     scope = scope_of(cfg)
     if importlib.util.find_spec(scope) is None:
         raise ValueError(
@@ -64,6 +85,69 @@ def load_config(
         work_dir or cfg.get('work_dir') or f'./work_dirs/{path.stem}'
     )
     return cfg
+
+
+def check_output(name: str, path: str, folder: bool = True) -> None:
+    """Check that something can be written to a path, before it is needed.
+
+    Args:
+        name: The argument that it was given as.
+        path: The path; it need not be there.
+        folder: Whether it is that of a folder, or of a file.
+
+    Raises:
+        ValueError: Something else is there, or no folder can be made or
+            written to.
+    """
+    target = Path(path).absolute()
+    wanted = 'folder' if folder else 'file'
+    if not folder and target.is_dir():
+        raise ValueError(f'{name}={path!r} is a folder: expected a file')
+    # What is there of the path, from the target upwards.
+    there = target if folder else target.parent
+    while not os.path.lexists(there):
+        there = there.parent
+    if there == target and not there.is_dir():
+        raise ValueError(f'{name}={path!r} is a file: expected a folder')
+    if not there.is_dir():
+        raise ValueError(
+            f'{name}={path!r}: {there} is not a folder, so no {wanted} can be '
+            'made below it'
+        )
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ValueError(
+            f'{name}={path!r}: no permission to write to the folder {there}'
+        )
+
+
+def _new_keys(cfg: Config, options: Iterable[str]) -> Iterator[str]:
+    """Yield a line for each option that the config does not have yet."""
+    known = {*inspect.signature(Runner.__init__).parameters, *_TOP_LEVEL}
+    keys = [key for key, _ in entries(cfg.to_dict())]
+    for option in options:
+        if option in keys or option.partition('.')[0] in known - set(cfg):
+            continue
+        near = _nearest(option, keys)
+        yield (
+            f'the config has no {option}, which is added to it'
+            + (f'; the nearest key that it has is {near}' if near else '')
+        )
+
+
+def _nearest(option: str, keys: Sequence[str]) -> str | None:
+    """Return the key that a misspelt or misplaced option may mean."""
+    parts, above = option.split('.'), ''
+    while above + parts[0] in keys:
+        above += f'{parts.pop(0)}.'
+    beside = [
+        key.removeprefix(above)
+        for key in keys
+        if key.startswith(above) and '.' not in key.removeprefix(above)
+    ]
+    for name in difflib.get_close_matches(parts[0], beside, 1):
+        whole = '.'.join([above + name, *parts[1:]])
+        return whole if whole in keys else above + name
+    return next((key for key in keys if key.endswith(f'.{parts[-1]}')), None)
 
 
 def find_config(name: str) -> Path:
@@ -81,6 +165,8 @@ def find_config(name: str) -> Path:
     path = Path(name).expanduser()
     if path.is_file():
         return path
+    if path.is_dir():
+        raise ValueError(f'{name} is a folder: expected a config file')
     package = Path(mmseg_ext.__file__).parent
     root = package / '.mim' / 'configs'
     if not root.is_dir():
@@ -94,16 +180,10 @@ def find_config(name: str) -> Path:
             f'{name} is the name of several configs, give the path of one: '
             + ', '.join(map(str, found))
         )
-    close = difflib.get_close_matches(path.stem, [c.stem for c in configs])
     raise ValueError(
         f'there is no config {name}: neither a file nor the name of a config '
-        f'in {root}' + (f'; close: {", ".join(close)}' if close else '')
+        f'in {root}{closest(path.stem, [c.stem for c in configs])}'
     )
-
-
-def _one_line(error: Exception) -> str:
-    """Return the type and text of an error without line breaks."""
-    return f'{type(error).__name__}: {" ".join(str(error).split())}'
 
 
 def parse_pairs(pairs: Sequence[str]) -> dict[str, Any]:

@@ -11,7 +11,12 @@ from mmengine.utils import is_abs
 
 from mmseg_ext.evaluation.metrics.iou import IOU_METRICS
 from mmseg_ext.evaluation.metrics.label_map_writer import LabelMapWriter
-from mmseg_ext.launch.configs import data_sets, scope_of, type_name
+from mmseg_ext.launch.configs import (
+    check_output,
+    data_sets,
+    scope_of,
+    type_name,
+)
 
 __all__ = [
     'DETECTION_METRICS',
@@ -109,6 +114,8 @@ def _iou(cfg: Config, names: list[str]) -> dict[str, Any]:
         options = {
             k: v for k, v in upstream.items() if k in _SHARED_IOU_OPTIONS
         }
+    # Scores were asked for.
+    options.pop('format_only', None)
     return {'type': 'IoU', **options, 'iou_metrics': names}
 
 
@@ -162,7 +169,7 @@ def prediction_writer(cfg: Config, out: str) -> BaseMetric:
         out: A folder for a segmentor, a pickle file for a detector.
 
     Raises:
-        ValueError: ``out`` is the wrong one of the two.
+        ValueError: ``out`` is the wrong one of the two, or cannot be made.
     """
     pickle_file = out.endswith(('.pkl', '.pickle'))
     if scope_of(cfg) == 'mmdet':
@@ -171,6 +178,7 @@ def prediction_writer(cfg: Config, out: str) -> BaseMetric:
                 f"out={out!r}: a detector's predictions go to a pickle file, "
                 'so expected a name that ends in .pkl or .pickle'
             )
+        check_output('out', out, folder=False)
         # MMDet may be absent.
         from mmdet.evaluation import DumpDetResults
 
@@ -180,6 +188,7 @@ def prediction_writer(cfg: Config, out: str) -> BaseMetric:
             f'out={out!r}: label maps are written as PNG files, so expected a '
             'folder'
         )
+    check_output('out', out)
     roots = [
         os.path.join(
             os.path.expanduser(data_set.get('data_root') or ''),

@@ -5,20 +5,34 @@ a user can put right raises :class:`LaunchError` before the run starts;
 ``mmseg_ext_cli.py``, which reads the command line, shows it as one line.
 """
 
+import inspect
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import RUNNERS
+from mmengine.hooks import CheckpointHook
+from mmengine.registry import OPTIMIZERS, RUNNERS
 from mmengine.runner import Runner
 from torch import nn
 
 from mmseg_ext.checkpoint import (
+    CheckpointError,
     check_checkpoint,
     existing_checkpoint,
     weights_only,
 )
-from mmseg_ext.launch.configs import load_config, require_keys
+from mmseg_ext.evaluation.metrics.label_map_writer import LabelMapWriter
+from mmseg_ext.launch.configs import check_output, load_config, require_keys
+from mmseg_ext.launch.errors import (
+    MISFITS,
+    came_through,
+    closest,
+    one_line,
+    unknown_type,
+    why_not_built,
+)
 from mmseg_ext.launch.evaluators import prediction_writer, set_evaluator
 from mmseg_ext.launch.switches import (
     set_launcher,
@@ -65,8 +79,10 @@ def run_training(
     Raises:
         LaunchError: The arguments, config, checkpoint or data do not fit.
     """
+    warnings: list[str] = []
     with _told_in_one_line():
-        cfg = load_config(config, work_dir, cfg_options)
+        cfg = load_config(config, work_dir, cfg_options, warnings.append)
+        check_output('work_dir', cfg.work_dir)
         set_launcher(cfg, launcher)
         require_keys(
             cfg, 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper'
@@ -76,14 +92,18 @@ def run_training(
         if auto_scale_lr:
             turn_on_lr_scaling(cfg)
         notes = [set_resume(cfg, resume)] if resume else []
-    runner = _build_runner(cfg, notes)
+    runner = _build_runner(cfg, notes, warnings)
     if resume and cfg.resume:
         with _told_in_one_line():
             check_checkpoint(runner.model, cfg.load_from, resume=True)
-    with _data_errors_named('train'):
-        # Both are made before the first iteration anyway.
-        _ = runner.train_loop, runner.val_loop
-    return runner.train()
+    _check_late_parts(cfg, runner)
+    # Both are made before the first iteration anyway.
+    with _data_errors_named(cfg, 'train'):
+        _ = runner.train_loop
+    with _data_errors_named(cfg, 'val'):
+        _ = runner.val_loop
+    with _config_errors_named(cfg, any_reason=False):
+        return runner.train()
 
 
 @weights_only()
@@ -123,8 +143,10 @@ def run_test(
     Raises:
         LaunchError: The arguments, config, checkpoint or data do not fit.
     """
+    warnings: list[str] = []
     with _told_in_one_line():
-        cfg = load_config(config, work_dir, cfg_options)
+        cfg = load_config(config, work_dir, cfg_options, warnings.append)
+        check_output('work_dir', cfg.work_dir)
         set_launcher(cfg, launcher)
         notes = [set_evaluator(cfg, metrics)] if metrics else []
         require_keys(
@@ -136,14 +158,18 @@ def run_test(
             notes += turn_on_tta(cfg)
         writer = prediction_writer(cfg, out) if out else None
         cfg.load_from, cfg.resume = existing_checkpoint(checkpoint), False
-    runner = _build_runner(cfg, notes)
+    runner = _build_runner(cfg, notes, warnings)
     with _told_in_one_line():
         check_checkpoint(runner.model, cfg.load_from)
-    with _data_errors_named('test'):
-        evaluator = runner.test_loop.evaluator
+    with _data_errors_named(cfg, 'test'):
+        loop = runner.test_loop
+    if isinstance(writer, LabelMapWriter):
+        with _told_in_one_line():
+            writer.check(_samples(loop.dataloader.dataset))
     if writer:
-        evaluator.metrics.append(writer)
-    return runner.test()
+        loop.evaluator.metrics.append(writer)
+    with _config_errors_named(cfg, any_reason=False):
+        return runner.test()
 
 
 @contextmanager
@@ -151,23 +177,76 @@ def _told_in_one_line() -> Iterator[None]:
     """Turn the errors of what is checked before a run."""
     try:
         yield
-    except (ValueError, FileNotFoundError) as error:
+    # Some configs import the classes that they name when these are looked at.
+    except (ValueError, FileNotFoundError, ImportError) as error:
         raise LaunchError(error) from error
 
 
-def _build_runner(cfg: Config, notes: Sequence[str]) -> Runner:
+def _build_runner(
+    cfg: Config, notes: Sequence[str], warnings: Sequence[str]
+) -> Runner:
     """Return the runner of a config and log what was changed in its config."""
-    runner = RUNNERS.build(cfg)
-    for note in notes:
-        runner.logger.info(note)
+    with _config_errors_named(cfg):
+        runner = RUNNERS.build(cfg)
+    for lines, level in (
+        (warnings, logging.WARNING),
+        (notes, logging.INFO),
+    ):
+        for line in lines:
+            runner.logger.log(level, line)
     return runner
 
 
 @contextmanager
-def _data_errors_named(mode: str) -> Iterator[None]:
-    """Turn what is wrong with the train or test set into one line."""
+def _config_errors_named(
+    cfg: Config, any_reason: bool = True
+) -> Iterator[None]:
+    """Turn what is wrong with a part of the config into one line.
+
+    Some parts are built, and some weights loaded, when the run begins; with
+    ``any_reason=False`` all errors of the run itself keep their traceback.
+    """
     try:
         yield
+    except MISFITS as error:
+        if came_through(error, check_checkpoint.__module__):
+            raise LaunchError(
+                error
+                if isinstance(error, (CheckpointError, FileNotFoundError))
+                else 'weights of the config cannot be loaded: '
+                f'{one_line(error)}'
+            ) from error
+        reason = why_not_built(cfg, error, any_reason)
+        if reason is None:
+            raise
+        raise LaunchError(reason) from error
+
+
+def _check_late_parts(cfg: Config, runner: Runner) -> None:
+    """Check what mmengine looks at when a run has begun, or even later."""
+    kind = (cfg.optim_wrapper.get('optimizer') or {}).get('type')
+    with OPTIMIZERS.switch_scope_and_registry(None) as registry:
+        if isinstance(kind, str) and registry.get(kind) is None:
+            raise LaunchError(unknown_type(cfg, kind, registry))
+    known = inspect.signature(runner.save_checkpoint).parameters
+    for hook in runner.hooks:
+        # It hands on what it does not know when it saves for the first time.
+        unknown = set(getattr(hook, 'args', ())) - set(known)
+        if isinstance(hook, CheckpointHook) and unknown:
+            names = inspect.signature(type(hook)).parameters
+            argument = min(unknown)
+            raise LaunchError(
+                f'{type(hook).__name__} has no argument {argument!r}'
+                + closest(argument, {*names, *known})
+            )
+
+
+@contextmanager
+def _data_errors_named(cfg: Config, mode: str) -> Iterator[None]:
+    """Turn what is wrong with a data set of the config into one line."""
+    try:
+        with _config_errors_named(cfg, any_reason=False):
+            yield
     except FileNotFoundError as error:
         raise LaunchError(
             f'the data of the config is not there: {error}; prepare the data '
@@ -178,3 +257,26 @@ def _data_errors_named(mode: str) -> Iterator[None]:
         raise LaunchError(
             f'the data of the config cannot be used: {error}'
         ) from error
+    except AttributeError as error:
+        # Those for addresses lack what data sets ask of folders.
+        if 'Backend' not in str(error):
+            raise
+        raise LaunchError(
+            'the data of the config cannot be used: mmengine reads single '
+            f'files from such an address, and no folders ({error}); copy the '
+            'data set into a folder, and say where it is, such as with '
+            f'cfg_options {mode}_dataloader.dataset.data_root=...'
+        ) from error
+    except MISFITS as error:
+        reason = why_not_built(cfg, error)
+        if reason is None:
+            raise
+        raise LaunchError(reason) from error
+
+
+def _samples(dataset: Any) -> Iterator[dict[str, Any]]:
+    """Yield what a data set, or a wrapper of some, knows of its samples."""
+    for index in range(
+        len(dataset) if hasattr(dataset, 'get_data_info') else 0
+    ):
+        yield dataset.get_data_info(index)

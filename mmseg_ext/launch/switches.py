@@ -10,7 +10,12 @@ from mmengine.device import get_device
 from mmengine.runner import find_latest_checkpoint
 
 from mmseg_ext.checkpoint import existing_checkpoint
-from mmseg_ext.launch.configs import data_sets, scope_of, type_name
+from mmseg_ext.launch.configs import (
+    check_output,
+    data_sets,
+    scope_of,
+    type_name,
+)
 
 __all__ = [
     'LAUNCHERS',
@@ -135,7 +140,8 @@ def turn_on_drawing(
         wait_time: Seconds that each window stays.
 
     Raises:
-        ValueError: The config has no such hook or no visualizer.
+        ValueError: The config has no such hook or no visualizer, or the
+            folder cannot be made.
     """
     hooks = cfg.get('default_hooks') or ConfigDict()
     hook = hooks.get('visualization') or ConfigDict()
@@ -154,6 +160,7 @@ def turn_on_drawing(
         hook.update(show=True, wait_time=wait_time)
     if not show_dir:
         return
+    check_output('show_dir', show_dir)
     if show and scope_of(cfg) != 'mmdet':
         raise ValueError(
             'show=True and show_dir: MMSeg writes no pictures while it shows '

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from tqdm import tqdm
 
 from mmseg_ext.formats.coco import (
@@ -20,6 +20,7 @@ from mmseg_ext.formats.coco import (
 )
 from mmseg_ext.utils.files import path_inside, write_bytes
 from mmseg_ext.utils.images import decode_image
+from mmseg_ext.visualization.fonts import draw_text, text_length
 
 __all__ = ['draw_sheets']
 
@@ -192,21 +193,20 @@ def _tile(
             _blend(canvas, mask, colors.of(index, annotation))
     picture = Image.fromarray(canvas)
     draw = ImageDraw.Draw(picture)
-    font = ImageFont.load_default(_FONT)
     for index, annotation in enumerate(annotations):
         left, top, *extent = (scale * side for side in annotation.bbox)
         right, bottom = left + max(extent[0], 0), top + max(extent[1], 0)
         color = colors.of(index, annotation)
         draw.rectangle((left, top, right, bottom), None, color)
         label, corner = colors.label(annotation), (left + 2, top + 1)
-        draw.text(corner, label, color, font, stroke_width=1, stroke_fill=_INK)
+        draw_text(draw, corner, label, color, _FONT, edge=_INK)
     tile = Image.new('RGB', (_SIDE, height + 2 * _FONT), _PAPER)
     tile.paste(picture)
     text = f'{name}: {len(annotations)}'
     # The end of a path tells more than its beginning.
-    while font.getlength(text) > _SIDE:
+    while text_length(text, _FONT) > _SIDE:
         text = '…' + text[2:]
-    ImageDraw.Draw(tile).text((0, height + 2), text, _INK, font)
+    draw_text(ImageDraw.Draw(tile), (0, height + 2), text, _INK, _FONT)
     return tile
 
 

@@ -15,6 +15,7 @@ from mmseg_ext.utils.text import (
     normal_form,
     printable,
 )
+from mmseg_ext.visualization.fonts import font_families
 
 __all__ = [
     'ClassIoU',
@@ -519,7 +520,8 @@ def draw_class_iou(class_iou: ClassIoU) -> 'Figure':
     places = range(len(names))
     bars = axes.barh(places, [v if math.isfinite(v) else 0 for v in values])
     axes.bar_label(bars, [f'{value:.2f}' for value in values], padding=3)
-    axes.set_yticks(places, names, parse_math=False)
+    family = font_families(names)
+    axes.set_yticks(places, names, parse_math=False, fontfamily=family)
     axes.invert_yaxis()
     axes.set(
         title=f'IoU per class, {class_iou.source}', xlabel='IoU in percent'

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from mmseg_ext.utils.files import write_bytes
+from mmseg_ext.visualization.fonts import draw_text, text_length
 
 __all__ = [
     'NO_CLASS',
@@ -141,7 +142,6 @@ def draw_panel(
     height, width = tiles['image'].shape[:2]
 
     em = max(_MIN_FONT, len(tiles) * width // _ROW_EMS)
-    font = ImageFont.load_default(em)
     line = 3 * em // 2
     present = np.unique(np.concatenate([m.ravel() for m in maps.values()]))
     entries = [
@@ -149,8 +149,9 @@ def draw_panel(
         for index in present
     ]
     # Each entry is a square of one em, half an em, the name, and a gap.
-    lengths = [font.getlength(entry) + 3 * em for entry in entries]
-    row = max(len(tiles) * (width + em) - em, font.getlength(title), *lengths)
+    lengths = [text_length(entry, em) + 3 * em for entry in entries]
+    tiled = len(tiles) * (width + em) - em
+    row = max(tiled, text_length(title, em), *lengths)
     places, lines = flow(lengths, row)
 
     top = em + 2 * line
@@ -158,10 +159,10 @@ def draw_panel(
     size = round(row) + 2 * em, legend + lines * line + em // 2
     canvas = Image.new('RGB', size, _PAPER)
     draw = ImageDraw.Draw(canvas)
-    draw.text((em, em), title, _INK, font)
+    draw_text(draw, (em, em), title, _INK, em)
     for number, (caption, tile) in enumerate(tiles.items()):
         left = em + number * (width + em)
-        draw.text((left, em + line), caption, _FAINT_INK, font)
+        draw_text(draw, (left, em + line), caption, _FAINT_INK, em)
         canvas.paste(Image.fromarray(tile), (left, top))
         edges = left - 1, top - 1, left + width, top + height
         draw.rectangle(edges, None, _FRAME)
@@ -170,7 +171,8 @@ def draw_panel(
     ):
         x, y = em + offset, legend + number * line
         draw.rectangle((x, y, x + em, y + em), tuple(color), _FRAME)
-        draw.text((x + 3 * em / 2, y + em / 2), entry, _INK, font, 'lm')
+        place = x + 3 * em / 2, y + em / 2
+        draw_text(draw, place, entry, _INK, em, middle=True)
     return np.asarray(canvas)
 
 

@@ -108,6 +108,124 @@ def test_unusable_config(tmp_path, text, options, message):
     assert '\n' not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ('text', 'place', 'message'),
+    [
+        pytest.param('a = 1\nb = (', 'line 2', 'SyntaxError', id='syntax'),
+        pytest.param('a = 1\n\nb = a / 0', 'line 3', 'division', id='error'),
+        pytest.param(
+            'a = 1\ndef f():\n    return x\nb = f()',
+            'line 3',
+            "NameError: name 'x'",
+            id='error in a function',
+        ),
+        pytest.param(
+            b'a = 1\n\nb = "\xe4"',
+            '',
+            'is not encoded as UTF-8: byte 0xe4 in line 3',
+            id='encoding',
+        ),
+    ],
+)
+@pytest.mark.parametrize('lazy', [False, True])
+def test_file_and_line_of_an_error(tmp_path, text, place, message, lazy):
+    """Of the file that it stands in, the config or a base of it."""
+    base = tmp_path / 'base.py'
+    base.write_bytes(text if isinstance(text, bytes) else text.encode())
+    above = tmp_path / 'above.py'
+    above.write_text(
+        'from mmengine.config import read_base\n'
+        'with read_base():\n'
+        '    from .base import *\n'
+        if lazy
+        else "_base_ = 'base.py'"
+    )
+    for path in (base, above):
+        with pytest.raises(ValueError, match=message) as caught:
+            configs.load_config(str(path))
+        assert f'base.py, {place}' in str(caught.value) or not place
+        assert f'{tmp_path}' in str(caught.value)
+        assert '\n' not in str(caught.value)
+
+
+def test_folder_and_module_that_is_not_there(tmp_path):
+    with pytest.raises(ValueError, match='is a folder: expected a config'):
+        configs.load_config(str(tmp_path))
+    imports = "custom_imports = dict(imports=['gone'])"
+    path = _config(tmp_path / 'a.py', imports)
+    with pytest.raises(ValueError, match=r'Failed to import gone$'):
+        configs.load_config(path)
+
+
+CONFIG_WITH_KEYS = """
+train_cfg = dict(max_iters=3)
+model = dict(decode_head=dict(num_classes=2), heads=[dict(depth=1)])
+train_dataloader = dict(dataset=dict(data_root='x'))
+"""
+
+
+@pytest.mark.parametrize(
+    ('key', 'near'),
+    [
+        pytest.param('train_cfg.max_iter', 'train_cfg.max_iters', id='letter'),
+        pytest.param('train_cg.max_iters', 'train_cfg.max_iters', id='above'),
+        pytest.param(
+            'data_root', 'train_dataloader.dataset.data_root', id='inner'
+        ),
+        pytest.param(
+            'model.num_classes', 'model.decode_head.num_classes', id='level'
+        ),
+        pytest.param(
+            'model.heads.0.dept', 'model.heads.0.depth', id='in a list'
+        ),
+        pytest.param(
+            'model.decode_hed.x.y', 'model.decode_head', id='new below'
+        ),
+        pytest.param('model.xyz', None, id='far from all'),
+    ],
+)
+def test_new_keys_are_told(tmp_path, key, near):
+    path = _config(tmp_path / 'a.py', CONFIG_WITH_KEYS)
+    told = []
+    options = {
+        key: 1,
+        # These are there, or are the runner's.
+        'train_cfg.max_iters': 2,
+        'model.heads.0.depth': 2,
+        'randomness.seed': 0,
+        'load_from': 'x',
+        'tta_model': {},
+    }
+    configs.load_config(path, cfg_options=options, on_new_key=told.append)
+    [line] = told
+    assert f'no {key}, which is added' in line
+    nearest = line.rpartition('the nearest key that it has is ')[2]
+    assert nearest == (near or line)
+
+
+def test_where_something_can_be_written(tmp_path, monkeypatch):
+    (tmp_path / 'file').touch()
+    (tmp_path / 'hanging').symlink_to(tmp_path / 'gone')
+    monkeypatch.chdir(tmp_path)
+    for path in ('.', 'new', 'new/er', str(tmp_path / 'new')):
+        configs.check_output('out', path)
+    for path in ('file', 'new', 'new/er.pkl'):
+        configs.check_output('out', path, folder=False)
+    for path, folder, message in (
+        ('file', True, "^out='file' is a file: expected a folder"),
+        ('file/a/b', True, 'file is not a folder, so no folder can be'),
+        ('file/a', False, 'file is not a folder, so no file can be'),
+        ('hanging/a', True, 'hanging is not a folder'),
+        ('.', False, "^out='.' is a folder: expected a file"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            configs.check_output('out', path, folder)
+    # Root may write everywhere.
+    monkeypatch.setattr(configs.os, 'access', lambda *_: False)
+    with pytest.raises(ValueError, match=f'no permission.*{tmp_path}$'):
+        configs.check_output('out', 'new/er')
+
+
 def test_detector_without_mmdet(tmp_path, monkeypatch):
     path = _config(tmp_path / 'det.py', "default_scope = 'mmdet'")
     configs.load_config(path)

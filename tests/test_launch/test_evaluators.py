@@ -48,6 +48,11 @@ def boxes(tmp_path):
             id='IoU with its scope',
         ),
         pytest.param(
+            dict(type='IoU', format_only=True, ignore_index=3),
+            dict(ignore_index=3),
+            id='IoU without scores',
+        ),
+        pytest.param(
             [
                 dict(type='IoUMetric', ignore_index=7),
                 dict(type='IoU', exclude=['Void']),

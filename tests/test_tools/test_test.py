@@ -1,9 +1,12 @@
 import json
 import pickle
+import runpy
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
+import mmseg
 import numpy as np
 import pytest
 import torch
@@ -24,6 +27,9 @@ from test_tools.tiny_runs import (
 #: What :func:`write_segmentation` writes.
 NAMES = ['seq0/0.png', 'seq0/1.png', 'seq1/0.png', 'seq1/1.png']
 METRICS = ['mIoU', 'mDice', 'mPrecision', 'mRecall', 'FWIoU']
+
+
+OPTION_OF_NONE = ['test_evaluator.class_wise=True']
 
 
 def _with_checkpoint(config, rough=False):
@@ -274,6 +280,28 @@ def test_detector_with_default_tta(detection, tmp_path):
             'decode_head.conv_seg.weight (3, 8, 1, 1) and (5, 8, 1, 1)',
             id='other class count',
         ),
+        pytest.param(
+            ['--cfg-options', 'test_evaluator.type=IoUU'],
+            "test_evaluator: there is no 'IoUU' in the registry mmseg::metric;"
+            ' close: IoU',
+            id='unknown metric',
+        ),
+        pytest.param(
+            ['--cfg-options', 'test_evaluator.type=IoU', *OPTION_OF_NONE],
+            'test_evaluator (IoU) cannot be built: TypeError: IoU.__init__() '
+            "got an unexpected keyword argument 'class_wise'; close: "
+            'classwise',
+            id='unknown argument',
+        ),
+        *(
+            pytest.param(
+                [flag, f'{TOOLS}/test.py/new'],
+                f'{flag} {TOOLS}/test.py/new: {TOOLS}/test.py is not a folder,'
+                ' so no folder can be made below it',
+                id=f'{flag} below a file',
+            )
+            for flag in ('--out', '--show-dir')
+        ),
     ],
 )
 def test_one_line_says_what_is_wrong(
@@ -294,6 +322,73 @@ def test_files_that_are_not_there(segmentation, tmp_path, capsys):
     ):
         argv += ['--work-dir', tmp_path]
         assert message in error_of(capsys, run_tool, 'test', *argv)
+
+
+def test_out_is_known_before_the_test(segmentation, tmp_path, capsys):
+    config, checkpoint = segmentation
+    root = config.parent
+    # Of both data sets, the images are 0.png and 1.png.
+    text = config.read_text() + (
+        "parts = [dict(test_dataloader['dataset'], data_prefix=dict(\n"
+        "    img_path=f'images/seq{n}', seg_map_path=f'labels/seq{n}'))\n"
+        '    for n in (0, 1)]\n'
+        "test_dataloader['dataset'] = dict(\n"
+        "    type='ConcatDataset', datasets=parts)\n"
+    )
+    both = tmp_path / 'both.py'
+    both.write_text(text)
+    images = [str(root / f'images/seq{n}/0.png') for n in (0, 1)]
+    before = [(p, p.read_bytes()) for p in sorted(root.rglob('*.png'))]
+    for of, out, message in (
+        (both, 'new', f'label maps of both {images[0]} and {images[1]}: test'),
+        (config, root / 'images', f'would overwrite {images[0]}'),
+        (config, root / 'labels', 'would overwrite '),
+    ):
+        argv = [of, checkpoint, '--work-dir', tmp_path / 'w', '--out', out]
+        assert message in error_of(capsys, run_tool, 'test', *argv)
+    assert before == [(p, p.read_bytes()) for p in sorted(root.rglob('*.png'))]
+    # Without an output there is nothing to refuse.
+    run_tool('test', both, checkpoint, '--work-dir', tmp_path / 'w')
+
+
+def test_pickle_that_cannot_be_written(detection, tmp_path, capsys):
+    config, checkpoint = detection
+    (tmp_path / 'folder.pkl').mkdir()
+    for out, message in (
+        (tmp_path / 'folder.pkl', 'folder.pkl is a folder: expected a file'),
+        (config / 'a.pkl', 'tiny_det.py is not a folder, so no file can be'),
+    ):
+        argv = [config, checkpoint, '--work-dir', tmp_path, '--out', out]
+        assert message in error_of(capsys, run_tool, 'test', *argv)
+
+
+def test_upstream_tool_writes_predictions(segmentation, tmp_path, monkeypatch):
+    """``mim test mmseg CONFIG --out DIR`` with our metric."""
+    config, checkpoint = segmentation
+    tool = Path(mmseg.__file__).parent / '.mim' / 'tools' / 'test.py'
+    argv = [tool, config, checkpoint, '--work-dir', tmp_path / 'work']
+    argv += ['--out', tmp_path / 'out', '--cfg-options']
+    argv += ['test_evaluator.type=IoU', 'experiment_name=upstream']
+    argv += ['test_dataloader.dataset.data_prefix.img_path=images/seq1']
+    argv += ['test_dataloader.dataset.data_prefix.seg_map_path=labels/seq1']
+    monkeypatch.setattr(sys, 'argv', [str(part) for part in argv])
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    with DefaultScope.overwrite_default_scope('mmengine'):
+        runpy.run_path(str(tool), run_name='__main__')
+    written = [tmp_path / 'out' / f'{number}.png' for number in (0, 1)]
+    assert sorted((tmp_path / 'out').iterdir()) == written
+    predictions, labels = (
+        [cv2.imread(str(path), -1) for path in paths]
+        for paths in (
+            written,
+            [config.parent / f'labels/seq1/{n}.png' for n in (0, 1)],
+        )
+    )
+    [scalars] = tmp_path.glob('work/*/*.json')
+    scores = json.loads(scalars.read_text())
+    expected = _naive_scores(predictions, labels)
+    for name in ('aAcc', 'mIoU', 'mAcc'):
+        assert scores[f'seg/{name}'] == pytest.approx(expected[name])
 
 
 def test_as_mim_starts_it_and_without_mmdet(segmentation, tmp_path):

@@ -2,6 +2,7 @@ import shutil
 
 import pytest
 import torch
+from mmengine.config import Config
 
 from helpers.command_lines import error_of
 from test_tools.tiny_runs import run_tool, write_detection, write_segmentation
@@ -138,6 +139,21 @@ def _two_classes_of_one_color(segmentation, tmp_path):
             'has no optim_wrapper',
             id='no optimizer',
         ),
+        pytest.param(
+            lambda config, _: ['--cfg-options', f'load_from={config}'],
+            'tiny_seg.py cannot be loaded',
+            id='no checkpoint',
+        ),
+        pytest.param(
+            lambda config, _: ['--work-dir', config],
+            'tiny_seg.py is a file: expected a folder',
+            id='work dir is a file',
+        ),
+        pytest.param(
+            lambda config, _: ['--work-dir', config / 'a' / 'b'],
+            'tiny_seg.py is not a folder, so no folder can be made below it',
+            id='work dir below a file',
+        ),
     ],
 )
 def test_one_line_says_what_is_wrong(
@@ -146,6 +162,82 @@ def test_one_line_says_what_is_wrong(
     given = arguments(segmentation, tmp_path)
     argv = [segmentation, '--work-dir', tmp_path, *given]
     assert message in error_of(capsys, run_tool, 'train', *argv)
+
+
+#: What is changed in the config -> what is said of it.
+MISTAKES = {
+    'model.backbone.type=ResNetV1cc': 'model.backbone: there is no '
+    "'ResNetV1cc' in the registry mmseg::model; close: ResNetV1c, ",
+    'model.backbone.dept=18': 'model.backbone (ResNetV1c) cannot be built: '
+    'TypeError: ResNet.__init__() got an unexpected keyword argument '
+    "'dept'; close: depth",
+    'model.backbone.depth=7': 'model.backbone (ResNetV1c) cannot be built: '
+    'KeyError: invalid depth 7 for resnet',
+    'model.backbone.init_cfg.type=Pretrained '
+    'model.backbone.init_cfg.checkpoint=gone.pth': ''
+    'there is no checkpoint file gone.pth',
+    'train_dataloader.dataset.type=CamVidd': 'train_dataloader.dataset: '
+    "there is no 'CamVidd' in the registry mmseg::dataset; close: CamVid",
+    # The test set is of the same type.
+    'train_dataloader.dataset.data_rot=x': 'train_dataloader.dataset '
+    '(BaseSegDataset) cannot be built: TypeError: BaseSegDataset.__init__() '
+    "got an unexpected keyword argument 'data_rot'; close: data_root",
+    'train_dataloader.dataset.pipeline.0.type=LoadImage': ''
+    "train_dataloader.dataset.pipeline.0: there is no 'LoadImage'",
+    'train_dataloader.dataset.data_root=http://127.0.0.1:9/data': ''
+    'mmengine reads single files from such an address, and no folders',
+    'train_dataloader.dataset.data_root=s3://data': 'petrel_client',
+    'optim_wrapper.optimizer.type=SGDD': 'optim_wrapper.optimizer: there is '
+    "no 'SGDD' in the registry mmseg::optimizer; close: SGD",
+    'optim_wrapper.optimizer.lrr=1': 'optim_wrapper.optimizer (SGD) cannot '
+    'be built: TypeError: SGD.__init__() got an unexpected keyword argument '
+    "'lrr'; close: lr",
+    'param_scheduler.type=PolyLRR': 'param_scheduler: there is no '
+    "'PolyLRR' in the registry mmseg::parameter scheduler; close: PolyLR",
+    'default_hooks.checkpoint.type=Hook7': 'default_hooks.checkpoint: there '
+    "is no 'Hook7' in the registry mmseg::hook",
+    'default_hooks.checkpoint.intervals=1': 'CheckpointHook has no argument '
+    "'intervals'; close: interval",
+    'train_cfg.max_iter=3': 'train_cfg (IterBasedTrainLoop) cannot be built: '
+    'TypeError: IterBasedTrainLoop.__init__() got an unexpected keyword '
+    "argument 'max_iter'; close: max_iters",
+    'val_cfg.type=ValLoop': 'tiny_seg.py cannot be built: ValueError: '
+    'val_dataloader, val_cfg, and val_evaluator should be either all None',
+    'runner_type=Runer': "there is no 'Runer' in the registry "
+    'mmengine::runner; close: Runner',
+    'load_from=/gone/x.pth': 'there is no checkpoint file /gone/x.pth',
+}
+
+
+@pytest.mark.parametrize(('options', 'message'), MISTAKES.items())
+def test_one_line_says_what_is_wrong_in_the_config(
+    segmentation, tmp_path, capsys, options, message
+):
+    argv = [segmentation, '--work-dir', tmp_path / 'work']
+    argv += ['--cfg-options', *options.split()]
+    assert message in error_of(capsys, run_tool, 'train', *argv)
+    assert not list(tmp_path.rglob('*.pth'))
+
+
+def test_new_keys_are_told_and_used(segmentation, tmp_path, capsys):
+    run_tool(
+        'train',
+        segmentation,
+        '--work-dir',
+        tmp_path,
+        '--cfg-options',
+        'train_cfg.max_iters=1',
+        'train_cf.max_iters=7',
+    )
+    line = (
+        'WARNING - the config has no train_cf.max_iters, which is added to '
+        'it; the nearest key that it has is train_cfg.max_iters'
+    )
+    assert line in capsys.readouterr().out
+    [log] = tmp_path.rglob('*.log')
+    assert line in log.read_text()
+    [dumped] = tmp_path.glob('*.py')
+    assert Config.fromfile(dumped).train_cf == dict(max_iters=7)
 
 
 def test_help(capsys):

@@ -111,9 +111,9 @@ def test_legend_names_the_classes_present(
     texts = []
     draw_text = ImageDraw.ImageDraw.text
 
-    def text(self, position, value, *args):
+    def text(self, position, value, *args, **options):
         texts.append(value)
-        return draw_text(self, position, value, *args)
+        return draw_text(self, position, value, *args, **options)
 
     monkeypatch.setattr(ImageDraw.ImageDraw, 'text', text)
     image, maps = random_scene((100, 320))

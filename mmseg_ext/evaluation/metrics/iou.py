@@ -1,5 +1,6 @@
 """IoU and its relatives, from one confusion matrix of the whole data set."""
 
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,6 +18,7 @@ from mmseg_ext.evaluation.functional import (
     pixel_accuracy,
     resize_nearest,
 )
+from mmseg_ext.evaluation.metrics.label_map_writer import LabelMapWriter
 
 __all__ = ['IOU_METRICS', 'IoU']
 
@@ -61,10 +63,20 @@ class IoU(BaseMetric):
             resized to, each from its own size and nearest neighbor as Pillow
             does it, before they are compared; None compares them as they are.
             The benchmark of IDD uses (1280, 720).
+        output_dir: Also write the predicted label maps to this folder, as
+            PNG files with the names of their images. Where two images have
+            the same name :class:`LabelMapWriter`, as ``tools/test.py --out``
+            has it, keeps them apart.
+        format_only: Only write label maps: labels are not needed, and there
+            are no scores.
+        keep_results: Without effect, as with MMSeg's ``IoUMetric``, to which
+            MMSeg's own ``test.py --out`` hands it.
 
     Raises:
-        ValueError: ``iou_metrics`` holds an unknown name, or ``beta`` or
-            ``resize`` is out of range.
+        ValueError: ``iou_metrics`` holds an unknown name, ``beta`` or
+            ``resize`` is out of range, or ``format_only`` comes without
+            ``output_dir``.
+        OSError: ``output_dir`` cannot be made.
     """
 
     # Not None, which mmengine takes for forgotten and warns of; the names
@@ -80,6 +92,9 @@ class IoU(BaseMetric):
         beta: float = 1.0,
         prefix: str | None = None,
         resize: Sequence[int] | None = None,
+        output_dir: str | None = None,
+        format_only: bool = False,
+        keep_results: bool = False,
     ) -> None:
         super().__init__(prefix=prefix)
         self.iou_metrics = (
@@ -99,6 +114,15 @@ class IoU(BaseMetric):
                 f'resize={resize!r}: expected width and height in pixels, '
                 'such as (1280, 720), or None'
             )
+        if format_only and not output_dir:
+            raise ValueError(
+                'format_only=True writes label maps alone, so it needs '
+                'output_dir'
+            )
+        self.format_only = format_only
+        self._writer = LabelMapWriter(output_dir) if output_dir else None
+        if output_dir:
+            os.makedirs(output_dir, exist_ok=True)
         self.resize = resize
         self.ignore_index = ignore_index
         self.exclude = (
@@ -115,7 +139,7 @@ class IoU(BaseMetric):
         self._seen = 0
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Count the pixels of a batch.
+        """Count the pixels of a batch, and write its label maps if asked to.
 
         Args:
             data_batch: Not used.
@@ -125,8 +149,16 @@ class IoU(BaseMetric):
 
         Raises:
             ValueError: A label or prediction is outside the class list, the
-                sizes differ without ``resize``, or there is no label.
+                sizes differ without ``resize``, there is no label, or two
+                label maps would go to one file.
         """
+        if not self.format_only:
+            self._count(data_samples)
+        if self._writer:
+            self._writer.process(data_batch, data_samples)
+
+    def _count(self, data_samples: Sequence[dict]) -> None:
+        """Count the pixels of a batch."""
         num_classes = len(self._class_names())
         for sample in data_samples:
             name = _name(sample)
@@ -184,8 +216,14 @@ class IoU(BaseMetric):
                 last one; those beyond ``size`` are not counted.
 
         Returns:
-            Name to percent, the same on all ranks.
+            Name to percent, the same on all ranks; nothing with
+            ``format_only``.
         """
+        if self._writer:
+            print_log(f'label maps are in {self._writer.folder}', 'current')
+            self._writer.results.clear()
+        if self.format_only:
+            return {}
         names = self._class_names()
         matrix = self._own_matrix(size, len(names))
         seen = torch.tensor(self._seen)

@@ -1,7 +1,7 @@
 """Predicted label maps, written as files."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,7 @@ class LabelMapWriter(BaseMetric):
         """
         for sample in data_samples:
             image = sample['img_path']
+            self._claim(sample)
             if 'pred_sem_seg' not in sample:
                 raise ValueError(
                     f'{image}: there is no pred_sem_seg to write; expected '
@@ -70,13 +71,39 @@ class LabelMapWriter(BaseMetric):
                     '8-bit label map'
                 )
             target = self._target(image)
-            if self._images.setdefault(target, image) != image:
-                raise ValueError(
-                    f'{target} would hold the label maps of both '
-                    f'{self._images[target]} and {image}'
-                )
             write_png(target, label_map.to(torch.uint8).cpu().numpy())
             self.results.append(str(target))
+
+    def check(self, samples: Iterable[dict]) -> None:
+        """Check that each image can have a file of its own, before a test.
+
+        Args:
+            samples: What a data set knows of its images: ``img_path``, and
+                ``seg_map_path`` where there are labels.
+
+        Raises:
+            ValueError: Two label maps would go to one file, or one would
+                overwrite an image or label of the data set.
+        """
+        for sample in samples:
+            self._claim(sample)
+
+    def _claim(self, sample: dict) -> None:
+        """Take the file of an image for it; refuse one that is taken."""
+        image = sample['img_path']
+        target = self._target(image)
+        other = self._images.setdefault(target, image)
+        if other != image:
+            raise ValueError(
+                f'{target} would hold the label maps of both {other} and '
+                f'{image}: test the data sets one by one'
+            )
+        for source in (image, sample.get('seg_map_path')):
+            if source and _is_same_file(target, source):
+                raise ValueError(
+                    f'the label map of {image} would overwrite {source}: '
+                    'expected a folder without data'
+                )
 
     def _target(self, image: str) -> Path:
         """Return the file for an image."""
@@ -92,3 +119,11 @@ class LabelMapWriter(BaseMetric):
             f'{len(results)} label maps are in {self.folder}'
         )
         return {}
+
+
+def _is_same_file(target: Path, source: str) -> bool:
+    """Return whether two paths lead to the same file that is there."""
+    try:
+        return os.path.samefile(target, source)
+    except OSError:
+        return False

@@ -35,6 +35,55 @@ def test_agrees_with_mmseg(num):
         assert round(result[name], 2) == pytest.approx(value), name
 
 
+@pytest.mark.parametrize('reduced', [False, True])
+def test_writes_what_mmseg_writes(tmp_path, reduced):
+    """MMSeg's test.py hands over ``output_dir`` and ``keep_results``."""
+    samples = make_samples(3)
+    for number, sample in enumerate(samples):
+        sample['img_path'] = f'/data/{number}/image_{number}.jpg'
+        sample['reduce_zero_label'] = reduced
+    theirs, ours = tmp_path / 'theirs', tmp_path / 'new' / 'ours'
+    given = dict(keep_results=True)
+    expected = evaluate(IoUMetric(output_dir=str(theirs), **given), samples)
+    result = evaluate(IoU(output_dir=str(ours), **given), samples)
+
+    assert result == pytest.approx(expected, abs=0.005)
+    names = [f'image_{number}.png' for number in range(3)]
+    assert sorted(path.name for path in theirs.iterdir()) == names
+    assert sorted(path.name for path in ours.iterdir()) == names
+    for name, sample in zip(names, samples, strict=True):
+        written = np.asarray(Image.open(ours / name))
+        assert (written == np.asarray(Image.open(theirs / name))).all()
+        prediction = sample['pred_sem_seg']['data'].squeeze().numpy()
+        assert (written == prediction + reduced).all()
+
+
+def test_only_label_maps(tmp_path):
+    """As with MMSeg's metric there are no scores, and no labels to read."""
+    samples = make_samples(2)
+    for number, sample in enumerate(samples):
+        sample['img_path'] = f'{number}.jpg'
+        del sample['gt_sem_seg']
+    options = dict(output_dir=str(tmp_path), format_only=True)
+    assert evaluate(IoUMetric(**options), samples) == {}
+    files = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    assert len(files) == 2
+    for path in files:
+        path.unlink()
+    assert evaluate(IoU(**options), samples) == {}
+    assert sorted(tmp_path.iterdir()) == sorted(files)
+
+
+def test_label_maps_do_not_replace_one_another(tmp_path):
+    samples = make_samples(2)
+    for number, sample in enumerate(samples):
+        sample['img_path'] = f'/data/{number}/same.jpg'
+    with pytest.raises(ValueError, match=r'both /data/0/same.jpg and /data/1'):
+        evaluate(IoU(output_dir=str(tmp_path)), samples)
+    with pytest.raises(ValueError, match='needs output_dir'):
+        IoU(format_only=True)
+
+
 def test_agrees_with_reference_and_leaves_classes_out():
     samples = make_samples(3, classes=5)
     total = np.sum(

@@ -63,3 +63,33 @@ def test_reduced_zero_label_is_undone(tmp_path):
 def test_label_maps_refused(tmp_path, samples, message):
     with pytest.raises(ValueError, match=message):
         LabelMapWriter(tmp_path).process({}, samples)
+
+
+def test_files_are_known_before_a_test(tmp_path):
+    roots = [tmp_path / 'data' / 'images', tmp_path / 'more']
+    labels = tmp_path / 'data' / 'labels'
+    for folder in (*roots, labels):
+        folder.mkdir(parents=True)
+        (folder / '1.png').write_text(folder.name)
+
+    def check(out, *images):
+        samples = [
+            dict(img_path=str(image), seg_map_path=str(labels / '1.png'))
+            for image in images
+        ]
+        LabelMapWriter(out, [str(root) for root in roots]).check(samples)
+
+    first, second = (root / '1.png' for root in roots)
+    check(tmp_path / 'out', first, roots[0] / 'a' / '1.png', first)
+    with pytest.raises(ValueError, match=f'both {first} and {second}: test'):
+        check(tmp_path / 'out', first, second)
+    with pytest.raises(ValueError, match=f'both {first} and .*1.jpg'):
+        check(tmp_path / 'out', first, roots[0] / '1.jpg')
+    # By any name of the folder.
+    (tmp_path / 'link').symlink_to(roots[0])
+    for out in (roots[0], tmp_path / 'link'):
+        with pytest.raises(ValueError, match=f'would overwrite {first}'):
+            check(out, first)
+    with pytest.raises(ValueError, match=r'would overwrite .*labels/1\.png'):
+        check(labels, first)
+    assert {p.name for p in tmp_path.iterdir()} == {'data', 'link', 'more'}

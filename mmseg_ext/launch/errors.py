@@ -1,0 +1,231 @@
+"""What cannot be read or built of a config, told in one line."""
+
+import difflib
+import inspect
+import re
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import Registry
+from mmengine.runner import Runner
+
+from mmseg_ext.utils.text import decode_text
+
+__all__ = [
+    'MISFITS',
+    'came_through',
+    'closest',
+    'entries',
+    'one_line',
+    'unknown_type',
+    'why_not_built',
+    'why_not_read',
+]
+
+#: What upstream's classes raise where a config does not fit.
+MISFITS = (
+    AssertionError,
+    ImportError,
+    KeyError,
+    OSError,
+    TypeError,
+    ValueError,
+)
+
+#: Errors of upstream may show whole configs: so many characters are enough.
+_LENGTH = 400
+
+#: The functions of mmengine that read a file, whose name is in ``filename``.
+_READERS = ('_file2dict', '_parse_lazy_import', '_is_lazy_import')
+
+#: Functions through which a class is called.
+_CONSTRUCTORS = ('__init__', '__call__', 'get_instance')
+
+#: So many places of a type in a config are named.
+_PLACES = 3
+
+
+def one_line(error: BaseException) -> str:
+    """Return the type and text of an error without line breaks."""
+    # What KeyError shows is the repr of its text.
+    key_error = isinstance(error, KeyError) and error.args
+    text = ' '.join(str(error.args[0] if key_error else error).split())
+    if len(text) > _LENGTH:
+        text = f'{text[:_LENGTH]} …'
+    return f'{type(error).__name__}: {text}'
+
+
+def closest(name: str, names: Iterable[object]) -> str:
+    """Return ``'; close: X'`` with the nearest names, or nothing."""
+    close = difflib.get_close_matches(name, sorted({str(n) for n in names}))
+    return f'; close: {", ".join(close)}' if close else ''
+
+
+def came_through(error: BaseException, module: str) -> bool:
+    """Return whether an error was raised in a module, or in what it called."""
+    return any(
+        frame.f_globals.get('__name__') == module
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+    )
+
+
+def why_not_read(path: Path, error: Exception) -> str:
+    """Return in one line why a config cannot be read, with file and line.
+
+    Args:
+        path: The config.
+        error: What came out of it, or out of one of its bases.
+    """
+    file, line = str(path), 0
+    for frame, number in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_name in _READERS:
+            file, line = frame.f_locals['filename'], 0
+        elif frame.f_code.co_filename == file:
+            line = number
+    if isinstance(error, UnicodeDecodeError):
+        try:
+            decode_text(Path(file).read_bytes(), file)
+        except ValueError as named:
+            return str(named)
+    if isinstance(error, SyntaxError):
+        line, error = error.lineno or 0, SyntaxError(error.msg)
+    # What mmengine adds to an import that failed is the whole search path.
+    if isinstance(error, ImportError) and error.__cause__:
+        error = ImportError(error.__cause__)
+    of = '' if Path(file).resolve() == path.resolve() else f' (for {path})'
+    where = f', line {line}' if line else ''
+    return f'{file}{where} cannot be read as a config{of}: {one_line(error)}'
+
+
+def why_not_built(
+    cfg: Config, error: Exception, any_reason: bool = True
+) -> str | None:
+    """Return in one line what in a config cannot be built, and why.
+
+    Args:
+        cfg: The config.
+        error: What came out of the building.
+        any_reason: Tell of all errors of a part that is built, and not only
+            of an unknown type and of arguments that a type does not have.
+
+    Returns:
+        The line, or None for another error, such as one of a run.
+    """
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    builders = [n for n, frame in enumerate(frames) if _builds(frame)]
+    if not builders:
+        return None
+    found, inner = frames[builders[-1]].f_locals, frames[builders[-1] + 1 :]
+    kind = found.get('obj_type', found.get('scheduler_type'))
+    name, argument = str(getattr(kind, '__name__', kind)), _argument(error)
+    if isinstance(error, KeyError) and ' registry. ' in str(error):
+        return unknown_type(cfg, name, found['registry'])
+    misfit = (
+        isinstance(error, TypeError)
+        and 'argument' in str(error)
+        and all(frame.f_code.co_name in _CONSTRUCTORS for frame in inner)
+    )
+    if not misfit and not any_reason:
+        return None
+    places = ', '.join(_places(cfg, name, argument))
+    # Newer releases of Python have a proposal of their own.
+    reason = one_line(error).partition('. Did you mean')[0]
+    return (
+        (f'{places} ({name})' if places else str(cfg.filename))
+        + f' cannot be built: {reason}'
+        + _close_argument(found.get('obj_cls'), argument)
+    )
+
+
+def _builds(frame: FrameType) -> bool:
+    """Return whether a frame is one of mmengine that builds from a config."""
+    module = frame.f_globals.get('__name__')
+    return module == 'mmengine.registry.build_functions'
+
+
+def unknown_type(cfg: Config, name: str, registry: Registry) -> str:
+    """Return in one line that a type is not registered, and what is near.
+
+    Args:
+        cfg: The config that names the type.
+        name: The type.
+        registry: Where it was looked for, and in the registries above.
+    """
+    known: set[str] = set()
+    at: Registry | None = registry
+    while at is not None:
+        known |= set(at.module_dict)
+        at = at.parent
+    where = ', '.join(_places(cfg, name)) or cfg.filename
+    return (
+        f'{where}: there is no {name!r} in the registry '
+        f'{registry.scope}::{registry.name}'
+        + closest(name.rpartition('.')[2], known)
+        + '; a class of your own needs custom_imports'
+    )
+
+
+def _argument(error: BaseException) -> str:
+    """Return the argument that an error calls unknown, or nothing."""
+    found = re.search("unexpected keyword argument '(.+?)'", str(error))
+    return found[1] if found else ''
+
+
+def _close_argument(kind: Any, argument: str) -> str:
+    """Return the arguments of a class that are near to an unknown one."""
+    if not argument or not inspect.isclass(kind):
+        return ''
+    names: set[str] = set()
+    for parent in inspect.getmro(kind):
+        # Some that are written in C have none.
+        with suppress(ValueError):
+            names |= set(inspect.signature(parent).parameters)
+    return closest(argument, names)
+
+
+def _places(cfg: Config, name: str, argument: str = '') -> list[str]:
+    """Return where a type stands in a config, in what the runner reads.
+
+    Only those places are named that have the argument, where any has.
+    """
+    found = dict(entries(cfg.to_dict()))
+    places = [
+        key.removesuffix('.type')
+        for key, value in found.items()
+        if key.endswith('.type')
+        and name in (value, str(value).rpartition('.')[2])
+    ]
+    used = inspect.signature(Runner.__init__).parameters
+    for kept in (
+        [place for place in places if place.split('.')[0] in used],
+        [place for place in places if f'{place}.{argument}' in found],
+    ):
+        places = [place for place in places if place in kept] or places
+    return places[:_PLACES]
+
+
+def entries(node: Any, path: str = '') -> Iterator[tuple[str, Any]]:
+    """Yield all entries of a config, those of dicts and lists, too.
+
+    Args:
+        node: A config, or a part of one.
+        path: The key of the part; ``KEY=VALUE`` pairs take such keys.
+
+    Yields:
+        Keys with dots, each with its value.
+    """
+    if isinstance(node, dict):
+        items: Iterable[tuple[Any, Any]] = node.items()
+    elif isinstance(node, (list, tuple)):
+        items = enumerate(node)
+    else:
+        return
+    for key, value in items:
+        inner = f'{path}.{key}' if path else str(key)
+        yield inner, value
+        yield from entries(value, inner)
