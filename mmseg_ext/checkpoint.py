@@ -478,7 +478,9 @@ def find_checkpoint(work_dir: str | os.PathLike) -> tuple[str, str] | None:
             return str(path), f'resuming from {path}'
     numbered = _numbered(folder)
     if not numbered:
-        return (existing_checkpoint(named), '') if named else None
+        if not named:
+            return None
+        return existing_checkpoint(named), f'resuming from {named}'
     newest = newest_checkpoint(record)
     if newest is None:
         raise ValueError(

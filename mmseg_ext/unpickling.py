@@ -39,6 +39,9 @@ _STATISTICS = ('min', 'max', 'current', 'mean')
 #: What a history buffer is saved as; the last one is the same for all.
 _HISTORY = ('max_length', '_log_history', '_count_history')
 
+#: Where torch's own records lie that it allows.
+_TORCH_RECORDS = ('torch.distributed.', 'torch.nested.', 'torch._dynamo.')
+
 #: Element type of an array that waits for its content; not in ``_DTYPES``.
 _PENDING = 'S1'
 
@@ -66,11 +69,11 @@ def allow_mmengine_checkpoints() -> None:
 def without_torch_records() -> Iterator[None]:
     """Keep torch's list without the records of its own for a while.
 
-    Those of ``DTensor`` and nested tensors come there with mmengine's imports.
-    No checkpoint of mmengine has them, and a file that misuses them crashes
-    the process.
+    Those of ``DTensor``, nested tensors and compilation come there with the
+    imports of mmengine and others. No checkpoint of mmengine has them, and a
+    file that misuses them crashes the process.
     """
-    taken = _take_off(lambda name: name.startswith('torch.'))
+    taken = _take_off(lambda name: name.startswith(_TORCH_RECORDS))
     try:
         yield
     finally:
