@@ -19,10 +19,7 @@ __version__ = '0.1.0'
 check_environment()
 try:
     from mmseg_ext import registry  # noqa: F401  registers the scope
-    from mmseg_ext.checkpoint import (
-        allow_mmengine_checkpoints,
-        guard_checkpoint_loaders,
-    )
+    from mmseg_ext.checkpoint import guard_checkpoint_loaders
     from mmseg_ext.datasets import (
         CamVid,
         ColorMaskDataset,
@@ -37,6 +34,7 @@ try:
     from mmseg_ext.engine import SegVisHook
     from mmseg_ext.evaluation import IoU
     from mmseg_ext.models import MMDeeplabV3
+    from mmseg_ext.unpickling import allow_mmengine_checkpoints
 except (ImportError, RuntimeError) as error:
     explained = explain_import_error(error)
     if explained is error:

@@ -3,70 +3,57 @@
 import os
 import pickle
 import re
-from collections.abc import Callable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
+import mmengine.runner.checkpoint
 import torch
-from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
+from mmseg_ext.unpickling import (
+    allow_mmengine_checkpoints,
+    without_torch_records,
+)
+from mmseg_ext.utils.text import listing
+
 __all__ = [
     'CheckpointError',
-    'allow_mmengine_checkpoints',
     'check_checkpoint',
+    'check_start',
     'existing_checkpoint',
+    'find_checkpoint',
     'guard_checkpoint_loaders',
     'load_from_local',
+    'newest_checkpoint',
     'read_checkpoint',
     'weights_only',
 ]
 
-#: The module of NumPy's functions that pickles name, in NumPy 1 and 2.
-_NUMPY_MODULES = ('numpy.core.multiarray', 'numpy._core.multiarray')
+#: What a training goes on with, each a dict, and what that has to hold.
+_RESUMED = ('meta', 'message_hub', 'optimizer')
+_COUNTERS = ('epoch', 'iter')
+_HUB = ('log_scalars', 'runtime_info', 'resumed_keys')
 
-#: Element types of the arrays in mmengine's message hub.
-_DTYPES = ('f8', 'f4', 'f2', 'i8', 'i4', 'i2', 'i1', 'u1', '?')
+#: Names of modules that take part in training alone: MMSeg's
+#: ``auxiliary_head``, torchvision's ``aux_classifier`` and our heads'
+#: ``auxiliary_*``.
+_TRAINING_ONLY = re.compile(r'(?:^|[.])(?:auxiliary_|aux_classifier[.])')
 
-#: The methods that a history buffer keeps references to.
-_STATISTICS = ('min', 'max', 'current', 'mean')
+#: Buffers that are learned. What others hold, the constructor computes.
+_STATISTICS = ('.running_mean', '.running_var')
+
+#: The names that mmengine gives checkpoints.
+_NUMBERED = re.compile(r'(?:iter|epoch)_(\d+)[.]pth')
 
 
 class CheckpointError(ValueError, pickle.UnpicklingError):
     """A refusal to load a file, as an error of torch's own kind, too."""
-
-
-def allow_mmengine_checkpoints() -> None:
-    """Make torch's ``weights_only`` loading accept what mmengine saves.
-
-    Beside tensors, a checkpoint of mmengine holds the message hub: history
-    buffers of NumPy arrays and scalars, and references to the buffers' own
-    methods. Exactly these classes, and the functions that rebuild them, are
-    put on torch's list of safe globals. Any other object in a checkpoint is
-    still refused.
-    """
-    core = np._core if hasattr(np, '_core') else np.core
-    rebuilders = [
-        (getattr(core.multiarray, name), f'{module}.{name}')
-        for module in _NUMPY_MODULES
-        for name in ('_reconstruct', 'scalar')
-    ]
-    dtypes = {type(np.dtype(code)) for code in _DTYPES}
-    torch.serialization.add_safe_globals(
-        [
-            HistoryBuffer,
-            np.ndarray,
-            np.dtype,
-            *dtypes,
-            *rebuilders,
-            (_history_method, 'builtins.getattr'),
-        ]
-    )
 
 
 def guard_checkpoint_loaders() -> None:
@@ -79,6 +66,11 @@ def guard_checkpoint_loaders() -> None:
     file that it refuses. Here each gets a guard; local files are read by
     :func:`read_checkpoint`.
     """
+    # What the forks allow while they load, ``getattr`` among it, lets a file
+    # run code after all; what stands on torch's list already is enough.
+    upstream = mmengine.runner.checkpoint
+    if hasattr(upstream, 'get_torch_safe_globals'):
+        upstream.get_torch_safe_globals = list
     # There is no public list of them.
     for prefix, loader in list(CheckpointLoader._schemes.items()):
         guarded = _guarded(loader) if prefix else load_from_local
@@ -98,33 +90,15 @@ def _guarded(loader: Callable) -> Callable:
 
     @wraps(loader)
     def load(*args: Any, **kwargs: Any) -> Any:
+        source = args[0] if args else kwargs['filename']
         try:
             with weights_only():
-                return loader(*args, **kwargs)
+                loaded = loader(*args, **kwargs)
         except pickle.UnpicklingError as error:
-            source = args[0] if args else kwargs['filename']
             raise CheckpointError(_why_not_loaded(source, error)) from error
-        finally:
-            # The forks have a list of their own while they load, and what
-            # stands in both goes with it.
-            allow_mmengine_checkpoints()
+        return _checked(source, loaded)
 
     return load
-
-
-def _history_method(owner: type, name: str) -> Callable:
-    """Stand in for ``getattr``, by which pickles name a class's methods.
-
-    Raises:
-        UnpicklingError: Anything else than a statistic of ``HistoryBuffer``
-            is asked for.
-    """
-    if owner is HistoryBuffer and name in _STATISTICS:
-        return getattr(HistoryBuffer, name)
-    raise pickle.UnpicklingError(
-        f'the checkpoint asks for {name!r} of {owner!r}; only the statistics '
-        'of HistoryBuffer are allowed'
-    )
 
 
 @contextmanager
@@ -132,7 +106,9 @@ def weights_only() -> Iterator[None]:
     """Make ``torch.load`` refuse all but what is allowed, whoever calls it.
 
     mmengine loads addresses through ``torch.hub``, which turns torch's own
-    default off. A user's own setting to the contrary is put aside.
+    default off. A user's own setting to the contrary is put aside. What may be
+    loaded is what :func:`~mmseg_ext.unpickling.allow_mmengine_checkpoints`
+    says, and what a user allows besides.
     """
     force, contrary = (
         'TORCH_FORCE_WEIGHTS_ONLY_LOAD',
@@ -141,8 +117,11 @@ def weights_only() -> Iterator[None]:
     before = {name: os.environ.get(name) for name in (force, contrary)}
     os.environ[force] = '1'
     os.environ.pop(contrary, None)
+    # Something else may have changed torch's list.
+    allow_mmengine_checkpoints()
     try:
-        yield
+        with without_torch_records():
+            yield
     finally:
         for name, value in before.items():
             if value is None:
@@ -176,28 +155,65 @@ def read_checkpoint(
         map_location: Where its tensors go, as ``torch.load`` takes it.
 
     Returns:
-        What the file holds: a state dict, or a dict with one.
+        What the file holds: a state dict, or a dict with one. The text of a
+        config in its ``meta`` is left out: mmengine would run it.
 
     Raises:
         FileNotFoundError: There is no such file.
         CheckpointError: The file cannot be loaded or holds objects that are
             not allowed.
-        ValueError: It holds no dict.
+        ValueError: It holds no dict, or what mmengine's checkpoints have in
+            another form.
     """
     path = existing_checkpoint(path)
     try:
-        checkpoint = torch.load(
-            path, map_location=map_location, weights_only=True
-        )
+        with weights_only():
+            checkpoint = torch.load(
+                path, map_location=map_location, weights_only=True
+            )
     # Anything may come out of the bytes of a foreign file.
     except Exception as error:
         raise CheckpointError(_why_not_loaded(path, error)) from error
-    if not isinstance(checkpoint, dict):
-        raise ValueError(
-            f'{path} is no checkpoint: expected a dict of weights, found '
-            f'{type(checkpoint).__name__}'
-        )
+    return _checked(path, checkpoint)
+
+
+def _checked(source: str, checkpoint: Any) -> dict[str, Any]:
+    """Return what was loaded, as :func:`read_checkpoint` does."""
+    problem = _problem(checkpoint)
+    if problem:
+        raise ValueError(f'{source} is no checkpoint: {problem}')
+    # Runner.resume takes it from there, and a config is code. mmengine itself
+    # saves the text as ``cfg``.
+    checkpoint.get('meta', {}).pop('config', None)
     return checkpoint
+
+
+def _problem(checkpoint: Any) -> str | None:
+    """Return what is wrong with the form of what was loaded, if anything."""
+    if not isinstance(checkpoint, dict):
+        return f'expected a dict of weights, found {_kind(checkpoint)}'
+    weights = checkpoint.get('state_dict', checkpoint)
+    if not isinstance(weights, dict):
+        return f'expected a dict of weights, found {_kind(weights)}'
+    for key, value in weights.items():
+        if not isinstance(key, str):
+            return f'expected the names of weights, found {key!r:.40}'
+        if weights is checkpoint or key.endswith('_extra_state'):
+            continue
+        if not isinstance(value, torch.Tensor):
+            return f'expected a tensor as {key}, found {_kind(value)}'
+    meta = checkpoint.get('meta', {})
+    if not isinstance(meta, dict):
+        return f'expected a dict as meta, found {_kind(meta)}'
+    data_set = meta.get('dataset_meta', {})
+    if not isinstance(data_set, dict):
+        return f'expected a dict as dataset_meta, found {_kind(data_set)}'
+    return None
+
+
+def _kind(value: Any) -> str:
+    """Return the name of the type of a value."""
+    return type(value).__name__
 
 
 def _why_not_loaded(path: str | os.PathLike, error: Exception) -> str:
@@ -221,57 +237,300 @@ def _why_not_loaded(path: str | os.PathLike, error: Exception) -> str:
 
 
 def check_checkpoint(
-    model: nn.Module, path: str | os.PathLike, resume: bool = False
+    model: nn.Module,
+    path: str | os.PathLike,
+    resume: bool = False,
+    parts: Sequence[str] = (),
 ) -> None:
     """Check that a checkpoint fits a model, before anything is run with it.
 
-    mmengine drops parameters of another shape with no more than a warning, so
-    that, with another number of classes, the scores are those of a random
-    head.
+    mmengine leaves out parameters of another shape, and goes without those
+    that a file lacks, with no more than a warning, so that the scores are
+    those of a random model. Here neither passes. What does: the weights of
+    modules that are used in training alone, and buffers that the constructor
+    computes, unless a training is to be resumed.
+
+    The weights are in the model afterwards.
 
     Args:
         model: The model, wrapped or not.
-        path: The file, loaded with ``weights_only``.
-        resume: Also ask for the state that resuming a training needs.
+        path: The file, loaded with ``weights_only``, or an address that
+            mmengine knows.
+        resume: Also ask for all that resuming a training needs.
+        parts: What else resuming needs, such as ``'param_schedulers'``.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file cannot be loaded, parameters differ in shape, or
-            none belongs to the model.
+        ValueError: The file cannot be loaded, or parameters differ in shape
+            or are missing. If a training is to be resumed, it names the
+            newest earlier checkpoint that can be loaded.
     """
-    checkpoint = read_checkpoint(path)
-    absent = [k for k in ('meta', 'message_hub') if k not in checkpoint]
-    if resume and absent:
-        raise ValueError(
-            f'{path} has no {" and no ".join(absent)}, so no training can be '
-            'resumed from it; to start from its weights use cfg_options '
-            f'load_from={path}'
+    try:
+        checkpoint = _load(str(path))
+    except CheckpointError as error:
+        earlier = newest_checkpoint(path) if resume else None
+        hint = (
+            f'; the newest earlier one that can be loaded is {earlier}, to go '
+            f'on from there give resume={earlier}'
         )
+        raise CheckpointError(f'{error}{hint if earlier else ""}') from error
+    if resume:
+        _check_resumable(path, checkpoint, parts)
+    fit = _load_weights(model, path, checkpoint)
+    if fit.differing:
+        raise ValueError(
+            f'{path} does not fit the model of the config, such as with '
+            'another number of classes; shapes in the file and in the model: '
+            + '; '.join(fit.differing)
+        )
+    needed = fit.own if resume else list(filter(fit.is_used, fit.own))
+    missing = [key for key in needed if key in fit.missing]
+    if missing:
+        raise ValueError(
+            f'{path} lacks {len(missing)} of the {len(needed)} parameters of '
+            f'the model, which would be random: {listing(missing)}; expected '
+            'a checkpoint of the whole model of the config'
+        )
+
+
+def check_start(model: nn.Module, source: str) -> str:
+    """Check what a training starts from, mmengine's ``load_from``.
+
+    That may be a part of the model, such as a backbone, or have another number
+    of classes.
+
+    Args:
+        model: The model, wrapped or not. The weights are in it afterwards.
+        source: A file, or an address that mmengine knows.
+
+    Returns:
+        A line that says how many parameters stay as initialised, and which.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It cannot be loaded, or holds nothing of the model.
+    """
+    fit = _load_weights(model, source, _load(source))
+    needed = list(filter(fit.is_needed, fit.own))
+    stay = [key for key in needed if key in fit.missing]
+    if not stay:
+        return f'starting from {source}, which has all parameters'
+    return (
+        f'starting from {source}: {len(stay)} of {len(needed)} parameters '
+        'are not there, or have another shape, and stay as initialised: '
+        + listing(stay)
+    )
+
+
+def _load(source: str) -> dict[str, Any]:
+    """Load a file or an address; see :func:`read_checkpoint`."""
+    try:
+        return CheckpointLoader.load_checkpoint(source, 'cpu', 'silent')
+    except (FileNotFoundError, ValueError):
+        raise
+    # Of an address, anything from a missing package to a lost connection.
+    except Exception as error:
+        raise CheckpointError(_why_not_loaded(source, error)) from error
+
+
+class _Fit(NamedTuple):
+    """What a model got from a checkpoint."""
+
+    own: list[str]
+    """Names of all that the model would save."""
+
+    parameters: set[str]
+    """Those of its parameters."""
+
+    missing: set[str]
+    """Names of what it did not get."""
+
+    differing: list[str]
+    """Names and shapes of what it did not get because of the shape."""
+
+    def is_needed(self, key: str) -> bool:
+        """Whether a value is learned."""
+        return key in self.parameters or key.endswith(_STATISTICS)
+
+    def is_used(self, key: str) -> bool:
+        """Whether a value is learned and used in inference."""
+        return self.is_needed(key) and not _TRAINING_ONLY.search(key)
+
+
+def _load_weights(
+    model: nn.Module, source: str | os.PathLike, checkpoint: dict[str, Any]
+) -> _Fit:
+    """Load weights as mmengine does; what does not fit is left out.
+
+    Loading shows what is missing, as names do not: modules know the names of
+    earlier versions, and a semi-supervised detector those of a plain one.
+
+    Raises:
+        ValueError: They cannot be loaded, or none belongs to the model.
+    """
     inner: Any = model
     while is_model_wrapper(inner) or isinstance(inner, BaseTTAModel):
         inner = inner.module
     own = inner.state_dict()
+    weights = checkpoint.get('state_dict', checkpoint)
     # As mmengine does, without the prefix that wrapped models give.
     loaded = {
         key.removeprefix('module.'): value
-        for key, value in checkpoint.get('state_dict', checkpoint).items()
+        for key, value in weights.items()
         if isinstance(value, torch.Tensor)
     }
-    common = [key for key in own if key in loaded]
-    if not common:
-        raise ValueError(
-            f'{path} holds none of the parameters of '
-            f'{type(inner).__name__}: it belongs to another model or to a '
-            'backbone alone'
-        )
     differing = [
-        f'{key} {tuple(loaded[key].shape)} and {tuple(own[key].shape)}'
-        for key in common
-        if loaded[key].shape != own[key].shape
+        key
+        for key in own
+        if key in loaded and loaded[key].shape != own[key].shape
     ]
-    if differing:
+    fitting: Any = OrderedDict(
+        (key, value) for key, value in loaded.items() if key not in differing
+    )
+    # By these, modules tell the versions of their names.
+    fitting._metadata = getattr(weights, '_metadata', None)
+    try:
+        missing = set(inner.load_state_dict(fitting, strict=False)[0])
+    # Tensors of another layout, wrong versions, and what modules think of it.
+    except Exception as error:
         raise ValueError(
-            f'{path} does not fit the model of the config, such as with '
-            'another number of classes; shapes in the file and in the model: '
-            + '; '.join(differing)
+            f'{source} cannot be loaded into {_kind(inner)}: '
+            f'{" ".join(str(error).split()):.200}'
+        ) from error
+    parameters = {
+        name for name, _ in inner.named_parameters(remove_duplicate=False)
+    }
+    if parameters and parameters <= missing - {*differing}:
+        raise ValueError(
+            f'{source} holds none of the parameters of {_kind(inner)}: it '
+            'belongs to another model or to a backbone alone'
         )
+    return _Fit(
+        list(own),
+        parameters,
+        missing,
+        [
+            f'{key} {tuple(loaded[key].shape)} and {tuple(own[key].shape)}'
+            for key in differing
+        ],
+    )
+
+
+def _check_resumable(
+    path: str | os.PathLike, checkpoint: dict[str, Any], parts: Sequence[str]
+) -> None:
+    """Check that a checkpoint holds what mmengine resumes a training with."""
+    # A file without the first two is not of mmengine's runner.
+    for names in (_RESUMED[:2], (*_RESUMED[2:], *parts)):
+        absent = [name for name in names if name not in checkpoint]
+        if absent:
+            raise ValueError(
+                f'{path} has no {" and no ".join(absent)}, so no training can '
+                'be resumed from it; to start from its weights use '
+                f'cfg_options load_from={path}'
+            )
+    meta, hub = checkpoint['meta'], checkpoint['message_hub']
+    wrong = [k for k in _RESUMED if not isinstance(checkpoint[k], dict)]
+    wrong = wrong or [
+        *(f'meta.{k}' for k in _COUNTERS if type(meta.get(k)) is not int),
+        *(
+            f'message_hub.{k}'
+            for k in _HUB
+            if not isinstance(hub.get(k), dict)
+        ),
+    ]
+    if wrong:
+        raise ValueError(
+            f'{path}: no training can be resumed from it, since it lacks what '
+            f'mmengine saves as {", ".join(wrong)}; to start from its weights '
+            f'use cfg_options load_from={path}'
+        )
+
+
+def find_checkpoint(work_dir: str | os.PathLike) -> tuple[str, str] | None:
+    """Find the checkpoint from which the training in a work dir goes on.
+
+    It is the one that mmengine's file ``last_checkpoint`` names. A file of
+    that name in the work dir comes before the path as it stands there, because
+    the work dir may have been moved, renamed or copied. If ``last_checkpoint``
+    is not there, is empty or names what is gone, it is the newest whole one of
+    the work dir's ``iter_*.pth`` and ``epoch_*.pth``: the one with the highest
+    number that can be loaded.
+
+    Returns:
+        The path, and a line that says which one it is and why; None if the
+        work dir has no checkpoint.
+
+    Raises:
+        FileNotFoundError: The one that is named is gone, and there is no
+            other.
+        ValueError: There are checkpoints, but none can be loaded.
+    """
+    folder = Path(work_dir)
+    record = folder / 'last_checkpoint'
+    named, reason = '', 'there is no last_checkpoint'
+    if record.is_file():
+        named = os.fsdecode(record.read_bytes().strip())
+        reason = f'last_checkpoint names {named or "none"}'
+    for path in (folder / os.path.basename(named), named):
+        # Unlike Path.is_file, it has nothing against odd texts.
+        if os.path.isfile(path):
+            return str(path), f'resuming from {path}'
+    numbered = _numbered(folder)
+    if not numbered:
+        if not named:
+            return None
+        return existing_checkpoint(named), f'resuming from {named}'
+    newest = newest_checkpoint(record)
+    if newest is None:
+        raise ValueError(
+            f'no checkpoint in {folder} can be loaded, of '
+            f'{listing([path.name for path in numbered])}; to start anew, '
+            'move them away or take another work_dir'
+        )
+    line = f'resuming from {newest}, the newest whole one, since {reason}'
+    damaged = [path.name for path in numbered[: numbered.index(newest)]]
+    if damaged:
+        line += f'; not whole: {listing(damaged)}'
+    return str(newest), line
+
+
+def newest_checkpoint(path: str | os.PathLike) -> Path | None:
+    """Return the newest checkpoint beside a file that is older than it.
+
+    Args:
+        path: A checkpoint, ``iter_<number>.pth`` or ``epoch_<number>.pth``;
+            beside a file of another name all count.
+
+    Returns:
+        The one with the highest number that can be loaded, if there is one.
+    """
+    path = Path(path)
+    own = _NUMBERED.fullmatch(path.name)
+    for found in _numbered(path.parent):
+        if found == path or (own and _number(found) >= int(own[1])):
+            continue
+        try:
+            read_checkpoint(found)
+        except (ValueError, OSError):
+            continue
+        return found
+    return None
+
+
+def _numbered(folder: Path) -> list[Path]:
+    """Return a folder's checkpoints that have numbers, the newest first."""
+    return sorted(
+        (
+            path
+            for path in folder.glob('*.pth')
+            if _NUMBERED.fullmatch(path.name) and path.is_file()
+        ),
+        key=_number,
+        reverse=True,
+    )
+
+
+def _number(path: Path) -> int:
+    """Return the number in the name of a checkpoint."""
+    return int(path.stem.rpartition('_')[2])

@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Thread
 
 import mmdet.apis
+import mmengine.runner.checkpoint
 import mmseg.apis
 import numpy as np
 import pytest
@@ -23,6 +24,9 @@ from torch import nn
 import mmseg_ext  # noqa: F401  (allows mmengine's classes)
 from mmseg_ext.checkpoint import (
     check_checkpoint,
+    check_start,
+    find_checkpoint,
+    guard_checkpoint_loaders,
     read_checkpoint,
     weights_only,
 )
@@ -176,6 +180,18 @@ def test_what_is_allowed_stays_so_after_a_load(tmp_path):
         assert torch.load(tmp_path / 'a.pth').keys() == allowed.keys()
 
 
+def test_the_list_of_the_forks_is_not_used(monkeypatch):
+    """It has ``getattr``, by which a file reaches all there is."""
+    schemes = CheckpointLoader._schemes
+    monkeypatch.setattr(CheckpointLoader, '_schemes', dict(schemes))
+    upstream = mmengine.runner.checkpoint
+    monkeypatch.setattr(
+        upstream, 'get_torch_safe_globals', lambda: [getattr], raising=False
+    )
+    guard_checkpoint_loaders()
+    assert upstream.get_torch_safe_globals() == []
+
+
 @pytest.fixture
 def _scopes_restored(monkeypatch):
     """Forget which scopes the loaded models brought up."""
@@ -244,7 +260,10 @@ class _Model(nn.Module):
     def __init__(self, num_classes):
         super().__init__()
         self.backbone = nn.Conv2d(3, 4, 3)
+        self.norm = nn.BatchNorm2d(4)
         self.head = nn.Conv2d(4, num_classes, 1)
+        self.auxiliary_head = nn.ModuleList([nn.Conv2d(4, num_classes, 1)])
+        self.register_buffer('grid', torch.arange(3))
 
     def test_step(self, data):
         raise NotImplementedError
@@ -282,7 +301,14 @@ def _state(num_classes, prefix=''):
         pytest.param(_state(3), id='bare state dict'),
         pytest.param({'state_dict': _state(3, 'module.')}, id='of a wrapper'),
         pytest.param(
-            {'state_dict': {'backbone.bias': torch.zeros(4)}}, id='a part'
+            {
+                'state_dict': {
+                    key: value
+                    for key, value in _state(3).items()
+                    if not key.startswith('auxiliary_head')
+                }
+            },
+            id='without what is used in training alone',
         ),
     ],
 )
@@ -309,6 +335,87 @@ def test_other_class_count(path):
     assert 'head.bias (19,) and (3,)' in text
     assert 'backbone' not in text
     assert '\n' not in text
+
+
+def _without(*absent):
+    """Return the weights of a model without those of some names."""
+    return {
+        key: value
+        for key, value in _state(3).items()
+        if not key.startswith(absent)
+    }
+
+
+def test_missing_weights_are_named(path):
+    torch.save({'state_dict': _without('head', 'norm.running')}, path)
+    with pytest.raises(ValueError, match='lacks') as caught:
+        check_checkpoint(_Model(3), path)
+    # backbone, norm and head have two parameters each, norm two statistics.
+    assert (
+        f'{path} lacks 4 of the 8 parameters of the model, which would be '
+        'random: norm.running_mean, norm.running_var, head.weight, head.bias;'
+    ) in str(caught.value)
+
+
+def test_what_the_constructor_computes_may_be_missing(path):
+    torch.save({'state_dict': _without('grid', 'norm.num')}, path)
+    check_checkpoint(_Model(3), path)
+
+
+def test_modules_translate_earlier_names(path):
+    """As MMDet's do: a name that is not there need not be missing."""
+
+    class Renamed(_Model):
+        def _load_from_state_dict(self, state_dict, prefix, *args):
+            state_dict['head.weight'] = state_dict.pop('fcos_cls.weight')
+            super()._load_from_state_dict(state_dict, prefix, *args)
+
+    weights = _state(3)
+    weights['fcos_cls.weight'] = weights.pop('head.weight')
+    torch.save({'state_dict': weights}, path)
+    check_checkpoint(Renamed(3), path)
+    with pytest.raises(
+        ValueError, match=r'lacks 1 of the 8 .*: head\.weight;'
+    ):
+        check_checkpoint(_Model(3), path)
+
+
+def test_a_training_may_start_from_a_part(path):
+    weights = {**_without('head', 'norm'), 'head.bias': torch.zeros(19)}
+    torch.save({'state_dict': weights}, path)
+    model = _Model(3)
+    before = model.head.bias.clone()
+    assert check_start(model, str(path)) == (
+        f'starting from {path}: 6 of 10 parameters are not there, or have '
+        'another shape, and stay as initialised: norm.weight, norm.bias, '
+        'norm.running_mean, norm.running_var, head.weight and 1 more'
+    )
+    assert torch.equal(model.backbone.weight, weights['backbone.weight'])
+    assert torch.equal(model.head.bias, before)
+    torch.save({'state_dict': _state(3)}, path)
+    assert 'has all parameters' in check_start(_Model(3), str(path))
+
+
+@pytest.mark.parametrize(
+    ('source', 'message'),
+    [
+        ('gone.pth', 'no checkpoint file gone.pth'),
+        ('open-mmlab://gone', 'open-mmlab://gone cannot be loaded'),
+        ('http://127.0.0.1:9/gone.pth', '127.0.0.1:9/gone.pth cannot be lo'),
+    ],
+)
+def test_a_start_that_is_not_there(source, message, monkeypatch, tmp_path):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    monkeypatch.setenv('no_proxy', '127.0.0.1')
+    with pytest.raises((ValueError, FileNotFoundError), match=message) as e:
+        check_start(_Model(3), source)
+    assert '\n' not in str(e.value)
+
+
+def test_a_start_of_another_model(path):
+    torch.save({'conv1.weight': torch.zeros(1)}, path)
+    with pytest.raises(ValueError, match='none of the parameters of _Model'):
+        check_start(_Model(3), str(path))
 
 
 def test_another_model(path):
@@ -350,6 +457,28 @@ def _truncated(path):
             id='a tensor',
         ),
         pytest.param(lambda path: None, 'no checkpoint file', id='absent'),
+        *(
+            pytest.param(
+                lambda path, content=content: torch.save(content, path),
+                f'is no checkpoint: expected {message}',
+                id=message,
+            )
+            for content, message in (
+                ({'state_dict': []}, 'a dict of weights, found list'),
+                ({'state_dict': None}, 'a dict of weights, found NoneType'),
+                (
+                    {'state_dict': {3: torch.zeros(1)}},
+                    'the names of weights, found 3',
+                ),
+                ({3: torch.zeros(1)}, 'the names of weights, found 3'),
+                ({'state_dict': {'a': 'b'}}, 'a tensor as a, found str'),
+                ({'state_dict': {}, 'meta': []}, 'a dict as meta, found list'),
+                (
+                    {'state_dict': {}, 'meta': {'dataset_meta': [1]}},
+                    'a dict as dataset_meta, found list',
+                ),
+            )
+        ),
     ],
 )
 def test_no_checkpoint(path, write, message):
@@ -360,8 +489,154 @@ def test_no_checkpoint(path, write, message):
     assert '\n' not in str(e.value)
 
 
-def test_resuming_needs_more_than_weights(path):
-    torch.save({'state_dict': _state(3), 'meta': {}}, path)
-    check_checkpoint(_Model(3), path)
-    with pytest.raises(ValueError, match=r'has no message_hub.*load_from='):
-        check_checkpoint(_Model(3), path, resume=True)
+def _resumable(**changes):
+    hub = {'log_scalars': {}, 'runtime_info': {}, 'resumed_keys': {}}
+    whole = {
+        'state_dict': _state(3),
+        'meta': {'epoch': 0, 'iter': 1},
+        'message_hub': hub,
+        'optimizer': {},
+        **changes,
+    }
+    return {key: value for key, value in whole.items() if value is not None}
+
+
+def test_a_whole_checkpoint_can_be_resumed_from(path):
+    torch.save(_resumable(param_schedulers=[]), path)
+    check_checkpoint(_Model(3), path, resume=True, parts=['param_schedulers'])
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'message_hub': None}, 'has no message_hub, so .*load_from='),
+        (
+            {'optimizer': None},
+            'has no optimizer and no param_sch.*, so .*load_from=',
+        ),
+        ({}, 'has no param_schedulers, so .*load_from='),
+        (
+            {'param_schedulers': [], 'message_hub': {}},
+            'as message_hub.log_scalars, message_hub.runtime_info, mes',
+        ),
+        ({'param_schedulers': [], 'optimizer': []}, 'saves as optimizer;'),
+        (
+            {'param_schedulers': [], 'meta': {'epoch': 'x'}},
+            'saves as meta.epoch, meta.iter;',
+        ),
+        *(
+            (
+                {'param_schedulers': [], 'state_dict': _without(name)},
+                f'lacks 1 of the {len(_state(3))} parameters .*: {name}',
+            )
+            for name in ('auxiliary_head.0.bias', 'grid', 'norm.running_var')
+        ),
+    ],
+)
+def test_resuming_needs_more_than_weights(path, changes, message):
+    torch.save(_resumable(**changes), path)
+    with pytest.raises(ValueError, match=message) as caught:
+        check_checkpoint(_Model(3), path, True, ['param_schedulers'])
+    assert str(path) in str(caught.value)
+    assert '\n' not in str(caught.value)
+
+
+def test_no_config_comes_from_a_checkpoint(path, tmp_path):
+    """Runner.resume would run it."""
+    ran = tmp_path / 'ran'
+    meta = {'config': f'open({str(ran)!r}, "w")', 'cfg': 'a = 1', 'iter': 7}
+    torch.save(_resumable(meta=meta), path)
+    assert load(path)['meta'] == {'cfg': 'a = 1', 'iter': 7}
+
+
+def _numbered(folder, *names):
+    for name in names:
+        torch.save(_state(3), folder / name)
+
+
+def test_the_last_checkpoint_is_the_one_that_is_named(tmp_path):
+    _numbered(tmp_path, 'iter_9.pth', 'iter_10.pth')
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'iter_9.pth\n'))
+    path = tmp_path / 'iter_9.pth'
+    assert find_checkpoint(tmp_path) == (str(path), f'resuming from {path}')
+
+
+@pytest.mark.parametrize('named', ['old/place/iter_9.pth', '/gone/iter_9.pth'])
+def test_a_work_dir_may_have_been_moved(tmp_path, monkeypatch, named):
+    _numbered(tmp_path, 'iter_9.pth', 'iter_10.pth')
+    (tmp_path / 'last_checkpoint').write_text(named)
+    assert find_checkpoint(tmp_path)[0] == str(tmp_path / 'iter_9.pth')
+    monkeypatch.chdir(tmp_path)
+    assert find_checkpoint('.')[0] == 'iter_9.pth'
+
+
+def test_checkpoints_may_lie_elsewhere(tmp_path):
+    work, other = tmp_path / 'work', tmp_path / 'other'
+    work.mkdir()
+    other.mkdir()
+    _numbered(work, 'iter_9.pth')
+    _numbered(other, 'iter_10.pth')
+    (work / 'last_checkpoint').write_text(str(other / 'iter_10.pth'))
+    assert find_checkpoint(work)[0] == str(other / 'iter_10.pth')
+
+
+@pytest.mark.parametrize(
+    ('record', 'reason'),
+    [
+        (None, 'there is no last_checkpoint'),
+        (b'', 'last_checkpoint names none'),
+        (b'/gone/iter_12.pth', 'last_checkpoint names /gone/iter_12.pth'),
+        (b'\0\xff' * 3000, 'last_checkpoint names '),
+    ],
+)
+def test_else_it_is_the_newest_whole_one(tmp_path, record, reason):
+    """The newest by number and not by name, and the newest that loads."""
+    _numbered(tmp_path, 'iter_9.pth', 'iter_10.pth', 'best_mIoU_iter_90.pth')
+    (tmp_path / 'iter_11.pth').write_bytes(b'half')
+    (tmp_path / 'iter_99.pth').mkdir()
+    if record is not None:
+        (tmp_path / 'last_checkpoint').write_bytes(record)
+    path, line = find_checkpoint(tmp_path)
+    assert path == str(tmp_path / 'iter_10.pth')
+    assert line.startswith(
+        f'resuming from {path}, the newest whole one, since {reason}'
+    )
+    assert line.endswith('; not whole: iter_11.pth')
+
+
+def test_epochs_count_as_iterations_do(tmp_path):
+    _numbered(tmp_path, 'epoch_2.pth', 'epoch_11.pth')
+    assert find_checkpoint(tmp_path)[0] == str(tmp_path / 'epoch_11.pth')
+
+
+def test_a_work_dir_without_checkpoints(tmp_path):
+    assert find_checkpoint(tmp_path) is None
+    assert find_checkpoint(tmp_path / 'gone') is None
+    (tmp_path / 'last_checkpoint').touch()
+    assert find_checkpoint(tmp_path) is None
+    (tmp_path / 'last_checkpoint').write_text('/gone/iter_12.pth')
+    with pytest.raises(FileNotFoundError, match=r'/gone/iter_12\.pth'):
+        find_checkpoint(tmp_path)
+
+
+def test_a_work_dir_without_a_whole_checkpoint(tmp_path):
+    """It is not started anew: that would write over them."""
+    (tmp_path / 'iter_1.pth').touch()
+    with pytest.raises(ValueError, match=r'loaded, of iter_1\.pth; to'):
+        find_checkpoint(tmp_path)
+
+
+def test_a_damaged_checkpoint_names_the_newest_earlier_one(tmp_path):
+    _numbered(tmp_path, 'iter_8.pth', 'iter_9.pth', 'iter_12.pth')
+    for name in ('iter_10.pth', 'iter_11.pth', 'iter_7.pth'):
+        (tmp_path / name).write_bytes(b'half')
+    earlier = tmp_path / 'iter_9.pth'
+    with pytest.raises(ValueError, match='cannot be loaded') as caught:
+        check_checkpoint(_Model(3), tmp_path / 'iter_11.pth', resume=True)
+    assert str(caught.value).endswith(
+        f'; the newest earlier one that can be loaded is {earlier}, to go on '
+        f'from there give resume={earlier}'
+    )
+    with pytest.raises(ValueError, match='cannot be loaded') as caught:
+        check_checkpoint(_Model(3), tmp_path / 'iter_7.pth', resume=True)
+    assert 'resume' not in str(caught.value)

@@ -18,7 +18,8 @@ PLAIN = {'labels', 'utils', 'formats'}
 #: What each part of the package may import of it, beside itself.
 ALLOWED = {
     'environment': set(),
-    'checkpoint': set(),
+    'unpickling': set(),
+    'checkpoint': {'unpickling', 'utils'},
     'registry': {'environment'},
     'labels': set(),
     'utils': set(),

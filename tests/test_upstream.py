@@ -54,10 +54,10 @@ from mmseg.models.segmentors import BaseSegmentor, EncoderDecoder
 from mmseg.registry import registry as mmseg_registries
 
 import mmseg_ext
-from mmseg_ext.checkpoint import _NUMPY_MODULES, _STATISTICS
 from mmseg_ext.launch.errors import _READERS
 from mmseg_ext.launch.switches import LAUNCHERS
 from mmseg_ext.registry import CHILDREN, SCOPE
+from mmseg_ext.unpickling import _NUMPY_MODULES, _STATISTICS
 
 
 def is_ours(owner):
@@ -132,7 +132,7 @@ def test_there_are_overrides():
 #: What is called, the arguments that we name, and where.
 CALLS = [
     ('mmengine.registry:Registry', 'parent scope locations', 'registry'),
-    ('mmengine.runner:find_latest_checkpoint', 'path', 'set_resume'),
+    ('mmengine.runner:find_latest_checkpoint', 'path', 'find_checkpoint'),
     ('mmengine.visualization:Visualizer.add_image', 'step', 'SegVisHook'),
     ('mmengine.model:BaseTTAModel', 'module', 'turn_on_tta'),
     ('mmengine.optim:AmpOptimWrapper', 'loss_scale', 'turn_on_amp'),
@@ -333,13 +333,13 @@ def test_nothing_else_loads_checkpoints():
 
 
 def test_what_a_history_buffer_refers_to():
-    """checkpoint.py lets torch load these of its methods and no others."""
+    """unpickling.py lets torch load these of its methods and no others."""
     own = set(HistoryBuffer()._statistics_methods) & set(vars(HistoryBuffer))
     assert own == set(_STATISTICS)
 
 
 def test_how_numpy_is_pickled():
-    """checkpoint.py lets torch call these functions of NumPy."""
+    """unpickling.py stands in for these functions of NumPy."""
     data = pickle.dumps((np.float64(1), np.ones(2)), protocol=2)
     named = {
         argument
@@ -441,10 +441,18 @@ def test_samples_are_dealt_out_in_turn(monkeypatch, size):
 
 
 def test_the_latest_checkpoint(tmp_path):
-    """set_resume tells None from a path."""
+    """find_checkpoint reads the same file."""
     assert find_latest_checkpoint(str(tmp_path)) is None
     (tmp_path / 'last_checkpoint').write_text('/runs/iter_2.pth')
     assert find_latest_checkpoint(str(tmp_path)) == '/runs/iter_2.pth'
+
+
+def test_only_a_name_for_a_config_is_run_when_a_run_is_resumed():
+    """read_checkpoint leaves it out; mmengine saves its own as another."""
+    resume = inspect.getsource(Runner.resume)
+    assert resume.count('fromstring') == 1
+    assert "checkpoint['meta']['config'], file_format" in resume
+    assert 'config=' not in inspect.getsource(Runner.save_checkpoint)
 
 
 def test_pairs_are_parsed_without_a_parser():

@@ -14,7 +14,8 @@ examples:
     test.py CONFIG.py CHECKPOINT.pth --eval bbox segm --show-dir pictures/
 
 A checkpoint is only loaded if it holds weights and mmengine's own records,
-and only tested if its parameters have the shapes of the model's.
+and only tested if it has all parameters of the model in the same shapes, but
+for auxiliary heads.
 """
 
 

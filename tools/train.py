@@ -26,7 +26,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         const='auto',
         metavar='CHECKPOINT',
         help='go on with an interrupted training: from CHECKPOINT, or '
-        'without it from the latest one in the work dir, or anew if there '
+        'without it from the one that last_checkpoint in the work dir names, '
+        'else from the newest one there that can be loaded, or anew if there '
         'is none',
     )
     parser.add_argument(

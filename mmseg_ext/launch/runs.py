@@ -20,6 +20,7 @@ from torch import nn
 from mmseg_ext.checkpoint import (
     CheckpointError,
     check_checkpoint,
+    check_start,
     existing_checkpoint,
     weights_only,
 )
@@ -91,11 +92,12 @@ def run_training(
             turn_on_amp(cfg)
         if auto_scale_lr:
             turn_on_lr_scaling(cfg)
+        if cfg.get('resume') and not cfg.get('load_from'):
+            resume = resume or 'auto'
         notes = [set_resume(cfg, resume)] if resume else []
     runner = _build_runner(cfg, notes, warnings)
-    if resume and cfg.resume:
-        with _told_in_one_line():
-            check_checkpoint(runner.model, cfg.load_from, resume=True)
+    with _told_in_one_line():
+        _check_weights(cfg, runner)
     _check_late_parts(cfg, runner)
     # Both are made before the first iteration anyway.
     with _data_errors_named(cfg, 'train'):
@@ -195,6 +197,32 @@ def _build_runner(
         for line in lines:
             runner.logger.log(level, line)
     return runner
+
+
+def _check_weights(cfg: Config, runner: Runner) -> None:
+    """Check what a training goes on with or starts from, if anything.
+
+    What only mmengine can tell, such as that an optimizer has another number
+    of parameters, it tells in one line when it loads the checkpoint.
+    """
+    if cfg.get('resume'):
+        parts = ['param_schedulers'] if cfg.get('param_scheduler') else []
+        check_checkpoint(runner.model, cfg.load_from, True, parts)
+    elif cfg.get('load_from'):
+        runner.logger.info(check_start(runner.model, cfg.load_from))
+    load = runner.load_or_resume
+
+    def load_or_resume() -> None:
+        try:
+            load()
+        # The checkpoint is a foreign file: anything may come out of it.
+        except Exception as error:
+            raise LaunchError(
+                f'{cfg.load_from} does not fit the run: '
+                f'{type(error).__name__}: {" ".join(str(error).split())}'
+            ) from error
+
+    runner.load_or_resume = load_or_resume
 
 
 @contextmanager

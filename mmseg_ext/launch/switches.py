@@ -7,9 +7,8 @@ from collections.abc import Sequence
 
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
-from mmengine.runner import find_latest_checkpoint
 
-from mmseg_ext.checkpoint import existing_checkpoint
+from mmseg_ext.checkpoint import existing_checkpoint, find_checkpoint
 from mmseg_ext.launch.configs import (
     check_output,
     data_sets,
@@ -110,21 +109,27 @@ def set_resume(cfg: Config, resume: str) -> str:
 
     Args:
         cfg: Changed in place.
-        resume: A checkpoint, or ``'auto'`` for the latest in the work dir. If
-            there is none the run starts anew, from the config's own
-            ``load_from``.
+        resume: A checkpoint, or ``'auto'`` for the latest in the work dir; see
+            :func:`~mmseg_ext.checkpoint.find_checkpoint`. If there is none
+            the run starts anew, from the config's own ``load_from``.
 
     Returns:
         A line that says what was set.
+
+    Raises:
+        FileNotFoundError: The checkpoint is not there.
+        ValueError: None of those in the work dir can be loaded.
     """
-    if resume == 'auto':
-        latest = find_latest_checkpoint(cfg.work_dir)
-        if latest is None:
-            cfg.resume = False
-            return f'starting anew: {cfg.work_dir} has no checkpoint'
-        resume = latest
-    cfg.load_from, cfg.resume = existing_checkpoint(resume), True
-    return f'resuming from {cfg.load_from}'
+    if resume != 'auto':
+        found = existing_checkpoint(resume)
+        line = f'resuming from {found}'
+    elif latest := find_checkpoint(cfg.work_dir):
+        found, line = latest
+    else:
+        cfg.resume = False
+        return f'starting anew: {cfg.work_dir} has no checkpoint'
+    cfg.load_from, cfg.resume = found, True
+    return line
 
 
 def turn_on_drawing(

@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 
 from helpers.command_lines import error_of
+from mmseg_ext.inference.detectors import load_detector
 from test_tools.tiny_runs import TOOLS, write_detection
 
 CONFIG = 'mask-rcnn_r18_fpn_1xb2-2k_nail-320'
@@ -254,6 +255,11 @@ def test_detector_without_masks(tmp_path, capsys):
             id='other model',
         ),
         pytest.param(
+            {'checkpoint': 'list.pth'},
+            r'list\.pth is no checkpoint: expected a dict of weights, found l',
+            id='list of weights',
+        ),
+        pytest.param(
             {'images': 'gone.jpg'},
             r'there is no image or folder gone\.jpg',
             id='no image',
@@ -283,6 +289,7 @@ def test_errors_in_one_line(
     (tmp_path / 'empty').mkdir()
     torch.save({'state_dict': {}, 'meta': Exploit()}, 'exploit.pth')
     torch.save({'state_dict': {'weight': torch.ones(1)}}, 'other.pth')
+    torch.save({'state_dict': []}, 'list.pth')
     given = {
         'config': CONFIG,
         'checkpoint': checkpoint,
@@ -295,6 +302,23 @@ def test_errors_in_one_line(
         argv += [key, value] if key.startswith('--') else [value]
     assert re.match(message, error_of(capsys, run, *argv))
     assert not (tmp_path / 'out').exists()
+
+
+def test_nothing_is_cropped_by_a_backbone_alone(checkpoint, tmp_path):
+    """Upstream's inferencer would go on with a random rest."""
+    weights = torch.load(checkpoint)['state_dict']
+    backbone = {k: v for k, v in weights.items() if k.startswith('backbone')}
+    torch.save({'state_dict': backbone}, tmp_path / 'backbone.pth')
+    rest = [
+        key
+        for key in weights
+        if key not in backbone and not key.endswith('num_batches_tracked')
+    ]
+    with (
+        DefaultScope.overwrite_default_scope('mmengine'),
+        pytest.raises(ValueError, match=rf'lacks {len(rest)} of .*: neck\.'),
+    ):
+        load_detector(CONFIG, str(tmp_path / 'backbone.pth'), 'cpu')
 
 
 def test_no_such_color(tmp_path, capsys):

@@ -391,6 +391,40 @@ def test_upstream_tool_writes_predictions(segmentation, tmp_path, monkeypatch):
         assert scores[f'seg/{name}'] == pytest.approx(expected[name])
 
 
+def test_a_checkpoint_of_a_part_is_not_tested(segmentation, tmp_path, capsys):
+    config, checkpoint = segmentation
+    content = torch.load(checkpoint)
+    for key in list(content['state_dict']):
+        if key.startswith('decode_head'):
+            del content['state_dict'][key]
+    torch.save(content, tmp_path / 'part.pth')
+    argv = [config, tmp_path / 'part.pth', '--work-dir', tmp_path]
+    line = error_of(capsys, run_tool, 'test', *argv)
+    # Weight and bias of conv_seg, and twice a weight and four of a norm.
+    assert 'part.pth lacks 12 of the ' in line
+    assert 'random: decode_head.conv_seg.weight, decode_head.conv_' in line
+
+
+def test_auxiliary_heads_may_be_missing(segmentation, tmp_path):
+    config, checkpoint = segmentation
+    head = 'model.auxiliary_head.'
+    options = [
+        f'{head}{option}'
+        for option in (
+            *('type=FCNHead', 'in_channels=16', 'channels=8', 'in_index=2'),
+            *(
+                'num_convs=1',
+                'num_classes=3',
+                'loss_decode.type=CrossEntropyLoss',
+            ),
+        )
+    ]
+    argv = [config, checkpoint, '--work-dir', tmp_path, '--cfg-options']
+    scores = run_tool('test', *argv, *options)
+    plain = run_tool('test', config, checkpoint, '--work-dir', tmp_path)
+    assert scores == plain
+
+
 def test_as_mim_starts_it_and_without_mmdet(segmentation, tmp_path):
     config, _ = segmentation
     # A checkpoint with all that mmengine records in training.

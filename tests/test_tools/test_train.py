@@ -86,13 +86,99 @@ def test_options_reach_the_run(segmentation, tmp_path):
     assert optimizer['param_groups'][0]['lr'] == pytest.approx(0.01 * 2 / 8)
 
 
-def _weights_alone(segmentation, tmp_path):
+@pytest.fixture(scope='module')
+def trained(segmentation, tmp_path_factory):
+    """A work dir with two checkpoints."""
+    work_dir = tmp_path_factory.mktemp('trained') / 'work'
+    run_tool('train', segmentation, '--work-dir', work_dir)
+    return work_dir
+
+
+def test_a_moved_work_dir_without_last_checkpoint(
+    segmentation, trained, tmp_path, capsys
+):
+    """The newest whole checkpoint counts, and is not written over."""
+    moved = tmp_path / 'moved'
+    shutil.copytree(trained, moved)
+    (moved / 'last_checkpoint').unlink()
+    (moved / 'iter_3.pth').write_bytes(b'half')
+    longer = ['--cfg-options', 'train_cfg.max_iters=4']
+    run_tool('train', segmentation, '--work-dir', moved, '--resume', *longer)
+    out = capsys.readouterr().out
+    assert (
+        f'resuming from {moved / "iter_2.pth"}, the newest whole one, since '
+        'there is no last_checkpoint; not whole: iter_3.pth'
+    ) in out
+    assert 'resumed epoch: 0, iter: 2' in out
+    assert _load(moved / 'iter_4.pth')['meta']['iter'] == 4
+    for name in ('iter_1.pth', 'iter_2.pth'):
+        assert (moved / name).read_bytes() == (trained / name).read_bytes()
+
+
+def test_resume_in_the_config_goes_the_same_way(
+    segmentation, trained, tmp_path, capsys
+):
+    moved = tmp_path / 'moved'
+    shutil.copytree(trained, moved)
+    options = ['--cfg-options', 'resume=True', 'train_cfg.max_iters=3']
+    run_tool('train', segmentation, '--work-dir', moved, *options)
+    out = capsys.readouterr().out
+    assert f'resuming from {moved / "iter_2.pth"}\n' in out
+    assert 'resumed epoch: 0, iter: 2' in out
+
+
+def test_training_from_a_backbone_says_so(segmentation, trained, tmp_path):
+    weights = _load(trained / 'iter_2.pth')['state_dict']
+    backbone = tmp_path / 'backbone.pth'
+    torch.save(
+        {k: v for k, v in weights.items() if k.startswith('backbone')},
+        backbone,
+    )
+    work_dir = tmp_path / 'work'
+    options = ['--cfg-options', f'load_from={backbone}']
+    # Nothing moves, so that the weights show where they come from.
+    options += ['optim_wrapper.optimizer.lr=0', 'train_cfg.max_iters=1']
+    run_tool('train', segmentation, '--work-dir', work_dir, *options)
+    [log] = work_dir.rglob('*.log')
+    # Weight and bias of conv_seg, and twice a weight and four of a norm.
+    assert f'starting from {backbone}: 12 of ' in log.read_text()
+    assert (
+        'parameters are not there, or have another shape, and stay as '
+        'initialised: decode_head.conv_seg.weight, decode_head.conv_seg.bias,'
+    ) in log.read_text()
+    started = _load(work_dir / 'iter_1.pth')['state_dict']
+    name = 'backbone.layer1.0.conv1.weight'
+    assert torch.equal(started[name], weights[name])
+
+
+def _weights_alone(segmentation, tmp_path, trained):
     path = tmp_path / 'weights.pth'
     torch.save({'state_dict': {}}, path)
     return ['--resume', path]
 
 
-def _two_classes_of_one_color(segmentation, tmp_path):
+def _changed(change):
+    """Return a case: resuming from a checkpoint that was changed."""
+
+    def arguments(segmentation, tmp_path, trained):
+        checkpoint = _load(trained / 'iter_2.pth')
+        change(checkpoint)
+        torch.save(checkpoint, tmp_path / 'iter_2.pth')
+        return ['--resume', tmp_path / 'iter_2.pth']
+
+    return arguments
+
+
+def _damaged(segmentation, tmp_path, trained):
+    for name in ('iter_1.pth', 'iter_2.pth'):
+        shutil.copy(trained / name, tmp_path)
+    last = tmp_path / 'iter_3.pth'
+    last.write_bytes((trained / 'iter_2.pth').read_bytes()[:-1000])
+    (tmp_path / 'last_checkpoint').write_text(str(last))
+    return ['--resume']
+
+
+def _two_classes_of_one_color(segmentation, tmp_path, trained):
     (tmp_path / 'class_dict.csv').write_text('name,r,g,b\nA,1,2,3\nB,1,2,3')
     dataset = 'train_dataloader.dataset'
     return [
@@ -122,6 +208,41 @@ def _two_classes_of_one_color(segmentation, tmp_path):
             id='nothing to resume from',
         ),
         pytest.param(
+            _damaged,
+            'iter_2.pth, to go on from there give --resume ',
+            id='damaged checkpoint',
+        ),
+        pytest.param(
+            _changed(lambda c: c.pop('optimizer')),
+            'has no optimizer, so no training can be resumed from it',
+            id='no optimizer to resume',
+        ),
+        pytest.param(
+            _changed(lambda c: c['state_dict'].pop('backbone.stem.0.weight')),
+            'lacks 1 of the ',
+            id='no such tensor to resume',
+        ),
+        pytest.param(
+            _changed(lambda c: c['message_hub'].clear()),
+            'it lacks what mmengine saves as message_hub.log_scalars',
+            id='empty message hub',
+        ),
+        pytest.param(
+            _changed(lambda c: c.update(meta=[])),
+            'is no checkpoint: expected a dict as meta, found list',
+            id='odd meta',
+        ),
+        pytest.param(
+            _changed(lambda c: c['optimizer']['param_groups'].clear()),
+            'does not fit the run: ValueError: loaded state dict has a differ',
+            id='another optimizer',
+        ),
+        pytest.param(
+            lambda *_: ['--cfg-options', 'load_from=gone.pth'],
+            'there is no checkpoint file gone.pth',
+            id='no start',
+        ),
+        pytest.param(
             lambda *_: ['--auto-scale-lr'],
             '--auto-scale-lr needs the batch size',
             id='no base batch size',
@@ -140,26 +261,26 @@ def _two_classes_of_one_color(segmentation, tmp_path):
             id='no optimizer',
         ),
         pytest.param(
-            lambda config, _: ['--cfg-options', f'load_from={config}'],
+            lambda config, *_: ['--cfg-options', f'load_from={config}'],
             'tiny_seg.py cannot be loaded',
             id='no checkpoint',
         ),
         pytest.param(
-            lambda config, _: ['--work-dir', config],
+            lambda config, *_: ['--work-dir', config],
             'tiny_seg.py is a file: expected a folder',
             id='work dir is a file',
         ),
         pytest.param(
-            lambda config, _: ['--work-dir', config / 'a' / 'b'],
+            lambda config, *_: ['--work-dir', config / 'a' / 'b'],
             'tiny_seg.py is not a folder, so no folder can be made below it',
             id='work dir below a file',
         ),
     ],
 )
 def test_one_line_says_what_is_wrong(
-    segmentation, tmp_path, capsys, arguments, message
+    segmentation, trained, tmp_path, capsys, arguments, message
 ):
-    given = arguments(segmentation, tmp_path)
+    given = arguments(segmentation, tmp_path, trained)
     argv = [segmentation, '--work-dir', tmp_path, *given]
     assert message in error_of(capsys, run_tool, 'train', *argv)
 
