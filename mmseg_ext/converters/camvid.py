@@ -19,7 +19,7 @@ from mmseg_ext.formats.color_masks import (
     write_class_dict,
 )
 from mmseg_ext.labels.camvid import CAMVID32
-from mmseg_ext.utils.files import find_files
+from mmseg_ext.utils.files import find_files, read_file
 from mmseg_ext.utils.images import encode_png
 
 __all__ = ['Report', 'convert']
@@ -166,7 +166,7 @@ class _Worker:
         path = str(job.mask)
         try:
             labels, warning = decoder.decode_file(
-                job.mask.read_bytes(), path, self.max_unknown
+                read_file(job.mask), path, self.max_unknown
             )
         except (OSError, ValueError) as error:
             # The decoder names the file as well.

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import msgspec
@@ -16,6 +16,8 @@ from PIL import Image, ImageDraw
 from mmseg_ext.converters import core
 from mmseg_ext.converters.core import Invalid, InvalidInputError, reading
 from mmseg_ext.converters.outputs import Outputs
+from mmseg_ext.converters.photographs import photograph_size
+from mmseg_ext.formats.json_files import Coordinate, decode_json
 from mmseg_ext.formats.left_img import (
     GT_FINE,
     LEFT_IMG,
@@ -23,6 +25,7 @@ from mmseg_ext.formats.left_img import (
     scan_split,
 )
 from mmseg_ext.labels.idd import IDD_LABELS, IDD_LEVEL3, UNLABELLED
+from mmseg_ext.utils.files import read_file
 from mmseg_ext.utils.images import decode_image, encode_labels
 
 __all__ = ['SPLITS', 'Report', 'SplitReport', 'convert']
@@ -253,13 +256,9 @@ def _check_names(jobs: list[_Job]) -> None:
 # What is done with each image.
 
 
-#: Pillow draws with 32-bit integers; no image is so large.
-_Coordinate = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
-
-
 class _Object(msgspec.Struct):
     label: str
-    polygon: list[tuple[_Coordinate, _Coordinate]]
+    polygon: list[tuple[Coordinate, Coordinate]]
     deleted: bool | None = False
 
 
@@ -297,13 +296,13 @@ class _Worker:
         image_target, label_target = job.targets(self.outputs.out_dir)
         annotation = _read_annotation(job.polygons)
         size = annotation.imgWidth, annotation.imgHeight
-        actual = core.read_size(job.image)
+        actual = photograph_size(job.image)
         core.check_size(job.polygons, size, job.image, actual)
         shapes, counts = _select(annotation, job.polygons)
         if job.label is None:
             labels = _draw(size, shapes)
         else:
-            labels = _read_label(job.label, size)
+            labels = _read_label(job.label, job.image, size)
             if self.check:
                 _compare(job.label, labels, job.polygons, _draw(size, shapes))
         pixels = _count_pixels(labels, job.label or job.polygons)
@@ -321,9 +320,7 @@ class _Worker:
 def _read_annotation(path: str) -> _Annotation:
     """Read a polygon file; numbers may be strings, as the tools allow."""
     with reading(path, 'no polygon file: '):
-        return msgspec.json.decode(
-            Path(path).read_bytes(), type=_Annotation, strict=False
-        )
+        return decode_json(read_file(path), _Annotation, strict=False)
 
 
 def _select(
@@ -364,12 +361,12 @@ def _draw(size: tuple[int, int], shapes: list[_Shape]) -> np.ndarray:
     return np.asarray(image)
 
 
-def _read_label(path: str, size: tuple[int, int]) -> np.ndarray:
+def _read_label(path: str, image: str, size: tuple[int, int]) -> np.ndarray:
     """Read a label map that was there before."""
     with reading(path, ''):
-        labels = decode_image(
-            Path(path).read_bytes(), 'it', cv2.IMREAD_UNCHANGED
-        )
+        data = read_file(path)
+        core.check_header(path, data, image, size)
+        labels = decode_image(data, 'it', cv2.IMREAD_UNCHANGED)
     if labels.dtype != np.uint8 or labels.shape != size[::-1]:
         raise InvalidInputError(
             path,

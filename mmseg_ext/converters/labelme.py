@@ -17,8 +17,9 @@ from mmseg_ext.formats.color_masks import (
     write_class_dict,
 )
 from mmseg_ext.formats.labelme import LabelmeFile, decode_labelme, draw
-from mmseg_ext.utils.files import find_files, path_inside
+from mmseg_ext.utils.files import find_files, path_inside, read_file
 from mmseg_ext.utils.images import encode_labels
+from mmseg_ext.utils.text import decode_text
 
 __all__ = ['BACKGROUND', 'IGNORED', 'Report', 'convert']
 
@@ -170,7 +171,7 @@ def _read_names(
     path = Path(labels or root / 'labels.txt').expanduser()
     if labels is None and not path.exists():
         return []
-    names = path.read_text(encoding='utf-8-sig').split('\n')
+    names = decode_text(read_file(path), path).split('\n')
     return [name.strip() for name in names if name.strip()]
 
 
@@ -196,7 +197,7 @@ class _Sample:
 
 def _read(path: Path) -> LabelmeFile:
     with reading(path, ''):
-        return decode_labelme(path.read_bytes())
+        return decode_labelme(read_file(path))
 
 
 @dataclass(frozen=True)

@@ -668,10 +668,10 @@ INVALID = [
         1, black, 1, r'has no nail.* has 1 of 255', id='mask-without-nail'
     ),
     pytest.param(
-        1, smaller, 1, r'is of 63x48 pixels.* of 64x48', id='mask-smaller'
+        1, smaller, 1, r'is of 63x48 pixels.* has 64x48', id='mask-smaller'
     ),
     pytest.param(
-        0, turned, 1, r'is of 64x48 pixels.* of 48x64', id='image-turned'
+        0, turned, 1, r'is of 64x48 pixels.* has 48x64', id='image-turned'
     ),
 ]
 
