@@ -129,7 +129,8 @@ class _Parser:
 
     def skip_bom(self) -> None:
         """Pass over the mark of UTF-8; refuse those of other encodings."""
-        self.more()
+        while len(self.text) < len(codecs.BOM_UTF8) and self.more():
+            pass
         start = self.text[: len(codecs.BOM_UTF8)].encode('latin-1')
         if start == codecs.BOM_UTF8:
             self.at = len(start)

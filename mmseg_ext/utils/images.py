@@ -55,7 +55,10 @@ def open_image(file: BinaryIO) -> Image.Image:
         Exception: The header is broken, or says that there are more than
             :data:`MAX_PIXELS`. Each format has its own errors.
     """
-    return Image.open(file, formats=_FORMATS)
+    try:
+        return Image.open(file, formats=_FORMATS)
+    except UnidentifiedImageError:  # names an object, and where it lies
+        raise UnidentifiedImageError('its format is unknown') from None
 
 
 def image_size(data: bytes, name: str) -> tuple[int, int] | None:
