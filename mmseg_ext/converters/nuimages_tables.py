@@ -22,7 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mmseg_ext.converters.core import Invalid, InvalidInputError
-from mmseg_ext.formats.json_files import Coordinate, decode_json
+from mmseg_ext.formats.json_files import Coordinate, Side, decode_json
 from mmseg_ext.formats.json_rows import Row, iter_rows
 from mmseg_ext.labels.nuimages import NUIMAGES
 from mmseg_ext.utils.files import path_inside
@@ -95,8 +95,8 @@ class KeyFrame(_Named):
     table: ClassVar[str] = 'sample_data'
     sample_token: str
     filename: str
-    width: int
-    height: int
+    width: Side
+    height: Side
 
 
 class _OfFrame(msgspec.Struct):
@@ -104,7 +104,7 @@ class _OfFrame(msgspec.Struct):
 
 
 class _Mask(msgspec.Struct):
-    size: tuple[int, int]
+    size: tuple[Side, Side]
     counts: str
 
 

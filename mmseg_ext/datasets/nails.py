@@ -1,6 +1,5 @@
 """Instances of nails, from the COCO files that the converter writes."""
 
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,6 +11,7 @@ from mmseg_ext.datasets.checks import expand_paths, read_coco
 from mmseg_ext.formats.coco import CocoHeader, Segmentation, check_mask
 from mmseg_ext.formats.json_files import decode_json
 from mmseg_ext.labels.nails import NAILS
+from mmseg_ext.utils.files import read_file
 
 __all__ = ['NailDataset']
 
@@ -24,7 +24,12 @@ class _Coco(COCO):
 
     def __init__(self, annotation_file: str) -> None:
         super().__init__()
-        self.dataset = decode_json(Path(annotation_file).read_bytes(), dict)
+        try:
+            self.dataset = decode_json(read_file(annotation_file, None), dict)
+        except ValueError as error:
+            raise ValueError(
+                f'{annotation_file} is no COCO file: {error}'
+            ) from None
         self.createIndex()
         self.img_ann_map, self.cat_img_map = self.imgToAnns, self.catToImgs
 

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from mmseg_ext.formats.json_files import Coordinate, decode_json
+from mmseg_ext.formats.json_files import Coordinate, Side, decode_json
 from mmseg_ext.formats.rle import Rle, decode_runs, paint_runs
 from mmseg_ext.utils.files import atomic_path
 
@@ -73,7 +73,7 @@ class Category(msgspec.Struct):
 class MaskCode(msgspec.Struct):
     """A mask in run-length code, compressed (a text) or not (numbers)."""
 
-    size: tuple[int, int]
+    size: tuple[Side, Side]
     counts: str | list[Annotated[int, msgspec.Meta(ge=0, le=1 << 32)]]
 
 

@@ -7,13 +7,16 @@ import msgspec
 
 from mmseg_ext.utils.text import decode_text
 
-__all__ = ['Coordinate', 'decode_json']
+__all__ = ['Coordinate', 'Side', 'decode_json']
 
 Kind = TypeVar('Kind')
 
 #: A coordinate in pixels. Pillow and pycocotools draw with 32-bit integers;
 #: no image is so large.
 Coordinate = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
+
+#: A width or height in pixels. JSON has integers of thousands of digits.
+Side = Annotated[int, msgspec.Meta(ge=0, le=1 << 32)]
 
 
 def decode_json(data: bytes, kind: type[Kind], *, strict: bool = True) -> Kind:
