@@ -183,12 +183,15 @@ def _load(img_dir: Path, image: CocoImage) -> np.ndarray:
         )
     pixels = decode_image(read_file(path), str(path))[..., ::-1]
     height, width = pixels.shape[:2]
-    for side, told in ((width, image.width), (height, image.height)):
-        if told not in (None, side):
-            raise ValueError(
-                f'{path} has {width}x{height} pixels, the COCO file says '
-                f'{image.width}x{image.height}'
-            )
+    told = (
+        width if image.width is None else image.width,
+        height if image.height is None else image.height,
+    )
+    if (width, height) != told:
+        raise ValueError(
+            f'{path} has {width}x{height} pixels, the COCO file says '
+            f'{told[0]:g}x{told[1]:g}'
+        )
     return pixels
 
 
