@@ -282,15 +282,14 @@ def _seeds(distance: np.ndarray) -> np.ndarray | None:
     Returns:
         int32 (H, W): 1 to N for the pieces, 0 elsewhere.
     """
-    top = distance.max()
+    top, neck = distance.max(), distance * _NECK
     for level in np.arange(0, top, max(top / _STEPS, 0.5)):
         count, labels = cv2.connectedComponents(
             (distance > level).astype(np.uint8), connectivity=8
         )
-        widest = np.zeros(count, np.float32)
-        np.maximum.at(widest, labels, distance)
-        widest[0] = 0
-        wide = widest * np.float32(_NECK) > level
-        if np.count_nonzero(wide) > 1:
-            return np.where(wide, np.cumsum(wide), 0).astype(np.int32)[labels]
+        if count > 2:
+            wide = np.bincount(labels[neck > level], minlength=count) > 0
+            if np.count_nonzero(wide) > 1:
+                numbers = np.where(wide, np.cumsum(wide), 0)
+                return numbers.astype(np.int32)[labels]
     return None
