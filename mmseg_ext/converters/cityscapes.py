@@ -92,7 +92,9 @@ def convert(
     and objects are numbered from 1: COCO's evaluation takes a match with
     object 0 for none. The same input gives the same bytes.
 
-    The test split may be missing, and its images may have no labels.
+    The test split may be missing, and its images may have no labels. Of
+    images, header and end are read, which tells files that were cut off;
+    damage in between is not seen.
 
     Args:
         data_root: Folder with ``leftImg8bit`` and ``gtFine``.

@@ -125,6 +125,9 @@ def convert(
     order of the SHA-256 of ``<seed>:<stem>``, which no library changes.
     ``report.json`` is the report but for ``written`` and ``kept``.
 
+    Of images, header and end are read, which tells files that were cut off;
+    damage in between is not seen.
+
     A run that was stopped goes on where it was and ends in the same bytes.
     For this, labels are drawn again and compared with those that are there.
 

@@ -228,7 +228,7 @@ def _halve(blob: Region, min_area: int) -> list[Region]:
 
 
 def _fill_lines(markers: np.ndarray, mask: np.ndarray) -> None:
-    """Give pixels of a blob that no part has to the one with most around.
+    """Assign pixels of a blob that no part has to the one most around.
 
     Args:
         markers: int32 (H, W), above 1 for parts; changed in place. Pixels
