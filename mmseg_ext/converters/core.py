@@ -143,7 +143,8 @@ def check_header(
 ) -> None:
     """Check before it is decoded that a label has as many pixels as its image.
 
-    EXIF may turn it, so the size is to be checked again when it is decoded.
+    To be called within :func:`reading`. EXIF may turn the label, so its size
+    is to be checked again when it is decoded.
 
     Args:
         file: The label.
@@ -152,10 +153,10 @@ def check_header(
         expected: Width and height of the image.
 
     Raises:
-        InvalidInputError: The label has another size or a broken header.
+        InvalidInputError: The label has another size.
+        ValueError: It has a broken header, or too many pixels.
     """
-    with reading(file, ''):
-        size = image_size(data, 'it')
+    size = image_size(data, 'it')
     if size and size[0] * size[1] != expected[0] * expected[1]:
         check_size(file, size, image, expected)
 

@@ -22,8 +22,8 @@ _TURNED = (5, 6, 7, 8)
 #: PNG files may have their EXIF behind the pixels, within so many bytes.
 _EXIF = 1 << 16
 
-#: A file that ends in so many zeros was given its length and not written to
-#: its end, as downloads and copies are that a power cut stopped.
+#: A file with so many zeros in place of its end was given its length and not
+#: written, as downloads and copies are that a power cut stopped.
 _UNWRITTEN = 512
 
 
@@ -66,8 +66,13 @@ def decode_whole(data: bytes) -> np.ndarray:
     """
     file = io.BytesIO(data)
     if not _is_whole(file):
-        if data[:2] in _ENDS and not any(data[-_UNWRITTEN:]):
-            raise ValueError('its end is zeros: it was not written to its end')
+        written = data.rstrip(b'\0')
+        zeros, end = len(data) - len(written), _ENDS.get(data[:2])
+        if end and zeros >= _UNWRITTEN and not written.endswith(end):
+            raise ValueError(
+                f'its last {zeros} bytes are zeros: it was not written to its '
+                'end'
+            )
         # OpenCV 4 fills up what is missing, and Pillow does not.
         with open_image(file) as image:
             image.load()

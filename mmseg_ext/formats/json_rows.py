@@ -20,8 +20,8 @@ _LONGEST_ROW = 1 << 26
 
 _WHITESPACE = ' \t\r\n'
 
-#: A text, or a bracket.
-_MARKS = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}]', re.DOTALL)
+#: A text, which may be cut off, or a bracket.
+_MARKS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[][{}]', re.DOTALL)
 
 
 class Row(NamedTuple):

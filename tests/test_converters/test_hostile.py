@@ -14,6 +14,7 @@ import struct
 import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -219,6 +220,19 @@ def test_chunk_of_gigabytes(spoiled, tmp_path, name, pattern):
     root, path = spoiled(name, pattern, claims_gigabytes)
     reason = check_named(name, root, path, tmp_path)
     assert 'of 2147483647 bytes is truncated' in reason
+
+
+@pytest.mark.parametrize(('name', 'pattern'), DECODED)
+def test_no_file_is_left_out_where_memory_is_short(
+    spoiled, tmp_path, monkeypatch, name, pattern
+):
+    def imdecode(*_):
+        raise MemoryError
+
+    root, _ = spoiled(name, pattern, Path.exists)
+    monkeypatch.setattr(cv2, 'imdecode', imdecode)
+    with pytest.raises(OSError, match=r'memory is short for .*\.png'):
+        convert(name, root, tmp_path / 'out', skip_invalid=True)
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,13 @@ def test_rows_that_no_reader_decodes(tmp_path, monkeypatch, chunk, depth):
     texts = [
         '{"a": "]}\\""}',
         '{"a": "}\\"", "b": ' + '[' * depth + ']' * depth + '}',
+        '{"a": '
+        + '{"b":' * depth
+        + '"'
+        + '}]\\"' * 999
+        + '"'
+        + '}' * depth
+        + '}',
         '{"a": ' + '9' * 5000 + '}',
         '{"b": 2}',
     ]
