@@ -1,7 +1,8 @@
 """Draw the images of a COCO file with boxes and masks, some on a sheet.
 
-For looking at labels before training. Masks may be polygons or RLE, compressed
-or not. Classes have colors; if there is one class, each instance has its own.
+For looking at labels before training. Takes what pycocotools reads: masks may
+be polygons or RLE, compressed or not, and masks, boxes and classes may be
+missing. Classes have colors; if there is one class, each instance has its own.
 Writes OUT_DIR/<name of the COCO file>_001.jpg and so on.
 """
 
@@ -19,7 +20,8 @@ def build_parser() -> argparse.ArgumentParser:
         '--img-dir',
         type=Path,
         help='what its file names are relative to (default: the nearest '
-        'folder above the COCO file that has the first image)',
+        'folder above the COCO file that has the first image); absolute '
+        'names have to lie in it',
     )
     parser.add_argument(
         '--out-dir',

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mmseg_ext.converters import core
-from mmseg_ext.converters.core import Invalid, InvalidInputError
+from mmseg_ext.converters.core import Invalid, InvalidInputError, reading
 from mmseg_ext.converters.outputs import Outputs
 from mmseg_ext.formats.color_masks import (
     MAX_UNKNOWN,
@@ -19,7 +19,7 @@ from mmseg_ext.formats.color_masks import (
     write_class_dict,
 )
 from mmseg_ext.labels.camvid import CAMVID32
-from mmseg_ext.utils.files import find_files, visible_entries
+from mmseg_ext.utils.files import find_files, read_file, visible_entries
 from mmseg_ext.utils.images import encode_png
 
 __all__ = ['Report', 'convert']
@@ -195,12 +195,13 @@ class _Worker:
         decoder = mask_decoder(self.classes.color_map, self.classes.index_map)
         path = str(job.mask)
         try:
-            labels, warning = decoder.decode_file(
-                job.mask.read_bytes(), path, self.max_unknown
-            )
-        except (OSError, ValueError) as error:
+            with reading(path, ''):
+                labels, warning = decoder.decode_file(
+                    read_file(job.mask), path, self.max_unknown
+                )
+        except InvalidInputError as error:
             # The decoder names the file as well.
-            reason = str(error).removeprefix(f'label {path}')
+            reason = error.reason.removeprefix(f'label {path}')
             raise InvalidInputError(path, reason.lstrip(': ')) from None
         data = encode_png(np.ascontiguousarray(labels))
         written = self.outputs.write_png(job.target, data, job.mask, scratch)

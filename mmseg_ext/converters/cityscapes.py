@@ -13,10 +13,12 @@ import numpy as np
 from mmseg_ext.converters import core
 from mmseg_ext.converters.core import Invalid, InvalidInputError, reading
 from mmseg_ext.converters.outputs import Outputs
+from mmseg_ext.converters.photographs import photograph_size
 from mmseg_ext.formats.coco import annotation_row, coco_writer
 from mmseg_ext.formats.left_img import GT_FINE, LEFT_IMG, pair_files
 from mmseg_ext.formats.rle import encode_runs, runs_of_values
 from mmseg_ext.labels.cityscapes import CITYSCAPES_INSTANCES, CITYSCAPES_LABELS
+from mmseg_ext.utils.files import read_file
 from mmseg_ext.utils.images import decode_image
 
 __all__ = ['Report', 'SplitReport', 'convert']
@@ -95,7 +97,9 @@ def convert(
     and objects are numbered from 1: COCO's evaluation takes a match with
     object 0 for none. The same input gives the same bytes.
 
-    The test split may be missing, and its images may have no labels.
+    The test split may be missing, and its images may have no labels. Of
+    images, header and end are read, which tells files that were cut off;
+    damage in between is not seen.
 
     Args:
         data_root: Folder with ``leftImg8bit`` and ``gtFine``.
@@ -219,13 +223,11 @@ class _Converted:
 
 def _convert_image(job: _Job, scratch: Path | None) -> _Converted:
     """Convert an image."""
-    width, height = core.read_size(job.image)
+    width, height = photograph_size(job.image)
     converted = _Converted(width, height)
     if job.instances is None:
         return converted
-    ids = _read_ids(job.instances)
-    size = ids.shape[1], ids.shape[0]
-    core.check_size(job.instances, size, job.image, (width, height))
+    ids = _read_ids(job.instances, job.image, (width, height))
     for value, runs in runs_of_values(ids):
         crowd = value < _STEP
         label = value if crowd else value // _STEP
@@ -244,20 +246,23 @@ def _convert_image(job: _Job, scratch: Path | None) -> _Converted:
     return converted
 
 
-def _read_ids(path: str) -> np.ndarray:
-    """Read instance ids.
+def _read_ids(path: str, image: str, expected: tuple[int, int]) -> np.ndarray:
+    """Read the instance ids of an image, which has a width and height.
 
     Returns:
         uint16 (H, W).
     """
     with reading(path, ''):
-        ids = decode_image(Path(path).read_bytes(), 'it', cv2.IMREAD_UNCHANGED)
+        data = read_file(path)
+        core.check_header(path, data, image, expected)
+        ids = decode_image(data, 'it', cv2.IMREAD_UNCHANGED)
     if ids.dtype != np.uint16 or ids.ndim != 2:
         raise InvalidInputError(
             path,
             f'holds {ids.dtype} of shape {ids.shape}; expected 16-bit '
             'instance ids of one channel',
         )
+    core.check_size(path, (ids.shape[1], ids.shape[0]), image, expected)
     return ids
 
 

@@ -28,7 +28,6 @@ from tempfile import TemporaryDirectory
 from typing import Any, Generic, TypeVar
 
 import msgspec
-from PIL import Image
 from prettytable import PrettyTable
 from tqdm import tqdm
 
@@ -38,6 +37,7 @@ from mmseg_ext.utils.files import (
     write_bytes,
     write_text,
 )
+from mmseg_ext.utils.images import image_size
 from mmseg_ext.utils.processes import check_nproc, ordered_map
 from mmseg_ext.utils.text import is_unicode, printable
 
@@ -46,12 +46,12 @@ __all__ = [
     'InvalidInputError',
     'Report',
     'Skip',
+    'check_header',
     'check_share',
     'check_size',
     'count_table',
     'divide',
     'name_fault',
-    'read_size',
     'reading',
     'require_folder',
     'run_jobs',
@@ -67,13 +67,8 @@ Result = TypeVar('Result')
 #: Jobs that a process gets at a time.
 BATCH = 16
 
-#: What libraries raise for files that are not as they should be.
-_READ_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    Image.DecompressionBombError,
-)
+#: What is raised for a file with words that say what is wrong with it.
+_SPOKEN = (OSError, SyntaxError, ValueError)
 
 #: Skipped files that a report names before it counts the rest.
 _LISTED = 10
@@ -107,26 +102,31 @@ def reading(
 ) -> Iterator[None]:
     """Turn what libraries raise for a broken file into InvalidInputError.
 
+    Each library and format has errors of its own, so all of them count, and
+    nothing but the reading belongs in here. What is read is bounded, so the
+    file is not to blame where memory is short.
+
     Args:
         file: The file that is read.
         what: Put before the library's own words.
+
+    Raises:
+        InvalidInputError: The file is broken.
+        OSError: Memory is short, which leaves no file out.
     """
     try:
         yield
     except InvalidInputError:
         raise
-    except _READ_ERRORS as error:
-        raise InvalidInputError(file, f'{what}{error}') from None
-
-
-def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Return the width and height that the header of an image gives.
-
-    Raises:
-        InvalidInputError: The file cannot be read as an image.
-    """
-    with reading(path), Image.open(path) as image:
-        return image.size
+    except MemoryError:
+        raise OSError(
+            f'memory is short for {os.fspath(file)}: use a smaller nproc'
+        ) from None
+    except Exception as error:
+        reason = str(error)
+        if not reason or not isinstance(error, _SPOKEN):
+            reason = f'{type(error).__name__}: {reason}'.removesuffix(': ')
+        raise InvalidInputError(file, f'{what}{reason}') from None
 
 
 def check_size(
@@ -146,6 +146,32 @@ def check_size(
             f'is of {size[0]}x{size[1]} pixels, its image {image} has '
             f'{expected[0]}x{expected[1]}',
         )
+
+
+def check_header(
+    file: str | os.PathLike[str],
+    data: bytes,
+    image: str | os.PathLike[str],
+    expected: tuple[int, int],
+) -> None:
+    """Check before it is decoded that a label has as many pixels as its image.
+
+    To be called within :func:`reading`. EXIF may turn the label, so its size
+    is to be checked again when it is decoded.
+
+    Args:
+        file: The label.
+        data: Its content.
+        image: The image.
+        expected: Width and height of the image.
+
+    Raises:
+        InvalidInputError: The label has another size.
+        ValueError: It has a broken header, or too many pixels.
+    """
+    size = image_size(data, 'it')
+    if size and size[0] * size[1] != expected[0] * expected[1]:
+        check_size(file, size, image, expected)
 
 
 @dataclass(frozen=True, order=True)

@@ -17,6 +17,8 @@ from PIL import Image
 from mmseg_ext.converters import core
 from mmseg_ext.converters.core import Invalid, InvalidInputError, reading
 from mmseg_ext.converters.outputs import Outputs
+from mmseg_ext.converters.photographs import photograph_size
+from mmseg_ext.formats.json_files import Coordinate, decode_json
 from mmseg_ext.formats.left_img import (
     GT_FINE,
     LEFT_IMG,
@@ -24,6 +26,7 @@ from mmseg_ext.formats.left_img import (
     scan_split,
 )
 from mmseg_ext.labels.idd import IDD_LABELS, IDD_LEVEL3, UNLABELLED
+from mmseg_ext.utils.files import read_file
 from mmseg_ext.utils.images import decode_image, encode_labels
 from mmseg_ext.utils.polygons import (
     Filled,
@@ -197,6 +200,9 @@ def convert(
     Which pixels a polygon has is what the installed Pillow says, and releases
     differ at edges (:mod:`mmseg_ext.utils.polygons`). ``report.json`` names
     the release and a digest of how it fills.
+
+    Of images, header and end are read, which tells files that were cut off;
+    damage in between is not seen.
 
     A run that was stopped goes on where it was and ends in the same bytes.
     For this, labels are drawn again and compared with those that are there.
@@ -376,16 +382,13 @@ def _check_names(jobs: list[_Job]) -> None:
 # What is done with each image.
 
 
-#: Pillow draws with 32-bit integers; no image is so large.
-_Coordinate = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
-
 #: The tools cut fractions off.
 _Side = Annotated[float, msgspec.Meta(ge=1, le=1e6)]
 
 
 class _Object(msgspec.Struct):
     label: str
-    polygon: list[tuple[_Coordinate, ...] | _Coordinate]
+    polygon: list[tuple[Coordinate, ...] | Coordinate]
     deleted: Any = False
 
 
@@ -438,7 +441,7 @@ class _Worker:
         image_target, label_target = job.targets(self.outputs.out_dir)
         annotation = _read_annotation(job.polygons)
         size = annotation.size
-        actual = core.read_size(job.image)
+        actual = photograph_size(job.image)
         core.check_size(job.polygons, size, job.image, actual)
         selected = _select(annotation)
         outputs, redrawn = self.outputs, False
@@ -449,7 +452,7 @@ class _Worker:
             ):
                 outputs, redrawn = replace(outputs, overwrite=True), True
         else:
-            labels = _read_label(job.label, size)
+            labels = _read_label(job.label, job.image, size)
             if self.check:
                 _compare(job.label, labels, job.polygons, selected)
         pixels = _count_pixels(labels, job.label or job.polygons)
@@ -469,9 +472,7 @@ class _Worker:
 def _read_annotation(path: str) -> _Annotation:
     """Read a polygon file; numbers may be strings, as the tools allow."""
     with reading(path, 'no polygon file: '):
-        return msgspec.json.decode(
-            Path(path).read_bytes(), type=_Annotation, strict=False
-        )
+        return decode_json(read_file(path), _Annotation, strict=False)
 
 
 def _select(annotation: _Annotation) -> _Selected:
@@ -495,12 +496,12 @@ def _select(annotation: _Annotation) -> _Selected:
     return selected
 
 
-def _read_label(path: str, size: tuple[int, int]) -> np.ndarray:
+def _read_label(path: str, image: str, size: tuple[int, int]) -> np.ndarray:
     """Read a label map that was there before."""
     with reading(path, ''):
-        labels = decode_image(
-            Path(path).read_bytes(), 'it', cv2.IMREAD_UNCHANGED
-        )
+        data = read_file(path)
+        core.check_header(path, data, image, size)
+        labels = decode_image(data, 'it', cv2.IMREAD_UNCHANGED)
     if labels.dtype != np.uint8 or labels.shape != size[::-1]:
         raise InvalidInputError(
             path,

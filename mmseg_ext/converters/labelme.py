@@ -23,7 +23,12 @@ from mmseg_ext.formats.labelme import (
     draw,
     outlines,
 )
-from mmseg_ext.utils.files import find_files, path_inside, same_file
+from mmseg_ext.utils.files import (
+    find_files,
+    path_inside,
+    read_file,
+    same_file,
+)
 from mmseg_ext.utils.images import encode_labels
 from mmseg_ext.utils.polygons import filled_otherwise, redrawn_line
 from mmseg_ext.utils.text import read_text
@@ -247,7 +252,7 @@ class _Sample:
 
 def _read(path: Path) -> LabelmeFile:
     with reading(path, ''):
-        return decode_labelme(path.read_bytes())
+        return decode_labelme(read_file(path))
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Masks of nails: which pixels are which nail."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -23,6 +24,9 @@ _NECK = 0.8
 
 #: How finely necks are looked for, as a share of the widest place.
 _STEPS = 32
+
+#: Pixels between nails that are dealt out at a time.
+_LINE_PIXELS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -156,11 +160,16 @@ def _separate_colors(
     pixels = mask[
         blob.top : blob.top + height, blob.left : blob.left + width
     ].astype(np.int16)
-    far = np.stack([_far(pixels, color) for color in colors])
-    known = (far.min(axis=0) <= _NOISE) & (blob.mask == 1)
+    # One color at a time: a mask may have a hundred.
+    least = _far(pixels, colors[0])
+    codes = np.zeros(least.shape, np.int32)
+    for code, color in enumerate(colors):
+        far = _far(pixels, color)
+        codes[far < least] = code
+        np.minimum(least, far, out=least)
+    known = (least <= _NOISE) & (blob.mask == 1)
     if not known.any():
         return [blob]
-    codes = far.argmin(axis=0)
     # A mixed color becomes that of the nearest pixel that has one.
     _, nearest = cv2.distanceTransformWithLabels(
         (~known).astype(np.uint8),
@@ -182,53 +191,105 @@ def _separate_colors(
 
 def _cut(blob: Region, min_area: int) -> list[Region]:
     """Cut a blob apart where it narrows; parts have ``min_area`` pixels."""
+    done, todo = [], [blob]
+    while todo:
+        piece = todo.pop()
+        parts = _halve(piece, min_area)
+        if parts:
+            todo += reversed(parts)
+        else:
+            done.append(piece)
+    return done
+
+
+def _halve(blob: Region, min_area: int) -> list[Region]:
+    """Cut a blob where it narrows most; none if it does not."""
     mask = cv2.copyMakeBorder(blob.mask, 2, 2, 2, 2, cv2.BORDER_CONSTANT)
-    seeds = _seeds(cv2.distanceTransform(mask, cv2.DIST_L2, 5))
-    if not seeds:
-        return [blob]
-    markers = np.zeros(mask.shape, np.int32)
-    for number, seed in enumerate(seeds, 2):
-        markers[seed] = number
+    markers = _seeds(cv2.distanceTransform(mask, cv2.DIST_L2, 5))
+    if markers is None:
+        return []
+    markers[markers > 0] += 1
     markers[mask == 0] = 1
     # Where the image is flat, a watershed takes pixels to the seed that is
     # nearest within the blob. The lines it leaves go to the part with more
     # pixels around.
     cv2.watershed(cv2.merge([mask * 255] * 3), markers)
-    numbers = range(2, len(seeds) + 2)
-    around = [
-        cv2.boxFilter((markers == n).astype(np.float32), -1, (3, 3))
-        for n in numbers
-    ]
-    owner = np.where(markers > 1, markers, np.argmax(around, axis=0) + 2)
-    owner[mask == 0] = 0
-    parts = [
-        part
-        for number in numbers
-        for part in _components(
-            (owner == number).astype(np.uint8), blob.left - 2, blob.top - 2
-        )
-    ]
+    _fill_lines(markers, mask)
+    parts = []
+    for number, (rows, columns) in _boxes(markers):
+        part = (markers[rows, columns] == number).astype(np.uint8)
+        if np.count_nonzero(part) < min_area:
+            return []
+        place = blob.left - 2 + columns.start, blob.top - 2 + rows.start
+        parts += _components(part, *place)
     if min(np.count_nonzero(part.mask) for part in parts) < min_area:
-        return [blob]
-    return [piece for part in parts for piece in _cut(part, min_area)]
+        return []
+    return parts
 
 
-def _seeds(distance: np.ndarray) -> list[np.ndarray]:
-    """Find inner parts of nails: bool (H, W) each, none without a neck.
+def _fill_lines(markers: np.ndarray, mask: np.ndarray) -> None:
+    """Assign pixels of a blob that no part has to the one most around.
+
+    Args:
+        markers: int32 (H, W), above 1 for parts; changed in place. Pixels
+            outside of the blob become 0.
+        mask: uint8 (H, W), 1 for the blob, which no edge of the image meets.
+    """
+    places = np.argwhere((mask == 1) & (markers <= 1))
+    steps = np.array([(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)])
+    owners = []
+    for start in range(0, len(places), _LINE_PIXELS):
+        pixels = places[start : start + _LINE_PIXELS, None] + steps
+        around = markers[pixels[..., 0], pixels[..., 1]]
+        votes = (around[:, :, None] == around[:, None]).sum(axis=2)
+        votes[around <= 1] = 0
+        most = votes.max(axis=1, keepdims=True)
+        # Of parts with as many, the first one gets it.
+        first = np.where(votes == most, around, markers.size).min(axis=1)
+        owners.append(np.where(most[:, 0], first, 2))
+    if owners:
+        markers[tuple(places.T)] = np.concatenate(owners)
+    markers[mask == 0] = 0
+
+
+def _boxes(
+    markers: np.ndarray,
+) -> Iterator[tuple[int, tuple[slice, slice]]]:
+    """Yield each part, from number 2 on, and the rows and columns of it."""
+    rows, columns = np.nonzero(markers > 1)
+    numbers = markers[rows, columns]
+    order = np.argsort(numbers, kind='stable')
+    found, first = np.unique(numbers[order], return_index=True)
+    for number, pixels in zip(
+        found.tolist(), np.split(order, first[1:]), strict=True
+    ):
+        yield number, (_reach(rows[pixels]), _reach(columns[pixels]))
+
+
+def _reach(places: np.ndarray) -> slice:
+    return slice(places.min(), places.max() + 1)
+
+
+def _seeds(distance: np.ndarray) -> np.ndarray | None:
+    """Find inner parts of nails; None without a neck.
 
     The blob is worn down from its edge. The first pieces that it falls into
     and that are much wider than the neck that broke are what is looked for.
 
     Args:
         distance: float32 (H, W), that of each pixel from the edge.
+
+    Returns:
+        int32 (H, W): 1 to N for the pieces, 0 elsewhere.
     """
-    top = distance.max()
+    top, neck = distance.max(), distance * _NECK
     for level in np.arange(0, top, max(top / _STEPS, 0.5)):
         count, labels = cv2.connectedComponents(
             (distance > level).astype(np.uint8), connectivity=8
         )
-        pieces = [labels == number for number in range(1, count)]
-        wide = [p for p in pieces if distance[p].max() * _NECK > level]
-        if len(wide) > 1:
-            return wide
-    return []
+        if count > 2:
+            wide = np.bincount(labels[neck > level], minlength=count) > 0
+            if np.count_nonzero(wide) > 1:
+                numbers = np.where(wide, np.cumsum(wide), 0)
+                return numbers.astype(np.int32)[labels]
+    return None

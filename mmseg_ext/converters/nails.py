@@ -18,7 +18,7 @@ from mmseg_ext.formats.coco import (
 )
 from mmseg_ext.formats.rle import encode_runs, runs_of_box
 from mmseg_ext.labels.nails import NAILS
-from mmseg_ext.utils.files import find_files, write_text
+from mmseg_ext.utils.files import find_files, read_file, write_text
 from mmseg_ext.utils.images import IMAGE_SUFFIXES
 from mmseg_ext.utils.processes import check_nproc
 from mmseg_ext.utils.text import csv_text, normal_form, printable
@@ -336,14 +336,11 @@ class _Worker:
         image, path = self.root / pair.image, self.root / pair.mask
         size = photograph_size(image)
         with reading(path):
-            mask = decode_whole(path.read_bytes())
+            data = read_file(path)
+            core.check_header(path, data, image, size)
+            mask = decode_whole(data)
         height, width = mask.shape[:2]
-        if (width, height) != size:
-            raise InvalidInputError(
-                path,
-                f'is of {width}x{height} pixels, its image {image} of '
-                f'{size[0]}x{size[1]}',
-            )
+        core.check_size(path, (width, height), image, size)
         nails = find_nails(mask, self.min_area, self.split_touching)
         if not nails.regions:
             raise InvalidInputError(

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import zlib
 from array import array
 from collections.abc import Iterator, Mapping
@@ -26,9 +27,11 @@ from mmseg_ext.converters.core import (
     InvalidInputError,
     name_fault,
 )
+from mmseg_ext.formats.json_files import Coordinate, Side, decode_json
 from mmseg_ext.formats.json_rows import Row, iter_rows
 from mmseg_ext.labels.nuimages import NUIMAGES
 from mmseg_ext.utils.files import path_inside
+from mmseg_ext.utils.images import MAX_PIXELS
 
 __all__ = [
     'TABLES',
@@ -97,8 +100,8 @@ class KeyFrame(_Named):
     table: ClassVar[str] = 'sample_data'
     sample_token: str
     filename: str
-    width: int
-    height: int
+    width: Side
+    height: Side
 
 
 class _OfFrame(msgspec.Struct):
@@ -106,7 +109,7 @@ class _OfFrame(msgspec.Struct):
 
 
 class _Mask(msgspec.Struct):
-    size: tuple[int, int]
+    size: tuple[Side, Side]
     counts: str
 
 
@@ -122,7 +125,7 @@ class Object(Surface):
     """A row of ``object_ann``; the box is xmin, ymin, xmax, ymax, amodal."""
 
     table: ClassVar[str] = 'object_ann'
-    bbox: tuple[float, float, float, float]
+    bbox: tuple[Coordinate, Coordinate, Coordinate, Coordinate]
 
 
 class Span(NamedTuple):
@@ -292,15 +295,19 @@ class Index:
                 f'size {frame.width}x{frame.height}: expected 1 or more pixels'
                 ' each way'
             )
+        if frame.width * frame.height > MAX_PIXELS:
+            raise frame.error(
+                f'size {frame.width}x{frame.height}: expected at most '
+                f'{MAX_PIXELS} pixels'
+            )
 
     def _read_spans(self, name: str) -> '_Spans':
         spans = _Spans(len(self._frames))
         for row in self._table(name):
             self.has_annotations = True
             try:
-                frame = msgspec.json.decode(row.raw, type=_OfFrame)
-                token = frame.sample_data_token
-            except msgspec.DecodeError:
+                token = decode_json(row.raw, _OfFrame).sample_data_token
+            except ValueError:
                 # Who converts the image says what else is wrong.
                 token = _field(row.raw, 'sample_data_token')
             if token in self._numbers:
@@ -453,8 +460,8 @@ def _mask_code(row: Surface, frame: KeyFrame) -> bytes | None:
 def _decode(table: str, raw: bytes, kind: type[Kind]) -> Kind:
     """Decode a row and check the types of its fields."""
     try:
-        return msgspec.json.decode(raw, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return decode_json(raw, kind)
+    except ValueError as error:
         raise InvalidRowError(
             table, _field(raw, 'token'), str(error)
         ) from None
@@ -462,7 +469,11 @@ def _decode(table: str, raw: bytes, kind: type[Kind]) -> Kind:
 
 def _field(raw: bytes, name: str) -> str:
     """Find a field of a row whose other fields may be wrong."""
-    value = json.loads(raw.decode(errors='replace')).get(name)
+    try:
+        value = json.loads(raw.decode(errors='replace')).get(name)
+    except (RecursionError, ValueError):  # nested too deep, or a huge number
+        found = re.search(rf'"{name}"\s*:\s*"([^"\\]*)"'.encode(), raw)
+        value = found and found[1].decode(errors='replace')
     return value if isinstance(value, str) else f'{value!r} (no string)'
 
 

@@ -2,14 +2,14 @@
 
 import io
 import os
-from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image
 
 from mmseg_ext.converters.core import reading
-from mmseg_ext.utils.images import decode_image
+from mmseg_ext.utils.files import open_file, read_file
+from mmseg_ext.utils.images import decode_image, open_image
 
 __all__ = ['decode_whole', 'photograph_size']
 
@@ -19,27 +19,39 @@ _ENDS = {b'\xff\xd8': b'\xff\xd9', b'\x89P': b'IEND\xaeB`\x82'}
 #: Orientations that turn a photograph by 90 degrees.
 _TURNED = (5, 6, 7, 8)
 
+#: PNG files may have their EXIF behind the pixels, within so many bytes.
+_EXIF = 1 << 16
 
-def photograph_size(path: Path) -> tuple[int, int]:
+#: A file with so many zeros in place of its end was given its length and not
+#: written, as downloads and copies are that a power cut stopped.
+_UNWRITTEN = 512
+
+
+def photograph_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """Return the width and height of a photograph as loaders read it.
 
-    Loaders of MMSeg and MMDet turn photographs as their EXIF says. Header and
-    end of the file are read, which tells files that were cut off; damage in
-    between is not seen.
+    Loaders of MMSeg and MMDet turn photographs as their EXIF says. Of JPEG
+    and PNG files, header and end are read, which tells files that were cut
+    off or not written to their end; damage in between is not seen. Files of
+    other formats are decoded.
 
     Raises:
         InvalidInputError: It cannot be read as an image.
     """
-    with reading(path), open(path, 'rb') as file:
-        with Image.open(file) as image:
+    with reading(path), open_file(path) as file:
+        with open_image(file) as image:
             size = image.size
-            orientation = image.getexif().get(ExifTags.Base.Orientation)
-        if orientation not in _TURNED and _is_whole(file):
+            # PNG's own getexif would decode the image.
+            exif = Image.Image.getexif(image)
+            turned = exif.get(ExifTags.Base.Orientation) in _TURNED
+            if image.format == 'PNG':
+                turned = turned or b'eXIf' in _read_tail(file, _EXIF)
+        if not turned and _is_whole(file):
             return size
-        # Which formats OpenCV turns depends on its version.
-        file.seek(0)
-        height, width = decode_whole(file.read()).shape[:2]
-        return width, height
+    # Which formats OpenCV turns depends on its version.
+    with reading(path):
+        height, width = decode_whole(read_file(path)).shape[:2]
+    return width, height
 
 
 def decode_whole(data: bytes) -> np.ndarray:
@@ -49,13 +61,20 @@ def decode_whole(data: bytes) -> np.ndarray:
         uint8 (H, W, 3), BGR, turned as its EXIF says.
 
     Raises:
-        OSError: It was cut off.
-        ValueError: It is no image.
+        Exception: It was cut off, or is no image. Each format has its own
+            errors: see :func:`mmseg_ext.converters.core.reading`.
     """
     file = io.BytesIO(data)
     if not _is_whole(file):
+        written = data.rstrip(b'\0')
+        zeros, end = len(data) - len(written), _ENDS.get(data[:2])
+        if end and zeros >= _UNWRITTEN and not written.endswith(end):
+            raise ValueError(
+                f'its last {zeros} bytes are zeros: it was not written to its '
+                'end'
+            )
         # OpenCV 4 fills up what is missing, and Pillow does not.
-        with Image.open(file) as image:
+        with open_image(file) as image:
             image.load()
     return decode_image(data, 'it')
 
@@ -64,7 +83,12 @@ def _is_whole(file: BinaryIO) -> bool:
     """Tell files with a right end from other ones and other formats."""
     file.seek(0)
     end = _ENDS.get(file.read(2))
-    file.seek(-min(32, file.seek(0, os.SEEK_END)), os.SEEK_END)
-    tail = file.read().rstrip(b'\0')
+    tail = _read_tail(file, 32).rstrip(b'\0')
     file.seek(0)
     return end is not None and tail.endswith(end)
+
+
+def _read_tail(file: BinaryIO, size: int) -> bytes:
+    """Return the last bytes of a file."""
+    file.seek(-min(size, file.seek(0, os.SEEK_END)), os.SEEK_END)
+    return file.read()

@@ -2,17 +2,36 @@
 
 from typing import Any
 
+import msgspec
 from mmdet.datasets import CocoDataset
+from mmdet.datasets.api_wrappers import COCO
 from mmdet.registry import DATASETS
 
 from mmseg_ext.datasets.checks import expand_paths, read_coco
-from mmseg_ext.formats.coco import CocoHeader
+from mmseg_ext.formats.coco import CocoHeader, Segmentation, check_mask
+from mmseg_ext.formats.json_files import decode_json
 from mmseg_ext.labels.nails import NAILS
+from mmseg_ext.utils.files import read_file
 
 __all__ = ['NailDataset']
 
 _CONVERT = 'write it with tools/dataset_converters/nails.py'
 _EXPECTED = f'a COCO file of nails: {_CONVERT}'
+
+
+class _Coco(COCO):
+    """MMDet's reader, for all that the project's own reads, as with a BOM."""
+
+    def __init__(self, annotation_file: str) -> None:
+        super().__init__()
+        try:
+            self.dataset = decode_json(read_file(annotation_file, None), dict)
+        except ValueError as error:
+            raise ValueError(
+                f'{annotation_file} is no COCO file: {error}'
+            ) from None
+        self.createIndex()
+        self.img_ann_map, self.cat_img_map = self.imgToAnns, self.catToImgs
 
 
 @DATASETS.register_module()
@@ -35,9 +54,11 @@ class NailDataset(CocoDataset):
         FileNotFoundError: The COCO file, the folder or one of the first
             images is missing.
         ValueError: The COCO file is no JSON of that form, lists no images,
-            has no category for a class, or a ``file_name`` leaves its folder.
+            has no category for a class, a ``file_name`` leaves its folder, or
+            a mask is broken or not of the size of its image.
     """
 
+    COCOAPI = _Coco
     METAINFO = {
         'classes': tuple(NAILS),
         'palette': list(NAILS.values()),
@@ -67,4 +88,21 @@ class NailDataset(CocoDataset):
                     f'{found}: {_CONVERT}, or name its category in '
                     "metainfo=dict(classes=('...',))"
                 )
-        return super().load_data_list()
+        images = super().load_data_list()
+        for image in images:
+            try:
+                _check_masks(image)
+            except ValueError as error:
+                raise ValueError(
+                    f'ann_file {self.ann_file}: image {image["img_path"]}: '
+                    f'{error}'
+                ) from None
+        return images
+
+
+def _check_masks(image: dict[str, Any]) -> None:
+    """Check the masks of an image: pycocotools crashes on broken ones."""
+    size = image['height'], image['width']
+    for instance in image['instances']:
+        mask = instance.get('mask')
+        check_mask(msgspec.convert(mask, Segmentation), size)

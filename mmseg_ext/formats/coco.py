@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from mmseg_ext.formats.json_files import Coordinate, Side, decode_json
 from mmseg_ext.formats.rle import Rle, decode_runs, paint_runs
 from mmseg_ext.utils.files import atomic_path
 
@@ -23,17 +24,21 @@ __all__ = [
     'CocoImages',
     'CocoKind',
     'CocoWriter',
+    'Id',
     'MaskCode',
     'Segmentation',
     'annotation_row',
+    'check_mask',
     'coco_writer',
     'decode_coco',
     'decode_mask',
     'polygons_of_box',
 ]
 
-#: pycocotools walks along each edge of a polygon.
-_Coordinate = Annotated[float, msgspec.Meta(ge=-1e5, le=1e5)]
+#: Pixels of the longest outline of a polygon, of each edge the longer side.
+#: pycocotools keeps some 50 bytes for each and counts them in 32 bits, beyond
+#: which it crashes. No outline of an object is nearly as long.
+_MAX_OUTLINE = 1 << 22
 
 #: Bytes of annotations that are held in memory before they go to disk.
 _SPOOL = 1 << 24
@@ -46,39 +51,54 @@ class _Named(msgspec.Struct):
     file_name: Annotated[str, msgspec.Meta(min_length=1)]
 
 
-class CocoImage(_Named):
-    """An image, by the name of its file."""
+#: Any value by which pycocotools finds what belongs together.
+Id = int | float | str
 
-    id: int | str
-    width: int
-    height: int
+
+class CocoImage(_Named):
+    """An image, by the name of its file; the size may be missing."""
+
+    id: Id
+    width: float | None = None
+    height: float | None = None
 
 
 class Category(msgspec.Struct):
     """A class."""
 
-    id: int
+    id: Id
     name: str
 
 
 class MaskCode(msgspec.Struct):
     """A mask in run-length code, compressed (a text) or not (numbers)."""
 
-    size: tuple[int, int]
+    size: tuple[Side, Side]
     counts: str | list[Annotated[int, msgspec.Meta(ge=0, le=1 << 32)]]
 
 
 #: A mask in code or as polygons (x and y in turn), if there is one.
-Segmentation = MaskCode | list[list[_Coordinate]] | None
+Segmentation = MaskCode | list[list[Coordinate]] | None
 
 
 class Annotation(msgspec.Struct):
-    """An instance: left, top, width and height of its box, and its mask."""
+    """An instance: its box and its mask, each of which may be missing.
 
-    image_id: int | str
-    category_id: int
-    bbox: tuple[_Coordinate, _Coordinate, _Coordinate, _Coordinate]
+    The box is left, top, width and height; without one it is None or empty.
+    """
+
+    image_id: Id
+    category_id: Id | None = None
+    bbox: list[Coordinate] | None = None
     segmentation: Segmentation = None
+
+    def __post_init__(self) -> None:
+        """Check what types do not tell."""
+        if self.bbox and len(self.bbox) != 4:
+            raise ValueError(
+                f'bbox of {len(self.bbox)} numbers; expected left, top, width '
+                'and height'
+            )
 
 
 class CocoImages(msgspec.Struct):
@@ -94,11 +114,11 @@ class CocoHeader(CocoImages):
 
 
 class CocoFile(msgspec.Struct):
-    """A COCO file."""
+    """A COCO file, of which pycocotools asks for no more than images."""
 
     images: list[CocoImage]
-    annotations: list[Annotation]
-    categories: list[Category]
+    annotations: list[Annotation] = []
+    categories: list[Category] = []
 
 
 #: How much of a COCO file is read.
@@ -117,20 +137,66 @@ def decode_coco(data: bytes, path: str, kind: type[CocoKind]) -> CocoKind:
         ValueError: It is no COCO file, or lists no images.
     """
     try:
-        coco = msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        coco = decode_json(data, kind)
+    except ValueError as error:
         raise ValueError(f'{path} is no COCO file: {error}') from None
     if not coco.images:
         raise ValueError(f'{path} lists no images')
     return coco
 
 
+def check_mask(segmentation: Segmentation, size: tuple[int, int]) -> None:
+    """Check a mask before pycocotools gets it, which trusts what it is given.
+
+    Args:
+        segmentation: The mask in any of COCO's forms.
+        size: Height and width of the image.
+
+    Raises:
+        ValueError: The mask is broken, its size is not that of the image, or
+            it would take gigabytes to draw it.
+    """
+    if isinstance(segmentation, MaskCode):
+        _read_runs(segmentation, size)
+        return
+    for points in segmentation or ():
+        if len(points) < 6 or len(points) % 2:
+            raise ValueError(
+                f'a polygon of {len(points)} numbers; expected x and y of at '
+                'least three points'
+            )
+        corners = np.array(points).reshape(-1, 2)
+        edges = np.abs(corners - np.roll(corners, 1, axis=0))
+        outline = edges.max(axis=1).sum()
+        if outline > _MAX_OUTLINE:
+            raise ValueError(
+                f'a polygon with an outline of {outline:.0f} pixels; expected '
+                f'at most {_MAX_OUTLINE}'
+            )
+
+
+def _read_runs(code: MaskCode, size: tuple[int, int]) -> np.ndarray:
+    """Return the runs of a mask, as from :func:`decode_runs`."""
+    if code.size != size:
+        raise ValueError(
+            f'a mask of height x width {code.size}, its image has {size}'
+        )
+    if isinstance(code.counts, str):
+        [runs] = decode_runs([code.counts.encode('ascii')], size)
+        return runs
+    runs = np.array(code.counts, np.int64)
+    if runs.sum() != size[0] * size[1]:
+        raise ValueError(
+            f'the runs of a mask cover {runs.sum()} pixels, expected '
+            f'{size[0] * size[1]}'
+        )
+    return runs
+
+
 def decode_mask(
     segmentation: Segmentation, size: tuple[int, int]
 ) -> np.ndarray | None:
     """Decode the mask of an annotation, and check it.
-
-    pycocotools trusts what it is given.
 
     Args:
         segmentation: The mask in any of COCO's forms.
@@ -140,36 +206,17 @@ def decode_mask(
         uint8 (H, W), 0 or 1; None if there is no mask.
 
     Raises:
-        ValueError: The mask is broken, or its size is not that of the image.
+        ValueError: As for :func:`check_mask`.
     """
     height, width = size
     if not segmentation:
         return None
     if isinstance(segmentation, list):
-        for points in segmentation:
-            if len(points) < 6 or len(points) % 2:
-                raise ValueError(
-                    f'a polygon of {len(points)} numbers; expected x and y of '
-                    'at least three points'
-                )
+        check_mask(segmentation, size)
         codes = coco_mask.frPyObjects(segmentation, height, width)
         return coco_mask.decode(coco_mask.merge(codes))
-    if segmentation.size != size:
-        raise ValueError(
-            f'a mask of height x width {segmentation.size}, its image has '
-            f'{size}'
-        )
-    if isinstance(segmentation.counts, str):
-        [runs] = decode_runs([segmentation.counts.encode('ascii')], size)
-    else:
-        runs = np.array(segmentation.counts, np.int64)
-        if runs.sum() != height * width:
-            raise ValueError(
-                f'the runs of a mask cover {runs.sum()} pixels, expected '
-                f'{height * width}'
-            )
     columns = np.zeros(width * height, np.uint8)
-    paint_runs(columns, runs, 1)
+    paint_runs(columns, _read_runs(segmentation, size), 1)
     return columns.reshape(width, height).T
 
 

@@ -1,9 +1,14 @@
 """Rows of a big JSON table, one at a time."""
 
+import codecs
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
+
+from mmseg_ext.utils.files import open_file
+from mmseg_ext.utils.text import decode_text
 
 __all__ = ['CHUNK', 'Row', 'iter_rows']
 
@@ -14,6 +19,9 @@ CHUNK = 1 << 22
 _LONGEST_ROW = 1 << 26
 
 _WHITESPACE = ' \t\r\n'
+
+#: A text, which may be cut off, or a bracket.
+_MARKS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[][{}]', re.DOTALL)
 
 
 class Row(NamedTuple):
@@ -43,9 +51,11 @@ def iter_rows(
         The rows in order.
 
     Raises:
-        ValueError: The file is not a list of objects, or ends early.
+        OSError: It cannot be read.
+        ValueError: It is not a list of objects, ends early, or is not encoded
+            as UTF-8.
     """
-    with open(path, 'rb') as file:
+    with open_file(path) as file:
         yield from _Parser(file.read, on_chunk or len, path).rows()
 
 
@@ -63,9 +73,11 @@ class _Parser:
     ) -> None:
         self.read, self.on_chunk, self.path = read, on_chunk, path
         self.text, self.offset, self.at = '', 0, 0
-        self.decode = json.JSONDecoder().raw_decode
+        # What numbers say is not needed, and large ones are refused.
+        self.decode = json.JSONDecoder(parse_int=len).raw_decode
 
     def rows(self) -> Iterator[Row]:
+        self.skip_bom()
         self.expect('[', 'the list of rows')
         if self.next_sign() == ']':
             self.at += 1
@@ -85,18 +97,45 @@ class _Parser:
             try:
                 _, stop = self.decode(self.text, self.at)
                 break
+            except RecursionError:
+                # Who decodes the row will refuse it, and may pass over it.
+                if stop := self.end_of_row():
+                    break
+                self.read_on('too long')
             except json.JSONDecodeError as error:
                 # A row that goes on in the next chunk looks broken too.
-                too_long = len(self.text) - self.at > _LONGEST_ROW
-                if too_long or not self.more():
-                    raise self.error(
-                        f'the row is no JSON or the file ends in it '
-                        f'({error.msg})'
-                    ) from None
+                self.read_on(error.msg)
         raw = self.text[self.at : stop].encode('latin-1')
         row = Row(self.offset + self.at, raw)
         self.at = stop
         return row
+
+    def read_on(self, fault: str) -> None:
+        """Read the next chunk for a row that seems to go on there."""
+        too_long = len(self.text) - self.at > _LONGEST_ROW
+        if too_long or not self.more():
+            raise self.error(
+                f'the row is no JSON or the file ends in it ({fault})'
+            ) from None
+
+    def end_of_row(self) -> int:
+        """Find where the brackets of the row are closed; 0 if nowhere yet."""
+        depth = 0
+        for mark in _MARKS.finditer(self.text, self.at):
+            depth += (mark[0] in '[{') - (mark[0] in ']}')
+            if not depth:
+                return mark.end()
+        return 0
+
+    def skip_bom(self) -> None:
+        """Pass over the mark of UTF-8; refuse those of other encodings."""
+        while len(self.text) < len(codecs.BOM_UTF8) and self.more():
+            pass
+        start = self.text[: len(codecs.BOM_UTF8)].encode('latin-1')
+        if start == codecs.BOM_UTF8:
+            self.at = len(start)
+        elif start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            decode_text(start, self.path)
 
     def expect(self, signs: str, what: str) -> str:
         sign = self.next_sign()

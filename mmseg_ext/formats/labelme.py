@@ -12,7 +12,8 @@ import msgspec
 import numpy as np
 from PIL import Image, ImageDraw
 
-from mmseg_ext.utils.images import decode_image
+from mmseg_ext.formats.json_files import Coordinate, decode_json
+from mmseg_ext.utils.images import MAX_PIXELS, decode_image, image_size
 
 __all__ = ['LabelmeFile', 'Shape', 'decode_labelme', 'draw', 'outlines']
 
@@ -30,8 +31,6 @@ _SHAPE_TYPES = {
 #: Width of a line and radius of a point, in pixels, as labelme draws them.
 _LINE_WIDTH, _POINT_RADIUS = 10, 5
 
-#: Pillow draws with 32-bit integers; no image is so large.
-_Coordinate = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
 _Side = Annotated[int, msgspec.Meta(ge=1, le=1 << 16)]
 
 
@@ -39,7 +38,7 @@ class Shape(msgspec.Struct):
     """A shape and its label; a mask is a base64 PNG in its two corners."""
 
     label: str
-    points: list[tuple[_Coordinate, _Coordinate]]
+    points: list[tuple[Coordinate, Coordinate]]
     shape_type: str = 'polygon'
     mask: str | None = None
 
@@ -66,9 +65,14 @@ def decode_labelme(data: bytes) -> LabelmeFile:
             of no known kind.
     """
     try:
-        content = msgspec.json.decode(data, type=LabelmeFile)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        content = decode_json(data, LabelmeFile)
+    except ValueError as error:
         raise ValueError(f'no labelme file: {error}') from None
+    if content.imageWidth * content.imageHeight > MAX_PIXELS:
+        raise ValueError(
+            f'imageWidth {content.imageWidth} and imageHeight '
+            f'{content.imageHeight}: expected at most {MAX_PIXELS} pixels'
+        )
     for index, shape in enumerate(content.shapes):
         least = _SHAPE_TYPES.get(shape.shape_type)
         if least is None:
@@ -173,15 +177,16 @@ def _paste(canvas: Image.Image, shape: Shape, value: int) -> None:
         data = base64.b64decode(shape.mask or '', validate=True)
     except binascii.Error as error:
         raise ValueError(f'the mask has broken base64: {error}') from None
-    mask = decode_image(data, 'the mask', cv2.IMREAD_GRAYSCALE)
     left, top, right, bottom = (
         round(side) for point in shape.points[:2] for side in point
     )
     expected = right - left + 1, bottom - top + 1
-    if mask.shape[::-1] != expected:
+    size = image_size(data, 'the mask')
+    if size and size != expected:
         raise ValueError(
-            f'the mask has {mask.shape[1]}x{mask.shape[0]} pixels, its box '
+            f'the mask has {size[0]}x{size[1]} pixels, its box '
             f'{expected[0]}x{expected[1]}'
         )
+    mask = decode_image(data, 'the mask', cv2.IMREAD_GRAYSCALE)
     stencil = Image.fromarray((mask > 0).astype(np.uint8) * 255)
     canvas.paste(value, (left, top), stencil)

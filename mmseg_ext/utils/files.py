@@ -3,25 +3,42 @@
 import functools
 import os
 import secrets
+import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from mmseg_ext.utils.text import normal_form, printable
 
 __all__ = [
+    'MAX_BYTES',
     'MAX_NAME',
     'atomic_path',
     'find_files',
     'name_bytes',
+    'open_file',
     'path_inside',
+    'read_file',
     'same_file',
     'visible_entries',
     'write_bytes',
     'write_text',
 ]
 
+#: Size of the largest file about one image that is read: several times that
+#: of :data:`~mmseg_ext.utils.images.MAX_PIXELS` as a photograph.
+MAX_BYTES = 1 << 30
+
+#: What is no file, by the format of its mode.
+_KINDS = {
+    stat.S_IFDIR: 'a folder',
+    stat.S_IFIFO: 'a pipe',
+    stat.S_IFSOCK: 'a socket',
+    stat.S_IFBLK: 'a device',
+    stat.S_IFCHR: 'a device',
+}
 #: Bytes that the name of a file or folder may have: Linux' NAME_MAX, and that
 #: of all common file systems.
 MAX_NAME = 255
@@ -93,6 +110,42 @@ def write_bytes(
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Write ``text`` to ``path`` as UTF-8, whole or not at all."""
     write_bytes(path, text.encode())
+
+
+def open_file(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a file for reading, and nothing that one may wait for.
+
+    Raises:
+        OSError: It is missing, may not be read, or is a folder, a pipe, a
+            socket or a device.
+    """
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode):
+        kind = _KINDS.get(stat.S_IFMT(mode), 'no file')
+        raise OSError(f'{os.fspath(path)} is {kind}; expected a file')
+    return open(path, 'rb')
+
+
+def read_file(
+    path: str | os.PathLike[str], most: int | None = MAX_BYTES
+) -> bytes:
+    """Return the content of a file.
+
+    Args:
+        path: The file.
+        most: How many bytes it may have; None for any number.
+
+    Raises:
+        OSError: As for :func:`open_file`.
+        ValueError: It is larger.
+    """
+    with open_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if most is not None and size > most:
+            raise ValueError(
+                f'{os.fspath(path)} has {size} bytes; expected at most {most}'
+            )
+        return file.read()
 
 
 def path_inside(root: str | os.PathLike, relative: str) -> Path:

@@ -1,20 +1,26 @@
 """Images from bytes and to files, with errors that name the file."""
 
+import io
 import os
 import struct
 import zlib
+from typing import BinaryIO
 
 import cv2
 import numpy as np
 from isal import isal_zlib
+from PIL import Image, UnidentifiedImageError
 
 from mmseg_ext.utils.files import write_bytes
 
 __all__ = [
     'IMAGE_SUFFIXES',
+    'MAX_PIXELS',
     'decode_image',
     'encode_labels',
     'encode_png',
+    'image_size',
+    'open_image',
     'write_png',
 ]
 
@@ -23,6 +29,96 @@ IMAGE_SUFFIXES = (
     *('.bmp', '.jpeg', '.jpg', '.pgm', '.png'),
     *('.ppm', '.tif', '.tiff', '.webp'),
 )
+
+#: Pixels of the largest image that is decoded, 13,377 each way: the number
+#: beyond which Pillow takes an image for a decompression bomb.
+MAX_PIXELS = 178_956_970
+
+#: The formats that OpenCV reads of those that Pillow knows. Some others run
+#: programs when they are decoded.
+_FORMATS = (
+    *('AVIF', 'BMP', 'GIF', 'JPEG', 'JPEG2000'),
+    *('PNG', 'PPM', 'TIFF', 'WEBP'),
+)
+
+_PNG = b'\x89PNG\r\n\x1a\n'
+
+#: Length and name of a PNG chunk, and the bytes that it has beside its data.
+_CHUNK, _CHUNK_EXTRA = struct.Struct('>I4s'), 12
+
+
+def open_image(file: BinaryIO) -> Image.Image:
+    """Read the header of an image.
+
+    Raises:
+        UnidentifiedImageError: It is of no format that OpenCV reads.
+        Exception: The header is broken, or says that there are more than
+            :data:`MAX_PIXELS`. Each format has its own errors.
+    """
+    try:
+        return Image.open(file, formats=_FORMATS)
+    except UnidentifiedImageError:  # names an object, and where it lies
+        raise UnidentifiedImageError('its format is unknown') from None
+
+
+def image_size(data: bytes, name: str) -> tuple[int, int] | None:
+    """Return the width and height of an image without decoding it.
+
+    They are those in its header: EXIF may turn the image.
+
+    Args:
+        data: Content of the file.
+        name: Name of the file, for messages.
+
+    Returns:
+        None where Pillow cannot tell and OpenCV might, which by itself reads
+        no more than 2^30 pixels.
+
+    Raises:
+        ValueError: The header is broken, or there are more than
+            :data:`MAX_PIXELS`.
+    """
+    try:
+        if data.startswith(_PNG):
+            size = _png_size(data)
+        else:
+            with open_image(io.BytesIO(data)) as image:
+                size = image.size
+    except UnidentifiedImageError:
+        return None
+    except Image.DecompressionBombError as error:
+        raise ValueError(f'{name} is too large: {error}') from None
+    except MemoryError:
+        raise
+    except Exception as error:  # each format has its own
+        raise ValueError(
+            f'{name} cannot be read as an image ({len(data)} bytes): {error}'
+        ) from None
+    if size[0] * size[1] > MAX_PIXELS:
+        raise ValueError(
+            f'{name} is of {size[0]}x{size[1]} pixels; expected at most '
+            f'{MAX_PIXELS} in all'
+        )
+    return size
+
+
+def _png_size(data: bytes) -> tuple[int, int]:
+    """Read the header of a PNG file, and check that its chunks fit in.
+
+    OpenCV makes room for as many bytes as a chunk claims to have.
+    """
+    if data[8:16] != b'\0\0\0\x0dIHDR':
+        raise ValueError('the header is missing')
+    at = len(_PNG)
+    while at + _CHUNK.size <= len(data):
+        length, kind = _CHUNK.unpack_from(data, at)
+        if at + length + _CHUNK_EXTRA > len(data):
+            raise ValueError(f'chunk {kind!r} of {length} bytes is truncated')
+        if kind == b'IEND':
+            break
+        at += length + _CHUNK_EXTRA
+    width, height = struct.unpack_from('>II', data, 16)
+    return width, height
 
 
 def decode_image(
@@ -39,8 +135,10 @@ def decode_image(
         uint8 array, (H, W, 3) in BGR order with the default mode.
 
     Raises:
-        ValueError: The file is not a whole image.
+        ValueError: The file is not a whole image, or has more than
+            :data:`MAX_PIXELS`.
     """
+    image_size(data, name)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:  # for no data at all

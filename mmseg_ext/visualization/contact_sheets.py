@@ -3,6 +3,8 @@
 import colorsys
 import os
 from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -12,13 +14,13 @@ from tqdm import tqdm
 
 from mmseg_ext.formats.coco import (
     Annotation,
-    Category,
     CocoFile,
     CocoImage,
+    Id,
     decode_coco,
     decode_mask,
 )
-from mmseg_ext.utils.files import path_inside, write_bytes
+from mmseg_ext.utils.files import path_inside, read_file, write_bytes
 from mmseg_ext.utils.images import decode_image
 from mmseg_ext.visualization.fonts import draw_text, text_length
 
@@ -50,15 +52,18 @@ def draw_sheets(
 ) -> list[Path]:
     """Draw the images of a COCO file, some on a sheet.
 
-    Masks may be polygons, compressed or uncompressed RLE, or missing. If the
-    file has several categories, each has a color; otherwise each instance has
-    one, so that neighbors can be told apart.
+    The file may be any that pycocotools reads. Masks may be polygons,
+    compressed or uncompressed RLE, or missing; so may boxes, which then are
+    those of the masks. If the file has several categories, each has a color;
+    otherwise each instance has one, so that neighbors can be told apart. A
+    category that has no name is shown by its id.
 
     Args:
         ann_file: The COCO file.
         out_dir: Gets ``<name of ann_file>_001.jpg`` and so on.
         img_dir: What file names are relative to; by default the nearest
-            folder above ``ann_file`` that has the first image.
+            folder above ``ann_file`` that has the first image. Absolute
+            names have to lie in it, too.
         columns: Number of images side by side.
         num: At most so many images, evenly spread over the file; by default
             all.
@@ -69,15 +74,17 @@ def draw_sheets(
     Raises:
         FileNotFoundError: The COCO file or an image is missing.
         ValueError: An argument is out of range, the COCO file is broken, or
-            an image cannot be read or is not of the size in the COCO file.
+            an image lies elsewhere, cannot be read or is not of the size in
+            the COCO file.
     """
     for name, value in (('columns', columns), ('num', num)):
         if value is not None and value < 1:
             raise ValueError(f'{name}={value}: expected 1 or more')
     ann_file, out_dir = Path(ann_file), Path(out_dir)
-    coco = _read(ann_file)
+    data = read_file(ann_file, most=None)
+    coco = decode_coco(data, str(ann_file), CocoFile)
     img_dir = Path(img_dir) if img_dir else _find_images(ann_file, coco)
-    colors = _Colors(coco.categories)
+    colors = _Colors(coco)
     annotations = defaultdict(list)
     for annotation in coco.annotations:
         annotations[annotation.image_id].append(annotation)
@@ -103,25 +110,16 @@ def draw_sheets(
     return sheets
 
 
-def _read(path: Path) -> CocoFile:
-    """Read a COCO file and check what is used of it."""
-    coco = decode_coco(path.read_bytes(), str(path), CocoFile)
-    known = {category.id for category in coco.categories}
-    for annotation in coco.annotations:
-        if annotation.category_id not in known:
-            raise ValueError(
-                f'{path}: category_id {annotation.category_id} of an '
-                f'annotation is not among the categories {sorted(known)}'
-            )
-    return coco
-
-
 def _find_images(ann_file: Path, coco: CocoFile) -> Path:
     """Return the nearest folder above the COCO file with its first image."""
     name = coco.images[0].file_name
-    for folder in ann_file.resolve().parents:
-        if path_inside(folder, name).is_file():
-            return folder
+    folders = list(ann_file.resolve().parents)
+    if os.path.isabs(name):  # All files lie below the last, so that says none.
+        del folders[-1]
+    for folder in folders:
+        with suppress(ValueError):
+            if _place(folder, name).is_file():
+                return folder
     raise FileNotFoundError(
         f'image {name} is in no folder above {ann_file}; say with img_dir '
         'where it is'
@@ -135,11 +133,29 @@ def _spread(images: list[CocoImage], num: int | None) -> list[CocoImage]:
     return [images[index * len(images) // num] for index in range(num)]
 
 
+def _place(img_dir: Path, name: str) -> Path:
+    """Return the path of an image, which must lie in the folder."""
+    if not os.path.isabs(name):
+        return path_inside(img_dir, name)
+    path = Path(os.path.normpath(name))
+    if not path.is_relative_to(os.path.abspath(img_dir)):
+        raise ValueError(
+            f'image {name} does not lie in {img_dir}; say with img_dir in '
+            'which folder it may be'
+        )
+    return path
+
+
 class _Colors:
     """Colors of categories, or of instances where there is one category."""
 
-    def __init__(self, categories: list[Category]) -> None:
-        self.names = {c.id: c.name for c in categories}
+    def __init__(self, coco: CocoFile) -> None:
+        self.names: dict[Id | None, str] = {
+            category.id: category.name for category in coco.categories
+        }
+        for annotation in coco.annotations:
+            key = annotation.category_id
+            self.names.setdefault(key, '' if key is None else str(key))
         self.numbers = {key: n for n, key in enumerate(self.names)}
 
     def of(self, index: int, annotation: Annotation) -> tuple[int, int, int]:
@@ -160,18 +176,22 @@ class _Colors:
 
 def _load(img_dir: Path, image: CocoImage) -> np.ndarray:
     """Read an image as RGB, uint8 (H, W, 3)."""
-    path = path_inside(img_dir, image.file_name)
+    path = _place(img_dir, image.file_name)
     if not path.is_file():
         raise FileNotFoundError(
             f'image {path} is missing; say with img_dir where '
             f'{image.file_name} is'
         )
-    pixels = decode_image(path.read_bytes(), str(path))[..., ::-1]
+    pixels = decode_image(read_file(path), str(path))[..., ::-1]
     height, width = pixels.shape[:2]
-    if (width, height) != (image.width, image.height):
+    told = (
+        width if image.width is None else image.width,
+        height if image.height is None else image.height,
+    )
+    if (width, height) != told:
         raise ValueError(
             f'{path} has {width}x{height} pixels, the COCO file says '
-            f'{image.width}x{image.height}'
+            f'{told[0]:g}x{told[1]:g}'
         )
     return pixels
 
@@ -187,14 +207,21 @@ def _tile(
     scale = _SIDE / max(size)
     height, width = (max(1, round(scale * side)) for side in size)
     canvas = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+    boxes: list[Sequence[float]] = []
     for index, annotation in enumerate(annotations):
         mask = decode_mask(annotation.segmentation, size)
+        boxes.append(annotation.bbox or ())
         if mask is not None:
             _blend(canvas, mask, colors.of(index, annotation))
+            boxes[-1] = boxes[-1] or cv2.boundingRect(mask)
     picture = Image.fromarray(canvas)
     draw = ImageDraw.Draw(picture)
-    for index, annotation in enumerate(annotations):
-        left, top, *extent = (scale * side for side in annotation.bbox)
+    for index, (annotation, box) in enumerate(
+        zip(annotations, boxes, strict=True)
+    ):
+        if not box:
+            continue
+        left, top, *extent = (scale * side for side in box)
         right, bottom = left + max(extent[0], 0), top + max(extent[1], 0)
         color = colors.of(index, annotation)
         draw.rectangle((left, top, right, bottom), None, color)

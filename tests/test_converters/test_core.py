@@ -1,9 +1,11 @@
+import csv
 import hashlib
 import importlib
 import inspect
 import json
 import os
 import runpy
+import struct
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,6 @@ from mmseg_ext.converters.core import (
     InvalidInputError,
     Report,
     Skip,
-    read_size,
     reading,
     run_jobs,
     seeded_order,
@@ -154,27 +155,35 @@ def test_no_list_of_an_earlier_run_stays(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'content',
+    ('error', 'reason'),
     [
-        pytest.param(None, id='missing'),
-        pytest.param(b'', id='empty'),
-        pytest.param(b'no image', id='other'),
-        pytest.param(b'\x89PNG\r\n\x1a\n', id='no-header'),
+        (OSError('no such file'), 'no such file'),
+        (ValueError('what it says'), 'what it says'),
+        (ValueError(), 'ValueError'),
+        (RecursionError('too deep'), 'RecursionError: too deep'),
+        (struct.error('unpack'), 'error: unpack'),
+        (csv.Error('field too long'), 'Error: field too long'),
+        (Image.DecompressionBombError('big'), 'DecompressionBombError: big'),
     ],
+    ids=lambda value: type(value).__name__ if value else None,
 )
-def test_unreadable_image_is_named(tmp_path, content):
-    path = tmp_path / 'x.png'
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(InvalidInputError) as error:
-        read_size(path)
-    assert error.value.file == str(path)
-    assert error.value.reason.startswith('cannot be read as an image: ')
+def test_what_libraries_raise_names_the_file(error, reason):
+    with pytest.raises(InvalidInputError) as raised, reading('x', 'bad: '):
+        raise error
+    assert (raised.value.file, raised.value.reason) == ('x', f'bad: {reason}')
 
 
-def test_size_is_width_and_height(tmp_path):
-    Image.new('L', (7, 3)).save(tmp_path / 'x.png')
-    assert read_size(tmp_path / 'x.png') == (7, 3)
+@pytest.mark.parametrize('error', [KeyboardInterrupt, SystemExit])
+def test_who_stops_a_run_stops_it(error):
+    with pytest.raises(error), reading('x'):
+        raise error
+
+
+def test_files_are_not_to_blame_for_short_memory():
+    with pytest.raises(OSError, match='memory is') as raised, reading('x.png'):
+        raise MemoryError
+    assert 'short for x.png: use a smaller nproc' in str(raised.value)
+    assert not isinstance(raised.value, InvalidInputError)
 
 
 def test_what_is_named_already_keeps_its_name():

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import runpy
+import tracemalloc
 from hashlib import sha256
 from pathlib import Path
 
@@ -435,6 +436,67 @@ def test_single_nail_is_not_cut(axes, angle):
 # Layouts.
 
 
+# Large and hostile masks.
+
+
+@pytest.mark.parametrize('split_touching', [False, True])
+@pytest.mark.parametrize('gap', [0, 3])
+@pytest.mark.parametrize('colored', [False, True])
+def test_hundreds_of_nails(split_touching, gap, colored):
+    """More than eight bits count; some touch, which only colors tell."""
+    colors = [(0, 0, 255), (0, 255, 0), (255, 0, 0), (0, 255, 255)]
+    mask = np.zeros((500, 500, 3), np.uint8)
+    for row, column in np.ndindex(18, 18):
+        top, left = 5 + 25 * row, 5 + 25 * column
+        color = colors[2 * (row % 2) + column % 2] if colored else (255,) * 3
+        mask[top : top + 25 - gap, left : left + 25 - gap] = color
+    found = find_nails(mask, split_touching=split_touching)
+    assert len(found.regions) == (1 if not gap and not colored else 324)
+    assert found.colored == colored
+
+
+@pytest.mark.parametrize('touch', [1, 2])
+def test_hundreds_of_touching_nails(touch):
+    mask = np.zeros((820, 820), np.uint8)
+    for row, column in np.ndindex(20, 20):
+        center = 30 + 40 * column, 30 + 40 * row
+        cv2.circle(mask, center, 19 + touch, 255, -1)
+    found = find_nails(cv2.merge([mask] * 3), split_touching=True)
+    assert len(found.regions) == 400
+    assert found.cut == 1
+    areas = [np.count_nonzero(region.mask) for region in found.regions]
+    assert sum(areas) == np.count_nonzero(mask)
+    assert max(areas) < 1.2 * min(areas)
+
+
+@pytest.mark.parametrize('share', [0.5, 0.8])
+def test_noise_takes_little_memory(share):
+    """Arrays of the mask's size count, and never one for each speck."""
+    noise = np.random.default_rng(0).random((800, 800)) < share
+    mask = cv2.merge([noise.astype(np.uint8) * 255] * 3)
+    tracemalloc.start()
+    try:
+        find_nails(mask, split_touching=True)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 100 * noise.size
+
+
+def test_noise_of_many_colors_takes_little_memory():
+    colors = np.random.default_rng(0).integers(0, 256, (50, 50, 3), np.uint8)
+    mask = np.maximum(colors, 64).repeat(8, axis=0).repeat(8, axis=1)
+    tracemalloc.start()
+    try:
+        found = find_nails(mask)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found.colored
+    assert len(found.regions) > 255
+    assert peak < 100 * mask[..., 0].size
+
+
 def test_tree_of_the_tutorial(tmp_path, out):
     for group in '1234':
         for stem in 'abcde':
@@ -717,10 +779,10 @@ INVALID = [
         1, black, 1, r'has no nail.* has 1 of 255', id='mask-without-nail'
     ),
     pytest.param(
-        1, smaller, 1, r'is of 63x48 pixels.* of 64x48', id='mask-smaller'
+        1, smaller, 1, r'is of 63x48 pixels.* has 64x48', id='mask-smaller'
     ),
     pytest.param(
-        0, turned, 1, r'is of 64x48 pixels.* of 48x64', id='image-turned'
+        0, turned, 1, r'is of 64x48 pixels.* has 48x64', id='image-turned'
     ),
 ]
 

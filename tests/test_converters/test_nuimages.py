@@ -716,6 +716,7 @@ ROWS = [
             ('object_ann', 'bbox-inf', {'bbox': [1, 2, np.inf, 4]}, '.'),
             ('object_ann', 'bbox-x', {'bbox': [9, 2, 8, 4]}, 'xmin <= xmax'),
             ('object_ann', 'bbox-y', {'bbox': [1, 5, 8, 4]}, 'ymin <= ymax'),
+            ('object_ann', 'bbox-far', {'bbox': [1, 2, 1e308, 4]}, 'bbox'),
             ('object_ann', 'no-bbox', {'bbox': REMOVED}, 'bbox'),
             (
                 'object_ann',
@@ -732,6 +733,14 @@ ROWS = [
             ('sample_data', 'nul', {'filename': 'x\0.jpg'}, 'has a NUL'),
             ('sample_data', 'no-text', {'filename': 5}, 'filename'),
             ('sample_data', 'width-0', {'width': 0}, '0x30'),
+            (
+                'sample_data',
+                'large',
+                {'width': 60_000, 'height': 60_000},
+                '60000x60000: expected at most 178956970 pixels',
+            ),
+            ('sample_data', 'huge', {'width': 10**9, 'height': 10**9}, 'most'),
+            ('sample_data', 'digits', {'width': 10**4000}, '<= 4294967296'),
             ('sample_data', 'height', {'height': '30'}, 'height'),
             ('sample_data', 'key', {'is_key_frame': 'yes'}, 'is_key_frame'),
         )
@@ -764,6 +773,56 @@ def test_invalid_rows(tmp_path, tables, table, change, reason):
         assert f': image {IMAGE}: ' in skip.reason
     listed = json.loads((out / 'skipped.json').read_text())
     assert listed == [dataclasses.asdict(skip)]
+
+
+@pytest.mark.parametrize('depth', [1000, 100_000])
+@pytest.mark.parametrize('table', ['object_ann', 'surface_ann', 'sample_data'])
+def test_rows_nested_deep(tmp_path, tables, table, depth):
+    write_tables(tmp_path / 'good', tables)
+    bad, out = tmp_path / 'bad', tmp_path / 'out'
+    write_tables(bad, changed(tables, table, {'more': 'HERE'}))
+    path = bad / MINI / f'{table}.json'
+    nested = '[' * depth + ']' * depth
+    path.write_text(path.read_text().replace('"HERE"', nested))
+    named = f'{table}.json: token {TOKENS[table]}: .*it is nested too deep'
+    with pytest.raises(ValueError, match=named):
+        convert(bad, out, versions=[MINI])
+    report = convert(bad, out, versions=[MINI], skip_invalid=True)
+    assert len(report.skipped) == 1
+    assert_equal_to_reference(tmp_path / 'good', out, without=(IMAGE,))
+
+
+@pytest.mark.parametrize(
+    ('encoding', 'reason'),
+    [('utf-8-sig', None), ('utf-16', 'UTF-16'), ('cp1252', 'byte 0x')],
+)
+def test_encodings_of_tables(tmp_path, tables, encoding, reason):
+    write_tables(tmp_path / 'good', tables)
+    bad, out = tmp_path / 'bad', tmp_path / 'out'
+    name = tables['category'][0]['name']
+    tables['category'][0]['token'] += 'ü'
+    for row in (*tables['object_ann'], *tables['surface_ann']):
+        if row['category_token'] == f'category {name}':
+            row['category_token'] += 'ü'
+    write_tables(bad, tables)
+    path = bad / MINI / 'category.json'
+    path.write_bytes(path.read_text('utf-8').encode(encoding))
+    if reason:
+        named = f'category.json.*encoded as .*{reason}'
+        with pytest.raises(ValueError, match=named):
+            convert(bad, out, versions=[MINI])
+    else:
+        convert(bad, out, versions=[MINI])
+        assert_equal_to_reference(tmp_path / 'good', out)
+
+
+def test_table_that_is_a_pipe(tmp_path, tables):
+    write_tables(tmp_path, tables)
+    path = tmp_path / MINI / 'sample.json'
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(FileNotFoundError, match=r'sample\.json is missing'):
+        convert(tmp_path, tmp_path / 'out', versions=[MINI])
 
 
 def test_skipped_image_is_named_by_its_file(tmp_path, tables):

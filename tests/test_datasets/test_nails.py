@@ -147,3 +147,70 @@ def test_wrong_file(root, content, message):
     with pytest.raises(ValueError, match=message) as error:
         build(root)
     assert COCO in str(error.value)
+
+
+def test_mark_of_utf8_is_no_fault(root):
+    write(root, b'\xef\xbb\xbf' + (root / COCO).read_bytes())
+    dataset = build(root)
+    found = dataset[0]['data_samples'].gt_instances
+    assert found.bboxes.tensor.tolist() == [[3, 2, 9, 6]]
+
+
+@pytest.mark.parametrize(
+    ('encoding', 'reason'),
+    [('utf-16', 'encoded as UTF-16'), ('cp1252', 'byte 0xdf in line 1')],
+)
+def test_other_encodings(root, encoding, reason):
+    content = json.dumps(coco_of('images/ß.png'), ensure_ascii=False)
+    write(root, content.encode(encoding))
+    with pytest.raises(ValueError, match=rf'ann_file .*train\.json.*{reason}'):
+        build(root)
+
+
+def far_polygon(points=4000):
+    """Return one that kills the process if pycocotools gets to see it."""
+    corners = np.random.default_rng(0).uniform(-1e5, 1e5, (points, 2))
+    return [corners.ravel().tolist()]
+
+
+@pytest.mark.parametrize(
+    ('mask', 'reason'),
+    [
+        pytest.param(far_polygon(), 'an outline of', id='far'),
+        pytest.param([[1, 2, 1e7, 3, 4, 5]], '1000000', id='farther'),
+        pytest.param([[1, 2, 3, 4]], 'a polygon of 4 numbers', id='short'),
+        pytest.param(
+            {'size': [10, 20], 'counts': [5]}, 'cover 5 pixels', id='runs'
+        ),
+        pytest.param(
+            {'size': [10, 20], 'counts': 'XT1'}, 'broken RLE', id='code'
+        ),
+        pytest.param(
+            {'size': [20, 10], 'counts': [200]}, 'its image has', id='size'
+        ),
+        pytest.param(
+            {'size': [10**9, 10**9], 'counts': [10**9]}, 'its image', id='huge'
+        ),
+    ],
+)
+def test_masks_are_checked_before_pycocotools_gets_them(root, mask, reason):
+    content = coco_of('images/a.png', 'images/b.png')
+    content['annotations'][0]['segmentation'] = mask
+    write(root, content)
+    named = rf'ann_file .*train\.json: image .*a\.png: .*{reason}'
+    with pytest.raises(ValueError, match=named):
+        build(root)
+
+
+@pytest.mark.parametrize(
+    ('more', 'reason'),
+    [
+        pytest.param('[' * 9000 + ']' * 9000, 'nested too deep', id='nested'),
+        pytest.param('9' * 5000, 'out of range', id='digits'),
+    ],
+)
+def test_what_json_cannot_hold(root, more, reason):
+    text = (root / COCO).read_text()
+    write(root, text.replace('{', '{"more": ' + more + ', ', 1).encode())
+    with pytest.raises(ValueError, match=rf'train\.json.*{reason}'):
+        build(root)

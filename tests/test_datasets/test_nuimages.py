@@ -242,6 +242,19 @@ def test_missing_file(root, ann_file):
             id='absolute',
         ),
         pytest.param(b'{"images": "\xff"}', 'no COCO file', id='not UTF-8'),
+        pytest.param(
+            '{"images": []}'.encode('utf-16'), 'as UTF-16', id='utf-16'
+        ),
+        pytest.param(
+            '{"images": [{"file_name": "ß.jpg"}]}'.encode('cp1252'),
+            'byte 0xdf in line 1',
+            id='cp1252',
+        ),
+        pytest.param(
+            '{"more": ' + '[' * 9000 + ']' * 9000 + '}',
+            'nested too deep',
+            id='nested',
+        ),
     ],
 )
 def test_wrong_file(root, content, message):
@@ -257,3 +270,10 @@ def test_paths_stay_inside_without_root(root, monkeypatch):
     write_coco(root, '../x.jpg')
     with pytest.raises(ValueError, match='leaves its root'):
         NuImagesDataset(ann_file=COCO)
+
+
+def test_mark_of_utf8_is_no_fault(root):
+    expected = build(root).get_data_info(0)['img_path']
+    path = root / COCO
+    path.write_bytes(b'\xef\xbb\xbf' + path.read_bytes())
+    assert build(root).get_data_info(0)['img_path'] == expected

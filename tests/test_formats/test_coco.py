@@ -15,6 +15,7 @@ from mmseg_ext.formats.coco import (
     CocoImages,
     MaskCode,
     annotation_row,
+    check_mask,
     coco_writer,
     decode_coco,
     decode_mask,
@@ -73,17 +74,32 @@ def test_no_mask():
     [
         ([[1, 2, 3, 4]], 'a polygon of 4 numbers'),
         ([[1, 2, 3, 4, 5, 6, 7]], 'a polygon of 7 numbers'),
+        ([list(np.tile([-1e5, 3, 1e5, 4], 11))], 'an outline of 4400000 pix'),
         (MaskCode((40, 30), '0'), r'\(40, 30\), its image has \(30, 40\)'),
         (MaskCode(SIZE, '0'), 'runs cover 0 pixels, expected 1200'),
         (MaskCode(SIZE, '!'), 'not COCO digits'),
         (MaskCode(SIZE, 'ü'), 'ascii'),
         (MaskCode(SIZE, [3, 4]), 'cover 7 pixels, expected 1200'),
     ],
-    ids=['short', 'odd', 'size', 'pixels', 'digits', 'text', 'runs'],
+    ids=['short', 'odd', 'long', 'size', 'pixels', 'digits', 'text', 'runs'],
 )
-def test_broken_masks(segmentation, message):
+@pytest.mark.parametrize('function', [decode_mask, check_mask])
+def test_broken_masks(segmentation, message, function):
     with pytest.raises(ValueError, match=message):
-        decode_mask(segmentation, SIZE)
+        function(segmentation, SIZE)
+
+
+def test_longest_outline():
+    """Up and down over the whole image, and far beyond it."""
+    points = np.tile([[2.0, -9e4], [2, 9e4], [3, 9e4], [3, -9e4]], (11, 1))
+    points = [*points.ravel(), 2, -9e4]
+    [polygon] = segmentation = [points]
+    outline = np.abs(np.diff(np.reshape(polygon, (-1, 2)), axis=0)).max(1)
+    assert 0.94 * (1 << 22) < outline.sum() < 1 << 22
+    check_mask(segmentation, SIZE)
+    expected = np.zeros(SIZE, bool)
+    expected[:, 2] = True
+    assert (decode_mask(segmentation, SIZE) == expected).all()
 
 
 @pytest.mark.parametrize('seed', range(6))

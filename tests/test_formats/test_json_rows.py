@@ -68,3 +68,59 @@ def test_endless_row(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match='byte 1: the row is no JSON'):
         list(iter_rows(path, chunks.append))
     assert sum(map(len, chunks)) < 2000
+
+
+# Hostile tables.
+
+
+@pytest.mark.parametrize('chunk', [1, 7, 1 << 20])
+def test_mark_of_utf8_is_passed_over(tmp_path, monkeypatch, chunk):
+    monkeypatch.setattr(json_rows, 'CHUNK', chunk)
+    path = tmp_path / 'table.json'
+    path.write_text(json.dumps(ROWS), encoding='utf-8-sig')
+    content, chunks = path.read_bytes(), []
+    rows = list(iter_rows(path, chunks.append))
+    assert [json.loads(row.raw) for row in rows] == ROWS
+    for row in rows:
+        stop = row.start + len(row.raw)
+        assert content[row.start : stop] == row.raw
+    assert b''.join(chunks) == content
+
+
+def test_other_encoding(tmp_path):
+    path = tmp_path / 'table.json'
+    path.write_text(json.dumps(ROWS), encoding='utf-16')
+    with pytest.raises(ValueError, match=r'table\.json is encoded as UTF-16'):
+        list(iter_rows(path))
+
+
+@pytest.mark.parametrize('chunk', [1000, 1 << 20])
+@pytest.mark.parametrize('depth', [1000, 10_000])
+def test_rows_that_no_reader_decodes(tmp_path, monkeypatch, chunk, depth):
+    """Who gets them can pass over them: where they end is found."""
+    monkeypatch.setattr(json_rows, 'CHUNK', chunk)
+    path = tmp_path / 'table.json'
+    texts = [
+        '{"a": "]}\\""}',
+        '{"a": "}\\"", "b": ' + '[' * depth + ']' * depth + '}',
+        '{"a": '
+        + '{"b":' * depth
+        + '"'
+        + '}]\\"' * 999
+        + '"'
+        + '}' * depth
+        + '}',
+        '{"a": ' + '9' * 5000 + '}',
+        '{"b": 2}',
+    ]
+    path.write_text(f'[{", ".join(texts)}]')
+    found = [row.raw.decode() for row in iter_rows(path)]
+    assert found == texts
+
+
+def test_nested_row_without_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(json_rows, 'CHUNK', 1000)
+    path = tmp_path / 'table.json'
+    path.write_text('[{"a": ' + '[' * 3000)
+    with pytest.raises(ValueError, match='byte 1: the row is no JSON or the '):
+        list(iter_rows(path))

@@ -1,4 +1,7 @@
+import contextlib
+import io
 import json
+import os
 import re
 import runpy
 from pathlib import Path
@@ -7,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
 
 from helpers.command_lines import error_of
 from mmseg_ext.converters.nails import convert
@@ -194,7 +198,22 @@ def edited(path, kind, **changes):
         ),
         pytest.param('images', {'height': 'x'}, 'no COCO file', id='type'),
         pytest.param(
-            'annotations', {'category_id': 1}, 'category_id 1', id='category'
+            'annotations', {'bbox': [1, 2, 3]}, 'bbox of 3 numb', id='box'
+        ),
+        pytest.param(
+            'annotations',
+            {'segmentation': [[-1e5, 0, 1e5, 1, -1e5, 2, 1e5, 3] * 9]},
+            r'photos/0\.png: a polygon with an outline of',
+            id='outline',
+        ),
+        pytest.param(
+            'annotations', {'image_id': [1]}, 'no COCO file', id='list-as-id'
+        ),
+        pytest.param(
+            'images',
+            {'file_name': '/etc/x.png'},
+            '/etc/x.png does not lie in .*img_dir',
+            id='elsewhere',
         ),
         pytest.param(
             'annotations',
@@ -229,6 +248,135 @@ def test_broken_coco_file(tmp_path, kind, changes, message):
     with pytest.raises(ValueError, match=message):
         draw_sheets(path, tmp_path / 'vis', tmp_path)
     assert not (tmp_path / 'vis').exists()
+
+
+@pytest.mark.parametrize(
+    'edit',
+    [
+        pytest.param(lambda c: c.pop('categories'), id='no-categories'),
+        pytest.param(lambda c: c.update(categories=[]), id='none-of-them'),
+        pytest.param(
+            lambda c: (
+                c.pop('categories'),
+                c['annotations'][0].pop('category_id'),
+            ),
+            id='no-class',
+        ),
+        pytest.param(
+            lambda c: (
+                c['categories'][0].update(id='x'),
+                c['annotations'][0].update(category_id='x'),
+            ),
+            id='texts',
+        ),
+        pytest.param(
+            lambda c: (
+                c['images'][0].update(id='u1'),
+                c['annotations'][0].update(image_id='u1'),
+            ),
+            id='image-text',
+        ),
+        pytest.param(
+            lambda c: c['annotations'][0].update(image_id=0.0), id='image-0.0'
+        ),
+        pytest.param(
+            lambda c: c['images'][0].update(width=100.0, height=60.0),
+            id='float-sizes',
+        ),
+        pytest.param(lambda c: c['images'][0].pop('width'), id='no-width'),
+        pytest.param(
+            lambda c: c['images'][0].update(height=None), id='null-height'
+        ),
+        pytest.param(lambda c: c['annotations'][0].pop('bbox'), id='no-box'),
+        pytest.param(
+            lambda c: c['annotations'][0].update(bbox=None), id='null-box'
+        ),
+        pytest.param(
+            lambda c: c['annotations'][0].update(bbox=[]), id='empty-box'
+        ),
+    ],
+)
+@pytest.mark.parametrize('form', [as_polygon, as_rle])
+def test_what_pycocotools_reads(tmp_path, form, edit):
+    """It is drawn as what is complete is, but for the text at the box."""
+    box = [10, 10, 50, 30]
+    path = write_coco(tmp_path, [form(box)], [box])
+    [sheet] = draw_sheets(path, tmp_path / 'whole')
+    expected = first_image(sheet)
+    content = json.loads(path.read_text())
+    edit(content)
+    path.write_text(json.dumps(content))
+    with contextlib.redirect_stdout(io.StringIO()):
+        api = COCO(path)
+    [annotation] = api.loadAnns(api.getAnnIds(api.getImgIds()))
+    assert annotation['segmentation'] == form(box)
+    [sheet] = draw_sheets(path, tmp_path / 'vis')
+    found = first_image(sheet)
+    assert np.abs(found - expected)[80:].max() < 30
+    assert np.abs(found - expected).mean() < 1
+
+
+def test_category_that_is_not_listed(tmp_path):
+    """It has a color, and its id at the box."""
+    boxes = [[5, 10, 40, 40], [55, 10, 40, 40]]
+    path = write_coco(tmp_path, list(map(as_rle, boxes)), boxes)
+    edited(path, 'annotations', category_id=99)
+    [sheet] = draw_sheets(path, tmp_path / 'vis')
+    found = first_image(sheet)
+    colors = [middle(found, box) for box in boxes]
+    assert np.abs(colors[0] - colors[1]).max() > 60
+    assert min(map(np.ptp, colors)) > 40
+    edited(path, 'annotations', category_id='')
+    [sheet] = draw_sheets(path, tmp_path / 'vis')
+    text = np.abs(found - first_image(sheet)).max(axis=2) > 60
+    rows, columns = np.nonzero(text)
+    assert SCALE * 10 < rows.min() < rows.max() < SCALE * 10 + 20
+    assert SCALE * 5 < columns.min() < columns.max() < SCALE * 5 + 30
+
+
+def test_images_alone(tmp_path):
+    path = write_coco(tmp_path, [], [])
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({'images': content['images']}))
+    [sheet] = draw_sheets(path, tmp_path / 'vis')
+    assert np.ptp(first_image(sheet), axis=2).max() < 10
+
+
+@pytest.mark.parametrize('given', [True, False])
+def test_absolute_names(tmp_path, given):
+    box = [10, 10, 50, 30]
+    path = write_coco(tmp_path / 'set', [as_rle(box)], [box])
+    photo = tmp_path / 'set' / 'photos' / '0.png'
+    edited(path, 'images', file_name=str(photo))
+    folder = tmp_path / 'set' if given else None
+    assert len(draw_sheets(path, tmp_path / 'vis', folder)) == 1
+    for name in ('/etc/passwd', f'{tmp_path}/set/photos/../../x.png'):
+        edited(path, 'images', file_name=name)
+        with pytest.raises((ValueError, FileNotFoundError), match='img_dir'):
+            draw_sheets(path, tmp_path / 'other', folder)
+    assert not (tmp_path / 'other').exists()
+
+
+@pytest.mark.parametrize(
+    ('encoding', 'reason'),
+    [('utf-16', 'encoded as UTF-16'), ('cp1252', 'byte 0xdf in line 1')],
+)
+def test_encodings(tmp_path, encoding, reason):
+    box = [10, 10, 50, 30]
+    path = write_coco(tmp_path, [as_rle(box)], [box], ('Straße',))
+    text = path.read_text().replace('\\u00df', 'ß')
+    path.write_bytes(text.encode('utf-8-sig'))
+    assert len(draw_sheets(path, tmp_path / 'vis')) == 1
+    path.write_bytes(text.encode(encoding))
+    with pytest.raises(ValueError, match=rf'train\.json .*{reason}'):
+        draw_sheets(path, tmp_path / 'vis')
+
+
+def test_pipe(tmp_path):
+    path = tmp_path / 'x.json'
+    os.mkfifo(path)
+    with pytest.raises(OSError, match=r'x\.json is a pipe; expected a file'):
+        draw_sheets(path, tmp_path / 'vis')
 
 
 def test_missing_and_broken_images(tmp_path):

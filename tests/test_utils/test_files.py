@@ -1,12 +1,15 @@
 import os
+import socket
 
 import pytest
 
 from mmseg_ext.utils.files import (
+    MAX_BYTES,
     MAX_NAME,
     atomic_path,
     find_files,
     path_inside,
+    read_file,
     same_file,
     write_text,
 )
@@ -167,3 +170,48 @@ def test_a_file_in_another_normal_form(tmp_path):
         _touch(tmp_path, name)
     either = tmp_path / 'o\u0323\u0302'
     assert same_file(either) == either  # two look like it
+
+
+# Reading.
+
+
+@pytest.fixture
+def no_file(tmp_path, request):
+    """Return a path of what is no file."""
+    path = tmp_path / 'x'
+    if request.param == 'a folder':
+        path.mkdir()
+    elif request.param == 'a pipe':
+        os.mkfifo(path)
+    elif request.param == 'a device':
+        path.symlink_to(os.devnull)
+    else:
+        with socket.socket(socket.AF_UNIX) as server:
+            folder = os.open(tmp_path, os.O_RDONLY)
+            # Names of sockets are short, and temporary folders may be deep.
+            server.bind(f'/proc/self/fd/{folder}/x')
+            os.close(folder)
+    return path, request.param
+
+
+@pytest.mark.parametrize(
+    'no_file',
+    ['a folder', 'a pipe', 'a device', 'a socket'],
+    indirect=True,
+)
+def test_nothing_but_files_is_read(no_file):
+    path, kind = no_file
+    with pytest.raises(OSError, match=f'{path} is {kind}; expected a file'):
+        read_file(path)
+
+
+def test_files_are_bounded(tmp_path):
+    path = tmp_path / 'x'
+    path.write_bytes(b'1234')
+    assert read_file(path, 4) == read_file(path, None) == b'1234'
+    with pytest.raises(ValueError, match='x has 4 bytes; expected at most 3'):
+        read_file(path, 3)
+    with open(path, 'wb') as file:  # a hole takes no room
+        file.truncate(MAX_BYTES + 1)
+    with pytest.raises(ValueError, match='expected at most 1073741824'):
+        read_file(path)

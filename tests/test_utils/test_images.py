@@ -1,11 +1,19 @@
 import io
+import struct
+import zlib
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from mmseg_ext.utils.images import decode_image, encode_labels, write_png
+from mmseg_ext.utils.images import (
+    MAX_PIXELS,
+    decode_image,
+    encode_labels,
+    image_size,
+    write_png,
+)
 
 
 def read(path, *flags):
@@ -61,3 +69,109 @@ def test_labels_come_back(shape):
 def test_what_is_no_label_map(array):
     with pytest.raises(ValueError, match='is no label map'):
         encode_labels(array)
+
+
+# Hostile files.
+
+
+def chunk(name, data, length=None):
+    """Return a PNG chunk, which may claim another length."""
+    length = len(data) if length is None else length
+    check = struct.pack('>I', zlib.crc32(name + data))
+    return struct.pack('>I', length) + name + data + check
+
+
+def png(width, height, *more):
+    header = struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0)
+    return b'\x89PNG\r\n\x1a\n' + b''.join(
+        [chunk(b'IHDR', header), *more, chunk(b'IEND', b'')]
+    )
+
+
+def with_size(suffix, code, width, height):
+    """Return a small image whose header gives another size."""
+    file = io.BytesIO()
+    Image.new('RGB', (1259, 1361)).save(file, suffix)
+    data = file.getvalue()
+    for old, new in ((1259, width), (1361, height)):
+        assert data.count(struct.pack(code, old)) >= 1
+        data = data.replace(struct.pack(code, old), struct.pack(code, new))
+    return data
+
+
+@pytest.mark.parametrize(
+    'data',
+    [
+        pytest.param(png(25_000, 25_000), id='png'),
+        pytest.param(png(1 << 31, 1 << 31), id='png-2^62'),
+        pytest.param(with_size('jpeg', '>H', 60_000, 60_000), id='jpeg'),
+        pytest.param(with_size('bmp', '<I', 60_000, 60_000), id='bmp'),
+        pytest.param(with_size('tiff', '<H', 60_000, 60_000), id='tiff'),
+        pytest.param(with_size('gif', '<H', 60_000, 60_000), id='gif'),
+        pytest.param(b'P6 60000 60000 255\n' + bytes(99), id='ppm'),
+    ],
+)
+def test_size_is_known_before_decoding(data, monkeypatch):
+    """A file of some bytes may claim to have gigapixels."""
+    monkeypatch.setattr(cv2, 'imdecode', None)
+    with pytest.raises(ValueError, match=r'^x\.png (is of|is too large)'):
+        decode_image(data, 'x.png')
+
+
+@pytest.mark.parametrize(
+    'data',
+    [
+        pytest.param(
+            png(4, 4, chunk(b'IDAT', b'x' * 10, (1 << 31) - 1)), id='pixels'
+        ),
+        pytest.param(
+            png(4, 4, chunk(b'acTL', b'x' * 10, 1 << 30)), id='other'
+        ),
+        pytest.param(
+            b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', b''), id='empty-header'
+        ),
+        pytest.param(b'\x89PNG\r\n\x1a\n', id='no-header'),
+        pytest.param(
+            b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', b'x' * 99, 1 << 31),
+            id='header',
+        ),
+    ],
+)
+def test_chunks_lie_in_the_file(data, monkeypatch):
+    """OpenCV makes room for as many bytes as a chunk claims to have."""
+    monkeypatch.setattr(cv2, 'imdecode', None)
+    with pytest.raises(ValueError, match=r'^x\.png cannot be read as an imag'):
+        decode_image(data, 'x.png')
+
+
+def test_largest_image():
+    width = 13_377
+    assert image_size(png(width, width), 'x') == (width, width)
+    assert MAX_PIXELS == 178_956_970
+    with pytest.raises(ValueError, match='13378x13378 pixels; expected at mo'):
+        image_size(png(width + 1, width + 1), 'x')
+
+
+def outcome(data):
+    """Return the dimensions of an image, or the error."""
+    try:
+        return decode_image(data, 'x.png').ndim
+    except ValueError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize('suffix', ['png', 'jpeg', 'bmp', 'tiff', 'webp'])
+def test_any_damage_is_named(suffix):
+    """No error of a library gets through, whatever is wrong."""
+    rng = np.random.default_rng(0)
+    file = io.BytesIO()
+    pixels = rng.integers(0, 256, (9, 11, 3), np.uint8)
+    Image.fromarray(pixels).save(file, suffix.upper())
+    good = file.getvalue()
+    for _ in range(300):
+        data = bytearray(good)
+        for place in rng.integers(0, min(len(data), 80), 3):
+            data[place] = rng.integers(0, 256)
+        data = bytes(data[: rng.integers(len(data) // 2, len(data) + 1)])
+        result = outcome(data)
+        assert result == 3 or result.startswith('x.png '), data
