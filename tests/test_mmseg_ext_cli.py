@@ -22,7 +22,7 @@ def constants():
 
 
 def test_some_constants_are_read():
-    assert 'mmseg_ext.launch.switches:LAUNCHERS' in constants()
+    assert 'mmseg_ext.launch.distributed:LAUNCHERS' in constants()
 
 
 @pytest.mark.parametrize('target', constants())

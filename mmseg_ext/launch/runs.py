@@ -19,9 +19,13 @@ from mmseg_ext.checkpoint import (
     weights_only,
 )
 from mmseg_ext.launch.configs import load_config, require_keys
+from mmseg_ext.launch.distributed import (
+    SameBuffersHook,
+    join_processes,
+    set_launcher,
+)
 from mmseg_ext.launch.evaluators import prediction_writer, set_evaluator
 from mmseg_ext.launch.switches import (
-    set_launcher,
     set_resume,
     turn_on_amp,
     turn_on_drawing,
@@ -157,7 +161,10 @@ def _told_in_one_line() -> Iterator[None]:
 
 def _build_runner(cfg: Config, notes: Sequence[str]) -> Runner:
     """Return the runner of a config and log what was changed in its config."""
+    join_processes(cfg)
     runner = RUNNERS.build(cfg)
+    if runner.distributed:
+        runner.register_hook(SameBuffersHook())
     for note in notes:
         runner.logger.info(note)
     return runner
