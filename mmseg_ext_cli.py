@@ -56,7 +56,7 @@ _RANKS = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
 
 #: How long the other processes wait for the first to tell an error, in
 #: seconds: longer than the starts of processes lie apart.
-_PATIENCE = 5
+_PATIENCE = 10
 
 
 def wait_passively() -> None:

@@ -136,6 +136,8 @@ def run_test(
         )
         if show or show_dir:
             turn_on_drawing(cfg, show, show_dir, wait_time)
+            if launcher != 'none':
+                notes.append('only the first process draws its images')
         if tta:
             notes += turn_on_tta(cfg)
         writer = prediction_writer(cfg, out) if out else None
