@@ -23,9 +23,10 @@ CONFIGS = Path(__file__).parents[2] / 'configs'
 CAMVID = CONFIGS / 'bisenetv1/bisenetv1_r18-d32_1xb4-1k_camvid11-240x320.py'
 NAIL = CONFIGS / 'mask_rcnn/mask-rcnn_r18_fpn_1xb2-2k_nail-320.py'
 
-#: Width and height of images, and of what is made of them.
-IMAGE = (96, 72)
-SIZE = (64, 48)
+#: Width and height of images, and of what is made of them: a multiple of all
+#: strides, so that no anchor lies in a padding.
+IMAGE = (96, 96)
+SIZE = (64, 64)
 #: Images to validate: odd, so that one is repeated for two processes.
 VALIDATED = 3
 ITERATIONS = 3
@@ -106,6 +107,9 @@ def even_losses():
     between positive and negative, and no RoI but the objects is positive.
     """
     sampler = dict(num=10**6)
+    # IoU 1 is not enough: boxes that were clipped alike exceed it by rounding.
+    nothing_suppressed = dict(iou_threshold=2.0)
+    anchors = dict(neg_iou_thr=0.7, min_pos_iou=0.01)
     nothing_else = dict(
         pos_iou_thr=0.99,
         neg_iou_thr=0.99,
@@ -113,9 +117,9 @@ def even_losses():
         match_low_quality=False,
     )
     return dict(
-        rpn=dict(assigner=dict(neg_iou_thr=0.7), sampler=sampler),
+        rpn=dict(assigner=anchors, sampler=sampler),
         rpn_proposal=dict(
-            nms_pre=10**6, max_per_img=10**6, nms=dict(iou_threshold=1.0)
+            nms_pre=10**6, max_per_img=10**6, nms=nothing_suppressed
         ),
         rcnn=dict(assigner=nothing_else, sampler=sampler),
     )
