@@ -24,9 +24,10 @@ import os
 import re
 import shlex
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 __all__ = [
     'PASSIVE',
@@ -51,6 +52,13 @@ PASSIVE = {'OMP_WAIT_POLICY': 'PASSIVE', 'GOMP_SPINCOUNT': '5000'}
 #: By any of these a user says how they wait.
 _WAIT_SETTINGS = (*PASSIVE, 'KMP_BLOCKTIME', 'KMP_LIBRARY')
 
+#: By one of these a process of a distributed job knows which one it is.
+_RANKS = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
+
+#: How long the other processes wait for the first to tell an error, in
+#: seconds: longer than the starts of processes lie apart.
+_PATIENCE = 10
+
 
 def wait_passively() -> None:
     """Make PyTorch's threads sleep while they wait, and those of subprocesses.
@@ -66,7 +74,9 @@ def wait_passively() -> None:
 
 
 def make_parser(
-    description: str, epilog: str | None = None
+    description: str,
+    epilog: str | None = None,
+    kind: type[argparse.ArgumentParser] = argparse.ArgumentParser,
 ) -> argparse.ArgumentParser:
     """Return a parser that keeps texts as they are laid out.
 
@@ -75,7 +85,7 @@ def make_parser(
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors='backslashreplace')
-    return argparse.ArgumentParser(
+    return kind(
         description=description,
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -328,11 +338,38 @@ def add_converter_options(
     )
 
 
+class _LaunchParser(argparse.ArgumentParser):
+    """A parser whose errors one process of a distributed job tells."""
+
+    def error(self, message: str) -> NoReturn:
+        """Stop with the usage and an error."""
+        text = f'{self.format_usage()}{self.prog}: error: {message}\n'
+        self.exit(2, text)
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """Stop with a status and say why."""
+        if status:
+            _let_the_first_speak()
+        super().exit(status, message)
+
+
+def _let_the_first_speak() -> None:
+    """Wait in each process of a job but the first, before an error is shown.
+
+    All of them meet most errors, and when the first one ends with it, what
+    started them ends the others. What it did not meet is told by another one
+    a little later.
+    """
+    launched = any(arg.startswith('--launcher') for arg in sys.argv)
+    if launched and any(os.environ.get(name, '0') != '0' for name in _RANKS):
+        time.sleep(_PATIENCE)
+
+
 def make_launch_parser(
     description: str, epilog: str
 ) -> argparse.ArgumentParser:
     """Return a parser with what training and test have in common."""
-    parser = make_parser(description, epilog)
+    parser = make_parser(description, epilog, _LaunchParser)
     parser.add_argument(
         'config',
         help='config file, or the name of one of the configs of mmseg_ext',
@@ -357,7 +394,7 @@ def make_launch_parser(
     )
     parser.add_argument(
         '--launcher',
-        choices=('none', *constant('mmseg_ext.launch.switches:LAUNCHERS')),
+        choices=('none', *constant('mmseg_ext.launch.distributed:LAUNCHERS')),
         default='none',
         help='what started the processes of a distributed job (default: '
         '%(default)s)',
@@ -404,4 +441,8 @@ def launch(
     except ValueError as error:
         parser.error(f'argument --cfg-options: {error}')
     launch_error = load('mmseg_ext.launch.runs:LaunchError')
-    return _call(parser, target, launch_error, (), options)
+    try:
+        return _call(parser, target, launch_error, (), options)
+    except Exception:
+        _let_the_first_speak()
+        raise

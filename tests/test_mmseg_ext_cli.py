@@ -31,7 +31,7 @@ def test_any_name_can_be_printed(monkeypatch):
 
 
 def test_some_constants_are_read():
-    assert 'mmseg_ext.launch.switches:LAUNCHERS' in constants()
+    assert 'mmseg_ext.launch.distributed:LAUNCHERS' in constants()
 
 
 @pytest.mark.parametrize('target', constants())

@@ -54,8 +54,8 @@ from mmseg.models.segmentors import BaseSegmentor, EncoderDecoder
 from mmseg.registry import registry as mmseg_registries
 
 import mmseg_ext
+from mmseg_ext.launch.distributed import LAUNCHERS
 from mmseg_ext.launch.errors import _READERS
-from mmseg_ext.launch.switches import LAUNCHERS
 from mmseg_ext.registry import CHILDREN, SCOPE
 from mmseg_ext.unpickling import _NUMPY_MODULES, _STATISTICS
 
@@ -481,11 +481,25 @@ def test_what_tells_where_a_config_is_wrong():
 
 
 def test_variables_of_the_launchers():
-    """set_launcher looks for one that mmengine will read."""
+    """set_launcher looks for those that mmengine will read."""
     source = inspect.getsource(mmengine.dist.utils)
-    for name, (_, variable) in LAUNCHERS.items():
+    for name, (_, *variables) in LAUNCHERS.items():
         assert f"launcher == '{name}'" in source
-        assert f"os.environ['{variable}']" in source
+        for variable in variables:
+            assert f"'{variable}'" in source
+
+
+def test_the_runner_joins_only_what_is_not_joined():
+    """join_processes comes before it, and DistributedOnCPU is wanted."""
+    source = inspect.getsource(mmengine.runner.Runner.setup_env)
+    assert 'self.distributed and not is_distributed()' in source
+    source = inspect.getsource(mmengine.runner.Runner.wrap_model)
+    # What is set for a model without a config of its wrapper.
+    assert (
+        "                device_ids=[int(os.environ['LOCAL_RANK'])],\n"
+        '                broadcast_buffers=False,\n'
+        '                find_unused_parameters=find_unused_parameters)'
+    ) in source
 
 
 def test_files_of_a_log():

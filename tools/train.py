@@ -10,8 +10,8 @@ examples:
     train.py CONFIG.py --work-dir work_dirs/first
   go on after an interruption, from the latest checkpoint in the work dir
     train.py CONFIG.py --work-dir work_dirs/first --resume
-  four GPUs of one machine
-    torchrun --nproc_per_node 4 train.py CONFIG.py --launcher pytorch
+  four GPUs of one machine, or four processes where there is no GPU
+    torchrun --nproc-per-node 4 train.py CONFIG.py --launcher pytorch
 """
 
 

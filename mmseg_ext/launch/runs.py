@@ -26,6 +26,11 @@ from mmseg_ext.checkpoint import (
 )
 from mmseg_ext.evaluation.metrics.label_map_writer import LabelMapWriter
 from mmseg_ext.launch.configs import check_output, load_config, require_keys
+from mmseg_ext.launch.distributed import (
+    SameBuffersHook,
+    join_processes,
+    set_launcher,
+)
 from mmseg_ext.launch.errors import (
     MISFITS,
     came_through,
@@ -36,7 +41,6 @@ from mmseg_ext.launch.errors import (
 )
 from mmseg_ext.launch.evaluators import prediction_writer, set_evaluator
 from mmseg_ext.launch.switches import (
-    set_launcher,
     set_resume,
     turn_on_amp,
     turn_on_drawing,
@@ -156,6 +160,8 @@ def run_test(
         )
         if show or show_dir:
             turn_on_drawing(cfg, show, show_dir, wait_time)
+            if launcher != 'none':
+                notes.append('only the first process draws its images')
         if tta:
             notes += turn_on_tta(cfg)
         writer = prediction_writer(cfg, out) if out else None
@@ -188,8 +194,11 @@ def _build_runner(
     cfg: Config, notes: Sequence[str], warnings: Sequence[str]
 ) -> Runner:
     """Return the runner of a config and log what was changed in its config."""
+    join_processes(cfg)
     with _config_errors_named(cfg):
         runner = RUNNERS.build(cfg)
+    if runner.distributed:
+        runner.register_hook(SameBuffersHook())
     for lines, level in (
         (warnings, logging.WARNING),
         (notes, logging.INFO),

@@ -17,54 +17,12 @@ from mmseg_ext.launch.configs import (
 )
 
 __all__ = [
-    'LAUNCHERS',
-    'set_launcher',
     'set_resume',
     'turn_on_amp',
     'turn_on_drawing',
     'turn_on_lr_scaling',
     'turn_on_tta',
 ]
-
-#: For each launcher, the program that starts the processes and a variable
-#: that it sets for them.
-LAUNCHERS = {
-    'pytorch': ('torchrun', 'RANK'),
-    'slurm': ('srun', 'SLURM_PROCID'),
-    'mpi': ('mpirun', 'OMPI_COMM_WORLD_LOCAL_RANK'),
-}
-
-
-def set_launcher(cfg: Config, launcher: str) -> None:
-    """Set what started the processes of a distributed job.
-
-    Args:
-        cfg: Changed in place.
-        launcher: One of :data:`LAUNCHERS`, or ``'none'``.
-
-    Raises:
-        ValueError: There is no such launcher, it did not start this process,
-            or there is no device for it.
-    """
-    cfg.launcher = launcher
-    if launcher == 'none':
-        return
-    if launcher not in LAUNCHERS:
-        raise ValueError(
-            f"launcher={launcher!r}: expected 'none' or one of "
-            + ', '.join(LAUNCHERS)
-        )
-    program, variable = LAUNCHERS[launcher]
-    if variable not in os.environ:
-        raise ValueError(
-            f'launcher={launcher!r}: {variable} is not in the environment, so '
-            f'this process was not started by {program}'
-        )
-    if get_device() in ('cpu', 'mps'):
-        raise ValueError(
-            f'launcher={launcher!r}: mmengine gives each process a GPU, and '
-            "there is none here; use launcher='none'"
-        )
 
 
 def turn_on_amp(cfg: Config) -> None:

@@ -4,27 +4,6 @@ from mmengine.config import Config
 from mmseg_ext.launch import switches
 
 
-@pytest.mark.parametrize(
-    ('launcher', 'variable', 'program'),
-    [
-        ('pytorch', 'RANK', 'torchrun'),
-        ('slurm', 'SLURM_PROCID', 'srun'),
-        ('mpi', 'OMPI_COMM_WORLD_LOCAL_RANK', 'mpirun'),
-    ],
-)
-def test_launcher(monkeypatch, launcher, variable, program):
-    monkeypatch.delenv(variable, raising=False)
-    cfg = Config()
-    with pytest.raises(ValueError, match=f'{variable} .*{program}'):
-        switches.set_launcher(cfg, launcher)
-    monkeypatch.setenv(variable, '0')
-    monkeypatch.setattr(switches, 'get_device', lambda: 'cpu')
-    with pytest.raises(ValueError, match='each process a GPU'):
-        switches.set_launcher(cfg, launcher)
-    monkeypatch.setattr(switches, 'get_device', lambda: 'cuda')
-    switches.set_launcher(cfg, launcher)
-
-
 def _training(optim_wrapper):
     return Config(dict(optim_wrapper=optim_wrapper))
 

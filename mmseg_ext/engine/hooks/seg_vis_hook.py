@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from pathlib import Path
 
 import numpy as np
@@ -122,13 +122,13 @@ class SegVisHook(Hook):
         if mode != 'train' and batch_idx < self.vis_num:
             self._write_batch(runner, outputs)
 
-    def _begin(self, mode: str, stage: str, dataset: object) -> None:
+    def _begin(self, mode: str, stage: str, dataset: Sized) -> None:
         """Start a validation or test.
 
         Args:
             mode: ``'val'`` or ``'test'``.
             stage: Name of its folder.
-            dataset: Its data set, for classes and palette.
+            dataset: Its data set, for classes, palette and length.
         """
         if self.vis_num == 0:
             return
@@ -138,6 +138,7 @@ class SegVisHook(Hook):
         self._mode = mode
         self._folder = self._root / stage
         self._style = read_style(dataset)
+        self._length = len(dataset)
         self._seen = 0
 
     def _write_batch(
@@ -147,6 +148,9 @@ class SegVisHook(Hook):
         for sample in outputs:
             number = self._seen * get_world_size() + get_rank()
             self._seen += 1
+            # Samplers repeat some, so that all processes have as many.
+            if number >= self._length:
+                continue
             path = sample.metainfo.get('img_path')
             if path is None:
                 raise ValueError(

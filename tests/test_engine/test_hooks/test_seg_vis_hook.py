@@ -32,12 +32,16 @@ class RecordingVisualizer:
         self.images.append((name, image, step))
 
 
-def make_runner(folder, classes=CLASSES, palette=PALETTE, iteration=500):
-    loader = SimpleNamespace(
-        dataset=SimpleNamespace(
-            metainfo={'classes': classes, 'palette': palette}
-        )
-    )
+class DataSet(list):
+    """A data set of so many samples."""
+
+
+def make_runner(
+    folder, classes=CLASSES, palette=PALETTE, iteration=500, length=100
+):
+    dataset = DataSet(range(length))
+    dataset.metainfo = {'classes': classes, 'palette': palette}
+    loader = SimpleNamespace(dataset=dataset)
     return SimpleNamespace(
         log_dir=str(folder / 'work'),
         iter=iteration,
@@ -219,6 +223,18 @@ def test_numbers_are_positions_in_the_data_set(tmp_path, monkeypatch):
     assert folders == {f'{n:05d}_{n}' for n in range(6)}
 
 
+def test_samples_that_fill_the_last_round_are_left_out(tmp_path, monkeypatch):
+    """MMEngine's sampler gives five images to three processes, two each."""
+    monkeypatch.setattr(seg_vis_hook, 'get_world_size', lambda: 3)
+    for rank, names in enumerate([(0, 3), (1, 4), (2, 0)]):
+        monkeypatch.setattr(seg_vis_hook, 'get_rank', lambda rank=rank: rank)
+        mine = [[make_sample(tmp_path / f'{name}.png')] for name in names]
+        runner = make_runner(tmp_path, length=5)
+        validate(SegVisHook(vis_num=2), runner, mine)
+    folders = {name.split('/')[1] for name in written(tmp_path)}
+    assert folders == {f'{n:05d}_{n}' for n in range(5)}
+
+
 @pytest.mark.parametrize('vis_num', [0, 1, 3])
 def test_batches_after_the_first_are_not_touched(tmp_path, vis_num):
     batches = [[make_sample(tmp_path / f'{n}.png')] for n in range(vis_num)]
@@ -247,7 +263,7 @@ def test_wrong_vis_num(vis_num):
 
 def test_metainfo_is_checked_before_the_first_batch(tmp_path):
     runner = make_runner(tmp_path, palette=PALETTE[:3])
-    with pytest.raises(ValueError, match='SimpleNamespace, got 4 and 3'):
+    with pytest.raises(ValueError, match='DataSet, got 4 and 3'):
         validate(SegVisHook(), runner, [])
 
 
