@@ -32,7 +32,7 @@ from PIL import Image
 from prettytable import PrettyTable
 from tqdm import tqdm
 
-from mmseg_ext.utils.files import write_bytes, write_text
+from mmseg_ext.utils.files import HIDDEN, write_bytes, write_text
 from mmseg_ext.utils.processes import check_nproc, ordered_map
 
 __all__ = [
@@ -281,7 +281,7 @@ class _Batch(Generic[Job, Result]):
     ) -> list[tuple[Job, Result | InvalidInputError]]:
         if self.scratch is None:
             return [(job, self.result(job, None)) for job in jobs]
-        with TemporaryDirectory(prefix='.', dir=self.scratch) as folder:
+        with TemporaryDirectory(prefix=HIDDEN, dir=self.scratch) as folder:
             return [(job, self.result(job, Path(folder))) for job in jobs]
 
     def result(
@@ -327,7 +327,7 @@ def run_jobs(
         Each job and its result, in the order of the jobs.
 
     Raises:
-        ValueError: ``nproc`` is below 1.
+        ValueError: ``nproc`` is out of range.
     """
     check_nproc(nproc)
     if isinstance(jobs, list):
@@ -365,13 +365,13 @@ def _cut(jobs: Iterable[Job], size: int) -> Iterator[list[Job]]:
 def write_json(path: Path, content: Any) -> None:
     """Write a small JSON file that people read, whole or not at all."""
     text = msgspec.json.format(msgspec.json.encode(content))
-    write_bytes(path, text + b'\n')
+    write_bytes(path, text + b'\n', durable=True)
 
 
 def write_split(path: Path, stems: Iterable[str], seed: int) -> None:
     """Write the stems of a split, one a line, in a seeded order."""
     ordered = seeded_order(stems, seed, str)
-    write_text(path, ''.join(f'{stem}\n' for stem in ordered))
+    write_text(path, ''.join(f'{stem}\n' for stem in ordered), durable=True)
 
 
 def count_table(

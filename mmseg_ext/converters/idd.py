@@ -24,6 +24,7 @@ from mmseg_ext.formats.left_img import (
 )
 from mmseg_ext.labels.idd import IDD_LABELS, IDD_LEVEL3, UNLABELLED
 from mmseg_ext.utils.images import decode_image, encode_labels
+from mmseg_ext.utils.scratch import working_in
 
 __all__ = ['SPLITS', 'Report', 'SplitReport', 'convert']
 
@@ -158,29 +159,29 @@ def convert(
     outputs.refuse_strangers(
         path for job in jobs for path in job.targets(out_dir)
     )
-    out_dir.mkdir(parents=True, exist_ok=True)
-    results = core.run_jobs(
-        _Worker(outputs, copy, check),
-        jobs,
-        nproc=nproc,
-        scratch=out_dir,
-        progress=progress,
-    )
-    stems: dict[str, list[str]] = {split: [] for split in SPLITS}
-    sifted = outputs.sift(results, invalid, lambda j: j.targets(out_dir))
-    for job, result in sifted:
-        stems[job.split].append(job.stem)
-        _add(report, job, result)
-    for split in SPLITS:
-        path = out_dir / 'splits' / f'{split}.txt'
-        core.write_split(path, stems[split], seed)
-    report.skipped = invalid.write_list(out_dir)
-    content = {
-        'splits': report.splits,
-        'test_images': report.test_images,
-        'skipped': report.skipped,
-    }
-    core.write_json(out_dir / 'report.json', content)
+    with working_in(out_dir):
+        results = core.run_jobs(
+            _Worker(outputs, copy, check),
+            jobs,
+            nproc=nproc,
+            scratch=out_dir,
+            progress=progress,
+        )
+        stems: dict[str, list[str]] = {split: [] for split in SPLITS}
+        sifted = outputs.sift(results, invalid, lambda j: j.targets(out_dir))
+        for job, result in sifted:
+            stems[job.split].append(job.stem)
+            _add(report, job, result)
+        for split in SPLITS:
+            path = out_dir / 'splits' / f'{split}.txt'
+            core.write_split(path, stems[split], seed)
+        report.skipped = invalid.write_list(out_dir)
+        content = {
+            'splits': report.splits,
+            'test_images': report.test_images,
+            'skipped': report.skipped,
+        }
+        core.write_json(out_dir / 'report.json', content)
     return report
 
 

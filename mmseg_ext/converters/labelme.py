@@ -19,6 +19,7 @@ from mmseg_ext.formats.color_masks import (
 from mmseg_ext.formats.labelme import LabelmeFile, decode_labelme, draw
 from mmseg_ext.utils.files import find_files, path_inside
 from mmseg_ext.utils.images import encode_labels
+from mmseg_ext.utils.scratch import working_in
 
 __all__ = ['BACKGROUND', 'IGNORED', 'Report', 'convert']
 
@@ -118,26 +119,27 @@ def convert(
     outputs.refuse_strangers(
         path for sample in found for path in sample.targets(out_dir)
     )
-    results = core.run_jobs(
-        _Worker(root, outputs, copy, indices | {IGNORED: IGNORE_INDEX}),
-        found,
-        nproc=nproc,
-        scratch=out_dir,
-        progress=progress,
-    )
-    stems = []
-    sifted = outputs.sift(results, invalid, lambda s: s.targets(out_dir))
-    for sample, written in sifted:
-        stems.append(sample.stem)
-        report.shapes += sample.labels
-        report.written += written
-        report.kept += not written
-    train, val = core.divide(stems, val_fraction, seed, str)
-    for split, part in (('train', train), ('val', val)):
-        report.images[split] = len(part)
-        core.write_split(out_dir / 'splits' / f'{split}.txt', part, seed)
-    write_class_dict(out_dir / 'class_dict.csv', colors)
-    report.skipped = invalid.write_list(out_dir)
+    with working_in(out_dir):
+        results = core.run_jobs(
+            _Worker(root, outputs, copy, indices | {IGNORED: IGNORE_INDEX}),
+            found,
+            nproc=nproc,
+            scratch=out_dir,
+            progress=progress,
+        )
+        stems = []
+        sifted = outputs.sift(results, invalid, lambda s: s.targets(out_dir))
+        for sample, written in sifted:
+            stems.append(sample.stem)
+            report.shapes += sample.labels
+            report.written += written
+            report.kept += not written
+        train, val = core.divide(stems, val_fraction, seed, str)
+        for split, part in (('train', train), ('val', val)):
+            report.images[split] = len(part)
+            core.write_split(out_dir / 'splits' / f'{split}.txt', part, seed)
+        write_class_dict(out_dir / 'class_dict.csv', colors)
+        report.skipped = invalid.write_list(out_dir)
     return report
 
 

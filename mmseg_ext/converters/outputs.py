@@ -140,7 +140,7 @@ class Outputs:
 
     def note(self, record: Path, made_from: Any) -> None:
         """Write a record for :meth:`claim`."""
-        write_bytes(record, _record(made_from))
+        write_bytes(record, _record(made_from), durable=True)
 
     def write_png(
         self,

@@ -28,6 +28,7 @@ from mmseg_ext.launch.switches import (
     turn_on_lr_scaling,
     turn_on_tta,
 )
+from mmseg_ext.utils.scratch import working_in
 
 __all__ = ['LaunchError', 'run_test', 'run_training']
 
@@ -83,7 +84,8 @@ def run_training(
     with _data_errors_named('train'):
         # Both are made before the first iteration anyway.
         _ = runner.train_loop, runner.val_loop
-    return runner.train()
+    with working_in(runner.work_dir):
+        return runner.train()
 
 
 @weights_only()
@@ -143,7 +145,8 @@ def run_test(
         evaluator = runner.test_loop.evaluator
     if writer:
         evaluator.metrics.append(writer)
-    return runner.test()
+    with working_in(runner.work_dir):
+        return runner.test()
 
 
 @contextmanager

@@ -1,10 +1,15 @@
 """Jobs on several processes, in order, with bounded memory."""
 
 import gc
+import multiprocessing
+import os
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
+from threading import Thread
 from typing import TypeVar
 
 __all__ = ['check_nproc', 'ordered_map']
@@ -15,6 +20,10 @@ Result = TypeVar('Result')
 #: Jobs handed out ahead, for each process.
 _AHEAD = 4
 
+#: As many processes as anybody may want on any machine, and on large ones for
+#: each core. More only take memory, up to all there is.
+_MOST, _MOST_PER_CORE = 64, 4
+
 
 def ordered_map(
     function: Callable[[Job], Result], jobs: Iterable[Job], nproc: int = 1
@@ -22,7 +31,8 @@ def ordered_map(
     """Yield what ``function`` returns for each job, in order.
 
     Unlike ``Executor.map``, it takes jobs only as fast as its results are
-    taken, so that neither pile up.
+    taken, so that neither pile up. Its processes end with this one, however
+    that ends.
 
     Args:
         function: Importable, as for ``multiprocessing``.
@@ -33,18 +43,31 @@ def ordered_map(
         The results, in the order of the jobs.
 
     Raises:
-        ValueError: ``nproc`` is below 1.
+        ValueError: ``nproc`` is out of range.
+        ChildProcessError: A process was killed, as systems do when memory
+            gets scarce.
     """
     check_nproc(nproc)
     if nproc == 1:
         yield from map(function, jobs)
         return
+    try:
+        yield from _map_in_pool(function, iter(jobs), nproc)
+    except BrokenProcessPool:
+        raise ChildProcessError(
+            f'one of the processes of nproc={nproc} was killed, maybe for '
+            'want of memory: take fewer, or free some, and start again'
+        ) from None
+
+
+def _map_in_pool(
+    function: Callable[[Job], Result], jobs: Iterator[Job], nproc: int
+) -> Iterator[Result]:
     # The garbage collector writes to all that it looks at, which would copy
     # the memory that forked processes share.
     gc.freeze()
-    with ProcessPoolExecutor(nproc) as pool:
+    with ProcessPoolExecutor(nproc, initializer=_follow_parent) as pool:
         try:
-            jobs = iter(jobs)
             pending = deque(
                 pool.submit(function, job)
                 for job in islice(jobs, _AHEAD * nproc)
@@ -60,11 +83,32 @@ def ordered_map(
             gc.unfreeze()
 
 
+def _follow_parent() -> None:
+    """Let this process be stopped by its parent alone, and end with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()  # a pipe that closes, however the parent ends
+    os._exit(1)
+
+
 def check_nproc(nproc: int) -> None:
     """Check a number of processes.
 
     Raises:
-        ValueError: It is below 1.
+        ValueError: It is below 1, or so large that it can only be an error.
     """
     if nproc < 1:
         raise ValueError(f'nproc={nproc}: expected 1 or more processes')
+    cores = os.cpu_count() or 1
+    most = max(_MOST, _MOST_PER_CORE * cores)
+    if nproc > most:
+        raise ValueError(
+            f'nproc={nproc}: expected at most {most} processes; more than the '
+            f'{cores} cores of this machine are no faster'
+        )

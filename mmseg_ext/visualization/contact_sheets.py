@@ -20,6 +20,7 @@ from mmseg_ext.formats.coco import (
 )
 from mmseg_ext.utils.files import path_inside, write_bytes
 from mmseg_ext.utils.images import decode_image
+from mmseg_ext.utils.scratch import working_in
 
 __all__ = ['draw_sheets']
 
@@ -82,7 +83,7 @@ def draw_sheets(
         annotations[annotation.image_id].append(annotation)
     images = _spread(coco.images, num)
     sheets: list[Path] = []
-    with tqdm(total=len(images), unit=' images') as bar:
+    with working_in(out_dir), tqdm(total=len(images), unit=' images') as bar:
         for start in range(0, len(images), columns * _ROWS):
             tiles = []
             for image in images[start : start + columns * _ROWS]:
