@@ -5,10 +5,11 @@ A converter finds its jobs, works on each, and writes what comes back::
     invalid = Invalid(skip_invalid)
     outputs = Outputs(out_dir, overwrite)
     jobs = find_jobs(data_root, invalid)
-    results = run_jobs(work, jobs, nproc=nproc, scratch=out_dir)
-    for job, result in outputs.sift(results, invalid, targets):
-        ...  # count it, keep what has to be written in the end
-    report.skipped = invalid.write_list(out_dir)
+    with working_in(out_dir):
+        results = run_jobs(work, jobs, nproc=nproc, scratch=out_dir)
+        for job, result in outputs.sift(results, invalid, targets):
+            ...  # count it, keep what has to be written in the end
+        report.skipped = invalid.write_list(out_dir)
 
 What is there already is the business of
 :class:`~mmseg_ext.converters.outputs.Outputs`. Options come after ``out_dir``,
