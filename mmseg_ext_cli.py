@@ -199,6 +199,7 @@ class _Stop:
         self.number = int(signal.SIGINT)
         self._process = os.getpid()
         self._before: dict[signal.Signals, Any] = {}
+        self._hook = sys.unraisablehook
 
     @property
     def line(self) -> str:
@@ -209,8 +210,12 @@ class _Stop:
             for number in self.signals:
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     self._before[number] = signal.signal(number, self._handle)
+        self._hook, sys.unraisablehook = sys.unraisablehook, self._unraisable
 
     def __exit__(self, *error: object) -> None:
+        sys.unraisablehook = self._hook
+        if signal.SIGALRM in self._before:
+            signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
@@ -226,6 +231,21 @@ class _Stop:
         else:
             self.number, self.at_once = number, True
             raise KeyboardInterrupt
+
+    def _unraisable(self, args: Any) -> None:
+        """Raise again, soon, where an exception cannot be: as while forking.
+
+        Python swallows it there and would go on.
+        """
+        if args.exc_type is not KeyboardInterrupt:
+            self._hook(args)
+        elif os.getpid() == self._process:
+            self.at_once = False
+            alarm = signal.signal(
+                signal.SIGALRM, lambda *_: self._handle(self.number, None)
+            )
+            self._before.setdefault(signal.SIGALRM, alarm)
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
 
 
 def name_flags(text: str, parser: argparse.ArgumentParser) -> str:

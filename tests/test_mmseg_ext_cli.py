@@ -302,9 +302,42 @@ if __name__ == '__main__':
 """
 
 
-def stop(tmp_path, number, *argv, cleaning='pass', options='', before=None):
+#: A tool that gets a signal where Python only tells of exceptions.
+FORKS = """
+import os, time
+import mmseg_ext_cli as cli
+
+def stop():
+    os.kill(os.getpid(), {number})
+    time.sleep(0.1)
+
+def run():
+    os.register_at_fork(before=stop)
+    try:
+        if not os.fork():
+            os._exit(0)
+        time.sleep(600)
+    finally:
+        print('cleaned')
+
+if __name__ == '__main__':
+    parser = cli.make_parser('')
+    parser.prog = 'tool.py'
+    cli.call(parser, run)
+"""
+
+
+def stop(
+    tmp_path,
+    number,
+    *argv,
+    text=STOPPED,
+    cleaning='pass',
+    options='',
+    before=None,
+):
     """Run the tool; return its status and what it said."""
-    text = STOPPED.format(number=number, cleaning=cleaning, options=options)
+    text = text.format(number=number, cleaning=cleaning, options=options)
     (tmp_path / 'tool.py').write_text(text)
     (tmp_path / 'stopped_on_import.py').write_text(
         f'import os, signal\nos.kill(os.getpid(), {number})\nname = print\n'
@@ -337,6 +370,13 @@ def test_a_second_signal_waits_for_nothing(tmp_path):
     again = f'os.kill(os.getpid(), {int(signal.SIGTERM)}); time.sleep(600)'
     done = stop(tmp_path, int(signal.SIGINT), cleaning=again)
     assert done == (143, ['waits'], GOES_ON)
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_where_nothing_can_be_raised(tmp_path, number):
+    """Such as before a process is forked: it is raised when it can be."""
+    done = stop(tmp_path, int(number), text=FORKS)
+    assert done == (128 + number, ['cleaned'], GOES_ON)
 
 
 def test_a_training_goes_on_with_resume(tmp_path):
