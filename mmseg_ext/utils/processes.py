@@ -4,13 +4,17 @@ import gc
 import multiprocessing
 import os
 import signal
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from itertools import islice
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
 from threading import Thread
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 __all__ = ['check_nproc', 'ordered_map']
 
@@ -63,31 +67,95 @@ def ordered_map(
 def _map_in_pool(
     function: Callable[[Job], Result], jobs: Iterator[Job], nproc: int
 ) -> Iterator[Result]:
+    """Map with one thread for each process.
+
+    ``ProcessPoolExecutor`` has locks that all processes share. When one is
+    killed that holds them, it waits for ever.
+    """
     # The garbage collector writes to all that it looks at, which would copy
     # the memory that forked processes share.
     gc.freeze()
-    with ProcessPoolExecutor(nproc, initializer=_follow_parent) as pool:
+    workers: list[_Worker[Job, Result]] = []
+    pool = ThreadPoolExecutor(nproc)
+    try:
+        for _ in range(nproc):  # before there are threads
+            workers.append(_Worker(function))
+        idle: SimpleQueue[_Worker[Job, Result]] = SimpleQueue()
+        for worker in workers:
+            idle.put(worker)
+
+        def call(job: Job) -> Result:
+            worker = idle.get()
+            try:
+                return worker.call(job)
+            finally:
+                idle.put(worker)
+
+        pending = deque(
+            pool.submit(call, job) for job in islice(jobs, _AHEAD * nproc)
+        )
+        while pending:
+            result = pending.popleft().result()
+            pending.extend(pool.submit(call, job) for job in islice(jobs, 1))
+            yield result
+    finally:
+        pool.shutdown(cancel_futures=True)
+        for worker in workers:
+            worker.end()
+        gc.unfreeze()
+
+
+class _Worker(Generic[Job, Result]):
+    """A process that calls a function, and the pipe to it."""
+
+    def __init__(self, function: Callable[[Job], Result]) -> None:
+        self._pipe, other = multiprocessing.Pipe()
+        self._process = multiprocessing.Process(
+            target=_serve, args=(function, other), daemon=True
+        )
+        self._process.start()
+        # Now it is the process alone that holds it, so that its end is seen.
+        other.close()
+
+    def call(self, job: Job) -> Result:
+        """Call the function there.
+
+        Raises:
+            BrokenProcessPool: The process is gone.
+        """
         try:
-            pending = deque(
-                pool.submit(function, job)
-                for job in islice(jobs, _AHEAD * nproc)
-            )
-            while pending:
-                result = pending.popleft().result()
-                pending.extend(
-                    pool.submit(function, job) for job in islice(jobs, 1)
-                )
-                yield result
-        finally:
-            pool.shutdown(cancel_futures=True)
-            gc.unfreeze()
+            self._pipe.send((job,))
+            result, error, trace = self._pipe.recv()
+        except (EOFError, OSError):
+            raise BrokenProcessPool from None
+        if error is not None:
+            raise error from _RemoteError(trace)
+        return result
+
+    def end(self) -> None:
+        with suppress(OSError):
+            self._pipe.send(None)
+        self._process.join()
+        self._pipe.close()
 
 
-def _follow_parent() -> None:
-    """Let this process be stopped by its parent alone, and end with it."""
+class _RemoteError(Exception):
+    """The traceback of an error in another process."""
+
+    def __str__(self) -> str:
+        return f'\n{self.args[0]}'
+
+
+def _serve(function: Callable[[Job], Result], pipe: Connection) -> None:
+    """Call the function for each job that comes, until None does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     Thread(target=_end_with_parent, daemon=True).start()
+    while (message := pipe.recv()) is not None:
+        try:
+            pipe.send((function(*message), None, ''))
+        except Exception as error:
+            pipe.send((None, error, traceback.format_exc()))
 
 
 def _end_with_parent() -> None:

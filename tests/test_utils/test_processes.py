@@ -1,8 +1,12 @@
 import itertools
+import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 
@@ -68,6 +72,55 @@ def test_a_killed_process_is_told_in_one_line():
     ) as caught:
         list(results)
     assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize('rest', [1, 20])
+def test_a_process_that_is_killed_while_it_waits(rest):
+    """It must not take with it what the others wait for."""
+    known = set(multiprocessing.active_children())
+    results = ordered_map(square, range(20, 21 + rest), 2)
+    next(results)
+    for process in set(multiprocessing.active_children()) - known:
+        process.kill()
+        process.join()
+        break
+    try:
+        assert len(list(results)) == rest
+    except ChildProcessError:
+        assert rest == 20
+    assert set(multiprocessing.active_children()) == known
+
+
+def test_a_process_that_is_killed_while_it_answers():
+    """Half of a message is none."""
+    with pytest.raises(ChildProcessError, match='nproc=2'):
+        list(ordered_map(answer_in_part, range(20), 2))
+
+
+def answer_in_part(number):
+    """Return what takes long to send, and be killed in the middle."""
+    if number == 7:
+        kill = lambda: os.kill(os.getpid(), signal.SIGKILL)  # noqa: E731
+        threading.Timer(0.02, kill).start()
+        time.sleep(0.01)
+    return bytes(2**28 if number == 7 else 10)
+
+
+def test_what_cannot_be_sent_is_an_error():
+    with pytest.raises((AttributeError, pickle.PicklingError), match='lambda'):
+        list(ordered_map(give_function, range(3), 2))
+
+
+def give_function(number):
+    return lambda: number
+
+
+def test_the_traceback_of_an_error_is_kept():
+    with pytest.raises(ValueError, match='13') as caught:
+        list(ordered_map(square, range(10, 20), 2))
+    assert "raise ValueError('13 is not squared')" in str(
+        caught.value.__cause__
+    )
 
 
 def kill_itself(number):
