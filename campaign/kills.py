@@ -69,12 +69,13 @@ class Kills:
         way = _disturb(process, way)
         status = process.wait()
         said = f'{way} after {moment:.3f} s, nproc {nproc}:\n{process.said}'
+        problem = _fault(way, status, process.said)
         if status and way in ('Ctrl-C', 'SIGTERM'):
             with suppress(OSError):
                 if command.results(out) == expected:
-                    status = 0  # it had nothing left to do but to end
+                    # It had nothing left to do but to end.
+                    status, problem = 0, ''
         outcome = way if status else 'ended before'
-        problem = _fault(way, status, process.said) if status != 0 else ''
         if not problem and way in ('Ctrl-C', 'SIGTERM') and hidden(out):
             problem = f'{way} leaves {hidden(out)[0]}'
         if not problem:
