@@ -121,7 +121,7 @@ _CITYSCAPES = (
 )
 _IDD = (
     *('leftImg8bit/train/*/*', 'leftImg8bit/val/*/*'),
-    *('gtFine/train/*/*', 'gtFine/val/*/*'),
+    *('gtFine/train/*/*_polygons.json', 'gtFine/val/*/*_polygons.json'),
 )
 _NAILS = 'Images/1/*', 'Masks/1/*'
 _COCO = 'train.json', 'Images/*/*'
@@ -164,7 +164,7 @@ READERS = {
     'nuImages table': Reader(
         *('nuimages', ('v1.0-val/*.json',), 'v1.0-val/*.json', 'json'),
         _convert(nuimages),
-        most=9,
+        most=99,  # all its tables
     ),
     'COCO sheets': Reader(*('browse', _COCO, 'train.json', 'json', _sheets)),
     'COCO data set': Reader(

@@ -31,7 +31,7 @@ from tqdm import tqdm
 from common import Kind, Process, Result, Trial
 
 #: The kinds, and how many trials of one subject follow each other.
-KINDS = {'kills': 1, 'disks': 1, 'fuzz': 100}
+KINDS = {'kills': 1, 'disks': 1, 'fuzz': 25}
 
 #: Findings of one subject with the same problem that are kept.
 _KEPT = 3
@@ -99,8 +99,6 @@ class Campaign:
         with tqdm(desc=name, unit=' trials', mininterval=0.5) as bar:
             while trials is None or first < trials:
                 for subject in subjects:
-                    if time.monotonic() > end:
-                        return
                     for result in kind.run(
                         subject, range(first, first + step)
                     ):
@@ -109,6 +107,8 @@ class Campaign:
                         bar.set_postfix_str(
                             f'{subject}, {self.failed} failed', refresh=False
                         )
+                        if time.monotonic() > end:
+                            return
                 first += step
 
     @property

@@ -152,7 +152,10 @@ def test_processes_end_with_the_first(tmp_path, method, number):
     script = tmp_path / 'endless.py'
     script.write_text(ENDLESS)
     main = subprocess.Popen(
-        [sys.executable, script, method], stdout=subprocess.PIPE, text=True
+        [sys.executable, script, method],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, 'TMPDIR': str(tmp_path)},
     )
     workers = {main.stdout.readline() for _ in range(2)}
     assert len(workers) == 2
