@@ -15,8 +15,8 @@ SOURCES := $(shell find mmseg_ext mmseg_ext_cli.py configs tools -type f \
     -not -path '*/__pycache__/*') README.md model-index.yml
 
 .DEFAULT_GOAL := help
-.PHONY: help env test-env demo test test-onedl bench lint format wheel clean \
-    clean-env
+.PHONY: help env test-env demo test test-onedl bench campaign lint format \
+    wheel clean clean-env
 .NOTPARALLEL:
 
 help:  ## Show the targets
@@ -48,6 +48,9 @@ test: test-env  ## Set up, then run the tests on the installed package
 
 test-onedl:  ## The same with the maintained forks, in .venv-onedl
 	$(MAKE) test STACK=onedl VENV=.venv-onedl
+
+campaign: env  ## Try kills, full disks and bad files for half an hour
+	$(VENV)/bin/python campaign/run.py $(CAMPAIGN)
 
 bench: env  ## Run the benchmarks
 	$(VENV)/bin/python benchmarks/run.py

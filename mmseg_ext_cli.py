@@ -13,7 +13,8 @@ and not in it, and imports the standard library alone. A tool is::
     report = call(parser, 'mmseg_ext.converters.nails:convert', **options)
 
 What the user can mend, be it an argument or a file, ends in one line,
-``PROG: error: ...``, on standard error, and the exit status 2.
+``PROG: error: ...``, on standard error, and the exit status 2. Ctrl-C ends in
+one line as well, with the exit status 130, and SIGTERM with 143.
 """
 
 import argparse
@@ -23,10 +24,13 @@ import io
 import os
 import re
 import shlex
+import signal
 import sys
+import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
 __all__ = [
@@ -136,45 +140,130 @@ def load(target: str) -> Any:
     """Import a module and return a name of it, ``'package.module:name'``."""
     wait_passively()
     module, _, name = target.partition(':')
-    return getattr(importlib.import_module(module), name)
+    with _Stop(os.path.basename(sys.argv[0]), at_once=True):
+        return getattr(importlib.import_module(module), name)
 
 
 def call(
-    parser: argparse.ArgumentParser, target: str, /, *args: Any, **options: Any
+    parser: argparse.ArgumentParser,
+    target: str | Callable[..., Any],
+    /,
+    *args: Any,
+    **options: Any,
 ) -> Any:
     """Import a function, call it and return what it returns.
 
     Args:
         parser: The one that read the command line.
-        target: As for :func:`load`.
+        target: As for :func:`load`, or the function itself.
         *args: Arguments of the function.
         **options: Arguments of the function, such as the parsed ones.
 
     Raises:
         SystemExit: The function raised OSError or ValueError, since what the
             user gave is wrong. The status is 2, and the last line of standard
-            error says why; see :func:`name_flags`.
+            error says why; see :func:`name_flags`. 130 or 143: it was
+            stopped by Ctrl-C or SIGTERM.
     """
     return _call(parser, target, (OSError, ValueError), args, options)
 
 
 def _call(
     parser: argparse.ArgumentParser,
-    target: str,
+    target: str | Callable[..., Any],
     mendable: type[Exception] | tuple[type[Exception], ...],
     args: Sequence[Any],
     options: dict[str, Any],
 ) -> Any:
     """Call a function and show errors that the user can mend in one line."""
-    function = load(target)
-    try:
-        return function(*args, **options)
-    except mendable as error:
-        text = ' '.join(str(error).splitlines()) or type(error).__name__
+    function = load(target) if isinstance(target, str) else target
+    stop = _Stop(parser.prog)
+    if options.get('launcher', 'none') != 'none':
+        # A rank that waits for another would not come to the handler.
+        stop.signals.remove(signal.SIGTERM)
+    if not options.get('resume', True):
+        stop.again = 'the same command with --resume goes on'
+    with stop:
+        try:
+            return function(*args, **options)
+        except mendable as error:
+            status = 2
+            text = ' '.join(str(error).splitlines()) or type(error).__name__
+            text = name_flags(text, parser, [*args, *options.values()])
+            line = f'{parser.prog}: error: {text}\n'
+        except KeyboardInterrupt:
+            status, line = 128 + stop.number, stop.line
     # Out here the frames of the function are gone, and a progress bar that
     # was one of its variables has ended its line.
-    text = name_flags(text, parser, [*args, *options.values()])
-    parser.exit(2, f'{parser.prog}: error: {text}\n')
+    parser.exit(status, line)
+
+
+class _Stop:
+    """Ends a tool in one line, and not in a traceback, on some signals.
+
+    The first raises KeyboardInterrupt, so that the tool cleans up; a second
+    waits for nothing. Signals that are ignored, as ``nohup`` does, stay so.
+
+    Args:
+        prog: Name of the tool.
+        at_once: The first waits for nothing either. For imports, which may
+            swallow exceptions and have nothing to clean up.
+    """
+
+    def __init__(self, prog: str, at_once: bool = False) -> None:
+        self.prog, self.at_once = prog, at_once
+        self.again = 'the same command goes on'
+        self.signals = [signal.SIGINT, signal.SIGTERM]
+        self.number = int(signal.SIGINT)
+        self._process = os.getpid()
+        self._before: dict[signal.Signals, Any] = {}
+        self._hook = sys.unraisablehook
+
+    @property
+    def line(self) -> str:
+        return f'{self.prog}: stopped; {self.again}\n'
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number in self.signals:
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._handle)
+        self._hook, sys.unraisablehook = sys.unraisablehook, self._unraisable
+
+    def __exit__(self, *error: object) -> None:
+        sys.unraisablehook = self._hook
+        if signal.SIGALRM in self._before:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:
+            # Forked. Ctrl-C goes to all, and the first process ends the rest.
+            if number != signal.SIGINT:
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
+        elif self.at_once:
+            os.write(2, self.line.encode())
+            os._exit(128 + number)
+        else:
+            self.number, self.at_once = number, True
+            raise KeyboardInterrupt
+
+    def _unraisable(self, args: Any) -> None:
+        """Raise again, soon, where an exception cannot be: as while forking.
+
+        Python swallows it there and would go on.
+        """
+        if args.exc_type is not KeyboardInterrupt:
+            self._hook(args)
+        elif os.getpid() == self._process:
+            self.at_once = False
+            alarm = signal.signal(
+                signal.SIGALRM, lambda *_: self._handle(self.number, None)
+            )
+            self._before.setdefault(signal.SIGALRM, alarm)
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
 
 
 def name_flags(

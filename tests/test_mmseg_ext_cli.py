@@ -2,7 +2,10 @@ import argparse
 import io
 import os
 import re
+import signal
+import subprocess
 import sys
+import threading
 from functools import partial
 from pathlib import Path
 
@@ -306,3 +309,146 @@ def test_threads_wait_passively_unless_told(monkeypatch, own, expected):
     monkeypatch.setattr(os, 'environ', dict(own))
     cli.wait_passively()
     assert os.environ == expected
+
+
+#: A tool whose function gets a signal, and a module that does on import.
+STOPPED = """
+import os, signal, sys, time
+import mmseg_ext_cli as cli
+
+def wait():
+    print('waits', flush=True)
+    try:
+        os.kill(os.getpid(), {number})
+        time.sleep(600)
+    finally:
+        {cleaning}
+        print('cleaned')
+
+def run(resume=None, launcher='none'):
+    wait()
+
+if __name__ == '__main__':
+    parser = cli.make_parser('')
+    parser.prog = 'tool.py'
+    if 'import' in sys.argv:
+        cli.load('stopped_on_import:name')
+    cli.call(parser, run{options})
+"""
+
+
+#: A tool that gets a signal where Python only tells of exceptions.
+FORKS = """
+import os, time
+import mmseg_ext_cli as cli
+
+def stop():
+    os.kill(os.getpid(), {number})
+    time.sleep(0.1)
+
+def run():
+    os.register_at_fork(before=stop)
+    try:
+        if not os.fork():
+            os._exit(0)
+        time.sleep(600)
+    finally:
+        print('cleaned')
+
+if __name__ == '__main__':
+    parser = cli.make_parser('')
+    parser.prog = 'tool.py'
+    cli.call(parser, run)
+"""
+
+
+def stop(
+    tmp_path,
+    number,
+    *argv,
+    text=STOPPED,
+    cleaning='pass',
+    options='',
+    before=None,
+):
+    """Run the tool; return its status and what it said."""
+    text = text.format(number=number, cleaning=cleaning, options=options)
+    (tmp_path / 'tool.py').write_text(text)
+    (tmp_path / 'stopped_on_import.py').write_text(
+        f'import os, signal\nos.kill(os.getpid(), {number})\nname = print\n'
+    )
+    done = subprocess.run(
+        [sys.executable, tmp_path / 'tool.py', *argv],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        preexec_fn=before,
+        env={**os.environ, 'PYTHONPATH': str(Path(cli.__file__).parent)},
+    )
+    return done.returncode, done.stdout.split(), done.stderr
+
+
+GOES_ON = 'tool.py: stopped; the same command goes on\n'
+RESUMES = 'tool.py: stopped; the same command with --resume goes on\n'
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_tool_cleans_up_and_says_a_line(tmp_path, number):
+    status = 128 + number
+    done = stop(tmp_path, int(number))
+    assert done == (status, ['waits', 'cleaned'], GOES_ON)
+    # Imports are not to be disturbed, and nothing was done yet.
+    assert stop(tmp_path, int(number), 'import') == (status, [], GOES_ON)
+
+
+def test_a_second_signal_waits_for_nothing(tmp_path):
+    again = f'os.kill(os.getpid(), {int(signal.SIGTERM)}); time.sleep(600)'
+    done = stop(tmp_path, int(signal.SIGINT), cleaning=again)
+    assert done == (143, ['waits'], GOES_ON)
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_where_nothing_can_be_raised(tmp_path, number):
+    """Such as before a process is forked: it is raised when it can be."""
+    done = stop(tmp_path, int(number), text=FORKS)
+    assert done == (128 + number, ['cleaned'], GOES_ON)
+
+
+def test_a_training_goes_on_with_resume(tmp_path):
+    for resume, line in ((None, RESUMES), ('auto', GOES_ON)):
+        options = f', resume={resume!r}'
+        done = stop(tmp_path, int(signal.SIGINT), options=options)
+        assert done == (130, ['waits', 'cleaned'], line)
+
+
+def test_ranks_do_not_handle_what_their_launcher_sends(tmp_path):
+    options = ", launcher='pytorch'"
+    done = stop(tmp_path, int(signal.SIGTERM), options=options)
+    assert done == (-signal.SIGTERM, ['waits'], '')
+
+
+def test_a_signal_that_is_ignored_stays_so(tmp_path):
+    def nohup():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    ends = f'{int(signal.SIGINT)}); signal.alarm(1'
+    done = stop(tmp_path, ends, before=nohup)
+    assert done == (-signal.SIGALRM, ['waits'], '')
+
+
+def test_handlers_are_those_of_before(parser):
+    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    during = cli.call(parser, signal.getsignal, signal.SIGTERM)
+    assert during not in before
+    after = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    assert after == before
+
+
+def test_other_threads_call_too(parser):
+    results = []
+    thread = threading.Thread(
+        target=lambda: results.append(cli.call(parser, 'builtins:int', '7'))
+    )
+    thread.start()
+    thread.join()
+    assert results == [7]

@@ -50,7 +50,8 @@ def build_parser() -> argparse.ArgumentParser:
         '--out-dir',
         type=Path,
         default=Path('crops'),
-        help='folder to write, new or empty (default: %(default)s)',
+        help='folder to write: new, empty, or of the same command when it '
+        'was stopped (default: %(default)s)',
     )
     parser.add_argument(
         '--score-thr',

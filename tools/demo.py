@@ -204,7 +204,8 @@ def main(argv: list[str] | None = None) -> None:
     if args.iterations < 1:
         parser.error(f'--iterations {args.iterations}: expected 1 or more')
     out_dir = args.out_dir.resolve()
-    Demo(parser, out_dir, args.num, args.iterations).run()
+    demo = Demo(parser, out_dir, args.num, args.iterations)
+    call(parser, demo.run)
 
 
 if __name__ == '__main__':

@@ -21,6 +21,7 @@ from mmseg_ext.formats.color_masks import (
 from mmseg_ext.labels.camvid import CAMVID32
 from mmseg_ext.utils.files import find_files, read_file, visible_entries
 from mmseg_ext.utils.images import encode_png
+from mmseg_ext.utils.scratch import working_in
 
 __all__ = ['Report', 'convert']
 
@@ -111,21 +112,22 @@ def convert(
         (job.target for job in jobs), out_dir.glob(f'*{_LABELS}')
     )
     outputs.start_anew([summary])
-    results = core.run_jobs(
-        _Worker(outputs, classes, max_unknown),
-        jobs,
-        nproc=nproc,
-        scratch=out_dir,
-        unit=' masks',
-        progress=progress,
-    )
-    for _, result in outputs.sift(results, invalid, lambda j: [j.target]):
-        report.written += result.written
-        report.kept += not result.written
-        report.warnings += filter(None, [result.warning])
-    colors = dict(zip(classes.names, classes.palette, strict=True))
-    write_class_dict(summary, colors)
-    report.skipped = invalid.write_list(out_dir)
+    with working_in(out_dir):
+        results = core.run_jobs(
+            _Worker(outputs, classes, max_unknown),
+            jobs,
+            nproc=nproc,
+            scratch=out_dir,
+            unit=' masks',
+            progress=progress,
+        )
+        for _, result in outputs.sift(results, invalid, lambda j: [j.target]):
+            report.written += result.written
+            report.kept += not result.written
+            report.warnings += filter(None, [result.warning])
+        colors = dict(zip(classes.names, classes.palette, strict=True))
+        write_class_dict(summary, colors)
+        report.skipped = invalid.write_list(out_dir)
     return report
 
 

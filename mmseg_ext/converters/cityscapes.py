@@ -20,6 +20,7 @@ from mmseg_ext.formats.rle import encode_runs, runs_of_values
 from mmseg_ext.labels.cityscapes import CITYSCAPES_INSTANCES, CITYSCAPES_LABELS
 from mmseg_ext.utils.files import read_file
 from mmseg_ext.utils.images import decode_image
+from mmseg_ext.utils.scratch import working_in
 
 __all__ = ['Report', 'SplitReport', 'convert']
 
@@ -128,34 +129,35 @@ def convert(
     for file in files.values():
         outputs.refuse_stranger(file, expected)
     jobs = {split: _find_jobs(root, split, invalid) for split in _splits(root)}
-    with ExitStack() as stack:
-        writers = {}
-        for split, part in jobs.items():
-            writer = stack.enter_context(
-                coco_writer(out_dir, CITYSCAPES_INSTANCES)
-            )
-            results = core.run_jobs(
-                _convert_image,
-                part,
-                nproc=nproc,
-                desc=split,
-                progress=progress,
-            )
-            counts = report.splits[split] = SplitReport()
-            sifted = invalid.sift(results, what=f'image of {split}')
-            for job, result in sifted:
-                writer.add(_image_row(job, result), result.rows)
-                counts.images += 1
-                counts.instances += result.instances
-                counts.crowds += result.crowds
-            writers[split] = writer
-        # Nothing is written before all files were read.
-        for split, writer in writers.items():
-            writer.save(
-                files[split],
-                order=('images', 'categories', 'annotations'),
-            )
-    report.skipped = invalid.write_list(out_dir)
+    with working_in(out_dir):
+        with ExitStack() as stack:
+            writers = {}
+            for split, part in jobs.items():
+                writer = stack.enter_context(
+                    coco_writer(out_dir, CITYSCAPES_INSTANCES)
+                )
+                results = core.run_jobs(
+                    _convert_image,
+                    part,
+                    nproc=nproc,
+                    desc=split,
+                    progress=progress,
+                )
+                counts = report.splits[split] = SplitReport()
+                sifted = invalid.sift(results, what=f'image of {split}')
+                for job, result in sifted:
+                    writer.add(_image_row(job, result), result.rows)
+                    counts.images += 1
+                    counts.instances += result.instances
+                    counts.crowds += result.crowds
+                writers[split] = writer
+            # Nothing is written before all files were read.
+            for split, writer in writers.items():
+                writer.save(
+                    files[split],
+                    order=('images', 'categories', 'annotations'),
+                )
+        report.skipped = invalid.write_list(out_dir)
     return report
 
 

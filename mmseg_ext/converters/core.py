@@ -5,10 +5,11 @@ A converter finds its jobs, works on each, and writes what comes back::
     invalid = Invalid(skip_invalid)
     outputs = Outputs(out_dir, overwrite)
     jobs = find_jobs(data_root, invalid)
-    results = run_jobs(work, jobs, nproc=nproc, scratch=out_dir)
-    for job, result in outputs.sift(results, invalid, targets):
-        ...  # count it, keep what has to be written in the end
-    report.skipped = invalid.write_list(out_dir)
+    with working_in(out_dir):
+        results = run_jobs(work, jobs, nproc=nproc, scratch=out_dir)
+        for job, result in outputs.sift(results, invalid, targets):
+            ...  # count it, keep what has to be written in the end
+        report.skipped = invalid.write_list(out_dir)
 
 What is there already is the business of
 :class:`~mmseg_ext.converters.outputs.Outputs`. Options come after ``out_dir``,
@@ -32,6 +33,7 @@ from prettytable import PrettyTable
 from tqdm import tqdm
 
 from mmseg_ext.utils.files import (
+    HIDDEN,
     MAX_NAME,
     name_bytes,
     write_bytes,
@@ -387,7 +389,7 @@ class _Batch(Generic[Job, Result]):
     ) -> list[tuple[Job, Result | InvalidInputError]]:
         if self.scratch is None:
             return [(job, self.result(job, None)) for job in jobs]
-        with TemporaryDirectory(prefix='.', dir=self.scratch) as folder:
+        with TemporaryDirectory(prefix=HIDDEN, dir=self.scratch) as folder:
             return [(job, self.result(job, Path(folder))) for job in jobs]
 
     def result(
@@ -433,7 +435,7 @@ def run_jobs(
         Each job and its result, in the order of the jobs.
 
     Raises:
-        ValueError: ``nproc`` is below 1.
+        ValueError: ``nproc`` is out of range.
     """
     check_nproc(nproc)
     if isinstance(jobs, list):
@@ -471,13 +473,13 @@ def _cut(jobs: Iterable[Job], size: int) -> Iterator[list[Job]]:
 def write_json(path: Path, content: Any) -> None:
     """Write a small JSON file that people read, whole or not at all."""
     text = msgspec.json.format(msgspec.json.encode(content))
-    write_bytes(path, text + b'\n')
+    write_bytes(path, text + b'\n', durable=True)
 
 
 def write_split(path: Path, stems: Iterable[str], seed: int) -> None:
     """Write the stems of a split, one a line, in a seeded order."""
     ordered = seeded_order(stems, seed, str)
-    write_text(path, ''.join(f'{stem}\n' for stem in ordered))
+    write_text(path, ''.join(f'{stem}\n' for stem in ordered), durable=True)
 
 
 def count_table(

@@ -37,6 +37,7 @@ from mmseg_ext.utils.polygons import (
     rasterizer,
     redrawn_line,
 )
+from mmseg_ext.utils.scratch import working_in
 from mmseg_ext.utils.text import normal_form
 
 __all__ = ['SPLITS', 'Report', 'SplitReport', 'Unknown', 'convert']
@@ -259,34 +260,34 @@ def convert(
     summary = out_dir / 'report.json'
     lists = {split: out_dir / 'splits' / f'{split}.txt' for split in SPLITS}
     outputs.start_anew([summary, *lists.values()])
-    out_dir.mkdir(parents=True, exist_ok=True)
-    converted = core.run_jobs(
-        _Worker(outputs, copy, check, _drawn_otherwise(report)),
-        jobs,
-        nproc=nproc,
-        scratch=out_dir,
-        progress=progress,
-    )
-    stems: dict[str, list[str]] = {split: [] for split in SPLITS}
-    sifted = outputs.sift(converted, invalid, lambda j: j.targets(out_dir))
-    for job, result in sifted:
-        stems[job.split].append(job.stem)
-        _add(report, job, result)
-    for split, found in stems.items():
-        if any(_count_images(root, split) for root in roots):
-            invalid.check_left(len(found), f'image of {split}')
-    for split, path in lists.items():
-        core.write_split(path, stems[split], seed)
-    for part in report.splits.values():
-        part.unknown = dict(sorted(part.unknown.items()))
-    report.skipped = invalid.write_list(out_dir)
-    content = {
-        'rasterizer': report.rasterizer._asdict(),
-        'splits': report.splits,
-        'test_images': report.test_images,
-        'skipped': report.skipped,
-    }
-    core.write_json(summary, content)
+    with working_in(out_dir):
+        converted = core.run_jobs(
+            _Worker(outputs, copy, check, _drawn_otherwise(report)),
+            jobs,
+            nproc=nproc,
+            scratch=out_dir,
+            progress=progress,
+        )
+        stems: dict[str, list[str]] = {split: [] for split in SPLITS}
+        sifted = outputs.sift(converted, invalid, lambda j: j.targets(out_dir))
+        for job, result in sifted:
+            stems[job.split].append(job.stem)
+            _add(report, job, result)
+        for split, found in stems.items():
+            if any(_count_images(root, split) for root in roots):
+                invalid.check_left(len(found), f'image of {split}')
+        for split, path in lists.items():
+            core.write_split(path, stems[split], seed)
+        for part in report.splits.values():
+            part.unknown = dict(sorted(part.unknown.items()))
+        report.skipped = invalid.write_list(out_dir)
+        content = {
+            'rasterizer': report.rasterizer._asdict(),
+            'splits': report.splits,
+            'test_images': report.test_images,
+            'skipped': report.skipped,
+        }
+        core.write_json(summary, content)
     return report
 
 

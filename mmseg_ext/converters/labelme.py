@@ -31,6 +31,7 @@ from mmseg_ext.utils.files import (
 )
 from mmseg_ext.utils.images import encode_labels
 from mmseg_ext.utils.polygons import filled_otherwise, redrawn_line
+from mmseg_ext.utils.scratch import working_in
 from mmseg_ext.utils.text import read_text
 
 __all__ = ['BACKGROUND', 'IGNORED', 'Report', 'convert']
@@ -151,27 +152,28 @@ def convert(
     summary = out_dir / 'class_dict.csv'
     lists = {split: out_dir / 'splits' / f'{split}.txt' for split in _SPLITS}
     outputs.start_anew([summary, *lists.values()])
-    converted = core.run_jobs(
-        _Worker(root, outputs, copy, indices | {IGNORED: IGNORE_INDEX}),
-        found,
-        nproc=nproc,
-        scratch=out_dir,
-        progress=progress,
-    )
-    stems = []
-    sifted = outputs.sift(converted, invalid, lambda s: s.targets(out_dir))
-    for sample, result in sifted:
-        stems.append(sample.stem)
-        report.shapes += sample.labels
-        report.written += result.written
-        report.kept += not result.written
-        report.redrawn += result.redrawn
-    parts = core.divide(stems, val_fraction, seed, str)
-    for (split, path), part in zip(lists.items(), parts, strict=True):
-        report.images[split] = len(part)
-        core.write_split(path, part, seed)
-    write_class_dict(summary, colors)
-    report.skipped = invalid.write_list(out_dir)
+    with working_in(out_dir):
+        converted = core.run_jobs(
+            _Worker(root, outputs, copy, indices | {IGNORED: IGNORE_INDEX}),
+            found,
+            nproc=nproc,
+            scratch=out_dir,
+            progress=progress,
+        )
+        stems = []
+        sifted = outputs.sift(converted, invalid, lambda s: s.targets(out_dir))
+        for sample, result in sifted:
+            stems.append(sample.stem)
+            report.shapes += sample.labels
+            report.written += result.written
+            report.kept += not result.written
+            report.redrawn += result.redrawn
+        parts = core.divide(stems, val_fraction, seed, str)
+        for (split, path), part in zip(lists.items(), parts, strict=True):
+            report.images[split] = len(part)
+            core.write_split(path, part, seed)
+        write_class_dict(summary, colors)
+        report.skipped = invalid.write_list(out_dir)
     return report
 
 

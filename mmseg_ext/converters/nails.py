@@ -21,6 +21,7 @@ from mmseg_ext.labels.nails import NAILS
 from mmseg_ext.utils.files import find_files, read_file, write_text
 from mmseg_ext.utils.images import IMAGE_SUFFIXES
 from mmseg_ext.utils.processes import check_nproc
+from mmseg_ext.utils.scratch import working_in
 from mmseg_ext.utils.text import csv_text, normal_form, printable
 
 __all__ = ['SEGMENTATIONS', 'SPLITS', 'Report', 'convert']
@@ -146,34 +147,36 @@ def convert(
     invalid.remove_list(out_dir)
     pairs, report.stray = _find_pairs(data_root, invalid)
     worker = _Worker(data_root, segmentation, min_area, split_touching)
-    results = core.run_jobs(worker, pairs, nproc=nproc, progress=progress)
-    items = []
-    for pair, converted in invalid.sift(results):
-        report.dropped += converted.dropped
-        report.colored += converted.colored
-        report.cut += converted.cut
-        items.append(_Item(pair, converted))
-    splits = _split(items, val_fraction, seed)
-    for split, part in splits.items():
-        invalid.check_left(len(part), f'pair for {split}')
-        if not part:
-            raise ValueError(
-                f'{data_root} has {len(items)} valid pairs of image and mask, '
-                f'none of them for {split}; expected one at least for each '
-                'split'
-            )
-    for split, part in splits.items():
-        with coco_writer(out_dir, dict(enumerate(NAILS, 1))) as writer:
-            for pair, converted in part:
-                width, height = converted.size
-                image = {'file_name': pair.image}
-                size = {'width': width, 'height': height}
-                writer.add(image | size, converted.rows)
-            writer.save(out_dir / f'{split}.json')
-        report.images[split] = writer.images
-        report.instances[split] = writer.annotations
-        write_text(out_dir / 'csv_file' / f'{split}_info.csv', _csv(part))
-    report.skipped = invalid.write_list(out_dir)
+    with working_in(out_dir):
+        results = core.run_jobs(worker, pairs, nproc=nproc, progress=progress)
+        items = []
+        for pair, converted in invalid.sift(results):
+            report.dropped += converted.dropped
+            report.colored += converted.colored
+            report.cut += converted.cut
+            items.append(_Item(pair, converted))
+        splits = _split(items, val_fraction, seed)
+        for split, part in splits.items():
+            invalid.check_left(len(part), f'pair for {split}')
+            if not part:
+                raise ValueError(
+                    f'{data_root} has {len(items)} valid pairs of image and '
+                    f'mask, none of them for {split}; expected one at least '
+                    'for each split'
+                )
+        for split, part in splits.items():
+            with coco_writer(out_dir, dict(enumerate(NAILS, 1))) as writer:
+                for pair, converted in part:
+                    width, height = converted.size
+                    image = {'file_name': pair.image}
+                    size = {'width': width, 'height': height}
+                    writer.add(image | size, converted.rows)
+                writer.save(out_dir / f'{split}.json')
+            report.images[split] = writer.images
+            report.instances[split] = writer.annotations
+            path = out_dir / 'csv_file' / f'{split}_info.csv'
+            write_text(path, _csv(part), durable=True)
+        report.skipped = invalid.write_list(out_dir)
     return report
 
 

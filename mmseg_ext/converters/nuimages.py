@@ -31,6 +31,7 @@ from mmseg_ext.labels.nuimages import NUIMAGES, THING_OF, THINGS
 from mmseg_ext.utils.files import write_bytes
 from mmseg_ext.utils.images import encode_labels
 from mmseg_ext.utils.processes import check_nproc
+from mmseg_ext.utils.scratch import working_in
 
 __all__ = [
     'VAL_SUBSET_SIZE',
@@ -172,13 +173,14 @@ def convert(
     report, invalid = Report(out_dir), Invalid(skip_invalid)
     invalid.remove_list(out_dir)
     outputs = Outputs(out_dir, overwrite)
-    for version in versions:
-        conversion = _Conversion(data_root / version, outputs, invalid)
-        counts = conversion.run(nproc, progress)
-        report.versions[version] = counts
-        report.written += counts.written
-        report.kept += counts.kept
-    report.skipped = invalid.write_list(out_dir)
+    with working_in(out_dir):
+        for version in versions:
+            conversion = _Conversion(data_root / version, outputs, invalid)
+            counts = conversion.run(nproc, progress)
+            report.versions[version] = counts
+            report.written += counts.written
+            report.kept += counts.kept
+        report.skipped = invalid.write_list(out_dir)
     return report
 
 

@@ -214,7 +214,7 @@ class Outputs:
 
     def note(self, record: Path, made_from: Any) -> None:
         """Write a record for :meth:`claim`."""
-        write_bytes(record, _record(made_from))
+        write_bytes(record, _record(made_from), durable=True)
 
     def is_whole(self, path: Path, size: tuple[int, int]) -> bool:
         """Tell whether a label map is there and not damaged.

@@ -13,7 +13,7 @@ from pycocotools import mask as coco_mask
 
 from mmseg_ext.formats.json_files import Coordinate, Side, decode_json
 from mmseg_ext.formats.rle import Rle, decode_runs, paint_runs
-from mmseg_ext.utils.files import atomic_path
+from mmseg_ext.utils.files import atomic_path, naming
 
 __all__ = [
     'Annotation',
@@ -386,7 +386,10 @@ class CocoWriter:
             if numbers is None or number in numbers
         ]
         end = self._spool.tell()
-        with atomic_path(path) as temporary, open(temporary, 'wb') as file:
+        with (
+            atomic_path(path, durable=True) as temporary,
+            open(temporary, 'wb') as file,
+        ):
             for place, key in enumerate(order):
                 file.write(b',' if place else b'{')
                 file.write(b'"%b":' % key.encode())
@@ -421,5 +424,5 @@ def coco_writer(
     """
     listed = [{'id': key, 'name': name} for key, name in categories.items()]
     folder = os.fspath(folder)
-    with SpooledTemporaryFile(_SPOOL, dir=folder) as spool:
+    with naming(folder), SpooledTemporaryFile(_SPOOL, dir=folder) as spool:
         yield CocoWriter(folder, spool, {'categories': listed, **more})

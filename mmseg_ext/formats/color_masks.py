@@ -479,7 +479,7 @@ def write_class_dict(
     """
     check_classes(str(path), colors)
     rows = [(name, *color) for name, color in colors.items()]
-    write_text(path, csv_text([('name', 'r', 'g', 'b'), *rows]))
+    write_text(path, csv_text([('name', 'r', 'g', 'b'), *rows]), durable=True)
 
 
 def voc_color(index: int) -> Color:

@@ -3,9 +3,10 @@
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -19,8 +20,16 @@ from mmseg_ext.inference.crops import (
     crop_instances,
 )
 from mmseg_ext.inference.detectors import detect, load_detector
-from mmseg_ext.utils.files import MAX_NAME, find_files, name_bytes, write_text
+from mmseg_ext.utils.files import (
+    MAX_NAME,
+    find_files,
+    name_bytes,
+    visible_entries,
+    write_bytes,
+    write_text,
+)
 from mmseg_ext.utils.images import IMAGE_SUFFIXES, decode_image, write_png
+from mmseg_ext.utils.scratch import working_in
 from mmseg_ext.utils.text import csv_text, is_unicode, printable
 
 # MMDet may be absent.
@@ -45,6 +54,10 @@ _DETECTION_ERRORS = (
     *(ArithmeticError, AssertionError, LookupError),
     *(RuntimeError, ValueError, cv2.error),
 )
+
+
+#: In a folder as long as its crops are not all there: of which run they are.
+_UNFINISHED = '.unfinished'
 
 
 @dataclass
@@ -106,7 +119,8 @@ def crop_files(
         config: Path of an MMDet config, or the name of one of this package.
         checkpoint: Path of a checkpoint; loaded with ``weights_only``.
         images: Image files, and folders that are searched with all below.
-        out_dir: Folder to write; new or empty.
+        out_dir: Folder to write: new, empty, or of the same call when it was
+            stopped.
         score_thr: See :func:`crop_instances`.
         pad: See :func:`crop_instances`.
         background: See :func:`crop_instances`.
@@ -129,19 +143,21 @@ def crop_files(
     if batch_size < 1:
         raise ValueError(f'batch_size={batch_size}: expected 1 or more')
     out_dir = Path(out_dir)
-    if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
-        raise ValueError(
-            f'{out_dir} is not an empty folder, and crops of other runs would '
-            'stay among the new ones; name a new folder or remove it'
-        )
     report, rows = CropReport(), []
     found = find_images(images, report.others)
     stems = _stems(found)
     report.unreadable = _unfit(stems)
     paths = [path for path in found if path not in report.unreadable]
+    options = [score_thr, pad, str(background), upright, batch_size, device]
+    stamp = _stamp([checkpoint, *paths], [config, *options])
+    _check_folder(out_dir, stamp)
     detector = load_detector(config, checkpoint, device)
     classes = detector.model.dataset_meta['classes']
-    with tqdm(total=len(paths), unit='image', disable=not progress) as bar:
+    with (
+        working_in(out_dir),
+        tqdm(total=len(paths), unit='image', disable=not progress) as bar,
+    ):
+        write_bytes(out_dir / _UNFINISHED, stamp)
         for start in range(0, len(paths), batch_size):
             chunk = paths[start : start + batch_size]
             batch = _read(chunk, report.unreadable)
@@ -160,9 +176,35 @@ def crop_files(
                     write_png(out_dir / name, crop.image)
                     rows.append(_row(path, name, crop, classes))
             bar.update(len(chunk))
+        text = csv_text([_Row._fields, *rows])
+        write_text(out_dir / 'crops.csv', text, durable=True)
+        (out_dir / _UNFINISHED).unlink()
     report.crops = len(rows)
-    write_text(out_dir / 'crops.csv', csv_text([_Row._fields, *rows]))
     return report
+
+
+def _stamp(files: Sequence[str], options: Sequence[Any]) -> bytes:
+    """Return what tells a run from others: files as they are, and options."""
+    states = [(f, os.stat(f)) for f in files if os.path.isfile(f)]
+    stamps = [(f, state.st_size, state.st_mtime_ns) for f, state in states]
+    return repr([stamps, options]).encode()
+
+
+def _check_folder(out_dir: Path, stamp: bytes) -> None:
+    """Check that no crops of another run are in a folder.
+
+    Raises:
+        ValueError: There are, or what is there is no folder.
+    """
+    with suppress(FileNotFoundError, NotADirectoryError):
+        if (out_dir / _UNFINISHED).read_bytes() == stamp:
+            return
+    other = out_dir.exists() and not out_dir.is_dir()
+    if other or any(visible_entries(out_dir)):
+        raise ValueError(
+            f'{out_dir} is not an empty folder, and crops of other runs would '
+            'stay among the new ones; name a new folder or remove it'
+        )
 
 
 def find_images(

@@ -47,6 +47,7 @@ from mmseg_ext.launch.switches import (
     turn_on_lr_scaling,
     turn_on_tta,
 )
+from mmseg_ext.utils.scratch import working_in
 
 __all__ = ['LaunchError', 'run_test', 'run_training']
 
@@ -108,7 +109,10 @@ def run_training(
         _ = runner.train_loop
     with _data_errors_named(cfg, 'val'):
         _ = runner.val_loop
-    with _config_errors_named(cfg, any_reason=False):
+    with (
+        working_in(runner.work_dir),
+        _config_errors_named(cfg, any_reason=False),
+    ):
         return runner.train()
 
 
@@ -176,7 +180,10 @@ def run_test(
             writer.check(_samples(loop.dataloader.dataset))
     if writer:
         loop.evaluator.metrics.append(writer)
-    with _config_errors_named(cfg, any_reason=False):
+    with (
+        working_in(runner.work_dir),
+        _config_errors_named(cfg, any_reason=False),
+    ):
         return runner.test()
 
 

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from mmseg_ext.sample_data.scenes.render import check_arguments, is_whole
 from mmseg_ext.utils.files import visible_entries, write_bytes
 from mmseg_ext.utils.processes import check_nproc, ordered_map
+from mmseg_ext.utils.scratch import working_in
 
 __all__ = [
     'Drawn',
@@ -177,21 +178,22 @@ class SetWriter:
         ]
         first, last = self.first(splits, size, seed), self.last(splits, ())
         _check_folder(out_dir, chain(first, last, *map(self.paths, slots)))
-        if overwrite:
-            # They must not stand beside scenes that they do not describe.
-            for path in last:
-                (out_dir / path).unlink(missing_ok=True)
-        # Before the scenes: files of another set stop the run at its start.
-        _write(out_dir, first.items(), overwrite)
-        work = partial(self._write_scene, out_dir, size, seed, overwrite)
-        rows = tqdm(
-            ordered_map(work, slots, nproc),
-            desc=self.name,
-            total=len(slots),
-            unit='scene',
-            disable=not progress,
-        )
-        _write(out_dir, self.last(splits, list(rows)).items(), overwrite)
+        with working_in(out_dir):
+            if overwrite:
+                # They must not stand beside scenes that they do not describe.
+                for path in last:
+                    (out_dir / path).unlink(missing_ok=True)
+            # Before the scenes: files of another set stop the run early.
+            _write(out_dir, first.items(), overwrite)
+            work = partial(self._write_scene, out_dir, size, seed, overwrite)
+            rows = tqdm(
+                ordered_map(work, slots, nproc),
+                desc=self.name,
+                total=len(slots),
+                unit='scene',
+                disable=not progress,
+            )
+            _write(out_dir, self.last(splits, list(rows)).items(), overwrite)
         return {split: len(part) for split, part in splits.items()}
 
     def _write_scene(

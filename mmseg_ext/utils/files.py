@@ -13,11 +13,13 @@ from typing import BinaryIO
 from mmseg_ext.utils.text import normal_form, printable
 
 __all__ = [
+    'HIDDEN',
     'MAX_BYTES',
     'MAX_NAME',
     'atomic_path',
     'find_files',
     'name_bytes',
+    'naming',
     'open_file',
     'path_inside',
     'read_file',
@@ -44,46 +46,66 @@ _KINDS = {
 MAX_NAME = 255
 
 
+#: What the names of temporary files and folders begin with: by it the next
+#: run knows what a killed one left, :mod:`mmseg_ext.utils.scratch`.
+HIDDEN = '.mmseg_ext-'
+
+#: Characters of a suffix that a temporary name keeps: those of any format, and
+#: not so many that the name gets too long.
+_SUFFIX = 16
+
+
 @contextmanager
 def atomic_path(
-    path: str | os.PathLike, scratch: str | os.PathLike | None = None
+    path: str | os.PathLike,
+    scratch: str | os.PathLike | None = None,
+    durable: bool = False,
 ) -> Iterator[Path]:
     """Yield a temporary path and rename it to ``path`` when all went well.
 
     A reader therefore sees the old file or the whole new one, never a part,
-    and a run that was stopped leaves nothing that looks finished.
+    and a run that was stopped leaves nothing that looks finished. This holds
+    for whatever ends the process. When the machine loses its power, a file
+    that was renamed shortly before may be empty or cut off, unless it is
+    written as ``durable``.
 
     Args:
         path: The file to write. Missing parent folders are made.
         scratch: Folder of the temporary file, on the file system of ``path``;
             by default the folder of ``path``. Processes that make many files
             in one folder wait for each other, unless each has its own here.
+        durable: Wait until the disk has the file, before and after it is
+            renamed. It takes some milliseconds, so it is for the few files
+            that say what there is, and not for those they speak of.
 
     Yields:
         A path with the same suffix, to be written.
+
+    Raises:
+        OSError: It cannot be written; the error names ``path``.
     """
     folder, name = os.path.split(path)
+    suffix = os.path.splitext(name)[1][:_SUFFIX]
     temporary = os.path.join(
-        folder if scratch is None else scratch, _temporary_name(name)
+        folder if scratch is None else scratch,
+        f'{HIDDEN}{secrets.token_hex(4)}{suffix}',
     )
-    if folder and not os.path.isdir(folder):
-        os.makedirs(folder, exist_ok=True)
     try:
-        yield Path(temporary)
-        os.replace(temporary, path)
+        if folder and not os.path.isdir(folder):
+            os.makedirs(folder, exist_ok=True)
+        with naming(path, temporary):
+            yield Path(temporary)
+            if durable:
+                _sync(temporary)
+            os.replace(temporary, path)
+            if durable:
+                # Not every file system knows this of a folder.
+                with suppress(OSError):
+                    _sync(folder or os.curdir)
     except BaseException:
         with suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
-
-
-def _temporary_name(name: str) -> str:
-    """Return a new hidden name with the same suffix."""
-    stem, suffix = os.path.splitext(name)
-    if name_bytes(f'..12345678{name}') > MAX_NAME:
-        # A sign has four bytes at most. Suffixes are shorter than that.
-        stem, suffix = stem[:40], suffix[:20]
-    return f'.{stem}.{secrets.token_hex(4)}{suffix}'
 
 
 def name_bytes(name: str) -> int:
@@ -91,10 +113,40 @@ def name_bytes(name: str) -> int:
     return len(os.fsencode(name))
 
 
+def _sync(path: str) -> None:
+    """Wait until the disk has a file or folder as it is now."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def naming(
+    path: str | os.PathLike, *temporary: str | os.PathLike
+) -> Iterator[None]:
+    """Let an OSError that names no file, as of a full disk, name this one.
+
+    Args:
+        path: The file or folder.
+        *temporary: Files that stand for it, and are not to be named.
+    """
+    try:
+        yield
+    except OSError as error:
+        hidden = [None, *(os.fspath(other) for other in temporary)]
+        if error.errno is not None and error.filename in hidden:
+            error.filename = os.fspath(path)
+            del error.filename2
+        raise
+
+
 def write_bytes(
     path: str | os.PathLike,
     data: bytes,
     scratch: str | os.PathLike | None = None,
+    durable: bool = False,
 ) -> None:
     """Write ``data`` to ``path``, whole or not at all.
 
@@ -102,14 +154,26 @@ def write_bytes(
         path: The file to write. Missing parent folders are made.
         data: Its content.
         scratch: See :func:`atomic_path`.
+        durable: See :func:`atomic_path`.
     """
-    with atomic_path(path, scratch) as temporary, open(temporary, 'wb') as f:
-        f.write(data)
+    with (
+        atomic_path(path, scratch, durable) as temporary,
+        open(temporary, 'wb') as file,
+    ):
+        file.write(data)
 
 
-def write_text(path: str | os.PathLike, text: str) -> None:
-    """Write ``text`` to ``path`` as UTF-8, whole or not at all."""
-    write_bytes(path, text.encode())
+def write_text(
+    path: str | os.PathLike, text: str, durable: bool = False
+) -> None:
+    """Write ``text`` to ``path`` as UTF-8, whole or not at all.
+
+    Args:
+        path: The file to write. Missing parent folders are made.
+        text: Its content.
+        durable: See :func:`atomic_path`.
+    """
+    write_bytes(path, text.encode(), durable=durable)
 
 
 def open_file(path: str | os.PathLike[str]) -> BinaryIO:

@@ -22,6 +22,7 @@ from mmseg_ext.formats.coco import (
 )
 from mmseg_ext.utils.files import path_inside, read_file, write_bytes
 from mmseg_ext.utils.images import decode_image
+from mmseg_ext.utils.scratch import working_in
 from mmseg_ext.visualization.fonts import draw_text, text_length
 
 __all__ = ['draw_sheets']
@@ -90,7 +91,7 @@ def draw_sheets(
         annotations[annotation.image_id].append(annotation)
     images = _spread(coco.images, num)
     sheets: list[Path] = []
-    with tqdm(total=len(images), unit=' images') as bar:
+    with working_in(out_dir), tqdm(total=len(images), unit=' images') as bar:
         for start in range(0, len(images), columns * _ROWS):
             tiles = []
             for image in images[start : start + columns * _ROWS]:

@@ -1,6 +1,7 @@
 """Curves, bars and tables from the scalars that mmengine leaves behind."""
 
 import html
+import io
 import json
 import math
 import os
@@ -8,7 +9,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mmseg_ext.utils.files import atomic_path, write_text
+from mmseg_ext.utils.files import write_bytes, write_text
+from mmseg_ext.utils.scratch import working_in
 from mmseg_ext.utils.text import (
     csv_text,
     is_unicode,
@@ -160,16 +162,17 @@ def plot_work_dir(
     history = read_history(records)
     class_iou = _class_iou(runs, records, tests, history.scores_over)
     files = []
-    if history.losses or history.scores:
-        path = out_dir / 'curves.png'
-        _save(draw_curves(history), path)
-        files.append(path)
-    if class_iou:
-        path = out_dir / 'class_iou.png'
-        _save(draw_class_iou(class_iou), path)
-        write_text(path.with_suffix('.md'), markdown_table(class_iou))
-        write_text(path.with_suffix('.csv'), csv_table(class_iou))
-        files += [path, path.with_suffix('.md'), path.with_suffix('.csv')]
+    with working_in(out_dir):
+        if history.losses or history.scores:
+            path = out_dir / 'curves.png'
+            _save(draw_curves(history), path)
+            files.append(path)
+        if class_iou:
+            path = out_dir / 'class_iou.png'
+            _save(draw_class_iou(class_iou), path)
+            write_text(path.with_suffix('.md'), markdown_table(class_iou))
+            write_text(path.with_suffix('.csv'), csv_table(class_iou))
+            files += [path, path.with_suffix('.md'), path.with_suffix('.csv')]
     if runs and not history.scores:
         notes.append(f'no mIoU or mAP of a validation yet in {max(runs)}')
     segmentation = [*history.scores, *(k for t in tests.values() for k in t)]
@@ -579,5 +582,6 @@ def csv_table(class_iou: ClassIoU) -> str:
 
 def _save(figure: 'Figure', path: Path) -> None:
     """Write a figure as PNG, whole or not at all."""
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=120)
+    write_bytes(path, buffer.getvalue())

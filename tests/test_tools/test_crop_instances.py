@@ -4,6 +4,7 @@ import os
 import re
 import runpy
 import shutil
+import signal
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ from mmengine.registry import MODELS
 
 from helpers.command_lines import error_of
 from mmseg_ext.inference.detectors import load_detector
+from mmseg_ext.utils.images import write_png
 from test_tools.tiny_runs import TOOLS, write_detection
 
 CONFIG = 'mask-rcnn_r18_fpn_1xb2-2k_nail-320'
@@ -326,3 +328,41 @@ def test_no_such_color(tmp_path, capsys):
     message = error_of(capsys, run, *argv)
     expected = "argument --background: 'nail' is no background: expected"
     assert message.startswith(expected)
+
+
+def test_a_stopped_run_goes_on_and_others_do_not(
+    checkpoint, photographs, tmp_path, monkeypatch, capsys
+):
+    def stop(path, pixels):
+        if written.append(path) or len(written) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        write_png(path, pixels)
+
+    written = []
+    argv = [CONFIG, checkpoint, photographs, '--score-thr', 0, '--out-dir']
+    run(*argv, tmp_path / 'whole')
+    with monkeypatch.context() as patch:
+        patch.setattr('mmseg_ext.inference.crop_files.write_png', stop)
+        with pytest.raises(SystemExit, match=r'^130$'):
+            run(*argv, tmp_path / 'out')
+    told = capsys.readouterr().err
+    assert told.endswith(': stopped; the same command goes on\n')
+    assert [*(tmp_path / 'out').rglob('*.png')]
+    (photographs / 'left/b.PNG').touch()
+    for other in (['--upright'], ['--pad', 0.3]):
+        message = error_of(capsys, run, *argv, tmp_path / 'out', *other)
+        assert message.startswith(f'{tmp_path}/out is not an empty folder')
+    assert not (tmp_path / 'out/crops.csv').exists()
+    stamp = (tmp_path / 'out/.unfinished').read_text()
+    time = (photographs / 'left/b.PNG').stat().st_mtime_ns
+    assert str(time) not in stamp  # it was changed meanwhile
+    assert 'not an empty' in error_of(capsys, run, *argv, tmp_path / 'out')
+    earlier = int(re.search(r"left/b\.PNG', \d+, (\d+)", stamp)[1])
+    os.utime(photographs / 'left/b.PNG', ns=(earlier, earlier))
+    run(*argv, tmp_path / 'out')
+    assert contents(tmp_path / 'out') == contents(tmp_path / 'whole')
+
+
+def contents(folder):
+    files = (path for path in folder.rglob('*') if path.is_file())
+    return {path.relative_to(folder): path.read_bytes() for path in files}

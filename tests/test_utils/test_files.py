@@ -1,16 +1,19 @@
 import os
+import resource
 import socket
+import stat
 
 import pytest
 
 from mmseg_ext.utils.files import (
+    HIDDEN,
     MAX_BYTES,
-    MAX_NAME,
     atomic_path,
     find_files,
     path_inside,
     read_file,
     same_file,
+    write_bytes,
     write_text,
 )
 
@@ -37,21 +40,111 @@ def test_mode_is_that_of_open(tmp_path):
     assert modes[0] == modes[1]
 
 
-@pytest.mark.parametrize(
-    'name',
-    [
-        pytest.param('é' * 125 + '.jpeg', id='long stem'),
-        pytest.param('a.' + 'b' * 253, id='long suffix'),
-        pytest.param('.' + '手' * 84 + 'ab', id='no suffix'),
-        pytest.param('\udcff' * 251 + '.png', id='no UTF-8'),
-    ],
-)
-def test_the_longest_names_are_written(tmp_path, name):
-    assert len(os.fsencode(name)) == MAX_NAME
-    with atomic_path(tmp_path / name) as temporary:
-        temporary.write_text('whole')
-        assert temporary.name.endswith(os.path.splitext(name)[1][:20])
-    assert os.listdir(tmp_path) == [name]
+def test_temporary_names_are_short_and_keep_the_suffix(tmp_path):
+    for name, suffix in (
+        ('x' * 251 + '.png', '.png'),
+        ('ä' * 125 + '.json', '.json'),
+        ('x', ''),
+        ('x.' + 'y' * 200, '.' + 'y' * 15),
+    ):
+        with atomic_path(tmp_path / name) as temporary:
+            assert temporary.name.startswith(HIDDEN)
+            assert temporary.suffix == suffix
+            temporary.touch()
+        assert os.listdir(tmp_path) == [name]
+        (tmp_path / name).unlink()
+
+
+@pytest.fixture
+def calls(monkeypatch, tmp_path):
+    """Note what is synced and renamed, in order."""
+    noted = []
+    opened = {}
+
+    def open_(path, *arguments):
+        file = real_open(path, *arguments)
+        opened[file] = os.path.basename(path)
+        return file
+
+    def fsync(file):
+        noted.append(('fsync', opened[file]))
+        real_fsync(file)
+
+    def replace(source, target):
+        noted.append(('replace', os.path.basename(source)))
+        real_replace(source, target)
+
+    real_open, real_fsync, real_replace = os.open, os.fsync, os.replace
+    monkeypatch.setattr('os.open', open_)
+    monkeypatch.setattr('os.fsync', fsync)
+    monkeypatch.setattr('os.replace', replace)
+    return noted
+
+
+def test_durable_files_are_on_disk_before_they_have_their_name(
+    tmp_path, calls
+):
+    with atomic_path(tmp_path / 'x.json', durable=True) as temporary:
+        temporary.write_text('all of it')
+        assert calls == []
+    assert calls == [
+        ('fsync', temporary.name),
+        ('replace', temporary.name),
+        ('fsync', tmp_path.name),
+    ]
+    calls.clear()
+    write_text(tmp_path / 'y', 'text', durable=True)
+    assert [kind for kind, _ in calls] == ['fsync', 'replace', 'fsync']
+    calls.clear()
+    write_bytes(tmp_path / 'z', b'bytes')
+    assert [kind for kind, _ in calls] == ['replace']
+
+
+def test_a_folder_that_cannot_be_synced_is_no_error(tmp_path, monkeypatch):
+    def fsync(file):
+        if stat.S_ISDIR(os.fstat(file).st_mode):
+            raise OSError(22, 'Invalid argument')
+
+    monkeypatch.setattr('os.fsync', fsync)
+    write_text(tmp_path / 'x', 'text', durable=True)
+    assert (tmp_path / 'x').read_text() == 'text'
+
+
+def test_a_file_that_cannot_be_synced_is_not_renamed(tmp_path, monkeypatch):
+    def fsync(file):
+        raise OSError(5, 'Input/output error')
+
+    write_text(tmp_path / 'x', 'old')
+    monkeypatch.setattr('os.fsync', fsync)
+    with pytest.raises(OSError, match=f"output error: '{tmp_path}/x'"):
+        write_text(tmp_path / 'x', 'new', durable=True)
+    assert (tmp_path / 'x').read_text() == 'old'
+    assert os.listdir(tmp_path) == ['x']
+
+
+def test_a_full_disk_is_told_with_the_file(tmp_path):
+    path = tmp_path / 'x.bin'
+    child = os.fork()
+    if not child:
+        # In a process of its own: such a limit cannot be lifted again.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+        try:
+            write_bytes(path, bytes(5000))
+        except OSError as error:
+            named = str(error) == f"[Errno 27] File too large: '{path}'"
+            os._exit(0 if named else 1)
+        os._exit(2)
+    assert os.waitpid(child, 0)[1] == 0
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_temporary_name_is_told_nowhere(tmp_path):
+    (tmp_path / 'folder' / 'x').mkdir(parents=True)
+    with pytest.raises(OSError, match='folder') as caught:
+        write_text(tmp_path / 'folder', 'text')
+    assert HIDDEN not in str(caught.value)
+    with pytest.raises(OSError, match=r"/y'$"):
+        write_bytes(tmp_path / 'y', b'', scratch=tmp_path / 'gone')
 
 
 def test_path_inside(tmp_path):
