@@ -378,6 +378,7 @@ def test_no_valid_file(root, tmp_path):
         convert(root, out, skip_invalid=True)
     for path in root.rglob('*.json'):
         path.write_text('{')
+    out.mkdir()
     out.joinpath('skipped.json').write_text('[]')
     with pytest.raises(ValueError, match=r'no input is valid.*a\.json: no la'):
         convert(root, out, skip_invalid=True)
