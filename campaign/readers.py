@@ -13,7 +13,6 @@ from mmseg_ext.checkpoint import check_checkpoint, read_checkpoint
 from mmseg_ext.converters import (
     camvid,
     cityscapes,
-    core,
     idd,
     labelme,
     nails,
@@ -22,6 +21,7 @@ from mmseg_ext.converters import (
 from mmseg_ext.converters.photographs import photograph_size
 from mmseg_ext.datasets.camvid import CamVid
 from mmseg_ext.datasets.nails import NailDataset
+from mmseg_ext.utils.files import read_file
 from mmseg_ext.utils.images import decode_image
 from mmseg_ext.visualization.contact_sheets import draw_sheets
 from mmseg_ext.visualization.curves import plot_work_dir
@@ -83,12 +83,11 @@ def _convert_idd(root: Path, path: Path, out: Path, skip: bool) -> None:
 
 
 def _header(root: Path, path: Path, out: Path, skip: bool) -> None:
-    core.read_size(path)
     photograph_size(path)
 
 
 def _pixels(root: Path, path: Path, out: Path, skip: bool) -> None:
-    decode_image(path.read_bytes(), str(path))
+    decode_image(read_file(path), str(path))
 
 
 def _sheets(root: Path, path: Path, out: Path, skip: bool) -> None:

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.logging import MessageHub
 from mmengine.registry import init_default_scope
 from PIL import Image
 
@@ -113,6 +114,6 @@ def _write_checkpoint(path: Path) -> None:
         'meta': {'iter': 3, 'epoch': 0, 'seed': 0, 'cfg': 'a = 1'},
         'state_dict': model.state_dict(),
         'optimizer': optimizer.state_dict(),
-        'message_hub': {'log_scalars': {}, 'runtime_info': {'iter': 3}},
+        'message_hub': MessageHub('campaign').state_dict(),
     }
     torch.save(content, path)
