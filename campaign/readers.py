@@ -122,7 +122,7 @@ _IDD = (
     *('leftImg8bit/train/*/*', 'leftImg8bit/val/*/*'),
     *('gtFine/train/*/*_polygons.json', 'gtFine/val/*/*_polygons.json'),
 )
-_NAILS = 'Images/1/*', 'Masks/1/*'
+_NAILS = 'Images/*/*', 'Masks/*/*'
 _COCO = 'train.json', 'Images/*/*'
 _STEMS = (*_CAMVID, 'list.txt')
 
@@ -154,11 +154,12 @@ READERS = {
         *('labelme', ('0/*', '1/*'), '*/*.json', 'json'),
         *(_convert(labelme), True),
     ),
+    # With one left out, there are still some for each split.
     'nail mask': Reader(
-        *('nails', _NAILS, 'Masks/*/*', 'png', _convert(nails), True)
+        *('nails', _NAILS, 'Masks/*/*', 'png', _convert(nails), True, 6)
     ),
     'nail image': Reader(
-        *('nails', _NAILS, 'Images/*/*', 'png', _convert(nails), True)
+        *('nails', _NAILS, 'Images/*/*', 'png', _convert(nails), True, 6)
     ),
     'nuImages table': Reader(
         *('nuimages', ('v1.0-val/*.json',), 'v1.0-val/*.json', 'json'),

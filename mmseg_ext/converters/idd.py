@@ -300,8 +300,8 @@ class _Drawn(msgspec.Struct):
 def _drawn_otherwise(report: Report) -> bool:
     """Tell whether labels that are there may have been filled otherwise."""
     path = report.out_dir / 'report.json'
-    with suppress(OSError, UnicodeDecodeError, msgspec.DecodeError):
-        drawn = msgspec.json.decode(path.read_bytes(), type=_Drawn)
+    with suppress(OSError, ValueError):
+        drawn = decode_json(read_file(path), _Drawn)
         return drawn.rasterizer.get('digest') != report.rasterizer.digest
     return True
 

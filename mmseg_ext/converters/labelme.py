@@ -27,12 +27,12 @@ from mmseg_ext.utils.files import (
     find_files,
     path_inside,
     read_file,
+    read_text,
     same_file,
 )
 from mmseg_ext.utils.images import encode_labels
 from mmseg_ext.utils.polygons import filled_otherwise, redrawn_line
 from mmseg_ext.utils.scratch import working_in
-from mmseg_ext.utils.text import read_text
 
 __all__ = ['BACKGROUND', 'IGNORED', 'Report', 'convert']
 

@@ -8,7 +8,7 @@ from mmdet.datasets.api_wrappers import COCO
 from mmdet.registry import DATASETS
 
 from mmseg_ext.datasets.checks import expand_paths, read_coco
-from mmseg_ext.formats.coco import CocoHeader, Segmentation, check_mask
+from mmseg_ext.formats.coco import CocoTraining, Segmentation, check_mask
 from mmseg_ext.formats.json_files import decode_json
 from mmseg_ext.labels.nails import NAILS
 from mmseg_ext.utils.files import read_file
@@ -79,7 +79,7 @@ class NailDataset(CocoDataset):
 
     def load_data_list(self) -> list[dict]:
         """Read images and instances, in the order of ``ann_file``."""
-        coco, _ = read_coco(self, 'img', CocoHeader, _EXPECTED)
+        coco, _ = read_coco(self, 'img', CocoTraining, _EXPECTED)
         found = [category.name for category in coco.categories]
         for name in self.metainfo['classes']:
             if name not in found:

@@ -23,6 +23,7 @@ __all__ = [
     'CocoImage',
     'CocoImages',
     'CocoKind',
+    'CocoTraining',
     'CocoWriter',
     'Id',
     'MaskCode',
@@ -121,8 +122,43 @@ class CocoFile(msgspec.Struct):
     categories: list[Category] = []
 
 
+class _TrainingImage(_Named):
+    id: Id
+    width: Side
+    height: Side
+
+
+class _TrainingAnnotation(msgspec.Struct):
+    id: Id
+    image_id: Id
+    category_id: Id
+    bbox: tuple[Coordinate, Coordinate, Coordinate, Coordinate]
+    area: float
+
+
+class CocoTraining(msgspec.Struct):
+    """A COCO file to train with, of which MMDet asks for more."""
+
+    images: list[_TrainingImage]
+    categories: list[Category]
+    annotations: list[_TrainingAnnotation] = []
+
+    def __post_init__(self) -> None:
+        """Check what types do not tell."""
+        for what, rows in (
+            ('images', self.images),
+            ('annotations', self.annotations),
+        ):
+            ids = {row.id for row in rows}
+            if len(ids) < len(rows):
+                raise ValueError(
+                    f'{len(rows)} {what} have {len(ids)} different values of '
+                    'id; expected one for each'
+                )
+
+
 #: How much of a COCO file is read.
-CocoKind = TypeVar('CocoKind', CocoFile, CocoHeader, CocoImages)
+CocoKind = TypeVar('CocoKind', CocoFile, CocoHeader, CocoImages, CocoTraining)
 
 
 def decode_coco(data: bytes, path: str, kind: type[CocoKind]) -> CocoKind:

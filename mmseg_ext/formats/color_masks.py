@@ -15,13 +15,12 @@ import cv2
 import numpy as np
 
 from mmseg_ext.labels.camvid import GROUPINGS
-from mmseg_ext.utils.files import write_text
+from mmseg_ext.utils.files import read_text, write_text
 from mmseg_ext.utils.images import decode_image
 from mmseg_ext.utils.text import (
     csv_text,
     is_unicode,
     listing,
-    read_text,
     unguarded,
 )
 

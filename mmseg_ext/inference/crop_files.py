@@ -24,6 +24,7 @@ from mmseg_ext.utils.files import (
     MAX_NAME,
     find_files,
     name_bytes,
+    read_file,
     visible_entries,
     write_bytes,
     write_text,
@@ -292,7 +293,7 @@ def _read(
     images = {}
     for path in paths:
         try:
-            images[path] = decode_image(Path(path).read_bytes(), path)
+            images[path] = decode_image(read_file(path), path)
         except (OSError, ValueError) as error:
             unreadable[path] = printable(str(error))
     return images

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from mmseg_ext.utils.text import normal_form, printable
+from mmseg_ext.utils.text import decode_text, normal_form, printable
 
 __all__ = [
     'HIDDEN',
@@ -23,6 +23,7 @@ __all__ = [
     'open_file',
     'path_inside',
     'read_file',
+    'read_text',
     'same_file',
     'visible_entries',
     'write_bytes',
@@ -210,6 +211,16 @@ def read_file(
                 f'{os.fspath(path)} has {size} bytes; expected at most {most}'
             )
         return file.read()
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """Return the content of a text file.
+
+    Raises:
+        OSError: As for :func:`open_file`.
+        ValueError: It is too large, or in another encoding than UTF-8.
+    """
+    return decode_text(read_file(path), path)
 
 
 def path_inside(root: str | os.PathLike, relative: str) -> Path:

@@ -6,7 +6,6 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from types import SimpleNamespace
 
 __all__ = [
@@ -16,7 +15,6 @@ __all__ = [
     'listing',
     'normal_form',
     'printable',
-    'read_text',
     'unguarded',
 ]
 
@@ -52,11 +50,6 @@ def decode_text(data: bytes, name: str | os.PathLike[str]) -> str:
             f'0x{data[error.start]:02x} in line {line}, as in cp1252 or '
             'another 8-bit encoding; save it as UTF-8'
         ) from None
-
-
-def read_text(path: str | os.PathLike[str]) -> str:
-    """Read a text file; see :func:`decode_text`."""
-    return decode_text(Path(path).read_bytes(), path)
 
 
 def csv_text(rows: Iterable[Iterable[object]]) -> str:

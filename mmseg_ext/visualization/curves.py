@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mmseg_ext.utils.files import write_bytes, write_text
+from mmseg_ext.utils.files import read_file, write_bytes, write_text
 from mmseg_ext.utils.scratch import working_in
 from mmseg_ext.utils.text import (
     csv_text,
@@ -273,7 +273,7 @@ def _read_records(
 ) -> list[dict[str, Any]]:
     """Read a file of scalars; note what was left out of it."""
     records = []
-    lines = Path(path).read_bytes().splitlines()
+    lines = read_file(path, None).splitlines()
     last = max(
         (n for n, line in enumerate(lines, 1) if line.strip()), default=0
     )
@@ -321,7 +321,7 @@ def _number(record: dict[str, Any], key: str, where: str) -> float:
         raise ValueError(f'{where}: {key} is {value!r}; expected a number')
     if abs(value) > _LARGEST:
         return math.inf if value > 0 else -math.inf
-    return value
+    return float(value)
 
 
 def _check_step(record: dict[str, Any], key: str, where: str) -> None:
@@ -421,7 +421,7 @@ def _test_results(
         if path.stem != path.parent.name:
             continue
         try:
-            results[path] = _parse(path.read_bytes(), str(path))
+            results[path] = _parse(read_file(path), str(path))
         except _BrokenError as error:
             notes.append(f'{error}; left out')
     return results

@@ -214,3 +214,58 @@ def test_what_json_cannot_hold(root, more, reason):
     write(root, text.replace('{', '{"more": ' + more + ', ', 1).encode())
     with pytest.raises(ValueError, match=rf'train\.json.*{reason}'):
         build(root)
+
+
+@pytest.mark.parametrize(
+    ('change', 'reason'),
+    [
+        pytest.param(
+            lambda coco: coco['annotations'][0].pop('bbox'),
+            'missing required field `bbox`',
+            id='no box',
+        ),
+        pytest.param(
+            lambda coco: coco['annotations'][0]['bbox'].pop(),
+            'Expected `array` of length 4',
+            id='box of three numbers',
+        ),
+        pytest.param(
+            lambda coco: coco['annotations'][0].update(bbox=[1, 2, [3], 4]),
+            'Expected `float`, got `array`',
+            id='list in a box',
+        ),
+        pytest.param(
+            lambda coco: coco['annotations'][0].pop('area'),
+            'missing required field `area`',
+            id='no area',
+        ),
+        pytest.param(
+            lambda coco: coco['annotations'][0].pop('category_id'),
+            'missing required field `category_id`',
+            id='no category',
+        ),
+        pytest.param(
+            lambda coco: coco['images'][1].pop('width'),
+            'missing required field `width`',
+            id='no width',
+        ),
+        pytest.param(
+            lambda coco: coco['annotations'].append(coco['annotations'][0]),
+            '2 annotations have 1 different values of id',
+            id='twice the same id',
+        ),
+        pytest.param(
+            lambda coco: coco['images'][1].update(id=1),
+            '2 images have 1 different values of id',
+            id='twice the same image',
+        ),
+    ],
+)
+def test_what_mmdet_asks_for_is_named(root, change, reason):
+    coco = json.loads((root / COCO).read_text())
+    change(coco)
+    write(root, coco)
+    with pytest.raises(
+        ValueError, match=f'{COCO} is no COCO file: .*{reason}'
+    ):
+        NailDataset(COCO, data_root=str(root), pipeline=[])

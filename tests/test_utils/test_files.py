@@ -12,6 +12,7 @@ from mmseg_ext.utils.files import (
     find_files,
     path_inside,
     read_file,
+    read_text,
     same_file,
     write_bytes,
     write_text,
@@ -308,3 +309,16 @@ def test_files_are_bounded(tmp_path):
         file.truncate(MAX_BYTES + 1)
     with pytest.raises(ValueError, match='expected at most 1073741824'):
         read_file(path)
+
+
+def test_text_of_a_file(tmp_path):
+    path = tmp_path / 'a.txt'
+    path.write_bytes(b'\xef\xbb\xbfa\r\n')
+    assert read_text(path) == 'a\r\n'
+    path.write_bytes(b'\xe9')
+    with pytest.raises(ValueError, match=rf'^{path} is not encoded as UTF-8'):
+        read_text(path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(OSError, match=rf'^{path} is a pipe; expected a file'):
+        read_text(path)

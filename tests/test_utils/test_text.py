@@ -10,7 +10,6 @@ from mmseg_ext.utils.text import (
     listing,
     normal_form,
     printable,
-    read_text,
     unguarded,
 )
 
@@ -68,15 +67,6 @@ def test_text_in_utf8(encoding):
 def test_text_in_another_encoding(encoding, reason):
     with pytest.raises(ValueError, match=rf'^a\.csv is .*{reason}'):
         decode_text('name\nStraße\n'.encode(encoding), 'a.csv')
-
-
-def test_text_of_a_file(tmp_path):
-    path = tmp_path / 'a.txt'
-    path.write_bytes(b'\xef\xbb\xbfa\r\n')
-    assert read_text(path) == 'a\r\n'
-    path.write_bytes(b'\xe9')
-    with pytest.raises(ValueError, match=rf'^{path} is not encoded as UTF-8'):
-        read_text(path)
 
 
 @pytest.mark.parametrize(

@@ -342,7 +342,8 @@ def test_numbers_beyond_all_bounds(tmp_path, monkeypatch):
             f'{{"step": {n}, "iter": {n}, "loss": {value}}}\n'
             for n, value in enumerate(values)
         )
-        + f'{{"step": 6, "mIoU": {big}, "IoU.a": {big}, "IoU.b": 5.0}}\n'
+        + f'{{"step": 6, "mIoU": {big}, "IoU.a": {big}, "IoU.b": 5.0, '
+        f'"IoU.c": 1{"0" * 30}}}\n'
     )
     history = _joined(tmp_path, monkeypatch)
     inf = math.inf
@@ -351,11 +352,11 @@ def test_numbers_beyond_all_bounds(tmp_path, monkeypatch):
         [2.0, inf, -inf, math.nan, inf, inf, 1.0],
     )
     table = _read_csv(tmp_path / 'plots/class_iou.csv')
-    assert table == {'a': inf, 'b': 5.0}
+    assert table == {'a': inf, 'b': 5.0, 'c': 1e30}
     upper, _ = draw_curves(history).axes
     assert upper.get_ylim() == pytest.approx((0.95, 2.05))
     [axes] = draw_class_iou(ClassIoU(table, inf, 'a test')).axes
-    assert [bar.get_width() for bar in axes.patches] == [0.0, 5.0]
+    assert [bar.get_width() for bar in axes.patches] == [0.0, 5.0, 1e30]
 
 
 def test_a_link_to_a_run_is_not_another_run(tmp_path):
