@@ -142,12 +142,13 @@ READERS = {
         *('cityscapes', _CITYSCAPES, 'gtFine/*/*/*.png', 'png'),
         *(_convert(cityscapes), True),
     ),
+    # Of val there may be one only, without which there is no such split.
     'IDD polygons': Reader(
-        *('idd/IDD_Segmentation', _IDD, 'gtFine/*/*/*.json', 'json'),
+        *('idd/IDD_Segmentation', _IDD, 'gtFine/train/*/*.json', 'json'),
         *(_convert_idd, True),
     ),
     'IDD image': Reader(
-        *('idd/IDD_Segmentation', _IDD, 'leftImg8bit/*/*/*', 'png'),
+        *('idd/IDD_Segmentation', _IDD, 'leftImg8bit/train/*/*', 'png'),
         *(_convert_idd, True),
     ),
     'labelme JSON': Reader(
