@@ -108,6 +108,9 @@ class Process:
             os.dup2(end, 1)
             os.dup2(end, 2)
             os.close(end)
+            # What they were opened for may have been a file.
+            sys.stdout = open(1, 'w', buffering=1, closefd=False)  # noqa: SIM115
+            sys.stderr = open(2, 'w', buffering=1, closefd=False)  # noqa: SIM115
             os._exit(_status(function))
         os.close(end)
 
