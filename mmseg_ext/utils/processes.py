@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from itertools import islice
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
@@ -80,9 +80,8 @@ def _map_in_pool(
     workers: list[_Worker[Job, Result]] = []
     pool = ThreadPoolExecutor(nproc)
     try:
-        with _threads_of_opencv_ended():
-            for _ in range(nproc):  # before there are threads of the pool
-                workers.append(_Worker(function))
+        for _ in range(nproc):  # before there are threads
+            workers.append(_Worker(function))
         idle: SimpleQueue[_Worker[Job, Result]] = SimpleQueue()
         for worker in workers:
             idle.put(worker)
@@ -106,21 +105,6 @@ def _map_in_pool(
         for worker in workers:
             worker.end()
         gc.unfreeze()
-
-
-@contextmanager
-def _threads_of_opencv_ended() -> Iterator[None]:
-    """Let OpenCV have no threads, so that none holds a lock.
-
-    A forked process gets the lock as it is and not the thread, and would wait
-    for it for ever. It keeps to one thread: there is a process for each core.
-    """
-    number = cv2.getNumThreads()
-    cv2.setNumThreads(1)  # waits for them
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(number)
 
 
 class _Worker(Generic[Job, Result]):
@@ -166,6 +150,10 @@ class _RemoteError(Exception):
 
 def _serve(function: Callable[[Job], Result], pipe: Connection) -> None:
     """Call the function for each job that comes, until None does."""
+    # There is a process for each core. Besides, a forked one has the locks of
+    # OpenCV's threads as they were, but not the threads: it would wait for
+    # them. Without threads it does not ask.
+    cv2.setNumThreads(0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     Thread(target=_end_with_parent, daemon=True).start()

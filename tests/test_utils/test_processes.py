@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 
+import cv2
 import pytest
 
 from mmseg_ext.utils import processes
@@ -181,3 +182,15 @@ def test_ctrl_c_is_for_the_first_process(tmp_path):
     error = main.communicate(timeout=60)[1]
     assert error.count('Traceback') == 1
     assert error.splitlines()[-1] == 'KeyboardInterrupt'
+
+
+def _opencv_threads(_):
+    return cv2.getNumThreads()
+
+
+def test_processes_wait_for_no_threads_of_opencv():
+    """Forked, they have its locks as they were, and not its threads."""
+    before = cv2.getNumThreads()
+    # One, or none: it makes no difference to OpenCV.
+    assert set(ordered_map(_opencv_threads, range(4), 2)) <= {0, 1}
+    assert cv2.getNumThreads() == before
