@@ -193,6 +193,11 @@ def _call(
             line = f'{parser.prog}: error: {text}\n'
         except KeyboardInterrupt:
             status, line = 128 + stop.number, stop.line
+        except Exception:
+            # Some code turns all that it catches into an error of its own.
+            if not stop.at_once:
+                raise
+            status, line = 128 + stop.number, stop.line
     # Out here the frames of the function are gone, and a progress bar that
     # was one of its variables has ended its line.
     parser.exit(status, line)

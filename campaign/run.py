@@ -222,12 +222,26 @@ def read_trial(text: str) -> Trial:
     return Trial(kind, subject, int(number))
 
 
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float('inf'):
+        raise argparse.ArgumentTypeError(f'{text}: expected more than 0')
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f'{text}: expected 1 or more')
+    return value
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the campaign."""
     parser = make_parser(__doc__)
     parser.add_argument(
         '--minutes',
-        type=float,
+        type=_positive,
         default=10,
         help='for each of --only (default: %(default)s)',
     )
@@ -244,7 +258,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument(
         '--trials',
-        type=int,
+        type=_count,
         help='at most so many of each subject (default: as time allows)',
     )
     parser.add_argument(

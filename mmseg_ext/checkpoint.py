@@ -3,6 +3,7 @@
 import os
 import pickle
 import re
+import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -167,6 +168,7 @@ def read_checkpoint(
     """
     path = existing_checkpoint(path)
     try:
+        _check_sums(path)
         with weights_only():
             checkpoint = torch.load(
                 path, map_location=map_location, weights_only=True
@@ -175,6 +177,19 @@ def read_checkpoint(
     except Exception as error:
         raise CheckpointError(_why_not_loaded(path, error)) from error
     return _checked(path, checkpoint)
+
+
+def _check_sums(path: str) -> None:
+    """Check the sums in a zip file, as torch writes and does not read them.
+
+    Raises:
+        CheckpointError: A part of the file is damaged.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as file:
+            damaged = file.testzip()
+        if damaged:
+            raise CheckpointError(f'the sum of {damaged} is wrong')
 
 
 def _checked(source: str, checkpoint: Any) -> dict[str, Any]:
@@ -208,6 +223,11 @@ def _problem(checkpoint: Any) -> str | None:
     data_set = meta.get('dataset_meta', {})
     if not isinstance(data_set, dict):
         return f'expected a dict as dataset_meta, found {_kind(data_set)}'
+    classes = data_set.get('classes', ())
+    if not isinstance(classes, (list, tuple)) or not all(
+        isinstance(name, str) for name in classes
+    ):
+        return f'expected names as dataset_meta.classes, found {classes!r:.40}'
     return None
 
 

@@ -477,6 +477,13 @@ def _truncated(path):
                     {'state_dict': {}, 'meta': {'dataset_meta': [1]}},
                     'a dict as dataset_meta, found list',
                 ),
+                (
+                    {
+                        'state_dict': {},
+                        'meta': {'dataset_meta': {'classes': 'nail'}},
+                    },
+                    "names as dataset_meta.classes, found 'nail'",
+                ),
             )
         ),
     ],
@@ -624,6 +631,19 @@ def test_a_work_dir_without_a_whole_checkpoint(tmp_path):
     (tmp_path / 'iter_1.pth').touch()
     with pytest.raises(ValueError, match=r'loaded, of iter_1\.pth; to'):
         find_checkpoint(tmp_path)
+
+
+def test_damage_in_the_middle_is_seen(tmp_path):
+    path = tmp_path / 'a.pth'
+    torch.save({'state_dict': {'a': torch.ones(5000)}}, path)
+    assert torch.equal(
+        read_checkpoint(path)['state_dict']['a'], torch.ones(5000)
+    )
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r'the sum of a/data/0 is wrong'):
+        read_checkpoint(path)
 
 
 def test_a_damaged_checkpoint_names_the_newest_earlier_one(tmp_path):

@@ -163,11 +163,14 @@ def _find_masks(data_root: Path) -> list[str]:
 
 
 def _searched(data_root: Path, jobs: Iterable[_Job]) -> set[Path]:
-    """List the folders in which the next run looks for masks."""
+    """List the folders in which the next run, or a data set, looks."""
     folders, root = set[Path](), os.path.realpath(data_root)
     for job in jobs:
         folder = job.mask.parent
-        folders |= {folder, data_root / folder.relative_to(data_root).parts[0]}
+        split = data_root / folder.relative_to(data_root).parts[0]
+        # The data set looks for images beside it.
+        images = split.with_name(split.name.removesuffix(_LABELS))
+        folders |= {folder, split, images}
     for folder in {job.target.parent for job in jobs}:
         # What this run writes may be a folder of masks for the next one.
         inner = os.path.relpath(os.path.realpath(folder), root)

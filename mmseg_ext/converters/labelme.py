@@ -221,7 +221,7 @@ def _read_names(
 ) -> list[str]:
     """Read the list of labels; none if there is no such file by default."""
     path = Path(labels or root / 'labels.txt').expanduser()
-    if labels is None and not path.exists():
+    if labels is None and not os.path.lexists(path):
         return []
     names = read_text(path).split('\n')
     return [name.strip() for name in names if name.strip()]

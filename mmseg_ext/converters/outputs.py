@@ -262,9 +262,11 @@ class Outputs:
         if not self.overwrite:
             with suppress(FileNotFoundError):
                 there = path.read_bytes()
-                if there != data and not _same_pixels(there, data):
-                    self.refuse(path, source)
-                return False
+                # The power may have failed before the disk had it.
+                if there:
+                    if there != data and not _same_pixels(there, data):
+                        self.refuse(path, source)
+                    return False
         write_bytes(path, data, scratch)
         return True
 

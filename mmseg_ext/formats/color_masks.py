@@ -272,9 +272,13 @@ def _parse_color(place: str, name: str, values: Sequence[Any]) -> Color:
 
 
 def find_class_dict(*folders: str | os.PathLike) -> Path | None:
-    """Return the first ``class_dict.csv`` in some folders, if any."""
+    """Return the first ``class_dict.csv`` in some folders, if any.
+
+    One that cannot be read, such as a link to nowhere, counts as well: its
+    reader says so, where another list would take its place without a word.
+    """
     paths = (Path(folder) / 'class_dict.csv' for folder in folders)
-    return next(filter(Path.is_file, paths), None)
+    return next(filter(os.path.lexists, paths), None)
 
 
 def load_classes(

@@ -151,6 +151,12 @@ def crop_files(
     paths = [path for path in found if path not in report.unreadable]
     options = [score_thr, pad, str(background), upright, batch_size, device]
     stamp = _stamp([checkpoint, *paths], [config, *options])
+    for folder in images:
+        if Path(folder).resolve() in out_dir.resolve().parents:
+            raise ValueError(
+                f'out_dir={out_dir} lies in {folder}, where the next run '
+                'would look for images: choose another folder'
+            )
     _check_folder(out_dir, stamp)
     detector = load_detector(config, checkpoint, device)
     classes = detector.model.dataset_meta['classes']

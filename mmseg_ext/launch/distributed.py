@@ -111,13 +111,26 @@ def _set_environment(launcher: str, cfg: Config) -> None:
             os.environ['MASTER_PORT'] = str(port)
         if 'MASTER_ADDR' not in os.environ:
             os.environ['MASTER_ADDR'] = _first_slurm_host()
+    os.environ.setdefault('MASTER_PORT', _DEFAULT_PORT)
+    port = os.environ['MASTER_PORT']
+    if not port.isdecimal() or not 0 < int(port) < 1 << 16:
+        raise ValueError(
+            f'MASTER_PORT={port!r}, of the environment or of '
+            'env_cfg.dist_cfg.port: expected a number from 1 to 65535'
+        )
+    timeout = _dist_cfg(cfg).get('timeout')
+    if timeout is not None and (
+        not isinstance(timeout, (int, float)) or not timeout > 0
+    ):
+        raise ValueError(
+            f'env_cfg.dist_cfg.timeout={timeout!r}: expected seconds'
+        )
     if 'MASTER_ADDR' not in os.environ:
         raise ValueError(
             f'launcher={launcher!r}: MASTER_ADDR is not in the environment; '
             'expected the address of the machine of the first process, '
             '127.0.0.1 where all run on one'
         )
-    os.environ.setdefault('MASTER_PORT', _DEFAULT_PORT)
 
 
 def _first_slurm_host() -> str:

@@ -7,6 +7,7 @@ a user can put right raises :class:`LaunchError` before the run starts;
 
 import inspect
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -231,6 +232,8 @@ def _check_weights(cfg: Config, runner: Runner) -> None:
     def load_or_resume() -> None:
         try:
             load()
+            if cfg.get('resume'):
+                _keep_files_of_others(runner)
         # The checkpoint is a foreign file: anything may come out of it.
         except Exception as error:
             raise LaunchError(
@@ -239,6 +242,22 @@ def _check_weights(cfg: Config, runner: Runner) -> None:
             ) from error
 
     runner.load_or_resume = load_or_resume
+
+
+def _keep_files_of_others(runner: Runner) -> None:
+    """Let a resumed run remove no best checkpoint but those in its work dir.
+
+    mmengine removes the file that the checkpoint names, which may lie in the
+    folder that the work dir was copied from, or anywhere.
+    """
+    info = runner.message_hub.runtime_info
+    for key in [key for key in info if str(key).startswith('best_ckpt')]:
+        name = os.path.basename(str(info[key]))
+        own = os.path.join(runner.work_dir, name)
+        if name.startswith('best_') and os.path.isfile(own):
+            info[key] = own
+        else:
+            del info[key]
 
 
 @contextmanager

@@ -297,7 +297,7 @@ def find_files(
                 (links if link else folders).append(name)
             elif lowered and not entry.name.lower().endswith(lowered):
                 continue
-            elif link or entry.is_file():  # a link to nowhere, too
+            else:  # a link to nowhere and a pipe, too: the reader names them
                 found.append(name)
         links.sort()
     return sorted(found)

@@ -137,13 +137,17 @@ def decode_image(
     Raises:
         ValueError: The file is not a whole image, or has more than
             :data:`MAX_PIXELS`.
+        MemoryError: There is no memory for it.
     """
-    image_size(data, name)
+    size = image_size(data, name)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:  # for no data at all
         image = None
     if image is None:
+        if size:
+            # OpenCV does not say what it was short of: MemoryError does.
+            np.empty((*size, 3), np.uint8)
         raise ValueError(
             f'{name} cannot be read as an image ({len(data)} bytes): it is '
             'truncated or of another format; copy or download it again'

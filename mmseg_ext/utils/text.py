@@ -20,7 +20,9 @@ __all__ = [
 
 #: A cell that a spreadsheet takes for a formula, or that begins with the
 #: apostrophes that keep it from doing so. Source: OWASP, "CSV Injection".
-_FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
+_FORMULA = re.compile(
+    r"'*([\s\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n])"
+)
 
 #: Numbers begin with such signs as well, and are none.
 _NUMBER = re.compile(r'[+-]?[0-9]+(\.[0-9]+)?')

@@ -1,3 +1,4 @@
+import os
 import runpy
 import shutil
 from pathlib import Path
@@ -183,10 +184,6 @@ def exchange_classes(root):
     write_class_dict(root, dict([colors[1], colors[0], *colors[2:]]))
 
 
-def empty_result(root):
-    (root / 'out' / 'val_labels' / 'val_1_L.png').write_bytes(b'')
-
-
 def cut_result(root):
     path = root / 'out' / 'val_labels' / 'val_1_L.png'
     path.write_bytes(path.read_bytes()[:-20])
@@ -196,7 +193,7 @@ def cut_result(root):
     'change',
     [
         *(change_mask, remove_mask, remove_split, exchange_classes),
-        *(empty_result, cut_result),
+        cut_result,
     ],
 )
 def test_results_of_other_input_are_refused(root, change):
@@ -206,6 +203,24 @@ def test_results_of_other_input_are_refused(root, change):
     with pytest.raises(ValueError, match=r'_L\.png is there, but'):
         convert(root, root / 'out')
     assert contents(root) == before
+
+
+def test_an_empty_result_is_made_again(root):
+    convert(root, root / 'out')
+    before = contents(root)
+    (root / 'out' / 'val_labels' / 'val_1_L.png').write_bytes(b'')
+    assert convert(root, root / 'out').written == 1
+    assert contents(root) == before
+
+
+@pytest.mark.parametrize('kind', ['link to nowhere', 'pipe'])
+def test_a_class_list_that_cannot_be_read_is_not_passed_over(root, kind):
+    path = root / 'class_dict.csv'
+    path.unlink(missing_ok=True)
+    os.mkfifo(path) if kind == 'pipe' else path.symlink_to('/nowhere.csv')
+    with pytest.raises(OSError, match=r'class_dict\.csv'):
+        convert(root, root / 'out')
+    assert not (root / 'out').exists()
 
 
 def test_renamed_class_is_in_the_list(root):

@@ -29,7 +29,6 @@ def test_same_pixels_are_kept(tmp_path, labels):
 @pytest.mark.parametrize(
     'there',
     [
-        pytest.param(b'', id='empty'),
         pytest.param(b'no image', id='other'),
         pytest.param(encode_labels(np.zeros((3, 4), np.uint8)), id='pixels'),
         pytest.param(encode_labels(np.zeros((4, 3), np.uint8)), id='size'),

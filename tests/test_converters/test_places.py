@@ -41,7 +41,7 @@ WRITERS = {
 
 #: What a place begins with that is refused: what lies there would be input.
 REFUSED = {
-    'camvid': ('/train_labels', '/val_labels', '/test_labels', '/.'),
+    'camvid': ('/train', '/val', '/test', '/.'),
     'cityscapes': (),
     'idd': ('/leftImg8bit', '/gtFine'),
     'labelme': ('/sub', '/labels', '/images', '/.'),

@@ -63,6 +63,22 @@ def test_not_started_by_the_launcher(environment, launcher):
             set_launcher(Config(), launcher)
 
 
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        ({'port': 'abc'}, "MASTER_PORT='abc', .*expected a number from 1"),
+        ({'port': 99999999}, "MASTER_PORT='99999999'"),
+        ({'timeout': 'abc'}, "timeout='abc': expected seconds"),
+        ({'timeout': -1}, 'timeout=-1: expected seconds'),
+    ],
+)
+def test_settings_of_communication(environment, settings, message):
+    environment.update(started_by('slurm'), MASTER_ADDR='host')
+    cfg = Config({'env_cfg': {'dist_cfg': settings}})
+    with pytest.raises(ValueError, match=message):
+        set_launcher(cfg, 'slurm')
+
+
 def test_unknown_launcher():
     with pytest.raises(ValueError, match="'ray': expected 'none' or one of "):
         set_launcher(Config(), 'ray')

@@ -1,10 +1,14 @@
+import inspect
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.hooks import CheckpointHook
 
 from helpers.command_lines import error_of
+from mmseg_ext.launch.runs import _keep_files_of_others
 from test_tools.tiny_runs import run_tool, write_detection, write_segmentation
 
 
@@ -113,6 +117,26 @@ def test_a_moved_work_dir_without_last_checkpoint(
     assert _load(moved / 'iter_4.pth')['meta']['iter'] == 4
     for name in ('iter_1.pth', 'iter_2.pth'):
         assert (moved / name).read_bytes() == (trained / name).read_bytes()
+
+
+def test_a_resumed_run_removes_no_files_of_others(tmp_path):
+    """mmengine removes the best checkpoint that a file names, anywhere."""
+    (tmp_path / 'best_mIoU_iter_1.pth').touch()
+    info = {
+        'best_ckpt': '/copied/from/best_mIoU_iter_1.pth',
+        'best_ckpt_aAcc': '/copied/from/best_aAcc_iter_1.pth',
+        'best_ckpt_mAcc': str(tmp_path / 'notes.txt'),
+        'best_score': 1.0,
+    }
+    runner = SimpleNamespace(
+        work_dir=str(tmp_path), message_hub=SimpleNamespace(runtime_info=info)
+    )
+    _keep_files_of_others(runner)
+    own = str(tmp_path / 'best_mIoU_iter_1.pth')
+    assert info == {'best_ckpt': own, 'best_score': 1.0}
+    # What mmengine's hook looks for.
+    source = inspect.getsource(CheckpointHook.before_train)
+    assert "'best_ckpt" in source
 
 
 def test_resume_in_the_config_goes_the_same_way(

@@ -177,7 +177,8 @@ def test_which_files_are_data(tmp_path):
         *('__MACOSX/b/x.png', 'b/._x.png', 'folder.png/y.png', 'x.png.txt'),
     )
     os.mkfifo(tmp_path / 'pipe.png')
-    found = ['a.PNG', 'b/c/x.png', 'folder.png/y.png']
+    # What is no file is for the reader to name.
+    found = ['a.PNG', 'b/c/x.png', 'folder.png/y.png', 'pipe.png']
     assert find_files(tmp_path, ['.png']) == found
     assert find_files(tmp_path) == sorted([*found, 'a.txt', 'x.png.txt'])
     assert find_files(tmp_path, ['.jpg']) == []

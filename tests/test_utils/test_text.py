@@ -23,6 +23,9 @@ def test_csv():
 @pytest.mark.parametrize(
     ('cell', 'written'),
     [
+        pytest.param(' =1', "' =1", id='after a blank'),
+        pytest.param('\ufeff=1', "'\ufeff=1", id='after a BOM'),
+        pytest.param('\uff1d1', "'\uff1d1", id='full width'),
         pytest.param('=cmd|"/C calc"!A0', '"\'=cmd|""/C calc""!A0"', id='='),
         pytest.param('+1+2', "'+1+2", id='+'),
         pytest.param('-2+3', "'-2+3", id='-'),
