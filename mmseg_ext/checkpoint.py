@@ -324,7 +324,7 @@ def check_start(model: nn.Module, source: str) -> str:
         source: A file, or an address that mmengine knows.
 
     Returns:
-        A line that says how many parameters stay as initialised, and which.
+        A line that says how many parameters stay as initialized, and which.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -337,7 +337,7 @@ def check_start(model: nn.Module, source: str) -> str:
         return f'starting from {source}, which has all parameters'
     return (
         f'starting from {source}: {len(stay)} of {len(needed)} parameters '
-        'are not there, or have another shape, and stay as initialised: '
+        'are not there, or have another shape, and stay as initialized: '
         + listing(stay)
     )
 

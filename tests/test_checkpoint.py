@@ -387,7 +387,7 @@ def test_a_training_may_start_from_a_part(path):
     before = model.head.bias.clone()
     assert check_start(model, str(path)) == (
         f'starting from {path}: 6 of 10 parameters are not there, or have '
-        'another shape, and stay as initialised: norm.weight, norm.bias, '
+        'another shape, and stay as initialized: norm.weight, norm.bias, '
         'norm.running_mean, norm.running_var, head.weight and 1 more'
     )
     assert torch.equal(model.backbone.weight, weights['backbone.weight'])

@@ -168,7 +168,7 @@ def test_training_from_a_backbone_says_so(segmentation, trained, tmp_path):
     assert f'starting from {backbone}: 12 of ' in log.read_text()
     assert (
         'parameters are not there, or have another shape, and stay as '
-        'initialised: decode_head.conv_seg.weight, decode_head.conv_seg.bias,'
+        'initialized: decode_head.conv_seg.weight, decode_head.conv_seg.bias,'
     ) in log.read_text()
     started = _load(work_dir / 'iter_1.pth')['state_dict']
     name = 'backbone.layer1.0.conv1.weight'
