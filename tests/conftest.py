@@ -1,6 +1,7 @@
 """Fixtures that several folders of tests use."""
 
 import importlib
+import signal
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +16,10 @@ import pytest
 import torch
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
+
+# Shells start what runs in the background with Ctrl-C ignored, and all that it
+# starts in turn. Tests of stopped tools want it as in the foreground.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope='session', autouse=True)
