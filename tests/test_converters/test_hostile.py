@@ -3,6 +3,8 @@
 Each converter stops at it, naming it, or passes over it with ``skip_invalid``.
 """
 
+import builtins
+import errno
 import functools
 import importlib
 import io
@@ -146,10 +148,22 @@ def test_no_files(spoiled, tmp_path, name, pattern, how):
     check_named(name, root, path, tmp_path)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason='root may read all files')
 @pytest.mark.parametrize(('name', 'pattern'), IMAGES + TEXTS)
-def test_files_that_may_not_be_read(spoiled, tmp_path, name, pattern):
+def test_files_that_may_not_be_read(
+    spoiled, tmp_path, monkeypatch, name, pattern
+):
     root, path = spoiled(name, pattern, lambda path: path.chmod(0))
+    plain = builtins.open
+
+    def refuse(file, *args, **kwargs):
+        """Refuse, for root as well, who may read all files."""
+        named = isinstance(file, (str, os.PathLike)) and os.path.exists(file)
+        if named and path.samefile(file):
+            raise PermissionError(errno.EACCES, 'Permission denied', str(file))
+        return plain(file, *args, **kwargs)
+
+    if os.geteuid() == 0:
+        monkeypatch.setattr(builtins, 'open', refuse)
     assert 'ermission denied' in check_named(name, root, path, tmp_path)
 
 
