@@ -1,0 +1,402 @@
+"""Mask files: what one holds, whatever the way it was saved.
+
+A label map is saved in many ways, and most libraries hand the pixels of all
+of them on as numbers, without what these numbers are: an index, a gray that
+was scaled, an entry of a palette, a color. :func:`read_mask` keeps that apart,
+and refuses what no label map survives. What the numbers then mean is what the
+data set declares: :meth:`Mask.indices` or :meth:`Mask.colors`.
+"""
+
+import io
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import ExifTags, Image, ImageOps
+from PIL.TiffImagePlugin import TiffImageFile
+
+from mmseg_ext.utils.images import decode_image, image_size, open_image
+
+__all__ = ['Mask', 'is_black_and_white', 'is_label_map_png', 'read_mask']
+
+#: Formats that keep each pixel as it is. WebP and TIFF may, the others that
+#: OpenCV reads, JPEG, JPEG 2000 and AVIF, do not or cannot be told.
+_LOSSLESS = ('BMP', 'GIF', 'PNG', 'PPM', 'TIFF', 'WEBP')
+
+#: Compressions within TIFF that change pixels, by Pillow's names.
+_LOSSY_TIFF = ('jpeg', 'tiff_jpeg', 'webp')
+
+_PNG = b'\x89PNG'
+
+#: Bits a channel and kind of pixels, bytes 24 and 25 of a PNG, where OpenCV
+#: gives what is stored. Source: W3C PNG, third edition.
+_PLAIN_PNG = {
+    b'\x08\x00': '8-bit gray PNG',
+    b'\x10\x00': '16-bit gray PNG',
+    b'\x08\x02': 'RGB PNG',
+    b'\x08\x06': 'RGBA PNG',
+}
+
+#: Chunks of a PNG that say more than its header: a transparent color, several
+#: pictures, an orientation. The last may follow the pixels; what ends a file
+#: so long after them is looked at.
+_MORE, _EXIF, _TAIL = (b'tRNS', b'acTL'), b'eXIf', 4096
+
+#: Pillow's modes that may be label maps, and what they are.
+_MODES = {
+    '1': 'gray',
+    'L': 'gray',
+    'LA': 'gray with alpha',
+    'P': 'palette',
+    'RGB': 'RGB',
+    'RGBA': 'RGBA',
+    'I': 'integer',
+    'I;16': 'gray',
+    'I;16B': 'gray',
+    'I;16L': 'gray',
+}
+
+#: White in grays of 8 and 16 bits.
+_WHITE_8, _WHITE_16 = 255, 65535
+
+#: TIFF's tag for the bits of each channel.
+_BITS_PER_SAMPLE = 258
+
+#: The header of PGM and PPM up to the value of white.
+_PNM = re.compile(rb'P[2356](?:(?:\s|#[^\n]*\n)+(\d+)){3}')
+
+
+@dataclass(frozen=True)
+class Mask:
+    """What a mask file holds.
+
+    Attributes:
+        name: Name of the file, for messages.
+        form: What it is, in words, such as ``'4-bit gray PNG'``.
+        pixels: As stored, never scaled: uint8 or uint16 (H, W), grays or
+            entries of the palette; or uint8 (H, W, 3), BGR.
+        channels: 1 for grays and palettes, 2 to 4 with colors or alpha.
+        white: The largest gray, which is white: 1, 3, 15, 255 or 65535, or
+            what a PGM file says.
+        palette: uint8 (256, 3), BGR; None without one.
+        transparent: bool (H, W), the pixels of alpha 0; None if there are
+            none.
+    """
+
+    name: str
+    form: str
+    pixels: np.ndarray
+    channels: int = 1
+    white: int = _WHITE_8
+    palette: np.ndarray | None = None
+    transparent: np.ndarray | None = None
+
+    @property
+    def is_plain_gray(self) -> bool:
+        """Whether there is one channel of grays and nothing else."""
+        return (
+            self.channels == 1
+            and self.palette is None
+            and self.transparent is None
+        )
+
+    def indices(self) -> np.ndarray:
+        """Return the class indices of an index mask.
+
+        Those of a palette are its entries, whatever their colors; three equal
+        channels are one.
+
+        Returns:
+            uint8 or uint16 (H, W).
+
+        Raises:
+            ValueError: It is in color, or has transparent pixels.
+        """
+        if self.transparent is not None and self.palette is None:
+            count = np.count_nonzero(self.transparent)
+            raise ValueError(
+                f'{self.name} ({self.form}) has {count} transparent pixels; '
+                'expected an index mask, where each pixel has a class or 255: '
+                'save it without alpha'
+            )
+        gray = self.gray()
+        if gray is None:
+            place = np.ptp(self.pixels, axis=2).argmax()
+            color = self.pixels.reshape(-1, 3)[place, ::-1].tolist()
+            raise ValueError(
+                f'{self.name} ({self.form}) is in color, such as {color}; '
+                'expected an index mask, whose pixels are class indices: read '
+                'color masks with ColorMaskDataset and LoadColorMasks'
+            )
+        return gray
+
+    def gray(self) -> np.ndarray | None:
+        """Return the one channel, or one of three that are equal.
+
+        Returns:
+            uint8 or uint16 (H, W), as stored; None of a picture in color.
+        """
+        if self.pixels.ndim == 2:
+            return self.pixels
+        blue, green, red = cv2.split(self.pixels)
+        if np.array_equal(blue, green) and np.array_equal(blue, red):
+            return blue
+        return None
+
+    def colors(self) -> np.ndarray:
+        """Return the picture as a viewer shows it, without alpha.
+
+        Grays of fewer bits reach from black to white; those of 16 bits are
+        taken as of 8 if none is above 255.
+
+        Returns:
+            uint8 (H, W, 3), BGR.
+        """
+        if self.pixels.ndim == 3:
+            return self.pixels
+        if self.palette is not None:
+            return self.palette[self.pixels]
+        return cv2.cvtColor(self.shown(), cv2.COLOR_GRAY2BGR)
+
+    def shown(self) -> np.ndarray:
+        """Return the grays of one channel as a viewer shows them.
+
+        Returns:
+            uint8 (H, W), 0 to 255.
+        """
+        if self.white == _WHITE_8:
+            return self.pixels
+        if self.white == _WHITE_16 and self.pixels.max() <= _WHITE_8:
+            return self.pixels.astype(np.uint8)
+        scaled = self.pixels.astype(np.float64) * (_WHITE_8 / self.white)
+        return np.rint(scaled).astype(np.uint8)
+
+
+def read_mask(data: bytes, name: str, photographic: bool = False) -> Mask:
+    """Read a mask file.
+
+    Args:
+        data: Content of the file.
+        name: Name of the file, for messages.
+        photographic: Take formats that change pixels, such as JPEG, as well,
+            and turn the mask as its EXIF says: where colors are compared by
+            a threshold, and masks were edited as photographs are.
+
+    Returns:
+        What it holds.
+
+    Raises:
+        ValueError: It is no whole image, of a lossy format, turned by EXIF,
+            of several pages or frames; or its pixels are floats, negative,
+            of more than 16 bits, or in a color space without classes.
+        MemoryError: There is no memory for it.
+    """
+    if form := _plain_png(data):
+        pixels = decode_image(data, name, cv2.IMREAD_UNCHANGED)
+        if pixels.ndim == 2:
+            white = _WHITE_16 if pixels.dtype == np.uint16 else _WHITE_8
+            return Mask(name, form, pixels, white=white)
+        return _with_alpha(name, form, pixels)
+    if image_size(data, name) is None:
+        raise ValueError(
+            f'{name} cannot be read as an image ({len(data)} bytes): its '
+            'format is unknown; expected a PNG file'
+        )
+    try:
+        with open_image(io.BytesIO(data)) as image:
+            return _read_with_pillow(image, data, name, photographic)
+    except (MemoryError, _FormError):
+        raise
+    except Exception as error:  # each format has its own
+        raise ValueError(
+            f'{name} cannot be read as an image ({len(data)} bytes): {error}; '
+            'copy or download it again'
+        ) from None
+
+
+def is_black_and_white(labels: np.ndarray) -> bool:
+    """Tell whether the values of an index mask are 0 and 255 alone.
+
+    Masks of two classes come so more often than as 0 and 1, and their objects
+    are then ignored.
+
+    Args:
+        labels: uint8 (H, W).
+
+    Returns:
+        Whether both are there, and nothing else is.
+    """
+    white = np.count_nonzero(labels == _WHITE_8)
+    return 0 < white == np.count_nonzero(labels) < labels.size
+
+
+def is_label_map_png(data: bytes) -> bool:
+    """Tell by its header whether a file is an 8-bit gray PNG.
+
+    Every loader reads these alike.
+
+    Args:
+        data: Content of the file.
+    """
+    return _plain_png(data) == _PLAIN_PNG[b'\x08\x00']
+
+
+class _FormError(ValueError):
+    """A form that no label map has, told in a sentence."""
+
+
+def _plain_png(data: bytes) -> str | None:
+    """Return the form of a PNG that OpenCV gives as stored; else None."""
+    form = _PLAIN_PNG.get(data[24:26]) if data.startswith(_PNG) else None
+    if form is None or _EXIF in data[-_TAIL:]:
+        return None
+    start = data[: data.find(b'IDAT')]
+    more = any(chunk in start for chunk in (*_MORE, _EXIF))
+    return None if more else form
+
+
+def _with_alpha(name: str, form: str, pixels: np.ndarray) -> Mask:
+    """Return a mask of BGR or BGRA."""
+    channels = pixels.shape[2]
+    if channels == 3:
+        return Mask(name, form, pixels, channels)
+    colors = cv2.cvtColor(pixels, cv2.COLOR_BGRA2BGR)
+    return _mask(name, form, colors, pixels[..., 3] == 0, channels=channels)
+
+
+def _mask(
+    name: str,
+    form: str,
+    pixels: np.ndarray,
+    transparent: np.ndarray,
+    **others: Any,
+) -> Mask:
+    """Return a mask with its transparent pixels, if there are any."""
+    some = transparent if transparent.any() else None
+    return Mask(name, form, pixels, transparent=some, **others)
+
+
+def _read_with_pillow(
+    image: Image.Image, data: bytes, name: str, photographic: bool
+) -> Mask:
+    """Read a file of any form but a plain PNG."""
+    kind = _MODES.get(image.mode, f"{image.mode} (by Pillow's name)")
+    white = _white(image, data)
+    bits = white.bit_length()
+    form = f'{kind} {image.format}'
+    if kind == 'gray':
+        form = f'{bits}-bit {form}'
+    if fault := _fault(image, data, bits, photographic):
+        raise _FormError(
+            f'{name} ({form}) {fault}: save its label map again, as an 8-bit '
+            'PNG of class indices or of colors'
+        )
+    if image.format == 'JPEG':
+        # OpenCV turns it as well.
+        return Mask(name, form, decode_image(data, name), channels=3)
+    turn = image.getexif().get(ExifTags.Base.Orientation, 1)
+    if turn != 1 and not photographic:
+        raise _FormError(
+            f'{name} ({form}) has the EXIF orientation {turn}, and loaders '
+            'differ in what they make of it: save it as it should lie, '
+            'without EXIF'
+        )
+    if turn != 1:
+        image = ImageOps.exif_transpose(image)
+    transparency = image.info.get('transparency')
+    pixels = np.asarray(image)
+    if image.mode == 'P':
+        palette = np.zeros((256, 3), np.uint8)
+        colors = np.array(image.getpalette('RGB'), np.uint8).reshape(-1, 3)
+        palette[: len(colors)] = colors[:, ::-1]
+        opacity = np.full(256, 255, np.uint8)
+        if isinstance(transparency, bytes):
+            opacity[: len(transparency)] = list(transparency)
+        elif transparency is not None:
+            opacity[transparency] = 0
+        clear = (opacity == 0)[pixels]
+        return _mask(name, form, pixels, clear, palette=palette)
+    if image.mode == 'LA':
+        gray = np.ascontiguousarray(pixels[..., 0])
+        return _mask(name, form, gray, pixels[..., 1] == 0, channels=2)
+    if pixels.ndim == 3:
+        order = [2, 1, 0, 3][: pixels.shape[2]]
+        bgr = np.ascontiguousarray(pixels[..., order])
+        if transparency is None:
+            return _with_alpha(name, form, bgr)
+        clear = (pixels == transparency).all(axis=2)
+        return _mask(name, form, bgr, clear, channels=4)
+    gray = _unscaled(pixels, image.mode, white, name, form)
+    if transparency is None:
+        return Mask(name, form, gray, white=white)
+    return _mask(
+        name, form, gray, gray == transparency, channels=2, white=white
+    )
+
+
+def _fault(
+    image: Image.Image, data: bytes, bits: int, photographic: bool
+) -> str | None:
+    """Say why an image cannot hold a label map, if it cannot."""
+    if (frames := getattr(image, 'n_frames', 1)) > 1:
+        return f'has {frames} pages or frames; expected one'
+    if image.mode == 'F':
+        return 'has pixels of floats; expected integers'
+    if image.mode not in _MODES:
+        return (
+            'has pixels in a color space that has no classes; expected grays, '
+            'a palette, RGB or RGBA'
+        )
+    if bits > 8 and not image.mode.startswith('I'):
+        return f'has {bits} bits a channel; expected 8'
+    if not photographic and _is_lossy(image, data):
+        return (
+            'is of a format that changes pixels, so that classes at edges are '
+            'lost; expected a lossless one'
+        )
+    return None
+
+
+def _is_lossy(image: Image.Image, data: bytes) -> bool:
+    if image.format == 'WEBP':
+        # The chunk of lossy pixels; that of lossless ones is VP8L.
+        return b'VP8L' not in data or b'VP8 ' in data[:64]
+    compression = image.info.get('compression')
+    return image.format not in _LOSSLESS or compression in _LOSSY_TIFF
+
+
+def _white(image: Image.Image, data: bytes) -> int:
+    """Return the value that is white in the file."""
+    if image.mode == '1':
+        return 1
+    if image.format == 'PNG' and image.mode != 'P':
+        return (1 << data[24]) - 1
+    if isinstance(image, TiffImageFile) and image.mode != 'P':
+        bits = image.tag_v2.get(_BITS_PER_SAMPLE, (1,))
+        return min((1 << max(bits)) - 1, _WHITE_16)
+    if image.format == 'PPM' and (header := _PNM.match(data)):
+        return int(header[1])
+    return _WHITE_16 if image.mode.startswith('I') else _WHITE_8
+
+
+def _unscaled(
+    pixels: np.ndarray, mode: str, white: int, name: str, form: str
+) -> np.ndarray:
+    """Return one channel as it is stored: Pillow makes 8 bits of fewer."""
+    if mode == '1':
+        return pixels.astype(np.uint8)
+    if mode == 'L':
+        if white == _WHITE_8:
+            return pixels
+        return np.rint(pixels * (white / _WHITE_8)).astype(np.uint8)
+    least, most = pixels.min(), pixels.max()
+    if least < 0 or most > _WHITE_16:
+        raise _FormError(
+            f'{name} ({form}) holds values from {least} to {most}; expected '
+            f'class indices, 0 to {_WHITE_16}'
+        )
+    if white < _WHITE_16:  # PGM
+        pixels = np.rint(pixels * (white / _WHITE_16))
+    return pixels.astype(np.uint16)
