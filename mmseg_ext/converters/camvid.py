@@ -1,7 +1,9 @@
 """CamVid, and data sets like it: color masks to index masks."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from mmseg_ext.converters.outputs import Outputs
 from mmseg_ext.formats.color_masks import (
     MAX_UNKNOWN,
     ColorClasses,
+    MaskRules,
+    assumed_classes,
     find_class_dict,
     load_classes,
     mask_decoder,
@@ -34,15 +38,28 @@ class Report(core.Report):
     """What a conversion did.
 
     Attributes:
+        classes: Sentence that says which class list was used.
+        gray_as: Number of masks of plain grays by what their values were
+            taken for, ``'index'`` or ``'color'``.
         warnings: A sentence for each mask with unknown colors.
     """
 
+    classes: str = ''
+    gray_as: Counter[str] = field(default_factory=Counter)
     warnings: list[str] = field(default_factory=list)
 
     def lines(self) -> Iterator[str]:
-        """Yield the warnings and the totals."""
+        """Yield the class list, the warnings and the totals."""
+        yield self.classes
         for warning in self.warnings:
             yield f'warning: {warning}'
+        if len(self.gray_as) > 1:
+            yield 'warning: gray masks were read in two ways, by their values'
+        if self.gray_as:
+            yield (
+                f'of the gray masks, {self.gray_as["index"]} were read as '
+                f'class indices and {self.gray_as["color"]} as colors'
+            )
         yield (
             f'{self.out_dir}: {self.written} index masks written, {self.kept} '
             f'were there already, {len(self.warnings)} with unknown colors'
@@ -68,6 +85,7 @@ def convert(
 
     A run that was stopped goes on where it was and ends in the same bytes.
     For this, masks that are there are compared with what their colors give.
+    A run that fails removes what it wrote.
 
     Args:
         data_root: Folder with ``train_labels`` and so on.
@@ -86,9 +104,9 @@ def convert(
 
     Raises:
         FileNotFoundError: The root or its ``*_labels`` folders are missing.
-        ValueError: A mask is wrong, an argument out of range, or ``out_dir``
-            holds masks of another class list or of other input, or lies among
-            the masks.
+        ValueError: A mask is wrong, or may hold indices as well as colors; an
+            argument is out of range; or ``out_dir`` holds masks of another
+            class list or of other input, or lies among the masks.
     """
     if not 0 <= max_unknown <= 1:
         raise ValueError(
@@ -108,27 +126,61 @@ def convert(
     )
     invalid.remove_list(out_dir)
     classes = load_classes(found or CAMVID32, grouping)
+    assumed = None if found else assumed_classes('CamVid', [str(data_root)])
+    report.classes = f'{assumed or f"The classes are those of {found}"}.'
+    rules = MaskRules(assumed=assumed)
     outputs.refuse_strangers(
         (job.target for job in jobs), out_dir.glob(f'*{_LABELS}')
     )
     outputs.start_anew([summary])
-    with working_in(out_dir):
-        results = core.run_jobs(
-            _Worker(outputs, classes, max_unknown),
-            jobs,
-            nproc=nproc,
-            scratch=out_dir,
-            unit=' masks',
-            progress=progress,
-        )
+    with (
+        working_in(out_dir),
+        _leaving_nothing(
+            out_dir,
+            [
+                job.target
+                for job in jobs
+                if overwrite or not job.target.exists()
+            ],
+        ),
+        closing(
+            core.run_jobs(
+                _Worker(outputs, classes, rules, max_unknown),
+                jobs,
+                nproc=nproc,
+                scratch=out_dir,
+                unit=' masks',
+                progress=progress,
+            )
+        ) as results,
+    ):
         for _, result in outputs.sift(results, invalid, lambda j: [j.target]):
             report.written += result.written
             report.kept += not result.written
             report.warnings += filter(None, [result.warning])
+            report.gray_as.update(filter(None, [result.gray_as]))
         colors = dict(zip(classes.names, classes.palette, strict=True))
         write_class_dict(summary, colors)
         report.skipped = invalid.write_list(out_dir)
     return report
+
+
+@contextmanager
+def _leaving_nothing(out_dir: Path, results: Sequence[Path]) -> Iterator[None]:
+    """Remove results, and their folders, if what happens inside fails.
+
+    Masks that are made with a wrong class list would be in the way of the
+    right one. What was stopped stays, to be continued.
+    """
+    try:
+        yield
+    except Exception:
+        for path in results:
+            path.unlink(missing_ok=True)
+            for folder in path.relative_to(out_dir).parents[:-1]:
+                with suppress(OSError):  # it holds others, or is gone
+                    (out_dir / folder).rmdir()
+        raise
 
 
 @dataclass(frozen=True)
@@ -182,10 +234,11 @@ def _searched(data_root: Path, jobs: Iterable[_Job]) -> set[Path]:
 
 @dataclass(frozen=True)
 class _Converted:
-    """Whether an index mask was written, and the warning about it, if any."""
+    """Whether an index mask was written, and what is said about it."""
 
     written: bool
     warning: str | None
+    gray_as: str | None
 
 
 @dataclass(frozen=True)
@@ -194,20 +247,24 @@ class _Worker:
 
     outputs: Outputs
     classes: ColorClasses
+    rules: MaskRules
     max_unknown: float
 
     def __call__(self, job: _Job, scratch: Path | None) -> _Converted:
-        decoder = mask_decoder(self.classes.color_map, self.classes.index_map)
+        classes = self.classes
+        decoder = mask_decoder(
+            classes.color_map, classes.index_map, self.rules
+        )
         path = str(job.mask)
         try:
             with reading(path, ''):
-                labels, warning = decoder.decode_file(
+                decoded = decoder.decode_file(
                     read_file(job.mask), path, self.max_unknown
                 )
         except InvalidInputError as error:
             # The decoder names the file as well.
             reason = error.reason.removeprefix(f'label {path}')
             raise InvalidInputError(path, reason.lstrip(': ')) from None
-        data = encode_png(np.ascontiguousarray(labels))
+        data = encode_png(np.ascontiguousarray(decoded.labels))
         written = self.outputs.write_png(job.target, data, job.mask, scratch)
-        return _Converted(written, warning)
+        return _Converted(written, decoded.warning, decoded.gray_as)

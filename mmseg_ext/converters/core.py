@@ -20,7 +20,14 @@ order: ``seed``, ``nproc``, ``overwrite``, ``skip_invalid``, ``progress``.
 import hashlib
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -412,7 +419,7 @@ def run_jobs(
     unit: str = ' images',
     desc: str | None = None,
     progress: bool = True,
-) -> Iterator[tuple[Job, Result | InvalidInputError]]:
+) -> Generator[tuple[Job, Result | InvalidInputError], None, None]:
     """Work on jobs in batches, by several processes, with a progress bar.
 
     Args:
@@ -451,7 +458,7 @@ def _run(
     batches: Iterable[list[Job]],
     nproc: int,
     open_bar: Callable[[], Any],
-) -> Iterator[tuple[Job, Result | InvalidInputError]]:
+) -> Generator[tuple[Job, Result | InvalidInputError], None, None]:
     if batch.scratch is not None:
         batch.scratch.mkdir(parents=True, exist_ok=True)
     results = ordered_map(batch, batches, nproc)
@@ -461,7 +468,7 @@ def _run(
             yield result
 
 
-def _cut(jobs: Iterable[Job], size: int) -> Iterator[list[Job]]:
+def _cut(jobs: Iterable[Job], size: int) -> Generator[list[Job], None, None]:
     jobs = iter(jobs)
     while batch := list(itertools.islice(jobs, size)):
         yield batch

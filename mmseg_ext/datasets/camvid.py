@@ -16,8 +16,9 @@ class CamVid(ColorMaskDataset):
     """CamVid: street scenes with RGB masks.
 
     Expects the 32-class release: image ``X.png``, label ``X_L.png`` in RGB,
-    and ``class_dict.csv`` in the data root; without one the classes are the
-    32 of the release. Index masks written by
+    and ``class_dict.csv`` in the data root. Without one the classes are the
+    32 of the release, and masks have to be in exactly their colors. Index
+    masks written by
     ``tools/dataset_converters/camvid.py`` are read by pointing
     ``seg_map_path`` at them.
 
@@ -36,6 +37,8 @@ class CamVid(ColorMaskDataset):
         'classes': tuple(CAMVID32),
         'palette': [list(color) for color in CAMVID32.values()],
     }
+
+    _OF_A_RELEASE = True
 
     def __init__(
         self,

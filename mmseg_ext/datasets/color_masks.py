@@ -10,8 +10,11 @@ from mmseg.registry import DATASETS
 from mmseg_ext.datasets.checks import check_local, expand_paths
 from mmseg_ext.datasets.paired import PairedDataset
 from mmseg_ext.formats.color_masks import (
+    IGNORE_INDEX,
     ClassDict,
     Groups,
+    MaskRules,
+    assumed_classes,
     find_class_dict,
     load_classes,
 )
@@ -33,6 +36,10 @@ class ColorMaskDataset(PairedDataset):
     unlabeled keeps its place in the list, so that the indices are the rows of
     the file, but its pixels become 255.
 
+    Whether a mask holds indices or colors is decided by its values, and where
+    these allow both it is an error: see
+    :class:`mmseg_ext.formats.color_masks.MaskDecoder`.
+
     Args:
         grouping: ``'camvid11'`` merges CamVid's classes into the 11 of the
             benchmark; ``{group: ((R, G, B), (names of classes, ...))}`` merges
@@ -45,15 +52,23 @@ class ColorMaskDataset(PairedDataset):
         img_suffix: End of an image's name, or several ends.
         seg_map_suffix: End of a label's name.
         metainfo: ``classes`` are those to use, a part of the class list.
+        masks: ``'index'`` or ``'color'`` says what all masks hold; None
+            decides for each of them.
+        transparent: What transparent pixels are, ``'ignore'`` or the name of
+            a class; None makes them an error.
         **kwargs: As for :class:`PairedDataset`: ``ann_file`` (a list of
             stems), ``pipeline``, ``indices``...
 
     Raises:
         FileNotFoundError: There is no class list.
-        ValueError: The grouping is unknown or does not fit the class list, or
-            the class list is not right. Both also as for
-            :class:`PairedDataset`.
+        ValueError: The grouping is unknown or does not fit the class list,
+            the class list is not right, or ``masks`` or ``transparent`` is
+            none of the above. Both also as for :class:`PairedDataset`.
     """
+
+    #: Whether ``METAINFO`` is the list of a release, which folders of other
+    #: data that lack their own would get as well.
+    _OF_A_RELEASE = False
 
     def __init__(
         self,
@@ -64,6 +79,8 @@ class ColorMaskDataset(PairedDataset):
         img_suffix: str | Sequence[str] = ('.jpg', '.png'),
         seg_map_suffix: str = '.png',
         metainfo: dict | None = None,
+        masks: str | None = None,
+        transparent: str | None = None,
         **kwargs: Any,
     ) -> None:
         options = {
@@ -73,8 +90,12 @@ class ColorMaskDataset(PairedDataset):
         }
         check_local(type(self).__name__, options)
         options = expand_paths(options)
+        self._assumed: str | None = None
         self._classes = load_classes(
             self._find_classes(class_dict, options), grouping
+        )
+        self._rules = MaskRules(
+            masks, self._transparent_index(transparent), self._assumed
         )
         super().__init__(
             img_suffix=img_suffix,
@@ -100,16 +121,31 @@ class ColorMaskDataset(PairedDataset):
         folders = [(root / labels).parent] if labels else []
         if path := find_class_dict(*folders, root):
             return path
+        places = dict.fromkeys(map(str, [*folders, root]))
         if {'classes', 'palette'} <= self.METAINFO.keys():
             names, colors = self.METAINFO['classes'], self.METAINFO['palette']
+            if self._OF_A_RELEASE:
+                self._assumed = assumed_classes(type(self).__name__, places)
             return dict(zip(names, colors, strict=True))
-        places = dict.fromkeys(map(str, [*folders, root]))
         raise FileNotFoundError(
             f'{type(self).__name__}: no class_dict.csv in '
             f'{" or ".join(places)}; expected a CSV file with the header '
             "name,r,g,b there, or class_dict='FILE.csv', or "
             'class_dict=dict(road=(128, 64, 128), ...)'
         )
+
+    def _transparent_index(self, transparent: str | None) -> int | None:
+        """Return the class index of transparent pixels."""
+        if transparent is None:
+            return None
+        if transparent == 'ignore':
+            return IGNORE_INDEX
+        if transparent not in self._classes.names:
+            raise ValueError(
+                f"transparent={transparent!r}: expected 'ignore' or one of "
+                f'the classes {list(self._classes.names)}'
+            )
+        return self._classes.index_of(transparent)
 
     def get_label_map(self, new_classes: list[str]) -> dict[int, int] | None:
         """Map old indices to new ones or 255; None if nothing changes.
@@ -138,11 +174,14 @@ class ColorMaskDataset(PairedDataset):
         }
 
     def get_data_info(self, idx: int) -> dict:
-        """Return MMSeg's data info with ``color_map`` and ``index_map``.
+        """Return MMSeg's data info, and what ``LoadColorMasks`` needs.
 
-        See :class:`mmseg_ext.formats.color_masks.ColorClasses`.
+        See :class:`mmseg_ext.formats.color_masks.ColorClasses` for
+        ``color_map`` and ``index_map``, and
+        :class:`mmseg_ext.formats.color_masks.MaskRules` for ``mask_rules``.
         """
         info = super().get_data_info(idx)
         info['color_map'] = self._classes.color_map
         info['index_map'] = self._classes.index_map
+        info['mask_rules'] = self._rules
         return info

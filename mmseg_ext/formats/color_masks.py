@@ -14,9 +14,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from mmseg_ext.formats.masks import Mask, read_mask
 from mmseg_ext.labels.camvid import GROUPINGS
 from mmseg_ext.utils.files import read_text, write_text
-from mmseg_ext.utils.images import decode_image
 from mmseg_ext.utils.text import (
     csv_text,
     is_unicode,
@@ -30,8 +30,11 @@ __all__ = [
     'ClassDict',
     'Color',
     'ColorClasses',
+    'Decoded',
     'Groups',
     'MaskDecoder',
+    'MaskRules',
+    'assumed_classes',
     'check_classes',
     'find_class_dict',
     'load_classes',
@@ -85,6 +88,15 @@ class ColorClasses:
     palette: tuple[Color, ...]
     color_map: tuple[tuple[Color, int], ...]
     index_map: tuple[int, ...]
+
+    def index_of(self, name: str) -> int:
+        """Return the index that pixels of a class get.
+
+        Raises:
+            ValueError: There is no such class.
+        """
+        index = self.names.index(name)
+        return IGNORE_INDEX if name.lower() in _VOID_NAMES else index
 
     @classmethod
     def from_colors(cls, colors: Mapping[str, Color]) -> 'ColorClasses':
@@ -281,6 +293,19 @@ def find_class_dict(*folders: str | os.PathLike) -> Path | None:
     return next(filter(os.path.lexists, paths), None)
 
 
+def assumed_classes(owner: str, folders: Iterable[str]) -> str:
+    """Say why the classes of a release are taken, and where none were found.
+
+    Args:
+        owner: Whose classes they are.
+        folders: Where a ``class_dict.csv`` was looked for.
+    """
+    return (
+        f'No class_dict.csv is in {" or ".join(folders)}, so the classes are '
+        f"those of {owner}'s release"
+    )
+
+
 def load_classes(
     class_dict: ClassDict, grouping: str | Groups | None
 ) -> ColorClasses:
@@ -322,30 +347,90 @@ def load_classes(
         ) from None
 
 
+@dataclass(frozen=True)
+class MaskRules:
+    """What a data set declares of its masks, beside the class list.
+
+    Attributes:
+        masks: ``'index'`` or ``'color'``; None decides for each file, by the
+            rule of :class:`MaskDecoder`.
+        transparent: Class index of transparent pixels, ``IGNORE_INDEX``
+            included; None makes them an error.
+        assumed: Sentence that says why a class list was assumed that nobody
+            gave, and which; it has to fit exactly then. None where the list
+            was given.
+    """
+
+    masks: str | None = None
+    transparent: int | None = None
+    assumed: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.masks not in (None, 'index', 'color'):
+            raise ValueError(
+                f"masks={self.masks!r}: expected 'index', 'color', or None to "
+                'decide for each file'
+            )
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A mask as class indices.
+
+    Attributes:
+        labels: uint8 (H, W) class indices, unknown colors as ``IGNORE_INDEX``.
+        warning: Sentence that counts the unknown colors; None without any, or
+            where it was not asked for.
+        gray_as: As what a file of plain grays was read, ``'index'`` or
+            ``'color'``, where that was decided by its values; else None.
+    """
+
+    labels: np.ndarray
+    warning: str | None = None
+    gray_as: str | None = None
+
+
 class MaskDecoder:
     """Decoder of mask files, in color or already of indices.
 
     One table of 2^24 bytes answers for every color at once, so the time does
     not depend on the number of classes.
 
+    Whether a file holds indices or colors is decided so, unless ``rules``
+    declare it:
+
+    - A file of plain grays holds indices if each value is a row of the class
+      list or 255, and colors if each gray is a color of the class list. If
+      both are so and the labels differ, it holds colors if it shows white and
+      the class list has white; else it is an error, as where neither is so.
+      Grays of 1, 2 and 4 bits are indices as stored, and colors as shown.
+    - All others, palettes and grays with alpha among them, hold colors. If
+      some are unknown and all values of its one channel, or of three that are
+      equal, are rows or 255, it is an error which says that these look like
+      indices.
+
     Args:
         color_map: ``((R, G, B), index)`` pairs, see :class:`ColorClasses`.
         index_map: Class index of each value that index masks may hold;
             ``IGNORE_INDEX`` is always allowed and kept.
+        rules: What else is known of the masks.
     """
 
     def __init__(
         self,
         color_map: Sequence[tuple[Color, int]],
         index_map: Sequence[int],
+        rules: MaskRules = MaskRules(),
     ) -> None:
         self._colors = np.full(1 << 24, _UNKNOWN, np.uint8)
         for (red, green, blue), index in color_map:
             self._colors[red << 16 | green << 8 | blue] = index
+        self._grays = self._colors[:: 1 << 16 | 1 << 8 | 1].copy()
         self._indices = np.full(256, _UNKNOWN, np.uint8)
         self._indices[: len(index_map)] = index_map
         self._indices[IGNORE_INDEX] = IGNORE_INDEX
         self._num_indices = len(index_map)
+        self._rules = rules
 
     def decode_file(
         self,
@@ -353,54 +438,54 @@ class MaskDecoder:
         path: str,
         max_unknown: float,
         describe: bool = True,
-    ) -> tuple[np.ndarray, str | None]:
+    ) -> Decoded:
         """Decode the bytes of a mask file.
 
         Args:
-            data: Content of a PNG, BMP or any other lossless image file with
-                one channel (indices), three (RGB) or four (alpha is dropped).
+            data: Content of a file that :func:`~mmseg_ext.formats.masks.\
+read_mask` takes.
             path: Name of the file, for messages.
             max_unknown: Share of the pixels, 0 to 1, that may have a color in
-                no row of the class list.
+                no row of the class list; none may where the list was assumed.
             describe: Count the unknown colors one by one, which takes longer
                 than all the rest.
 
-        Returns:
-            uint8 (H, W) class indices, unknown colors as ``IGNORE_INDEX``;
-            and a sentence that counts the unknown colors, None without any
-            or where it was not asked for.
-
         Raises:
-            ValueError: The file is no 8-bit image, an index is outside the
-                class list, or more than ``max_unknown`` of the pixels have
-                unknown colors.
+            ValueError: The file cannot be read as a mask, an index is outside
+                the class list, more than ``max_unknown`` of the pixels have
+                unknown colors, pixels are transparent though nothing is
+                declared of them, or it is not known what the values mean.
         """
-        mask = decode_image(data, f'label {path}', cv2.IMREAD_UNCHANGED)
-        if mask.dtype != np.uint8:
-            raise ValueError(
-                f'label {path} has pixels of {mask.dtype}; expected 8 bits '
-                'a channel'
-            )
-        if mask.ndim == 2:
-            return self._decode_indices(mask, path), None
-        labels, unknown = self.decode_colors(mask)
-        too_many = unknown > max_unknown * labels.size
-        if not unknown or not (describe or too_many):
-            return labels, None
-        report = self._describe_unknown(mask, unknown)
+        mask = read_mask(data, f'label {path}')
+        if self._rules.masks == 'index':
+            return Decoded(self._decode_indices(mask))
+        if self._rules.masks is None and mask.is_plain_gray:
+            return self._decode_gray(mask)
+        colors = self._opaque(mask)
+        labels, unknown = self.decode_colors(colors)
+        if mask.transparent is not None:
+            labels[mask.transparent] = self._rules.transparent
+        if not unknown:
+            return Decoded(labels)
+        if self._rules.masks is None:
+            self._check_no_indices(mask)
+        allowed = 0 if self._rules.assumed else max_unknown
+        too_many = unknown > allowed * labels.size
+        if not (describe or too_many):
+            return Decoded(labels)
+        report = self._describe_unknown(colors, unknown)
         if too_many:
             raise ValueError(
-                f'label {path}: {report}; at most {max_unknown:.0%} may be. '
-                "Do the masks fit the class list's colors (RGB order, "
-                'lossless file)?'
+                f'{mask.name}: {report}; at most {allowed:.0%} may be. '
+                + self._mend()
             )
-        return labels, f'label {path}: {report}, ignored'
+        return Decoded(labels, f'{mask.name}: {report}, ignored')
 
     def decode_colors(self, mask: np.ndarray) -> tuple[np.ndarray, int]:
         """Look up the colors of a mask.
 
         Args:
-            mask: uint8 (H, W, 3) BGR or (H, W, 4) BGRA, as OpenCV reads it.
+            mask: uint8 (H, W, 3), BGR.
 
         Returns:
             uint8 (H, W) class indices, unknown colors as ``IGNORE_INDEX``;
@@ -414,12 +499,8 @@ class MaskDecoder:
         for top in range(0, height, rows):
             strip = mask[top : top + rows]
             out = labels[top : top + rows]
-            if strip.shape[2] == 3:
-                part = bgra[: len(strip)]
-                cv2.cvtColor(strip, cv2.COLOR_BGR2BGRA, dst=part)
-            else:
-                part = strip.copy()
-                part[..., 3] = 255
+            part = bgra[: len(strip)]
+            cv2.cvtColor(strip, cv2.COLOR_BGR2BGRA, dst=part)
             # Alpha 255 makes the key negative by exactly the table's length,
             # which 'wrap' undoes with one addition and no bounds check.
             keys = part.view('<i4')[..., 0]
@@ -430,22 +511,112 @@ class MaskDecoder:
                 unknown += count
         return labels, unknown
 
-    def _decode_indices(self, mask: np.ndarray, path: str) -> np.ndarray:
-        """Map the values of an index mask; all of them must be known."""
-        labels = cv2.LUT(mask, self._indices)
-        wrong = labels == _UNKNOWN
-        if wrong.any():
-            raise ValueError(
-                f'label {path} holds the values '
-                f'{np.unique(mask[wrong]).tolist()}, but the class list has '
-                f'{self._num_indices} rows: expected 0 to '
-                f'{self._num_indices - 1} and {IGNORE_INDEX}'
+    def _decode_gray(self, mask: Mask) -> Decoded:
+        """Decode a file of plain grays as what its values are."""
+        shown = mask.shown()
+        by_color = _look_up(shown, self._grays)
+        by_index = None
+        if not self._rules.assumed:
+            by_index = _look_up(mask.pixels, self._indices)
+        if by_index is None:
+            if by_color is None:
+                raise ValueError(self._neither(mask))
+            return Decoded(by_color, gray_as='color')
+        if by_color is None:
+            return Decoded(by_index, gray_as='index')
+        if np.array_equal(by_index, by_color):
+            return Decoded(by_index)
+        # White is a class here, so 255 does not mean ignored.
+        white = self._grays[IGNORE_INDEX] != _UNKNOWN
+        if white and shown.max() == IGNORE_INDEX:
+            return Decoded(by_color, gray_as='color')
+        raise ValueError(
+            f'{mask.name} ({mask.form}) holds the values '
+            f'{listing(np.unique(mask.pixels).tolist())}, which are rows of '
+            'the class list as well as grays in it, of other classes: say '
+            "masks='index' or masks='color' in the data set"
+        )
+
+    def _neither(self, mask: Mask) -> str:
+        """Say what values are neither rows nor, if they may be, colors."""
+        values = np.unique(mask.pixels)
+        if self._rules.assumed:
+            return (
+                f'{mask.name} ({mask.form}) holds the values '
+                f'{listing(values.tolist())}. {self._rules.assumed}, but '
+                'index masks need a list of their indices: add the '
+                'class_dict.csv of these masks, its rows in the order of the '
+                'indices'
             )
+        rows = [*range(self._num_indices), IGNORE_INDEX]
+        text = (
+            f'{mask.name} ({mask.form}) holds the values '
+            f'{listing(np.setdiff1d(values, rows).tolist())}, but the class '
+            f'list has {self._num_indices} rows: expected 0 to '
+            f'{self._num_indices - 1} and {IGNORE_INDEX}'
+        )
+        if self._rules.masks is None:
+            text += ', or grays that are all in the class list'
+        return text
+
+    def _decode_indices(self, mask: Mask) -> np.ndarray:
+        """Map the values of an index mask; all of them must be known."""
+        labels = _look_up(mask.indices(), self._indices)
+        if labels is None or self._rules.assumed:
+            raise ValueError(self._neither(mask))
         return labels
+
+    def _check_no_indices(self, mask: Mask) -> None:
+        """Check that a file with unknown colors does not look like indices."""
+        gray = mask.gray()
+        if gray is None:
+            return
+        if _look_up(gray, self._indices) is None:
+            return
+        values = listing(np.unique(gray).tolist())
+        mend = "say masks='index' in the data set if they are"
+        if self._rules.assumed:
+            mend = (
+                'index masks need a list of their indices, the '
+                f'class_dict.csv of these masks. {self._rules.assumed}'
+            )
+        raise ValueError(
+            f'{mask.name} ({mask.form}) has colors in no row of the class '
+            f'list, and its values {values} look like class indices: {mend}'
+        )
+
+    def _opaque(self, mask: Mask) -> np.ndarray:
+        """Return the colors of a mask, where all pixels have a known one."""
+        colors = mask.colors()
+        if mask.transparent is None:
+            return colors
+        if self._rules.transparent is None:
+            count = np.count_nonzero(mask.transparent)
+            raise ValueError(
+                f'{mask.name} ({mask.form}) has {count} transparent pixels of '
+                f'{mask.transparent.size}: say in the data set what they are, '
+                "transparent='ignore' or transparent='NAME OF A CLASS', or "
+                'save the masks without alpha'
+            )
+        known = int(np.flatnonzero(self._colors != _UNKNOWN)[0])
+        colors = colors.copy()
+        colors[mask.transparent] = known & 255, known >> 8 & 255, known >> 16
+        return colors
+
+    def _mend(self) -> str:
+        """Say what may be wrong where too many colors are unknown."""
+        if self._rules.assumed:
+            return (
+                f'{self._rules.assumed}: add the class_dict.csv of these masks'
+            )
+        return (
+            "Do the masks fit the class list's colors (RGB order, lossless "
+            'file)?'
+        )
 
     def _describe_unknown(self, mask: np.ndarray, unknown: int) -> str:
         """Count the unknown colors of a mask, the most frequent ones first."""
-        pixels = mask[..., 2::-1].reshape(-1, 3).astype(np.int32)
+        pixels = mask[..., ::-1].reshape(-1, 3).astype(np.int32)
         keys = pixels @ np.array([1 << 16, 1 << 8, 1], np.int32)
         counts = Counter(
             keys[self._colors[keys] == _UNKNOWN].tolist()
@@ -460,12 +631,27 @@ class MaskDecoder:
         )
 
 
+def _look_up(values: np.ndarray, table: np.ndarray) -> np.ndarray | None:
+    """Map values of 8 or 16 bits; None if one of them is unknown."""
+    if values.dtype != np.uint8:
+        if values.max() > IGNORE_INDEX:
+            return None
+        values = values.astype(np.uint8)
+    # Few pixels tell most tables that do not fit.
+    if (table[values[::16, ::16]] == _UNKNOWN).any():
+        return None
+    labels = cv2.LUT(values, table).reshape(values.shape)
+    return None if (labels == _UNKNOWN).any() else labels
+
+
 @lru_cache(maxsize=4)
 def mask_decoder(
-    color_map: tuple[tuple[Color, int], ...], index_map: tuple[int, ...]
+    color_map: tuple[tuple[Color, int], ...],
+    index_map: tuple[int, ...],
+    rules: MaskRules = MaskRules(),
 ) -> MaskDecoder:
-    """Return a decoder, the same one for the same maps."""
-    return MaskDecoder(color_map, index_map)
+    """Return a decoder, the same one for the same arguments."""
+    return MaskDecoder(color_map, index_map, rules)
 
 
 def write_class_dict(

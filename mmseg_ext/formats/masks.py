@@ -140,6 +140,9 @@ class Mask:
         """
         if self.pixels.ndim == 2:
             return self.pixels
+        # Few pixels tell most pictures.
+        if np.ptp(self.pixels[::16, ::16], axis=2).any():
+            return None
         blue, green, red = cv2.split(self.pixels)
         if np.array_equal(blue, green) and np.array_equal(blue, red):
             return blue
@@ -157,7 +160,7 @@ class Mask:
         if self.pixels.ndim == 3:
             return self.pixels
         if self.palette is not None:
-            return self.palette[self.pixels]
+            return cv2.applyColorMap(self.pixels, self.palette[:, None])
         return cv2.cvtColor(self.shown(), cv2.COLOR_GRAY2BGR)
 
     def shown(self) -> np.ndarray:

@@ -10,6 +10,7 @@ from PIL import Image
 from helpers.camvid import write_class_dict, write_pair
 from helpers.command_lines import error_of
 from mmseg_ext.converters.camvid import convert
+from mmseg_ext.converters.outputs import Outputs
 from mmseg_ext.formats.color_masks import load_classes
 from mmseg_ext.labels.camvid import CAMVID11, CAMVID32
 from references import color_masks as reference
@@ -56,17 +57,17 @@ def test_classes_beside_the_masks(root):
     assert classes.palette == tuple(color for color, _ in CAMVID11.values())
 
 
-def test_stopped_run_ends_in_the_same_bytes(root):
+def test_failed_run_leaves_nothing(root):
     convert(root, root / 'whole')
     bad = root / 'val_labels' / 'val_1_L.png'
     good = bad.read_bytes()
     bad.write_bytes(good[:50])
     with pytest.raises(ValueError, match=r'val_1_L\.png: cannot be read'):
         convert(root, root / 'out')
-    assert not list((root / 'out').rglob('.*'))
+    assert not (root / 'out').exists()
     bad.write_bytes(good)
     report = convert(root, root / 'out')
-    assert (report.written, report.kept) == (1, 5)
+    assert (report.written, report.kept) == (6, 0)
     assert contents(root / 'out') == contents(root / 'whole')
 
 
@@ -74,6 +75,38 @@ def test_overwrite(root):
     convert(root, root / 'out')
     assert convert(root, root / 'out').written == 0
     assert convert(root, root / 'out', overwrite=True).written == 6
+
+
+def test_stopped_run_is_continued(root, monkeypatch):
+    convert(root, root / 'whole')
+    written = []
+
+    def write_two(outputs, *arguments):
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(arguments[0])
+        return write_png(outputs, *arguments)
+
+    write_png = Outputs.write_png
+    monkeypatch.setattr(Outputs, 'write_png', write_two)
+    with pytest.raises(KeyboardInterrupt):
+        convert(root, root / 'out')
+    monkeypatch.undo()
+    report = convert(root, root / 'out')
+    assert (report.written, report.kept) == (4, 2)
+    assert contents(root / 'out') == contents(root / 'whole')
+
+
+@pytest.mark.parametrize('nproc', [1, 2])
+def test_failed_run_leaves_what_was_there(root, nproc):
+    convert(root, root / 'out')
+    (root / 'out' / 'train_labels' / 'train_1_L.png').unlink()
+    (root / 'out' / 'val_labels' / 'val_1_L.png').unlink()
+    before = contents(root / 'out')
+    (root / 'val_labels' / 'val_1_L.png').write_bytes(b'no image')
+    with pytest.raises(ValueError, match='cannot be read'):
+        convert(root, root / 'out', nproc=nproc)
+    assert contents(root / 'out') == before
 
 
 def test_other_classes_in_the_folder(root):
@@ -266,6 +299,54 @@ def test_no_valid_mask(root):
     assert f'{root}/train_labels/train_0_L.png: cannot be' in str(error.value)
     assert str(error.value).endswith('; and 3 more')
     assert contents(root / 'out') == {}
+
+
+def test_class_list_is_named_first(root):
+    first = next(convert(root, root / 'out').lines())
+    assert first == f'The classes are those of {root}/class_dict.csv.'
+    (root / 'class_dict.csv').unlink()
+    first = next(convert(root, root / 'out').lines())
+    assert first == (
+        f'No class_dict.csv is in {root}, so the classes are those of '
+        "CamVid's release."
+    )
+
+
+def test_own_masks_without_class_list(root):
+    """A list that is given later finds nothing in its way."""
+    classes = {'ground': (0, 0, 0), 'object': (250, 50, 83)}
+    mask = np.zeros((24, 32, 3), np.uint8)
+    for number, path in enumerate(sorted(root.glob('*_labels/*.png'))):
+        mask[3:6, 4:9] = classes['object'] if number > 3 else 0
+        Image.fromarray(mask).save(path)
+    (root / 'class_dict.csv').unlink()
+    with pytest.raises(
+        ValueError, match=rf'val_1_L.*No class_dict\.csv is in {root}, .*: add'
+    ):
+        convert(root)
+    assert not (root / 'index').exists()
+    write_class_dict(root, classes)
+    assert convert(root).written == 6
+    labels = np.array(Image.open(root / 'index/val_labels/val_2_L.png'))
+    assert np.bincount(labels.ravel()).tolist() == [24 * 32 - 15, 15]
+
+
+def test_gray_masks_are_counted(root):
+    write_class_dict(root, {'ground': (0, 0, 0), 'object': (255,) * 3})
+    for number, path in enumerate(sorted(root.glob('*_labels/*.png'))):
+        mask = np.zeros((24, 32), np.uint8)
+        mask[3:6, 4:9] = 255 if number < 4 else 1
+        Image.fromarray(mask).save(path)
+    report = convert(root, root / 'out')
+    assert report.gray_as == {'color': 4, 'index': 2}
+    lines = list(report.lines())
+    assert lines[1:3] == [
+        'warning: gray masks were read in two ways, by their values',
+        'of the gray masks, 2 were read as class indices and 4 as colors',
+    ]
+    for path in (root / 'out').glob('*_labels/*.png'):
+        labels = np.array(Image.open(path))
+        assert np.bincount(labels.ravel()).tolist() == [24 * 32 - 15, 15]
 
 
 def test_missing_root(tmp_path):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
+from PIL import Image
 
 from helpers.camvid import write_class_dict, write_pair
 from mmseg_ext.converters.camvid import convert
@@ -93,6 +94,35 @@ def test_built_in_classes_without_file(root):
     with_file = build(root)
     (root / 'class_dict.csv').unlink()
     assert build(root).metainfo == with_file.metainfo
+
+
+def test_index_masks_need_a_list_of_their_indices(root):
+    """SegNet's, in which 0 is Sky, and the first of the 32 is Animal."""
+    (root / 'class_dict.csv').unlink()
+    for path in (root / 'train_labels').iterdir():
+        values = np.arange(24 * 32, dtype=np.uint8).reshape(24, 32) % 12
+        Image.fromarray(values).save(path)
+    for options in ({}, {'masks': 'index'}):
+        dataset = build(root, grouping='camvid11', **options)
+        with pytest.raises(
+            ValueError,
+            match=rf'_L\.png .*No class_dict\.csv is in {root}, so the '
+            "classes are those of CamVid's release, but index masks need a",
+        ):
+            dataset[0]
+
+
+def test_own_masks_without_class_list(root):
+    """Black ground and a small object, of which nothing would be trained."""
+    (root / 'class_dict.csv').unlink()
+    mask = np.zeros((24, 32, 3), np.uint8)
+    mask[3:6, 4:9] = (250, 50, 83)
+    for path in (root / 'train_labels').iterdir():
+        Image.fromarray(mask).save(path)
+    with pytest.raises(
+        ValueError, match=rf'No class_dict\.csv is in {root}, so .*: add the'
+    ):
+        build(root)[0]
 
 
 def test_classes_of_the_file(root):

@@ -183,3 +183,60 @@ def test_camvid_is_a_preset(root):
     )
     assert one.metainfo == other.metainfo
     assert_equal(labels_of(one), labels_of(other))
+
+
+def make_transparent(root, value):
+    """Let each mask's first column be of a color that no class has."""
+    for path in (root / 'masks').iterdir():
+        pixels = np.array(Image.open(path).convert('RGBA'))
+        pixels[:, 0] = (*value, 0)
+        Image.fromarray(pixels).save(path)
+
+
+@pytest.mark.parametrize(
+    ('transparent', 'index'), [('ignore', 255), ('sky', 1), ('Void', 255)]
+)
+def test_transparent_pixels(root, transparent, index):
+    expected = expected_labels(root, [0, 1, 255])
+    make_transparent(root, (1, 2, 3))
+    colors = dict(zip(['road', 'sky', 'Void'], CLASSES.values(), strict=True))
+    with pytest.raises(ValueError, match=r"9 transparent .*transparent='ig"):
+        build(root, class_dict=colors)[0]
+    dataset = build(root, class_dict=colors, transparent=transparent)
+    for label in expected:
+        label[:, 0] = index
+    assert_equal(labels_of(dataset), expected)
+
+
+def test_transparent_pixels_with_fewer_classes(root):
+    make_transparent(root, (1, 2, 3))
+    names = list(CLASSES)
+    for name, index in ((names[1], 0), (names[0], 255)):
+        dataset = build(
+            root, metainfo={'classes': names[1:]}, transparent=name
+        )
+        assert {label[0, 0] for label in labels_of(dataset)} == {index}
+
+
+def test_declared_masks(root):
+    for path in (root / 'masks').iterdir():
+        Image.fromarray(np.array([[0, 1, 2] * 4] * 9, np.uint8)).convert(
+            'RGB'
+        ).save(path)
+    with pytest.raises(ValueError, match='look like class indices'):
+        build(root)[0]
+    assert_equal(
+        labels_of(build(root, masks='index')), [[[0, 1, 255] * 4] * 9] * 3
+    )
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'masks': 'colour'}, "masks='colour': expected 'index', 'color'"),
+        ({'transparent': 'no'}, "transparent='no': expected 'ignore' or one"),
+    ],
+)
+def test_wrong_declarations(root, options, message):
+    with pytest.raises(ValueError, match=message):
+        build(root, **options)

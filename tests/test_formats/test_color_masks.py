@@ -1,4 +1,5 @@
 import csv
+import io
 
 import cv2
 import numpy as np
@@ -9,10 +10,12 @@ from mmseg_ext.formats.color_masks import (
     MAX_UNKNOWN,
     ColorClasses,
     MaskDecoder,
+    MaskRules,
     find_class_dict,
     load_classes,
     mask_decoder,
     read_class_dict,
+    voc_color,
     write_class_dict,
 )
 from mmseg_ext.labels.camvid import CAMVID11, CAMVID32
@@ -34,8 +37,10 @@ def write_mask(path, shape=(37, 53), seed=0, colors=None, unknown=0.0):
 
 
 def decode(path, classes=CAMVID, max_unknown=1.0):
+    """Return the labels and the warning."""
     decoder = MaskDecoder(classes.color_map, classes.index_map)
-    return decoder.decode_file(path.read_bytes(), str(path), max_unknown)
+    decoded = decoder.decode_file(path.read_bytes(), str(path), max_unknown)
+    return decoded.labels, decoded.warning
 
 
 @pytest.mark.parametrize(
@@ -153,7 +158,7 @@ def test_index_outside_class_list(tmp_path):
     mask = np.array([[0, 32, 32, 254]], np.uint8)
     Image.fromarray(mask).save(tmp_path / 'x.png')
     with pytest.raises(
-        ValueError, match=r'x\.png holds the values \[32, 254\].* 32 rows'
+        ValueError, match=r'x\.png .* holds the values 32, 254.* 32 rows'
     ):
         decode(tmp_path / 'x.png')
 
@@ -169,7 +174,7 @@ def test_truncated_mask(tmp_path, share):
 
 def test_16_bit_mask(tmp_path):
     cv2.imwrite(str(tmp_path / 'x.png'), np.zeros((2, 2, 3), np.uint16))
-    with pytest.raises(ValueError, match=r'x\.png has pixels of uint16'):
+    with pytest.raises(ValueError, match=r'x\.png .* has 16 bits a channel'):
         decode(tmp_path / 'x.png')
 
 
@@ -294,3 +299,239 @@ def test_class_dict_in_another_encoding(tmp_path, encoding):
     path.write_bytes('name,r,g,b\nStraße,0,0,0\n'.encode(encoding))
     with pytest.raises(ValueError, match=rf'^{path} is .*save it as UTF-8$'):
         read_class_dict(path)
+
+
+# What a file holds, where its form does not say it.
+
+BLACK_WHITE = {'background': (0, 0, 0), 'object': (255, 255, 255)}
+WHITE_BLACK = dict(reversed(BLACK_WHITE.items()))
+COLORS = {'road': (128, 64, 128), 'sky': (0, 0, 255), 'car': (9, 9, 9)}
+SWAPPED = {'a': (1, 1, 1), 'b': (0, 0, 0)}
+
+
+def saved(pixels, mode=None, **options):
+    """Return the bytes of a PNG file."""
+    image = Image.fromarray(np.array(pixels, np.uint8))
+    file = io.BytesIO()
+    (image.convert(mode) if mode else image).save(file, 'PNG', **options)
+    return file.getvalue()
+
+
+def palette_png(pixels, colors):
+    image = Image.fromarray(np.array(pixels, np.uint8)).convert('P')
+    image.putpalette([value for color in colors for value in color])
+    file = io.BytesIO()
+    image.save(file, 'PNG')
+    return file.getvalue()
+
+
+def decode_bytes(data, colors, max_unknown=MAX_UNKNOWN, **rules):
+    classes = ColorClasses.from_colors(colors)
+    decoder = MaskDecoder(
+        classes.color_map, classes.index_map, MaskRules(**rules)
+    )
+    return decoder.decode_file(data, 'x.png', max_unknown)
+
+
+@pytest.mark.parametrize(
+    ('data', 'colors', 'expected', 'gray_as'),
+    [
+        pytest.param(
+            saved([[0, 255]]), BLACK_WHITE, [0, 1], 'color', id='black, white'
+        ),
+        pytest.param(
+            saved([[0, 255]], '1'), BLACK_WHITE, [0, 1], None, id='1 bit'
+        ),
+        pytest.param(
+            saved([[0, 1, 255]]),
+            BLACK_WHITE,
+            [0, 1, 255],
+            'index',
+            id='indices of black and white',
+        ),
+        pytest.param(saved([[0, 0]]), BLACK_WHITE, [0, 0], None, id='black'),
+        pytest.param(
+            saved([[0, 255]]), WHITE_BLACK, [1, 0], 'color', id='white, black'
+        ),
+        pytest.param(
+            saved([[0, 255]], '1'),
+            WHITE_BLACK,
+            [1, 0],
+            'color',
+            id='white, black, 1 bit',
+        ),
+        pytest.param(
+            saved([[0, 255]], 'LA'), BLACK_WHITE, [0, 1], None, id='alpha'
+        ),
+        pytest.param(
+            saved([[0, 1, 2]]), COLORS, [0, 1, 2], 'index', id='indices'
+        ),
+        pytest.param(
+            saved([[0, 255]], '1'), COLORS, [0, 1], 'index', id='1-bit indices'
+        ),
+        pytest.param(
+            saved([[0, 2, 255]]), COLORS, [0, 2, 255], 'index', id='ignored'
+        ),
+        pytest.param(saved([[9, 9]]), COLORS, [2, 2], 'color', id='one gray'),
+        pytest.param(
+            palette_png([[0, 1]], [(0, 0, 255), (9, 9, 9)]),
+            COLORS,
+            [1, 2],
+            None,
+            id='palette of colors',
+        ),
+    ],
+)
+def test_what_a_file_holds(data, colors, expected, gray_as):
+    decoded = decode_bytes(data, colors)
+    assert decoded.labels.tolist() == [expected]
+    assert decoded.labels.dtype == np.uint8
+    assert decoded.warning is None
+    assert decoded.gray_as == gray_as
+
+
+@pytest.mark.parametrize('mode', ['L', '1', 'LA', 'P', 'RGB', 'RGBA'])
+@pytest.mark.parametrize('colors', [BLACK_WHITE, WHITE_BLACK], ids=str)
+def test_black_and_white_in_any_form(mode, colors):
+    mask = np.zeros((20, 30), np.uint8)
+    mask[5:10, 7:20] = 255
+    names = list(colors)
+    expected = np.where(mask, names.index('object'), names.index('background'))
+    labels = decode_bytes(saved(mask, mode), colors).labels
+    assert (labels == expected).all()
+
+
+def test_values_that_are_indices_and_colors():
+    for pixels in ([[0, 1]], [[0, 0]]):
+        with pytest.raises(ValueError, match=r"x\.png .*masks='index' or"):
+            decode_bytes(saved(pixels), SWAPPED)
+    data = saved([[0, 1]])
+    index = decode_bytes(data, SWAPPED, masks='index')
+    color = decode_bytes(data, SWAPPED, masks='color')
+    assert index.labels.tolist() == [[0, 1]]
+    assert color.labels.tolist() == [[1, 0]]
+    assert index.gray_as is color.gray_as is None
+
+
+def test_void_is_a_gray_as_well():
+    """A black row that is ignored: zeros may be it, or the first row."""
+    colors = {'road': (1, 2, 3), 'void': (0, 0, 0)}
+    with pytest.raises(ValueError, match="masks='index' or masks='color'"):
+        decode_bytes(saved([[0, 0]]), colors)
+    labels = decode_bytes(saved([[0, 1]]), colors).labels
+    assert labels.tolist() == [[0, 255]]
+
+
+@pytest.mark.parametrize(
+    'data',
+    [
+        pytest.param(saved([[0, 1, 2]], 'LA'), id='gray with alpha'),
+        pytest.param(saved([[0, 1, 2]], 'RGB'), id='three equal channels'),
+        pytest.param(saved([[0, 1, 2]], 'RGBA'), id='four'),
+        pytest.param(
+            palette_png([[0, 1, 2]], [(v, v, v) for v in range(9)]),
+            id='gray palette',
+        ),
+        pytest.param(
+            palette_png([[0, 1, 2]], [voc_color(i) for i in range(9)]),
+            id="VOC's palette",
+        ),
+        pytest.param(
+            palette_png([[0, 0, 2]], [(9, 9, 9), (8, 8, 8), (7, 7, 7)]),
+            id='one known color',
+        ),
+    ],
+)
+def test_what_looks_like_indices(data):
+    with pytest.raises(
+        ValueError, match=r"x\.png .* look like class indices: say masks='ind"
+    ):
+        decode_bytes(data, COLORS, max_unknown=1.0)
+    expected = [[0, 0, 2]] if b'\x09\x09\x09\x08' in data else [[0, 1, 2]]
+    labels = decode_bytes(data, COLORS, masks='index').labels
+    assert labels.tolist() == expected
+
+
+def test_few_gray_pixels_among_colors_are_no_indices():
+    mask = np.full((40, 40, 3), (128, 64, 128), np.uint8)
+    mask[0, 1] = (1, 1, 1)
+    decoded = decode_bytes(saved(mask), COLORS)
+    assert decoded.labels[0, :3].tolist() == [0, 255, 0]
+    assert '1 of 1600 pixels' in decoded.warning
+
+
+@pytest.mark.parametrize('rules', [{}, {'masks': 'index'}], ids=str)
+def test_values_of_neither_kind(rules):
+    with pytest.raises(
+        ValueError, match=r'x\.png .* values 3, 7, but the class list has 3'
+    ):
+        decode_bytes(saved([[0, 3, 7, 255]]), COLORS, **rules)
+
+
+def test_colors_where_indices_are_declared():
+    data = saved([[[128, 64, 128], [0, 0, 255]]])
+    with pytest.raises(ValueError, match=r'x\.png .* is in color, such as'):
+        decode_bytes(data, COLORS, masks='index')
+
+
+def test_16_bits():
+    def decode_16(values, colors=COLORS):
+        image = np.array([values], np.uint16)
+        return decode_bytes(cv2.imencode('.png', image)[1].tobytes(), colors)
+
+    assert decode_16([0, 2, 255]).labels.tolist() == [[0, 2, 255]]
+    assert decode_16([0, 65535], BLACK_WHITE).labels.tolist() == [[0, 1]]
+    with pytest.raises(ValueError, match=r'x\.png .* values 256, 511, but'):
+        decode_16([0, 256, 511])
+
+
+def test_transparent_pixels():
+    pixels = [[[128, 64, 128, 255], [0, 0, 255, 0], [0, 0, 0, 0]]]
+    data = saved(pixels)
+    with pytest.raises(
+        ValueError, match=r"x\.png .* 2 transparent .*transparent='ignore' or"
+    ):
+        decode_bytes(data, COLORS)
+    ignored = decode_bytes(data, COLORS, transparent=255)
+    assert ignored.labels.tolist() == [[0, 255, 255]]
+    assert ignored.warning is None
+    assert decode_bytes(data, COLORS, transparent=2).labels.tolist() == [
+        [0, 2, 2]
+    ]
+
+
+def test_transparent_palette():
+    data = saved([[0, 1]], 'P', transparency=1)
+    with pytest.raises(ValueError, match='1 transparent'):
+        decode_bytes(data, BLACK_WHITE)
+    labels = decode_bytes(data, BLACK_WHITE, transparent=1).labels
+    assert labels.tolist() == [[0, 1]]
+
+
+ASSUMED = 'No class_dict.csv is in here, so the classes are those of X'
+
+
+def test_assumed_class_list_has_to_fit():
+    mask = np.full((40, 40, 3), (128, 64, 128), np.uint8)
+    rules = {'assumed': ASSUMED}
+    assert not decode_bytes(saved(mask), COLORS, **rules).labels.any()
+    mask[0, 0] = (1, 2, 3)
+    with pytest.raises(
+        ValueError, match=rf'1 of 1600 pixels.*{ASSUMED}: add the class_dict'
+    ):
+        decode_bytes(saved(mask), COLORS, max_unknown=1.0, **rules)
+
+
+@pytest.mark.parametrize('mode', ['L', 'RGB', 'P', 'LA'])
+@pytest.mark.parametrize('masks', [None, 'index'])
+def test_indices_need_a_list(mode, masks):
+    data = saved([[0, 1, 2]], mode)
+    with pytest.raises(
+        ValueError, match=r'x\.png .*index masks need a list of their indices'
+    ):
+        decode_bytes(data, COLORS, assumed=ASSUMED, masks=masks)
+
+
+def test_unknown_kind():
+    with pytest.raises(ValueError, match="masks='colour': expected 'index'"):
+        MaskRules(masks='colour')

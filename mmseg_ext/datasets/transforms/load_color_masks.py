@@ -4,6 +4,7 @@ import hashlib
 import logging
 import os
 from contextlib import suppress
+from dataclasses import replace
 
 import torch
 from mmengine.logging import print_log
@@ -14,6 +15,7 @@ from mmseg_ext.datasets.transforms.label_files import put_label, read_label
 from mmseg_ext.formats.color_masks import (
     IGNORE_INDEX,
     MAX_UNKNOWN,
+    MaskRules,
     mask_decoder,
 )
 
@@ -57,19 +59,21 @@ class LoadColorMasks(LoadAnnotations):
     """Load a label map from an RGB mask, or from an index mask.
 
     A drop-in for MMSeg's ``LoadAnnotations`` that looks the class of each
-    pixel's color up in one table, whatever the number of classes. Files of
-    one channel are taken for index masks and their values are checked.
+    pixel's color up in one table, whatever the number of classes. Which files
+    hold colors and which indices is declared by the data set, or decided by
+    the rule of :class:`mmseg_ext.formats.color_masks.MaskDecoder`.
 
     Required keys: ``seg_map_path``, ``color_map`` and ``index_map`` (see
     :class:`mmseg_ext.formats.color_masks.ColorClasses`), ``seg_fields``;
-    optional: ``label_map`` and ``ori_shape``, which the label must have. An
+    optional: ``mask_rules`` (:class:`mmseg_ext.formats.color_masks.\
+MaskRules`), ``label_map``, and ``ori_shape``, which the label must have. An
     image without ``seg_map_path``, as in inference, passes through.
 
     Added keys: ``gt_seg_map``, uint8 (H, W), class index or 255.
 
     A color that is in no row of the class list becomes 255; how many pixels
     that are and in which file is logged, once a file, whatever the number of
-    workers and epochs.
+    workers and epochs. So is, once, as what files of plain grays are read.
 
     Args:
         max_unknown: Share of a mask's pixels, 0 to 1, that may have unknown
@@ -96,9 +100,9 @@ class LoadColorMasks(LoadAnnotations):
 
         Raises:
             FileNotFoundError: There is no such label.
-            ValueError: The label is no 8-bit image, its size is not the
-                image's, or its colors or values are not those of the class
-                list.
+            ValueError: The label cannot be read as a mask, its size is not
+                the image's, or its colors or values are not those of the
+                class list.
         """
         path = results.get('seg_map_path')
         if path is None:
@@ -110,20 +114,37 @@ class LoadColorMasks(LoadAnnotations):
                 'data sets'
             )
         data = read_label(results, self.backend_args)
-        decoder = mask_decoder(
-            *_relabel(
-                results['color_map'],
-                results['index_map'],
-                results.get('label_map'),
-            )
-        )
-        label, report = decoder.decode_file(
+        decoder = mask_decoder(*_relabel(results))
+        decoded = decoder.decode_file(
             data, path, self.max_unknown, path not in self._reported
         )
-        if report and path not in self._reported:
-            self._reported.add(path)
-            print_log(report, logger='current', level=logging.WARNING)
-        put_label(results, label)
+        if decoded.warning:
+            self._log_once(path, decoded.warning, logging.WARNING)
+        if decoded.gray_as:
+            self._log_gray(path, decoded.gray_as)
+        put_label(results, decoded.labels)
+
+    def _log_gray(self, path: str, kind: str) -> None:
+        """Say once as what gray files are read, and if not all alike."""
+        other = {'index': 'color', 'color': 'index'}[kind]
+        meaning = {'index': 'class indices', 'color': 'colors'}
+        text = (
+            f'label {path} is gray, and its values are read as '
+            f'{meaning[kind]}: say masks={other!r} in the data set if they '
+            f'are {meaning[other]}'
+        )
+        self._log_once(f'gray as {kind}', text, logging.INFO)
+        if f'gray as {other}' in self._reported:
+            self._log_once(
+                'gray as both',
+                f'{text}; other gray labels were read as {meaning[other]}',
+                logging.WARNING,
+            )
+
+    def _log_once(self, key: str, text: str, level: int) -> None:
+        if key not in self._reported:
+            self._reported.add(key)
+            print_log(text, logger='current', level=level)
 
     def __repr__(self) -> str:
         """Name the options."""
@@ -133,14 +154,16 @@ class LoadColorMasks(LoadAnnotations):
         )
 
 
-def _relabel(
-    color_map: tuple, index_map: tuple, label_map: dict[int, int] | None
-) -> tuple[tuple, tuple]:
-    """Apply MMSeg's ``label_map``, which custom ``classes`` give, to both."""
+def _relabel(results: dict) -> tuple[tuple, tuple, MaskRules]:
+    """Apply MMSeg's ``label_map``, which custom ``classes`` give, to all."""
+    colors, indices = results['color_map'], results['index_map']
+    rules = results.get('mask_rules') or MaskRules()
+    label_map = results.get('label_map')
     if not label_map:
-        return color_map, index_map
-    new = {IGNORE_INDEX: IGNORE_INDEX, **label_map}
+        return colors, indices, rules
+    new = {IGNORE_INDEX: IGNORE_INDEX, None: None, **label_map}
     return (
-        tuple((color, new[index]) for color, index in color_map),
-        tuple(new[index] for index in index_map),
+        tuple((color, new[index]) for color, index in colors),
+        tuple(new[index] for index in indices),
+        replace(rules, transparent=new[rules.transparent]),
     )

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from helpers.loading import log_to, take_first
 from mmseg_ext.datasets.color_masks import ColorMaskDataset
 from mmseg_ext.datasets.transforms.load_color_masks import LoadColorMasks
+from mmseg_ext.formats.color_masks import MaskRules
 
 MAPS = {
     'color_map': (((255, 0, 0), 0), ((0, 255, 0), 1), ((0, 0, 0), 255)),
@@ -164,3 +165,40 @@ def test_other_data_set(mask):
 def test_wrong_share():
     with pytest.raises(ValueError, match='max_unknown=50'):
         LoadColorMasks(max_unknown=50)
+
+
+def save_gray(path, values):
+    Image.fromarray(np.array([values], np.uint8)).save(path)
+    return path
+
+
+def test_how_gray_files_are_read_is_logged_once(tmp_path, mmlog):
+    """Green is a class, so is white; zeros and ones are indices."""
+    maps = {
+        'color_map': (((0, 0, 0), 0), ((255, 255, 255), 1)),
+        'index_map': (0, 1),
+    }
+    index = save_gray(tmp_path / 'i.png', [0, 1, 255])
+    color = save_gray(tmp_path / 'c.png', [0, 255, 255])
+    transform = LoadColorMasks()
+    with mmlog.at_level(logging.INFO):
+        for path in (index, index):
+            transform(results_of(path, **maps))
+        assert mmlog.text.count('i.png is gray, and its values are read') == 1
+        assert "say masks='color'" in mmlog.text
+        assert 'WARNING' not in mmlog.text
+        for path in (color, index, color):
+            results = transform(results_of(path, **maps))
+    assert results['gt_seg_map'].tolist() == [[0, 1, 1]]
+    assert mmlog.text.count('c.png is gray') == 2
+    assert mmlog.text.count('other gray labels were read as class ind') == 1
+    assert [r.levelname for r in mmlog.records].count('WARNING') == 1
+
+
+def test_declared_kind_is_not_logged(tmp_path, mmlog):
+    path = save_gray(tmp_path / 'i.png', [0, 1, 255])
+    rules = MaskRules(masks='index')
+    with mmlog.at_level(logging.INFO):
+        results = LoadColorMasks()(results_of(path, mask_rules=rules))
+    assert results['gt_seg_map'].tolist() == [[0, 1, 255]]
+    assert not mmlog.text
