@@ -4,6 +4,7 @@ Shapes: (H, W) an image, C the number of classes. A confusion matrix has a row
 for each label class and a column for each predicted class.
 """
 
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -17,6 +18,9 @@ __all__ = [
     'frequency_weighted_iou',
     'pixel_accuracy',
     'resize_nearest',
+    'silent_classes',
+    'single_map',
+    'whole_numbers',
 ]
 
 #: ``cv2.calcHist`` counts in float32, which is exact up to here.
@@ -33,8 +37,8 @@ def confusion_matrix(
 
     Args:
         prediction: (H, W) class indices of any type; MMSeg's models with one
-            output channel give them as floats.
-        label: (H, W) class indices of any type.
+            output channel give them as floats, which have to be whole.
+        label: (H, W) class indices of any type, floats as well.
         num_classes: C.
         ignore_index: Pixels with this label are left out, whatever was
             predicted there.
@@ -45,7 +49,7 @@ def confusion_matrix(
 
     Raises:
         ValueError: The shapes differ, or a label or prediction is outside 0
-            to C - 1.
+            to C - 1, NaN, or has a fraction.
     """
     if prediction.shape != label.shape:
         raise ValueError(
@@ -54,10 +58,8 @@ def confusion_matrix(
             'label resized with the image?)'
         )
     label = label.to(prediction.device)
-    label, prediction = (
-        tensor.long() if tensor.is_floating_point() else tensor
-        for tensor in (label, prediction)
-    )
+    label = whole_numbers('label', label)
+    prediction = whole_numbers('prediction', prediction, label, ignore_index)
     if (
         prediction.device.type == 'cpu'
         and num_classes <= 256
@@ -75,6 +77,67 @@ def confusion_matrix(
         label * num_classes + prediction, minlength=num_classes**2
     )
     return counts.view(num_classes, num_classes)
+
+
+def whole_numbers(
+    name: str,
+    values: torch.Tensor,
+    label: torch.Tensor | None = None,
+    ignore_index: int = 255,
+) -> torch.Tensor:
+    """Return class indices as integers.
+
+    Args:
+        name: What they are, for messages.
+        values: Any shape; integers of any type are returned as they are.
+        label: The same shape; where it is ``ignore_index`` any value will do.
+        ignore_index: A label.
+
+    Returns:
+        Integers of the same shape, of 8 bits where all floats are 0 to 255.
+
+    Raises:
+        ValueError: A float is NaN or infinite, or has a fraction.
+    """
+    if not values.is_floating_point():
+        return values
+    # Where bytes hold them, the check is quick, and so is counting.
+    small = values.to(torch.uint8)
+    if torch.equal(small.to(values.dtype), values):
+        return small
+    whole = values.long()
+    different = whole != values
+    if label is not None:
+        different &= label != ignore_index
+    wrong = values[different]
+    if wrong.numel():
+        value = wrong[0].item()
+        raise ValueError(
+            f'{name} value {"NaN" if math.isnan(value) else value} '
+            f'({wrong.numel()} pixels with such values); expected class '
+            'indices, which are whole numbers such as 2 or 2.0'
+        )
+    return whole
+
+
+def single_map(values: torch.Tensor) -> torch.Tensor:
+    """Return the only map of a tensor.
+
+    Args:
+        values: (H, W), or with axes of length 1 before it, as (1, H, W).
+
+    Returns:
+        (H, W).
+
+    Raises:
+        ValueError: It has another shape, as with several channels.
+    """
+    if values.ndim < 2 or values.shape[:-2].numel() != 1:
+        raise ValueError(
+            f'{values.ndim} axes, shape {tuple(values.shape)}; expected class '
+            'indices, (1, H, W) or (H, W)'
+        )
+    return values.reshape(values.shape[-2:])
 
 
 def _as_bytes(tensor: torch.Tensor) -> np.ndarray | None:
@@ -207,6 +270,30 @@ def pixel_accuracy(matrix: np.ndarray) -> float:
     """
     total = matrix.sum()
     return float(np.trace(matrix) / total) if total else float('nan')
+
+
+def silent_classes(matrix: np.ndarray, included: np.ndarray) -> np.ndarray:
+    """Find classes that were never predicted beside others without a fault.
+
+    That is what a model does that knows one class only, and what masks of 0
+    and 255 look like, of which 255 is ignored: the scores of the others are
+    perfect, and the class itself has none, or 0.
+
+    Args:
+        matrix: int64 (C, C).
+        included: bool (C,), the classes to look at.
+
+    Returns:
+        bool (C,), the included classes that were predicted for no pixel. None
+        where another included class has a labeled pixel that was predicted
+        wrong, or where all others together have no labeled pixel.
+    """
+    predicted = matrix.sum(0) > 0
+    others = included & predicted
+    labeled = matrix[others].sum()
+    if not labeled or np.diagonal(matrix)[others].sum() < labeled:
+        return np.zeros(len(matrix), bool)
+    return included & ~predicted
 
 
 def frequency_weighted_iou(matrix: np.ndarray, included: np.ndarray) -> float:

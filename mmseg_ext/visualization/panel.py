@@ -100,8 +100,24 @@ def class_map(values: Tensor, num_classes: int) -> np.ndarray:
 
     Returns:
         uint8, (H, W).
+
+    Raises:
+        ValueError: It is of another shape, as one with several channels is,
+            or a float is NaN or has a fraction.
     """
-    indices = values.long().cpu().numpy()
+    if values.ndim != 2 and (values.ndim != 3 or len(values) != 1):
+        raise ValueError(
+            f'a map of shape {tuple(values.shape)}; expected class indices '
+            '(1, H, W) or (H, W)'
+        )
+    whole = values.long()
+    wrong = values[whole != values]
+    if wrong.numel():
+        raise ValueError(
+            f'a map with the value {wrong[0].item()}; expected class indices, '
+            'which are whole numbers'
+        )
+    indices = whole.cpu().numpy()
     indices = indices.reshape(indices.shape[-2:])
     known = (indices >= 0) & (indices < num_classes)
     return np.where(known, indices, NO_CLASS).astype(np.uint8)

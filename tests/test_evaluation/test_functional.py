@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,9 @@ from mmseg_ext.evaluation.functional import (
     frequency_weighted_iou,
     pixel_accuracy,
     resize_nearest,
+    silent_classes,
+    single_map,
+    whole_numbers,
 )
 from references import confusion
 
@@ -40,6 +45,9 @@ def random_maps(
         pytest.param(11, 255, torch.int32, id='int32'),
         pytest.param(11, 255, torch.float32, id='float32'),
         pytest.param(2, 255, torch.float16, id='float16'),
+        pytest.param(11, 255, torch.bfloat16, id='bfloat16'),
+        pytest.param(400, 999, torch.float32, id='float32 beyond bytes'),
+        pytest.param(11, -100, torch.float64, id='float64 below bytes'),
     ],
 )
 def test_confusion_matrix_equals_reference(num_classes, ignore_index, dtype):
@@ -112,10 +120,68 @@ def test_value_outside_class_list(value, wrong):
         confusion_matrix(**maps, num_classes=11)
 
 
-def test_prediction_under_ignored_label_does_not_count():
-    prediction = torch.tensor([[77, 1]])
+@pytest.mark.parametrize('value', [77, -1, 0.5, float('nan'), float('inf')])
+def test_prediction_under_ignored_label_does_not_count(value):
+    prediction = torch.tensor([[value, 1]])
     label = torch.tensor([[255, 1]])
     assert confusion_matrix(prediction, label, 2).tolist() == [[0, 0], [0, 1]]
+
+
+@pytest.mark.parametrize(
+    ('value', 'said'),
+    [
+        pytest.param(2.5, '2.5', id='fraction'),
+        pytest.param(-0.5, '-0.5', id='below 0'),
+        pytest.param(255.5, '255.5', id='near the ignored'),
+        pytest.param(float('nan'), 'NaN', id='NaN'),
+        pytest.param(float('inf'), 'inf', id='infinite'),
+    ],
+)
+@pytest.mark.parametrize('wrong', ['label', 'prediction'])
+@pytest.mark.parametrize('dtype', [torch.float16, torch.float64])
+def test_float_that_is_no_class_index(value, said, wrong, dtype):
+    maps = random_maps(11)
+    maps = dict(zip(('prediction', 'label'), maps, strict=True))
+    maps['label'][1, 2:4] = 0
+    maps[wrong] = maps[wrong].to(dtype)
+    maps[wrong][1, 2:4] = value
+    message = rf'{wrong} value {said} \(2 pixels .*whole numbers'
+    with pytest.raises(ValueError, match=message):
+        confusion_matrix(**maps, num_classes=11)
+
+
+@pytest.mark.parametrize('value', [11.0, 256.0, -1.0, 2.0**40])
+@pytest.mark.parametrize('wrong', ['label', 'prediction'])
+def test_whole_float_outside_class_list(value, wrong):
+    maps = random_maps(11, dtype=torch.float32)
+    maps = dict(zip(('prediction', 'label'), maps, strict=True))
+    maps['label'][1, 2] = 0
+    maps[wrong][1, 2] = value
+    with pytest.raises(ValueError, match=f'{wrong} value {int(value)} .*list'):
+        confusion_matrix(**maps, num_classes=11)
+
+
+def test_whole_numbers_keep_their_values():
+    integers = torch.tensor([[0, 1000]], dtype=torch.int16)
+    assert whole_numbers('x', integers) is integers
+    for values in ([0, 255], [0, 256], [-3, 2**40], [-0.0, 1]):
+        floats = torch.tensor([values], dtype=torch.float64)
+        whole = whole_numbers('x', floats)
+        assert not whole.is_floating_point()
+        assert whole.tolist() == [[int(value) for value in values]]
+
+
+@pytest.mark.parametrize('lead', [(), (1,), (1, 1)])
+def test_single_map(lead):
+    values = torch.arange(6).reshape(*lead, 2, 3)
+    assert single_map(values).tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+@pytest.mark.parametrize('shape', [(3, 4, 5), (4, 5, 3), (4, 5, 1), (5,)])
+def test_no_single_map(shape):
+    message = f'{len(shape)} axes, shape {shape}; expected class indices, '
+    with pytest.raises(ValueError, match=re.escape(message)):
+        single_map(torch.zeros(shape))
 
 
 def test_shapes_differ():
@@ -165,6 +231,38 @@ def test_scores_of_nothing_are_nan():
 
 
 @pytest.mark.parametrize(
+    ('matrix', 'included', 'silent'),
+    [
+        pytest.param([[9, 0], [0, 0]], [1, 1], [0, 1], id='labeled nowhere'),
+        pytest.param([[9, 0], [4, 0]], [1, 1], [0, 1], id='labeled'),
+        pytest.param([[8, 1], [0, 0]], [1, 1], [0, 0], id='once predicted'),
+        pytest.param([[9, 0], [0, 4]], [1, 1], [0, 0], id='perfect'),
+        pytest.param([[0, 9], [0, 0]], [1, 1], [0, 0], id='all wrong'),
+        pytest.param([[0, 0], [0, 0]], [1, 1], [0, 0], id='nothing labeled'),
+        pytest.param([[9, 0], [0, 0]], [1, 0], [0, 0], id='excluded'),
+        pytest.param(
+            [[9, 0, 0], [0, 5, 0], [1, 2, 0]], [1, 1, 1], [0, 0, 1], id='three'
+        ),
+        pytest.param(
+            [[9, 0, 0], [1, 5, 0], [0, 0, 0]],
+            [1, 1, 1],
+            [0, 0, 0],
+            id='a miss',
+        ),
+        pytest.param(
+            [[9, 0, 0], [1, 5, 0], [0, 0, 0]],
+            [1, 0, 1],
+            [0, 0, 1],
+            id='a miss of an excluded class',
+        ),
+    ],
+)
+def test_silent_classes(matrix, included, silent):
+    found = silent_classes(np.array(matrix), np.array(included, bool))
+    assert found.tolist() == [bool(value) for value in silent]
+
+
+@pytest.mark.parametrize(
     ('old', 'new'),
     [
         pytest.param((1920, 1080), (1280, 720), id='two thirds'),
@@ -177,7 +275,15 @@ def test_resize_equals_pillow(old, new):
     pixels = np.random.default_rng(0).integers(0, 256, old[::-1], np.uint8)
     expected = Image.fromarray(pixels).resize(new, Image.Resampling.NEAREST)
     label_map = torch.from_numpy(pixels)
-    for dtype in (torch.uint8, torch.int64):
+    for dtype in (torch.uint8, torch.int64, torch.float32):
         resized = resize_nearest(label_map.to(dtype), new)
         assert resized.dtype == dtype
         assert (resized.numpy() == np.asarray(expected)).all()
+
+
+def test_resize_keeps_fractions():
+    """They are for the counting to refuse."""
+    label_map = torch.tensor([[2.5, -0.5, float('nan')]])
+    resized = resize_nearest(label_map, (6, 1))
+    assert resized.tolist()[0][:4] == [2.5, 2.5, -0.5, -0.5]
+    assert resized.isnan().tolist() == [[False] * 4 + [True] * 2]

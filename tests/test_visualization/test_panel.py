@@ -1,3 +1,4 @@
+import re
 from types import SimpleNamespace
 
 import cv2
@@ -72,6 +73,18 @@ def test_values_beyond_the_classes_are_no_class(dtype, lead):
     indices = class_map(values.reshape(*lead, 2, 3), 4)
     assert indices.dtype == np.uint8
     assert indices.tolist() == [[0, 3, 1], [255, 255, 255]]
+
+
+@pytest.mark.parametrize('value', [0.5, -0.5, float('nan'), float('inf')])
+def test_floats_that_are_no_class(value):
+    with pytest.raises(ValueError, match=f'the value {value}; expected'):
+        class_map(torch.tensor([[0, value]]), 4)
+
+
+@pytest.mark.parametrize('shape', [(3, 4, 5), (4, 5, 3), (4, 5, 1), (5,)])
+def test_maps_of_other_shapes(shape):
+    with pytest.raises(ValueError, match=re.escape(f'of shape {shape}; ')):
+        class_map(torch.zeros(shape), 4)
 
 
 def find(picture, whole):

@@ -1,7 +1,9 @@
 """IoU and its relatives, from one confusion matrix of the whole data set."""
 
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,8 +19,11 @@ from mmseg_ext.evaluation.functional import (
     frequency_weighted_iou,
     pixel_accuracy,
     resize_nearest,
+    silent_classes,
+    single_map,
 )
 from mmseg_ext.evaluation.metrics.label_map_writer import LabelMapWriter
+from mmseg_ext.utils.text import listing
 
 __all__ = ['IOU_METRICS', 'IoU']
 
@@ -30,6 +35,23 @@ IOU_METRICS = {
     'mPrecision': ('Precision',),
     'mRecall': ('Recall',),
     'FWIoU': (),
+}
+
+#: The largest ``beta``: its square is still a float.
+_MAX_BETA = 1e100
+
+#: The maps of a sample, and what to do where one has several channels.
+_MAPS = {
+    'pred_sem_seg': (
+        'prediction',
+        'of scores of all classes, such as logits, take the argmax',
+    ),
+    'gt_sem_seg': (
+        'label',
+        'a mask with several channels has to be saved as gray or palette PNG '
+        'of class indices or, where its colors mean classes, loaded with '
+        "dict(type='LoadColorMasks')",
+    ),
 }
 
 
@@ -45,6 +67,12 @@ class IoU(BaseMetric):
     classes whose score is defined, so mIoU leaves out a class that is neither
     labeled nor predicted anywhere and counts one that is only predicted as 0.
 
+    Where every labeled pixel of the other classes is right, the log points
+    out the classes that were never predicted, with their labeled pixels: the
+    scores may then look better than the model is, as with masks of 0 and 255
+    of which 255 is ignored. Excluded classes and ``ignore_index`` are not
+    looked at.
+
     Results, in percent: ``aAcc`` always; ``mIoU`` with ``mAcc``, ``mDice``,
     ``mFscore`` (with ``mPrecision`` and ``mRecall``), ``mPrecision``,
     ``mRecall`` and ``FWIoU`` as asked for. A table of all classes is logged.
@@ -52,12 +80,13 @@ class IoU(BaseMetric):
     Args:
         iou_metrics: Any of ``IOU_METRICS``. (mmengine takes a plain
             ``metrics`` in a config for a list of evaluators.)
-        ignore_index: Label of the pixels that do not count.
+        ignore_index: Label of the pixels that do not count, an integer.
         exclude: Names of classes that the means leave out. Their pixels still
             count as wrong predictions of the others, and in ``aAcc``.
         classwise: Also return each class's scores, as ``IoU.<class>`` and so
             on, so that they reach the scalars of the work dir.
-        beta: Weight of recall against precision in the F score.
+        beta: Weight of recall against precision in the F score, above 0 and
+            finite.
         prefix: Put before the names of the results with a slash.
         resize: Width and height in pixels that predictions and labels are
             resized to, each from its own size and nearest neighbor as Pillow
@@ -73,9 +102,9 @@ class IoU(BaseMetric):
             MMSeg's own ``test.py --out`` hands it.
 
     Raises:
-        ValueError: ``iou_metrics`` holds an unknown name, ``beta`` or
-            ``resize`` is out of range, or ``format_only`` comes without
-            ``output_dir``.
+        ValueError: An argument is of another type or out of range,
+            ``iou_metrics`` holds an unknown name, or ``format_only`` comes
+            without ``output_dir``.
         OSError: ``output_dir`` cannot be made.
     """
 
@@ -97,23 +126,45 @@ class IoU(BaseMetric):
         keep_results: bool = False,
     ) -> None:
         super().__init__(prefix=prefix)
-        self.iou_metrics = (
-            [iou_metrics]
-            if isinstance(iou_metrics, str)
-            else list(iou_metrics)
-        )
+        self.iou_metrics = _names('iou_metrics', iou_metrics)
+        self.exclude = tuple(_names('exclude', exclude))
         if not self.iou_metrics or set(self.iou_metrics) - set(IOU_METRICS):
             raise ValueError(
                 f'iou_metrics={self.iou_metrics}: expected one or more of '
                 f'{list(IOU_METRICS)}'
             )
-        if beta <= 0:
-            raise ValueError(f'beta={beta}: expected a positive number')
-        if resize is not None and not _is_size(resize):
-            raise ValueError(
-                f'resize={resize!r}: expected width and height in pixels, '
-                'such as (1280, 720), or None'
-            )
+        _require(
+            'ignore_index',
+            ignore_index,
+            type(ignore_index) is int,
+            'an integer, such as 255',
+        )
+        _require(
+            'beta',
+            beta,
+            _is_number(beta) and 0 < beta <= _MAX_BETA,
+            f'a positive number, at most {_MAX_BETA:g}',
+        )
+        _require(
+            'resize',
+            resize,
+            resize is None or _is_size(resize),
+            'width and height in pixels, such as (1280, 720), or None',
+        )
+        _require(
+            'prefix', prefix, isinstance(prefix, str | None), 'a text or None'
+        )
+        _require(
+            'output_dir',
+            output_dir,
+            isinstance(output_dir, str | os.PathLike | None),
+            'a folder or None',
+        )
+        for name, switch in (
+            ('classwise', classwise),
+            ('format_only', format_only),
+        ):
+            _require(name, switch, isinstance(switch, bool), 'True or False')
         if format_only and not output_dir:
             raise ValueError(
                 'format_only=True writes label maps alone, so it needs '
@@ -125,9 +176,6 @@ class IoU(BaseMetric):
             os.makedirs(output_dir, exist_ok=True)
         self.resize = resize
         self.ignore_index = ignore_index
-        self.exclude = (
-            (exclude,) if isinstance(exclude, str) else tuple(exclude)
-        )
         self.classwise = classwise
         self.beta = beta
         self._reset()
@@ -144,13 +192,14 @@ class IoU(BaseMetric):
         Args:
             data_batch: Not used.
             data_samples: One dict for each image with
-                ``pred_sem_seg.data`` and ``gt_sem_seg.data``, integer
-                (1, H, W) or (H, W).
+                ``pred_sem_seg.data`` and ``gt_sem_seg.data``, (1, H, W) or
+                (H, W), integers or whole floats.
 
         Raises:
-            ValueError: A label or prediction is outside the class list, the
-                sizes differ without ``resize``, there is no label, or two
-                label maps would go to one file.
+            ValueError: A label or prediction is outside the class list, is
+                no whole number or has several channels, the sizes differ
+                without ``resize``, there is no label, or two label maps would
+                go to one file.
         """
         if not self.format_only:
             self._count(data_samples)
@@ -168,10 +217,7 @@ class IoU(BaseMetric):
                     "dict(type='LoadAnnotations') to the test pipeline and "
                     'labels to the data set'
                 )
-            prediction, label = (
-                sample[key]['data'].flatten(0, -2)
-                for key in ('pred_sem_seg', 'gt_sem_seg')
-            )
+            prediction, label = (_map(sample, key) for key in _MAPS)
             if self.resize:
                 prediction = resize_nearest(prediction, self.resize)
                 label = resize_nearest(label, self.resize)
@@ -280,6 +326,7 @@ class IoU(BaseMetric):
         if 'FWIoU' in self.iou_metrics:
             summary['FWIoU'] = frequency_weighted_iou(matrix, included)
         self._log_table(names, included, {c: scores[c] for c in columns})
+        self._log_silent(names, included, matrix)
         if self.classwise:
             summary.update(
                 (f'{column}.{name}', scores[column][index])
@@ -310,11 +357,70 @@ class IoU(BaseMetric):
             table.add_column(column, np.round(values * 100, 2).tolist())
         print_log(f'per class results:\n{table}', logger='current')
 
+    def _log_silent(
+        self, names: list[str], included: np.ndarray, matrix: np.ndarray
+    ) -> None:
+        """Log which classes were never predicted beside perfect others."""
+        looked_at = included & (np.arange(len(names)) != self.ignore_index)
+        silent = np.flatnonzero(silent_classes(matrix, looked_at))
+        if not silent.size:
+            return
+        labeled = matrix.sum(1)
+        classes = [
+            f'{names[index]} (labeled pixels: {labeled[index] or "none"})'
+            for index in silent
+        ]
+        text = (
+            f'IoU: never predicted is {listing(classes)}, while every labeled '
+            'pixel of the other classes is right.'
+        )
+        if not labeled[silent].all():
+            text += (
+                ' A class labeled nowhere has no score, and the means leave '
+                f'it out: are its pixels {self.ignore_index}, which is '
+                'ignored, as in masks of 0 and 255?'
+            )
+        if labeled[silent].any():
+            text += ' Does the model predict one class only?'
+        print_log(text, logger='current', level=logging.WARNING)
+
+
+def _require(name: str, value: object, fits: bool, expected: str) -> None:
+    """Refuse an argument that does not fit."""
+    if not fits:
+        raise ValueError(f'{name}={value!r}: expected {expected}')
+
+
+def _names(argument: str, value: Any) -> list[str]:
+    """Return the names of an argument, which may be a single one."""
+    names = [value] if isinstance(value, str) else value
+    fits = isinstance(names, Collection) and all(
+        isinstance(name, str) for name in names
+    )
+    _require(argument, value, fits, 'a name or a list of names')
+    return list(names)
+
+
+def _map(sample: dict, key: str) -> torch.Tensor:
+    """Return label or prediction, (H, W)."""
+    try:
+        return single_map(sample[key]['data'])
+    except ValueError as error:
+        what, mend = _MAPS[key]
+        raise ValueError(
+            f'{_name(sample)}: the {what} has {error}; {mend}'
+        ) from None
+
 
 def _name(sample: dict) -> str:
     """Return the file of an image, and that of its label where known."""
     label = sample.get('seg_map_path')
     return f'{sample.get("img_path")}' + (f' (label {label})' if label else '')
+
+
+def _is_number(value: object) -> bool:
+    """Return whether a value is a number; True and False are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_size(value: object) -> bool:

@@ -9,6 +9,7 @@ import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 
+from mmseg_ext.evaluation.functional import single_map, whole_numbers
 from mmseg_ext.utils.images import write_png
 
 __all__ = ['LabelMapWriter']
@@ -48,11 +49,13 @@ class LabelMapWriter(BaseMetric):
         Args:
             data_batch: Not used.
             data_samples: One dict for each image with ``img_path`` and
-                ``pred_sem_seg.data``, integer (1, H, W).
+                ``pred_sem_seg.data``, (1, H, W) or (H, W), integers or whole
+                floats.
 
         Raises:
-            ValueError: There is no label map, its values do not fit into 8
-                bits, or its file belongs to another image.
+            ValueError: There is no label map, it has several channels, its
+                values are not whole or do not fit into 8 bits, or its file
+                belongs to another image.
         """
         for sample in data_samples:
             image = sample['img_path']
@@ -62,14 +65,21 @@ class LabelMapWriter(BaseMetric):
                     f'{image}: there is no pred_sem_seg to write; expected '
                     'the predictions of a segmentor'
                 )
-            label_map = sample['pred_sem_seg']['data'].squeeze(0)
-            if sample.get('reduce_zero_label'):
-                label_map = label_map + 1
-            if label_map.max() > 255:
+            try:
+                label_map = single_map(sample['pred_sem_seg']['data'])
+                label_map = whole_numbers('the', label_map)
+            except ValueError as error:
                 raise ValueError(
-                    f'{image}: class {label_map.max()} does not fit into an '
-                    '8-bit label map'
-                )
+                    f'{image}: pred_sem_seg has {error}'
+                ) from None
+            if sample.get('reduce_zero_label'):
+                label_map = label_map.long() + 1
+            for value in label_map.aminmax():
+                if not 0 <= value <= 255:
+                    raise ValueError(
+                        f'{image}: class {value} does not fit into an 8-bit '
+                        'label map'
+                    )
             target = self._target(image)
             write_png(target, label_map.to(torch.uint8).cpu().numpy())
             self.results.append(str(target))

@@ -1,3 +1,7 @@
+import errno
+import logging
+import re
+import struct
 import warnings
 from collections import Counter
 from types import SimpleNamespace
@@ -6,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmcv.transforms import Compose, LoadImageFromFile
 from mmengine.config import Config
 from mmengine.runner import Runner
 from mmengine.structures import PixelData
@@ -28,7 +33,11 @@ class RecordingVisualizer:
     def __init__(self):
         self.images = []
 
+    fails = False
+
     def add_image(self, name, image, step):
+        if self.fails:
+            raise ConnectionError('no answer')
         self.images.append((name, image, step))
 
 
@@ -45,6 +54,7 @@ def make_runner(
     return SimpleNamespace(
         log_dir=str(folder / 'work'),
         iter=iteration,
+        val_loop=SimpleNamespace(dataloader=loader),
         val_dataloader=loader,
         test_dataloader=loader,
         visualizer=RecordingVisualizer(),
@@ -267,8 +277,41 @@ def test_metainfo_is_checked_before_the_first_batch(tmp_path):
         validate(SegVisHook(), runner, [])
 
 
+def test_metainfo_is_checked_before_training(tmp_path):
+    runner = make_runner(tmp_path, palette=PALETTE[:3])
+    with pytest.raises(ValueError, match='DataSet, got 4 and 3'):
+        SegVisHook().before_train(runner)
+    SegVisHook(vis_num=0).before_train(runner)
+    runner.val_loop = None  # nothing is validated
+    SegVisHook().before_train(runner)
+
+
+# Faults that must not end a run
+
+
 def spoil_image(sample, path):
     path.write_bytes(path.read_bytes()[:20])
+
+
+def store_nine_channels(sample, path):
+    """Write an uncompressed TIFF 6.0 file; Pillow has no such mode."""
+    data = bytes(12 * 20 * 9)
+    bits = struct.pack('<9H', *[8] * 9)
+    start = 8 + len(data)
+    tags = [
+        *((256, 1, 20), (257, 1, 12), (258, 9, start), (259, 1, 1)),
+        *((262, 1, 1), (273, 1, 8), (277, 1, 9), (278, 1, 12)),
+        *((279, 1, len(data)), (284, 1, 1)),
+    ]
+    entries = [struct.pack('<2H2I', tag, 3, *value) for tag, *value in tags]
+    path.write_bytes(
+        b''.join(
+            [
+                *(b'II*\0', struct.pack('<I', start + len(bits)), data, bits),
+                *(struct.pack('<H', len(tags)), *entries, bytes(4)),
+            ]
+        )
+    )
 
 
 def remove_image(sample, path):
@@ -284,21 +327,195 @@ def shrink_label(sample, path):
     sample.gt_sem_seg = PixelData(data=values)
 
 
-@pytest.mark.parametrize(
-    ('change', 'error', 'message'),
-    [
-        (spoil_image, ValueError, r'a\.png cannot be read .*20 bytes'),
-        (remove_image, FileNotFoundError, r'a\.png'),
-        (forget_path, ValueError, "add it to PackSegInputs' meta_keys"),
-        (shrink_label, ValueError, r'a\.png: the label is 10x6 .* 20x12'),
-    ],
-)
-def test_wrong_sample(tmp_path, change, error, message):
+def give_color_label(sample, path):
+    values = torch.zeros(12, 20, 3, dtype=torch.long)
+    sample.gt_sem_seg = PixelData(data=values)
+
+
+def predict_halves(sample, path):
+    sample.pred_sem_seg = PixelData(data=torch.full((1, 12, 20), 1.5))
+
+
+def forget_prediction(sample, path):
+    del sample.pred_sem_seg
+
+
+FAULTS = [
+    (spoil_image, r'a\.png could not be read: ValueError: .*20 bytes'),
+    (store_nine_channels, r'a\.png could not be read: .*color image'),
+    (remove_image, r'could not be read: FileNotFoundError: .*a\.png'),
+    (forget_path, "could not be read: .*add it to PackSegInputs' meta_keys"),
+    (shrink_label, r'a\.png could not be drawn: .*label is 10x6 .* 20x12'),
+    (give_color_label, r'a\.png could not be drawn: .*\(12, 20, 3\)'),
+    (predict_halves, r'a\.png could not be drawn: .*value 1\.5'),
+    (forget_prediction, r'a\.png could not be drawn: .*pred_sem_seg'),
+]
+
+
+@pytest.mark.parametrize(('change', 'message'), FAULTS)
+def test_faulty_sample_is_left_out(tmp_path, mmlog, change, message):
+    """The others are written, and the warning comes once a run."""
+    samples = [make_sample(tmp_path / name) for name in ('a.png', 'b.png')]
+    change(samples[0], tmp_path / 'a.png')
+    runner = make_runner(tmp_path)
+    hook = SegVisHook(vis_num=2)
+    for _ in range(2):
+        validate(hook, runner, [[samples[0], samples[1]], [samples[0]]])
+    folders = {name.rsplit('/', 1)[0] for name in written(tmp_path)}
+    stages = ('val_iter_000500', 'val_iter_000500_2')
+    assert folders == {f'{stage}/00001_b' for stage in stages}
+    assert len(runner.visualizer.images) == 2
+    # Pillow logs that it cannot read nine channels.
+    ((_, level, text),) = (
+        entry for entry in mmlog.record_tuples if 'PIL' not in entry[0]
+    )
+    assert level == logging.WARNING
+    assert re.search(message, text)
+    assert '\n' not in text
+
+
+def test_full_disk_leaves_no_half_of_a_folder(tmp_path, mmlog, monkeypatch):
+    def write_png(path, image):
+        if path.name == 'panel.png' and path.parent.name == '00000_a':
+            raise OSError(errno.ENOSPC, 'No space left on device', str(path))
+        write(path, image)
+
+    write = seg_vis_hook.write_png
+    monkeypatch.setattr(seg_vis_hook, 'write_png', write_png)
+    samples = [make_sample(tmp_path / name) for name in ('a.png', 'b.png')]
+    validate(SegVisHook(), make_runner(tmp_path), [samples])
+    stage = tmp_path / 'work' / 'seg_vis' / 'val_iter_000500'
+    assert [path.name for path in stage.iterdir()] == ['00001_b']
+    assert len(written(tmp_path)) == 4
+    assert re.search(
+        r'a\.png could not be written: OSError: .*No space.*panel\.png',
+        mmlog.text,
+    )
+
+
+def test_folder_that_cannot_be_made(tmp_path, mmlog):
+    (tmp_path / 'work').mkdir()
+    (tmp_path / 'work' / 'seg_vis').write_text('in the way')
+    runner = make_runner(tmp_path)
+    validate(SegVisHook(), runner, [[make_sample(tmp_path / 'a.png')]])
+    assert re.search(r'a\.png could not be written: .*seg_vis', mmlog.text)
+    assert runner.visualizer.images == []
+
+
+def test_visualizer_that_fails(tmp_path, mmlog):
+    """The files are there all the same."""
+    runner = make_runner(tmp_path)
+    runner.visualizer.fails = True
+    samples = [make_sample(tmp_path / name) for name in ('a.png', 'b.png')]
+    validate(SegVisHook(), runner, [samples])
+    assert len(written(tmp_path)) == 8
+    (record,) = mmlog.records
+    assert re.search(
+        r'a\.png could not be sent to the visualizer: ConnectionError: no '
+        'answer. .*vis_backends',
+        record.getMessage(),
+    )
+
+
+def test_each_kind_of_fault_is_said(tmp_path, mmlog):
+    samples = [make_sample(tmp_path / f'{n}.png') for n in 'abc']
+    remove_image(samples[0], tmp_path / 'a.png')
+    shrink_label(samples[1], tmp_path / 'b.png')
+    remove_image(samples[2], tmp_path / 'c.png')
+    validate(SegVisHook(), make_runner(tmp_path), [samples])
+    texts = [record.getMessage() for record in mmlog.records]
+    assert len(texts) == 2
+    assert 'a.png could not be read' in texts[0]
+    assert 'b.png could not be drawn' in texts[1]
+
+
+def test_fault_in_another_process_is_seen(tmp_path, mmlog, monkeypatch):
+    """There mmengine's logger shows errors alone."""
+    monkeypatch.setattr(seg_vis_hook, 'get_world_size', lambda: 2)
+    monkeypatch.setattr(seg_vis_hook, 'get_rank', lambda: 1)
     sample = make_sample(tmp_path / 'a.png')
-    change(sample, tmp_path / 'a.png')
-    with pytest.raises(error, match=message):
+    remove_image(sample, tmp_path / 'a.png')
+    validate(SegVisHook(), make_runner(tmp_path), [[sample]])
+    assert [record.levelno for record in mmlog.records] == [logging.ERROR]
+
+
+def test_stop_of_the_run_is_no_fault(tmp_path, monkeypatch):
+    def write_png(path, image):
+        write(path, image)
+        raise KeyboardInterrupt
+
+    write = seg_vis_hook.write_png
+    monkeypatch.setattr(seg_vis_hook, 'write_png', write_png)
+    sample = make_sample(tmp_path / 'a.png')
+    with pytest.raises(KeyboardInterrupt):
         validate(SegVisHook(), make_runner(tmp_path), [[sample]])
     assert written(tmp_path) == []
+
+
+# Images that EXIF turns
+
+#: Turns by a quarter to the left, by EXIF's orientation. Source: TIFF 6.0.
+QUARTERS = {3: 2, 6: 3, 8: 1}
+
+
+@pytest.mark.parametrize('orientation', QUARTERS)
+@pytest.mark.parametrize(
+    ('options', 'turned'),
+    [
+        pytest.param({}, True, id='as usual'),
+        pytest.param(
+            {'color_type': 'color_ignore_orientation'}, False, id='ignored'
+        ),
+        pytest.param({'color_type': 'unchanged'}, False, id='unchanged'),
+        pytest.param({'imdecode_backend': 'pillow'}, True, id='pillow'),
+    ],
+)
+@pytest.mark.parametrize('size', [(16, 32), (32, 32)], ids=['wide', 'square'])
+def test_image_is_shown_as_the_loader_read_it(
+    tmp_path, mmlog, orientation, options, turned, size
+):
+    loader = LoadImageFromFile(**options)
+    runner = make_runner(tmp_path)
+    runner.val_dataloader.dataset.pipeline = Compose([loader])
+    stored = store_turned(tmp_path / 'a.jpg', size, orientation)
+    read = loader({'img_path': str(tmp_path / 'a.jpg')})['img']
+    expected = np.rot90(stored, QUARTERS[orientation]) if turned else stored
+    assert np.abs(read[..., 0] - expected.astype(float)).max() < 9
+
+    assert shown(tmp_path, runner, expected)
+    assert mmlog.records == []
+
+
+@pytest.mark.parametrize('turned', [False, True])
+def test_size_tells_where_the_loader_does_not(tmp_path, turned):
+    """As where the data set is wrapped in others."""
+    stored = store_turned(tmp_path / 'a.jpg', (16, 32), orientation=6)
+    expected = np.rot90(stored, QUARTERS[6]) if turned else stored
+    assert shown(tmp_path, make_runner(tmp_path), expected)
+
+
+def store_turned(path, size, orientation):
+    """Store four gray areas, and return them as they are stored."""
+    stored = np.zeros(size, np.uint8)
+    stored[:8] += 60
+    stored[:, :8] += 120
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = Image.fromarray(stored).convert('RGB')
+    image.save(path, exif=exif, quality=95)
+    return stored
+
+
+def shown(tmp_path, runner, expected):
+    """Return whether the hook writes this image, but for JPEG's losses."""
+    sample = SegDataSample(metainfo={'img_path': str(tmp_path / 'a.jpg')})
+    label = torch.zeros(1, *expected.shape, dtype=torch.long)
+    sample.pred_sem_seg = PixelData(data=label)
+    sample.gt_sem_seg = PixelData(data=label)
+    validate(SegVisHook(), runner, [[sample]])
+    file = tmp_path / 'work/seg_vis/val_iter_000500/00000_a/image.png'
+    image = np.asarray(Image.open(file)).astype(float)
+    return (np.abs(image - expected[..., None]) < 9).all()
 
 
 # With MMSeg

@@ -1,5 +1,7 @@
 import copy
 import json
+import logging
+import re
 
 import numpy as np
 import pytest
@@ -187,6 +189,61 @@ def test_memory_does_not_grow():
     assert [tuple(tensor.shape) for tensor in kept] == [(5, 5)] * 2
 
 
+def flat_sample(label, prediction):
+    return {
+        'img_path': 'x.png',
+        'gt_sem_seg': {'data': torch.tensor([[label]])},
+        'pred_sem_seg': {'data': torch.tensor([[prediction]])},
+    }
+
+
+def pointed_out(mmlog):
+    """The lines about classes that were never predicted."""
+    return [
+        record.getMessage()
+        for record in mmlog.records
+        if record.levelno == logging.WARNING
+    ]
+
+
+def test_masks_of_0_and_255_are_pointed_out(mmlog):
+    """The object is ignored, and a mIoU of 100 does not show it."""
+    sample = flat_sample([0, 0, 255, 255], [0, 0, 0, 0])
+    result = evaluate(IoU(), [sample], ['background', 'object'])
+    assert result['mIoU'] == 100
+    (line,) = pointed_out(mmlog)
+    assert line == (
+        'IoU: never predicted is object (labeled pixels: none), while every '
+        'labeled pixel of the other classes is right. A class labeled nowhere '
+        'has no score, and the means leave it out: are its pixels 255, which '
+        'is ignored, as in masks of 0 and 255?'
+    )
+
+
+def test_model_of_one_class_is_pointed_out(mmlog):
+    sample = flat_sample([0, 0, 1, 2, 2], [0, 0, 0, 0, 0])
+    result = evaluate(IoU(), [sample], ['road', 'car', 'tree'])
+    assert result['mAcc'] == pytest.approx(100 / 3)
+    (line,) = pointed_out(mmlog)
+    assert 'car (labeled pixels: 1), tree (labeled pixels: 2), while' in line
+    assert line.endswith('right. Does the model predict one class only?')
+
+
+@pytest.mark.parametrize(
+    ('label', 'prediction', 'options'),
+    [
+        pytest.param([0, 1, 1], [0, 1, 1], {}, id='all right'),
+        pytest.param([0, 0, 0], [0, 0, 1], {}, id='a class without a label'),
+        pytest.param([255, 255, 255], [0, 0, 0], {}, id='all ignored'),
+        pytest.param([0, 0], [0, 0], {'exclude': 'b'}, id='excluded'),
+        pytest.param([0, 1], [0, 0], {'ignore_index': 1}, id='ignored'),
+    ],
+)
+def test_nothing_to_point_out(mmlog, label, prediction, options):
+    evaluate(IoU(**options), [flat_sample(label, prediction)], ['a', 'b'])
+    assert pointed_out(mmlog) == []
+
+
 def test_prefix_and_registration():
     metric = METRICS.build({'type': 'IoU', 'prefix': 'val'})
     assert isinstance(metric, IoU)
@@ -210,6 +267,54 @@ def test_label_of_another_size_names_image():
         evaluate(IoU(), [sample])
 
 
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_whole_floats_count_as_integers(dtype):
+    samples = make_samples(2)
+    floats = copy.deepcopy(samples)
+    for sample in floats:
+        data = sample['pred_sem_seg']['data']
+        sample['pred_sem_seg']['data'] = data.to(dtype)
+    assert evaluate(IoU(), floats) == evaluate(IoU(), samples)
+
+
+@pytest.mark.parametrize('resize', [None, (17, 13)])
+@pytest.mark.parametrize(('value', 'said'), [(2.5, '2.5'), (np.nan, 'NaN')])
+def test_other_floats_name_image(value, said, resize):
+    (sample,) = make_samples(1)
+    sample['gt_sem_seg']['data'][0, 3, 4] = 1
+    data = sample['pred_sem_seg']['data'].float()
+    data[0, 3, 4] = value
+    sample['pred_sem_seg']['data'] = data
+    message = rf'image_0\.png: prediction value {said} \(1 pixels'
+    with pytest.raises(ValueError, match=message):
+        evaluate(IoU(resize=resize), [sample])
+
+
+@pytest.mark.parametrize('shape', [(13, 17, 3), (3, 13, 17)])
+@pytest.mark.parametrize('resize', [None, (20, 20)])
+def test_label_with_several_channels(shape, resize):
+    (sample,) = make_samples(1)
+    sample['gt_sem_seg']['data'] = torch.zeros(shape, dtype=torch.long)
+    sample['seg_map_path'] = 'label_0.png'
+    message = (
+        r'image_0\.png \(label label_0\.png\): the label has 3 axes, shape '
+        rf'{re.escape(str(shape))}; .*gray or palette .*LoadColorMasks'
+    )
+    with pytest.raises(ValueError, match=message):
+        evaluate(IoU(resize=resize), [sample])
+
+
+def test_logits():
+    (sample,) = make_samples(1)
+    sample['pred_sem_seg']['data'] = torch.rand(5, 13, 17)
+    message = (
+        r'image_0\.png: the prediction has 3 axes, shape \(5, 13, 17\); '
+        r'.*logits, take the argmax'
+    )
+    with pytest.raises(ValueError, match=message):
+        evaluate(IoU(), [sample])
+
+
 def test_no_label():
     (sample,) = make_samples(1)
     del sample['gt_sem_seg']
@@ -227,7 +332,42 @@ def test_no_label():
         pytest.param(
             {'ignore_idx': 0}, TypeError, 'ignore_idx', id='misspelt option'
         ),
-        pytest.param({'beta': 0}, ValueError, 'beta=0', id='beta'),
+        *(
+            pytest.param(
+                {argument: value},
+                ValueError,
+                re.escape(f'{argument}={value!r}: expected'),
+                id=f'{argument}={value}',
+            )
+            for argument, values in (
+                ('iou_metrics', (1, None, [1], [['mIoU']])),
+                ('ignore_index', (None, '255', 255.0, True, [255])),
+                ('exclude', (1, None, [1])),
+                ('classwise', ('False', 1, None)),
+                (
+                    'beta',
+                    (
+                        *(0, -1.0, float('nan'), float('inf'), 1e200),
+                        *(None, '1', True),
+                    ),
+                ),
+                ('prefix', (1, ['val'])),
+                (
+                    'resize',
+                    (
+                        0,
+                        '12',
+                        (1, 2, 3),
+                        (1280.0, 720.0),
+                        (True, 1),
+                        [None, 1],
+                    ),
+                ),
+                ('output_dir', (1, ['out'])),
+                ('format_only', ('False', 1, None)),
+            )
+            for value in values
+        ),
         pytest.param(
             {'resize': (1280, 0)}, ValueError, r'resize=\(1280, 0', id='size'
         ),
@@ -239,6 +379,11 @@ def test_no_label():
 def test_wrong_options(options, error, message):
     with pytest.raises(error, match=message):
         IoU(**options)
+
+
+def test_largest_beta_weighs_recall_alone():
+    result = evaluate(IoU(iou_metrics='mFscore', beta=1e100), make_samples(2))
+    assert result['mFscore'] == pytest.approx(result['mRecall'])
 
 
 def test_unknown_class_in_exclude():

@@ -42,6 +42,19 @@ def test_reduced_zero_label_is_undone(tmp_path):
     )
 
 
+@pytest.mark.parametrize('dtype', [torch.uint8, torch.float32])
+def test_reduced_zero_label_does_not_wrap_around(tmp_path, dtype):
+    writer = LabelMapWriter(tmp_path)
+    label_map = torch.tensor([[0, 254]], dtype=dtype)
+    sample = _sample('x.png', label_map, reduce_zero_label=True)
+    writer.process({}, [sample])
+    written = cv2.imread(str(tmp_path / 'x.png'), -1)
+    np.testing.assert_array_equal(written, [[1, 255]])
+    label_map[0, 1] = 255
+    with pytest.raises(ValueError, match=r'x\.png: class 256 does not fit'):
+        writer.process({}, [sample])
+
+
 @pytest.mark.parametrize(
     ('samples', 'message'),
     [
@@ -49,6 +62,26 @@ def test_reduced_zero_label_is_undone(tmp_path):
             [_sample('x.png', np.array([[256]]))],
             'x.png: class 256 does not fit',
             id='more than 8 bits',
+        ),
+        pytest.param(
+            [_sample('x.png', np.array([[-1]]))],
+            'x.png: class -1 does not fit',
+            id='negative',
+        ),
+        pytest.param(
+            [_sample('x.png', np.array([[0.5]]))],
+            r'x.png: pred_sem_seg has the value 0\.5 .*whole',
+            id='fraction',
+        ),
+        pytest.param(
+            [_sample('x.png', np.array([[1, np.nan]]))],
+            'x.png: pred_sem_seg has the value NaN',
+            id='NaN',
+        ),
+        pytest.param(
+            [_sample('x.png', np.zeros((3, 4, 5)))],
+            r'x.png: pred_sem_seg has 4 axes, shape \(1, 3, 4, 5\)',
+            id='logits',
         ),
         pytest.param(
             [dict(img_path='x.png')], 'x.png: .*no pred_sem_seg', id='absent'
