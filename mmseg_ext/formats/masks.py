@@ -9,13 +9,18 @@ data set declares: :meth:`Mask.indices` or :meth:`Mask.colors`.
 
 import io
 import re
+import struct
 from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
-from PIL.TiffImagePlugin import TiffImageFile
+from PIL.TiffImagePlugin import (
+    PHOTOMETRIC_INTERPRETATION,
+    SAMPLEFORMAT,
+    TiffImageFile,
+)
 
 from mmseg_ext.utils.images import decode_image, image_size, open_image
 
@@ -28,7 +33,7 @@ _LOSSLESS = ('BMP', 'GIF', 'PNG', 'PPM', 'TIFF', 'WEBP')
 #: Compressions within TIFF that change pixels, by Pillow's names.
 _LOSSY_TIFF = ('jpeg', 'tiff_jpeg', 'webp')
 
-_PNG = b'\x89PNG'
+_PNG = b'\x89PNG\r\n\x1a\n'
 
 #: Bits a channel and kind of pixels, bytes 24 and 25 of a PNG, where OpenCV
 #: gives what is stored. Source: W3C PNG, third edition.
@@ -40,9 +45,13 @@ _PLAIN_PNG = {
 }
 
 #: Chunks of a PNG that say more than its header: a transparent color, several
-#: pictures, an orientation. The last may follow the pixels; what ends a file
-#: so long after them is looked at.
-_MORE, _EXIF, _TAIL = (b'tRNS', b'acTL'), b'eXIf', 4096
+#: pictures, an orientation. And the one that ends it.
+_MORE, _END = {b'tRNS', b'acTL', b'eXIf'}, b'IEND'
+
+#: Length and name of a chunk, and the bytes that it has beside its data.
+_CHUNK, _CHUNK_EXTRA = struct.Struct('>I4s'), 12
+
+_JPEG_END = b'\xff\xd9'
 
 #: Pillow's modes that may be label maps, and what they are.
 _MODES = {
@@ -65,7 +74,17 @@ _WHITE_8, _WHITE_16 = 255, 65535
 _BITS_PER_SAMPLE = 258
 
 #: The header of PGM and PPM up to the value of white.
-_PNM = re.compile(rb'P[2356](?:(?:\s|#[^\n]*\n)+(\d+)){3}')
+_PNM = re.compile(
+    rb'P[2356](?:(?:\s|#[^\r\n]*[\r\n])+(\d+)){3}(?=\s)', re.ASCII
+)
+
+#: TIFF's numbers for gray where 0 is white, and for signed integers.
+_WHITE_IS_ZERO, _SIGNED = 0, 2
+
+#: Where a BMP has its bits for each pixel, and how many are gray by Pillow's
+#: modes; with others it takes grays in the palette for pixels.
+_BMP_BITS = struct.Struct('<28xH')
+_BMP_GRAYS = {('1', 1), ('L', 8)}
 
 
 @dataclass(frozen=True)
@@ -81,6 +100,8 @@ class Mask:
         white: The largest gray, which is white: 1, 3, 15, 255 or 65535, or
             what a PGM file says.
         palette: uint8 (256, 3), BGR; None without one.
+        entries: How many colors of the palette the file has; the others are
+            black.
         transparent: bool (H, W), the pixels of alpha 0; None if there are
             none.
     """
@@ -91,6 +112,7 @@ class Mask:
     channels: int = 1
     white: int = _WHITE_8
     palette: np.ndarray | None = None
+    entries: int = 256
     transparent: np.ndarray | None = None
 
     @property
@@ -112,8 +134,15 @@ class Mask:
             uint8 or uint16 (H, W).
 
         Raises:
-            ValueError: It is in color, or has transparent pixels.
+            ValueError: It is in color, has transparent pixels, or is a GIF
+                with a palette, whose entries writers number as they like.
         """
+        if self.palette is not None and self.form.endswith('GIF'):
+            raise ValueError(
+                f'{self.name} ({self.form}) is no index mask: programs that '
+                'write GIF sort the palette, and its entries are no indices '
+                'any more; save the label map as PNG'
+            )
         if self.transparent is not None and self.palette is None:
             count = np.count_nonzero(self.transparent)
             raise ValueError(
@@ -156,7 +185,12 @@ class Mask:
 
         Returns:
             uint8 (H, W, 3), BGR.
+
+        Raises:
+            ValueError: There are pixels whose entry the palette lacks.
         """
+        if self.palette is not None and self.pixels.max() >= self.entries:
+            raise ValueError(_beyond_palette(self))
         if self.pixels.ndim == 3:
             return self.pixels
         if self.palette is not None:
@@ -232,7 +266,8 @@ def is_black_and_white(labels: np.ndarray) -> bool:
         Whether both are there, and nothing else is.
     """
     white = np.count_nonzero(labels == _WHITE_8)
-    return 0 < white == np.count_nonzero(labels) < labels.size
+    some = np.count_nonzero(labels)
+    return bool(0 < white == some < labels.size)
 
 
 def is_label_map_png(data: bytes) -> bool:
@@ -253,11 +288,26 @@ class _FormError(ValueError):
 def _plain_png(data: bytes) -> str | None:
     """Return the form of a PNG that OpenCV gives as stored; else None."""
     form = _PLAIN_PNG.get(data[24:26]) if data.startswith(_PNG) else None
-    if form is None or _EXIF in data[-_TAIL:]:
+    if form is None:
         return None
-    start = data[: data.find(b'IDAT')]
-    more = any(chunk in start for chunk in (*_MORE, _EXIF))
-    return None if more else form
+    at = len(_PNG)
+    while at + _CHUNK.size <= len(data):
+        length, kind = _CHUNK.unpack_from(data, at)
+        if kind in _MORE:
+            return None
+        if kind == _END:
+            return form
+        at += length + _CHUNK_EXTRA
+    return None
+
+
+def _beyond_palette(mask: Mask) -> str:
+    return (
+        f'{mask.name} ({mask.form}) has pixels of entry {mask.pixels.max()}, '
+        f'but its palette has {mask.entries} colors: programs that write a '
+        'short palette cut larger numbers off; save it again with 256 '
+        'colors, or without a palette'
+    )
 
 
 def _with_alpha(name: str, form: str, pixels: np.ndarray) -> Mask:
@@ -297,6 +347,8 @@ def _read_with_pillow(
             'PNG of class indices or of colors'
         )
     if image.format == 'JPEG':
+        if not data.rstrip(b'\0').endswith(_JPEG_END):
+            image.load()  # OpenCV 4 fills up what is missing
         # OpenCV turns it as well.
         return Mask(name, form, decode_image(data, name), channels=3)
     turn = image.getexif().get(ExifTags.Base.Orientation, 1)
@@ -320,7 +372,13 @@ def _read_with_pillow(
         elif transparency is not None:
             opacity[transparency] = 0
         clear = (opacity == 0)[pixels]
-        return _mask(name, form, pixels, clear, palette=palette)
+        mask = _mask(
+            name, form, pixels, clear, palette=palette, entries=len(colors)
+        )
+        cut = image.format == 'PNG' and data[24] < 8
+        if cut and pixels.max() >= len(colors):
+            raise _FormError(_beyond_palette(mask))
+        return mask
     if image.mode == 'LA':
         gray = np.ascontiguousarray(pixels[..., 0])
         return _mask(name, form, gray, pixels[..., 1] == 0, channels=2)
@@ -331,9 +389,14 @@ def _read_with_pillow(
             return _with_alpha(name, form, bgr)
         clear = (pixels == transparency).all(axis=2)
         return _mask(name, form, bgr, clear, channels=4)
-    gray = _unscaled(pixels, image.mode, white, name, form)
+    if image.format == 'PPM' and image.mode != '1':
+        gray = _unscaled_pgm(pixels, data, white, name, form)
+    else:
+        gray = _unscaled(pixels, image.mode, white, name, form)
     if transparency is None:
         return Mask(name, form, gray, white=white)
+    if white == 1:
+        transparency = min(transparency, 1)  # Pillow's is of 8 bits here
     return _mask(
         name, form, gray, gray == transparency, channels=2, white=white
     )
@@ -354,11 +417,35 @@ def _fault(
         )
     if bits > 8 and not image.mode.startswith('I'):
         return f'has {bits} bits a channel; expected 8'
+    if odd := _odd(image, data, bits):
+        return odd
     if not photographic and _is_lossy(image, data):
         return (
             'is of a format that changes pixels, so that classes at edges are '
             'lost; expected a lossless one'
         )
+    return None
+
+
+def _odd(image: Image.Image, data: bytes, bits: int) -> str | None:
+    """Say what Pillow does not read as it is stored, if anything."""
+    if isinstance(image, TiffImageFile):
+        tags = image.tag_v2
+        if bits > 1 and tags.get(PHOTOMETRIC_INTERPRETATION) == _WHITE_IS_ZERO:
+            return 'has white as 0, which programs read in two ways'
+        if bits == 8 and tags.get(SAMPLEFORMAT, (0,))[0] == _SIGNED:
+            return 'has signed pixels of 8 bits; expected unsigned ones'
+    if image.format == 'BMP':
+        (stored,) = _BMP_BITS.unpack_from(data)
+        if stored == 16:
+            return 'has 5 or 6 bits a channel; expected 8'
+        if image.mode in '1L' and (image.mode, stored) not in _BMP_GRAYS:
+            return f'has {stored} bits a pixel and grays as its palette'
+    if image.format == 'PPM' and image.mode != '1':
+        header = _PNM.match(data)
+        color = image.mode != 'L' and image.mode != 'I'
+        if not header or (color and int(header[1]) != _WHITE_8):
+            return 'has another header than PGM, or PPM of 8 bits'
     return None
 
 
@@ -400,6 +487,26 @@ def _unscaled(
             f'{name} ({form}) holds values from {least} to {most}; expected '
             f'class indices, 0 to {_WHITE_16}'
         )
-    if white < _WHITE_16:  # PGM
-        pixels = np.rint(pixels * (white / _WHITE_16))
     return pixels.astype(np.uint16)
+
+
+def _unscaled_pgm(
+    pixels: np.ndarray, data: bytes, white: int, name: str, form: str
+) -> np.ndarray:
+    """Return the grays of a PGM as they are stored.
+
+    Pillow scales them to 8 or 16 bits, and cuts off what is above white.
+    """
+    wide = white > _WHITE_8
+    if data.startswith(b'P5'):
+        header = _PNM.match(data)
+        assert header  # else it was refused
+        kind = '>u2' if wide else 'u1'
+        stored = np.frombuffer(data, kind, pixels.size, header.end() + 1)
+        if (most := int(stored.max())) > white:
+            raise _FormError(
+                f'{name} ({form}) holds values up to {most}, but its header '
+                f'says that white is {white}'
+            )
+    gray = np.rint(pixels * (white / (_WHITE_16 if wide else _WHITE_8)))
+    return gray.astype(np.uint16 if wide else np.uint8)
