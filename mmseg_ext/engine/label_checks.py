@@ -296,7 +296,7 @@ def _as_handed_over(
         return label
     with suppress(Exception):
         packed = leaf.pipeline(leaf.get_data_info(index))
-        return _label_of(packed['data_samples'])[0]
+        label = packed['data_samples'].gt_sem_seg.data[0].numpy()
     return label
 
 
@@ -459,14 +459,8 @@ def classes_in(sample: SegDataSample, wanted: Collection[int]) -> set[int]:
         sample: A sample with a label.
         wanted: The classes to look for.
     """
-    label = _label_of(sample)
+    label = sample.gt_sem_seg.data
     if max(wanted, default=0) > np.iinfo(np.uint8).max:
-        return set(np.unique(label).tolist()) & set(wanted)
-    data = label.astype(np.uint8).tobytes()
+        return set(label.unique().tolist()) & set(wanted)
+    data = label.to(torch.uint8).cpu().numpy().tobytes()
     return {index for index in wanted if index in data}
-
-
-def _label_of(sample: SegDataSample) -> np.ndarray:
-    """Return the label map of a sample, (1, H, W)."""
-    label: np.ndarray = sample.gt_sem_seg.data.cpu().numpy()
-    return label
