@@ -321,21 +321,20 @@ def ignored_fault(
 
 
 def value_fault(
-    labels: Sequence[FirstLabel], heads: Sequence[ClassHead], count: int | None
+    labels: Sequence[FirstLabel], heads: Sequence[ClassHead], count: int
 ) -> str | None:
     """Say which label holds what is no class, if one does.
 
     Args:
         labels: Some labels of a data set.
         heads: Heads of the model.
-        count: Number of classes of the data set; None if it does not say.
+        count: Number of classes of the data set, where there are no heads.
     """
     ignored = _ignored(heads)
     if None in (head.ignore_index for head in heads):
         return None
-    bounds = [count or 0, *(2 for head in heads if head.single)]
-    bounds += [] if count else [head.num_classes for head in heads]
-    end = max(bounds)
+    bounds = [2 if head.single else head.num_classes for head in heads]
+    end = min(bounds, default=count)
     for path, label in labels if end else ():
         if label.ndim == 3 and label.shape[-1] in (2, 3, 4):
             return (

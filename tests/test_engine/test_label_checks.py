@@ -382,7 +382,11 @@ def test_ignored_labels():
             4,
             '4, 7: expected class indices 0 to 3',
         ),
-        ([0, 9], ClassHead('', 4), None, '9: expected class indices 0 to 3'),
+        ([0, 9], ClassHead('', 4), 0, '9: expected class indices 0 to 3'),
+        # Void at the end of the list, without an output.
+        ([0, 4], ClassHead('', 4), 5, '4: expected class indices 0 to 3'),
+        ([0, 4], None, 4, '4: expected class indices 0 to 3'),
+        ([0, 4], None, 0, None),
         ([0, 9, 255], ClassHead('', 4, ignore_index=9), 4, '255: expected'),
         ([0, 9], ClassHead('', 4, ignore_index=9), 4, None),
         # Such losses leave nothing out.
@@ -394,7 +398,9 @@ def test_ignored_labels():
     ],
 )
 def test_values_that_are_no_classes(values, head, count, said):
-    found = value_fault(first(full(0), full(*values)), [head], count)
+    found = value_fault(
+        first(full(0), full(*values)), [head] if head else [], count
+    )
     if said is None:
         assert found is None
     else:
