@@ -31,7 +31,7 @@ try:
         NuImagesDataset,
         PairedDataset,
     )
-    from mmseg_ext.engine import SegVisHook
+    from mmseg_ext.engine import LabelCheckHook, SegVisHook
     from mmseg_ext.evaluation import IoU
     from mmseg_ext.models import MMDeeplabV3
     from mmseg_ext.unpickling import allow_mmengine_checkpoints
@@ -49,6 +49,7 @@ __all__ = [
     'FastRandomCrop',
     'IDD_Data',
     'IoU',
+    'LabelCheckHook',
     'LoadColorMasks',
     'MMDeeplabV3',
     'NuImagesDataset',

@@ -148,6 +148,28 @@ def check_detector(scalars):
         assert score == -1 or 0 <= score <= 1
 
 
+#: Scope of a config -> the hook that compares heads and data set.
+CHECKS = {'mmseg': 'LabelCheckHook', 'mmdet': 'NumClassCheckHook'}
+
+
+@pytest.mark.parametrize(
+    'path',
+    [p for p in CONFIGS.rglob('*.py') if '_base_' not in p.parts],
+    ids=lambda path: path.stem,
+)
+def test_heads_are_compared_with_the_data_set(path, tmp_path):
+    """Also in a config of a user's that has hooks of its own."""
+    child = tmp_path / 'mine.py'
+    child.write_text(
+        f'_base_ = {str(path)!r}\n'
+        'default_hooks = dict(logger=dict(interval=7))\n'
+        'custom_hooks = []\n'
+    )
+    for config in map(Config.fromfile, (path, child)):
+        kinds = [hook['type'] for hook in config.default_hooks.values()]
+        assert kinds.count(CHECKS[scope_of(config)]) == 1
+
+
 @pytest.mark.usefixtures('torchvision')
 @pytest.mark.parametrize('name', NAMES)
 def test_one_iteration_and_validation(name, sample_data, tmp_path):

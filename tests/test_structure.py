@@ -31,7 +31,7 @@ ALLOWED = {
     'evaluation': PLAIN,
     'visualization': PLAIN,
     'engine': PLAIN | {'visualization'},
-    'launch': PLAIN | {'checkpoint', 'environment', 'evaluation'},
+    'launch': PLAIN | {'checkpoint', 'engine', 'environment', 'evaluation'},
     'inference': PLAIN | {'checkpoint', 'launch'},
 }
 

@@ -17,3 +17,4 @@ model = dict(
         auxiliary_mask_head=dict(),
     ),
 )
+default_hooks = dict(class_check=dict(type='NumClassCheckHook'))

@@ -11,3 +11,4 @@ model = dict(
         loss_bbox=dict(type='SmoothL1Loss', beta=0.11),
     ),
 )
+default_hooks = dict(class_check=dict(type='NumClassCheckHook'))

@@ -106,6 +106,7 @@ param_scheduler = [
 default_hooks = dict(
     checkpoint=dict(by_epoch=False, interval=max_iters, max_keep_ckpts=1),
     logger=dict(interval=25),
+    class_check=dict(type='NumClassCheckHook'),
 )
 log_processor = dict(by_epoch=False)
 randomness = dict(seed=0)

@@ -87,4 +87,5 @@ param_scheduler = [
     ),
 ]
 auto_scale_lr = dict(base_batch_size=8)
+default_hooks = dict(class_check=dict(type='NumClassCheckHook'))
 randomness = dict(seed=0)

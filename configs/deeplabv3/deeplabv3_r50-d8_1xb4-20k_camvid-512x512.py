@@ -15,5 +15,8 @@ model = dict(
     auxiliary_head=head,
 )
 train_dataloader = dict(batch_size=4)
-default_hooks = dict(checkpoint=dict(max_keep_ckpts=1, save_best='mIoU'))
+default_hooks = dict(
+    checkpoint=dict(max_keep_ckpts=1, save_best='mIoU'),
+    label_check=dict(type='LabelCheckHook'),
+)
 randomness = dict(seed=0)

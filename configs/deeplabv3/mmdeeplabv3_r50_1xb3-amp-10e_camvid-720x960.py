@@ -59,5 +59,6 @@ default_hooks = dict(
         type='CheckpointHook', interval=1, max_keep_ckpts=1, save_best='mIoU'
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    label_check=dict(type='LabelCheckHook'),
 )
 randomness = dict(seed=0)

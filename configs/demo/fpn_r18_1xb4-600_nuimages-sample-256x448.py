@@ -52,7 +52,8 @@ optim_wrapper = dict(optimizer=dict(lr=2e-3))
 param_scheduler = _base_.param_scheduler
 param_scheduler[1].end = max_iters
 default_hooks = dict(
-    checkpoint=dict(interval=max_iters, max_keep_ckpts=1, save_best='mIoU')
+    checkpoint=dict(interval=max_iters, max_keep_ckpts=1, save_best='mIoU'),
+    label_check=dict(type='LabelCheckHook'),
 )
 custom_hooks = [dict(type='SegVisHook', vis_num=6)]
 randomness = dict(seed=0)

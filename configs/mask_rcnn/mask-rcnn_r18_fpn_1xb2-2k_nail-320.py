@@ -128,6 +128,7 @@ default_hooks = dict(
         save_best='coco/segm_mAP',
     ),
     visualization=dict(draw=True, interval=1, score_thr=0.5),
+    class_check=dict(type='NumClassCheckHook'),
 )
 log_processor = dict(by_epoch=False)
 randomness = dict(seed=0)

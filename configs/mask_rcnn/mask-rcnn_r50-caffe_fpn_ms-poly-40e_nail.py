@@ -47,5 +47,6 @@ auto_scale_lr = dict(base_batch_size=2)
 default_hooks = dict(
     checkpoint=dict(max_keep_ckpts=1, save_best='coco/segm_mAP'),
     visualization=dict(draw=True, interval=10, score_thr=0.5),
+    class_check=dict(type='NumClassCheckHook'),
 )
 randomness = dict(seed=0)

@@ -20,5 +20,8 @@ load_from = (
     'pspnet_r18-d8_512x1024_80k_cityscapes/'
     'pspnet_r18-d8_512x1024_80k_cityscapes_20201225_021458-09ffa746.pth'
 )
-default_hooks = dict(checkpoint=dict(max_keep_ckpts=1, save_best='mIoU'))
+default_hooks = dict(
+    checkpoint=dict(max_keep_ckpts=1, save_best='mIoU'),
+    label_check=dict(type='LabelCheckHook'),
+)
 randomness = dict(seed=0)

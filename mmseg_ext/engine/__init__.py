@@ -1,5 +1,5 @@
 """Hooks around a model. The import registers them."""
 
-from mmseg_ext.engine.hooks import SegVisHook
+from mmseg_ext.engine.hooks import LabelCheckHook, SegVisHook
 
-__all__ = ['SegVisHook']
+__all__ = ['LabelCheckHook', 'SegVisHook']

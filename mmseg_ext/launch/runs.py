@@ -25,8 +25,14 @@ from mmseg_ext.checkpoint import (
     existing_checkpoint,
     weights_only,
 )
+from mmseg_ext.engine.hooks import LabelCheckError, LabelCheckHook
 from mmseg_ext.evaluation.metrics.label_map_writer import LabelMapWriter
-from mmseg_ext.launch.configs import check_output, load_config, require_keys
+from mmseg_ext.launch.configs import (
+    check_output,
+    load_config,
+    require_keys,
+    scope_of,
+)
 from mmseg_ext.launch.distributed import (
     SameBuffersHook,
     join_processes,
@@ -51,6 +57,9 @@ from mmseg_ext.launch.switches import (
 from mmseg_ext.utils.scratch import working_in
 
 __all__ = ['LaunchError', 'run_test', 'run_training']
+
+#: Where MMDet asserts that heads and data set have the same classes.
+_CLASS_CHECK_OF_MMDET = 'mmdet.engine.hooks.num_class_check_hook'
 
 
 class LaunchError(Exception):
@@ -207,6 +216,10 @@ def _build_runner(
         runner = RUNNERS.build(cfg)
     if runner.distributed:
         runner.register_hook(SameBuffersHook())
+    if scope_of(cfg) != 'mmdet' and not any(
+        isinstance(hook, LabelCheckHook) for hook in runner.hooks
+    ):
+        runner.register_hook(LabelCheckHook())
     for lines, level in (
         (warnings, logging.WARNING),
         (notes, logging.INFO),
@@ -271,7 +284,11 @@ def _config_errors_named(
     """
     try:
         yield
+    except LabelCheckError as error:
+        raise LaunchError(error) from error
     except MISFITS as error:
+        if came_through(error, _CLASS_CHECK_OF_MMDET):
+            raise LaunchError(' '.join(str(error).split())) from error
         if came_through(error, check_checkpoint.__module__):
             raise LaunchError(
                 error

@@ -324,6 +324,19 @@ def test_files_that_are_not_there(segmentation, tmp_path, capsys):
         assert message in error_of(capsys, run_tool, 'test', *argv)
 
 
+@pytest.mark.parametrize('flags', [[], ['--tta']])
+def test_heads_of_other_classes(segmentation, tmp_path, capsys, flags):
+    config, _ = segmentation
+    text = config.read_text().replace('num_classes = 3', 'num_classes = 5')
+    (tmp_path / 'five.py').write_text(text)
+    argv = _with_checkpoint(tmp_path / 'five.py')
+    argv = [*argv, '--work-dir', tmp_path / 'work', *flags]
+    assert error_of(capsys, run_tool, 'test', *argv).startswith(
+        'model.decode_head.num_classes=5, but BaseSegDataset of '
+        'test_dataloader has 3 classes (sky, wall, road): set num_classes=3 '
+    )
+
+
 def test_out_is_known_before_the_test(segmentation, tmp_path, capsys):
     config, checkpoint = segmentation
     root = config.parent

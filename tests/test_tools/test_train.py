@@ -2,6 +2,8 @@ import inspect
 import shutil
 from types import SimpleNamespace
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -321,6 +323,9 @@ MISTAKES = {
     'model.backbone.init_cfg.type=Pretrained '
     'model.backbone.init_cfg.checkpoint=gone.pth': ''
     'there is no checkpoint file gone.pth',
+    'model.decode_head.num_classes=2': 'model.decode_head.num_classes=2, '
+    'but BaseSegDataset of train_dataloader has 3 classes (sky, wall, road)',
+    'model.decode_head.num_classes=9': 'model.decode_head.num_classes=9, but',
     'train_dataloader.dataset.type=CamVidd': 'train_dataloader.dataset: '
     "there is no 'CamVidd' in the registry mmseg::dataset; close: CamVid",
     # The test set is of the same type.
@@ -361,6 +366,57 @@ def test_one_line_says_what_is_wrong_in_the_config(
     argv = [segmentation, '--work-dir', tmp_path / 'work']
     argv += ['--cfg-options', *options.split()]
     assert message in error_of(capsys, run_tool, 'train', *argv)
+    assert not list(tmp_path.rglob('*.pth'))
+
+
+@pytest.mark.parametrize(
+    ('value', 'message'),
+    [
+        (255, 'every pixel is ignored (255) in all 4 label(s) that were read'),
+        (
+            3,
+            'labels/seq0/0.png holds the value(s) 3: expected class indices 0',
+        ),
+    ],
+)
+def test_labels_to_learn_nothing_from(tmp_path, capsys, value, message):
+    config = write_segmentation(tmp_path / 'data')
+    for path in (tmp_path / 'data/labels').rglob('*.png'):
+        cv2.imwrite(str(path), np.full((64, 64), value, np.uint8))
+    argv = [config, '--work-dir', tmp_path / 'work']
+    assert message in error_of(capsys, run_tool, 'train', *argv)
+    assert not list(tmp_path.rglob('*.pth'))
+
+
+def test_a_label_that_is_missing(tmp_path, capsys):
+    config = write_segmentation(tmp_path / 'data')
+    (tmp_path / 'data/labels/seq1/0.png').unlink()
+    argv = [config, '--work-dir', tmp_path / 'work']
+    message = error_of(capsys, run_tool, 'train', *argv)
+    assert 'labels/seq1/0.png' in message
+
+
+def test_the_checks_of_a_config_count(segmentation, tmp_path):
+    """They are not added where the config has them, with its own options."""
+    options = ['default_hooks.label_check.type=LabelCheckHook']
+    options += ['default_hooks.label_check.skip_heads=[decode_head]']
+    options += ['train_cfg.max_iters=1', 'model.decode_head.num_classes=9']
+    argv = [segmentation, '--work-dir', tmp_path, '--cfg-options', *options]
+    run_tool('train', *argv)
+    head = 'decode_head.conv_seg.bias'
+    assert len(_load(tmp_path / 'iter_1.pth')['state_dict'][head]) == 9
+
+
+def test_a_detector_for_other_classes(tmp_path, capsys):
+    """MMDet has a hook of its own; its sentence becomes the line."""
+    config = write_detection(tmp_path / 'det')
+    options = ['default_hooks.class_check.type=NumClassCheckHook']
+    options += ['model.bbox_head.num_classes=5']
+    argv = [config, '--work-dir', tmp_path, '--cfg-options', *options]
+    assert error_of(capsys, run_tool, 'train', *argv).startswith(
+        'The `num_classes` (5) in RetinaHead of RetinaNet does not matches '
+        'the length of `classes` 2) in CocoDataset'
+    )
     assert not list(tmp_path.rglob('*.pth'))
 
 

@@ -23,6 +23,7 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import nn
 
+from mmseg_ext.engine.label_checks import class_heads
 from mmseg_ext.models.segmentors import mm_deeplabv3, torchvision_networks
 from mmseg_ext.models.segmentors.mm_deeplabv3 import MMDeeplabV3
 from mmseg_ext.models.segmentors.torchvision_networks import PooledBatchNorm2d
@@ -50,6 +51,12 @@ def trained_norms(torchvision):
     for _ in range(3):
         model(torch.randn(4, 3, 64, 64))
     return model.eval()
+
+
+def test_number_of_classes_is_known_to_the_check_before_a_run(trained_norms):
+    [head] = class_heads(trained_norms)
+    assert (head.key, head.num_classes) == ('model.num_classes', NUM_CLASSES)
+    assert (head.ignore_index, head.single) == (IGNORE, False)
 
 
 def make_batch(size=(64, 64), images=2, seed=0):
