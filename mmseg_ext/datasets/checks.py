@@ -6,11 +6,14 @@ be read, names something and leads to nothing outside the data; the folders
 are there; so are the first files, or all where folders are read anyhow.
 """
 
+import difflib
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import mmengine.fileio as fileio
+from mmcv.transforms import LoadAnnotations
 from mmengine.dataset import BaseDataset
 
 from mmseg_ext.formats.coco import CocoKind, decode_coco
@@ -18,7 +21,10 @@ from mmseg_ext.utils.files import path_inside
 from mmseg_ext.utils.text import printable
 
 __all__ = [
+    'SEG_FOLDERS',
     'check_folder',
+    'check_keys',
+    'check_labels',
     'check_local',
     'check_names',
     'expand_paths',
@@ -30,6 +36,15 @@ __all__ = [
 #: How many of the first files are looked for on disk. To look for all of them
 #: takes minutes on a network drive; loading names the others.
 _CHECKED = 3
+
+#: Keys of ``data_prefix`` of data sets for segmentation.
+SEG_FOLDERS = ('img_path', 'seg_map_path')
+
+#: What does not tell keys of folders apart: MMSeg 0.x has ``img_dir``.
+_ENDING = re.compile('_(path|dir|prefix|folder|root)$')
+
+#: Names that are not alike: MMSeg 0.x calls the folder of labels ``ann_dir``.
+_OTHER_NAMES = {'ann': 'seg_map'}
 
 
 def expand_paths(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -48,6 +63,90 @@ def expand_paths(options: Mapping[str, Any]) -> dict[str, Any]:
             for key, path in expanded['data_prefix'].items()
         }
     return expanded
+
+
+def check_keys(
+    kind: type[BaseDataset],
+    options: Mapping[str, Any],
+    **expected: Sequence[str],
+) -> None:
+    """Check the keys in the arguments of a data set.
+
+    MMEngine passes over those that it does not know, so that a misspelt one
+    means that there are no labels, or the classes of another data set.
+
+    Args:
+        kind: The class of the data set.
+        options: Its arguments.
+        **expected: The keys that a dictionary among them may have.
+
+    Raises:
+        TypeError: One of these is no dictionary.
+        ValueError: It has another key, or ``metainfo`` one that is nearly
+            ``classes``, ``palette`` or another of the class.
+    """
+    for argument, keys in expected.items():
+        value = options.get(argument) or {}
+        if not isinstance(value, Mapping):
+            raise TypeError(
+                f'{kind.__name__}: {argument}={value!r}: expected a '
+                f'dictionary with the keys {", ".join(keys)}'
+            )
+        for key in value:
+            if key not in keys:
+                _refuse(kind, argument, key, keys)
+    # Keys of one's own may be there, and are kept.
+    known = list(dict.fromkeys(['classes', 'palette', *kind.METAINFO]))
+    for key in options.get('metainfo') or {}:
+        if key not in known and _likeliest(key, known):
+            _refuse(kind, 'metainfo', key, known)
+
+
+def _refuse(
+    kind: type[BaseDataset], argument: str, key: str, known: Sequence[str]
+) -> None:
+    """Refuse a key, and name the one that is probably meant."""
+    likeliest = _likeliest(key, known)
+    hint = f', did you mean {likeliest!r}?' if likeliest else ';'
+    raise ValueError(
+        f'{kind.__name__}: {argument} has the unknown key {key!r}{hint} '
+        f'Expected keys: {", ".join(known)}'
+    )
+
+
+def _likeliest(key: str, known: Iterable[str]) -> str | None:
+    """Return the known key that is most like another, if one is like it."""
+    shorts = {_ENDING.sub('', name): name for name in known}
+    short = _ENDING.sub('', str(key).lower())
+    close = difflib.get_close_matches(
+        _OTHER_NAMES.get(short, short), shorts, n=1
+    )
+    return shorts[close[0]] if close else None
+
+
+def check_labels(dataset: BaseDataset) -> None:
+    """Check that the folder of the labels is given where they are loaded.
+
+    Training would else fail in the loss, which finds no labels. With
+    ``test_mode`` images may come without.
+
+    Raises:
+        ValueError: The pipeline loads labels, and ``data_prefix`` has no key
+            ``seg_map_path``.
+    """
+    loaders = [
+        type(transform).__name__
+        for transform in dataset.pipeline.transforms
+        if isinstance(transform, LoadAnnotations)
+    ]
+    missing = 'seg_map_path' not in dataset.data_prefix
+    if loaders and missing and not dataset.test_mode:
+        raise ValueError(
+            f'{type(dataset).__name__}: data_prefix={dataset.data_prefix} '
+            f'names no seg_map_path, the folder of the labels that '
+            f'{loaders[0]} loads; for images without labels set '
+            f'test_mode=True, or leave {loaders[0]} out of the pipeline'
+        )
 
 
 def check_local(name: str, options: Mapping[str, Any]) -> None:

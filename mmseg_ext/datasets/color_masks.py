@@ -7,7 +7,11 @@ from typing import Any
 
 from mmseg.registry import DATASETS
 
-from mmseg_ext.datasets.checks import check_local, expand_paths
+from mmseg_ext.datasets.checks import (
+    check_keys,
+    check_local,
+    expand_paths,
+)
 from mmseg_ext.datasets.paired import PairedDataset
 from mmseg_ext.formats.color_masks import (
     ClassDict,
@@ -71,6 +75,7 @@ class ColorMaskDataset(PairedDataset):
             'data_prefix': data_prefix or {},
             **kwargs,
         }
+        check_keys(type(self), options, data_prefix=self.FOLDERS)
         check_local(type(self).__name__, options)
         options = expand_paths(options)
         self._classes = load_classes(

@@ -7,7 +7,7 @@ from mmdet.datasets import CocoDataset
 from mmdet.datasets.api_wrappers import COCO
 from mmdet.registry import DATASETS
 
-from mmseg_ext.datasets.checks import expand_paths, read_coco
+from mmseg_ext.datasets.checks import check_keys, expand_paths, read_coco
 from mmseg_ext.formats.coco import CocoTraining, Segmentation, check_mask
 from mmseg_ext.formats.json_files import decode_json
 from mmseg_ext.labels.nails import NAILS
@@ -53,9 +53,11 @@ class NailDataset(CocoDataset):
     Raises:
         FileNotFoundError: The COCO file, the folder or one of the first
             images is missing.
-        ValueError: The COCO file is no JSON of that form, lists no images,
-            has no category for a class, a ``file_name`` leaves its folder, or
-            a mask is broken or not of the size of its image.
+        TypeError: An argument is unknown, or ``data_prefix`` no dictionary.
+        ValueError: ``data_prefix``, ``filter_cfg`` or ``metainfo`` has a
+            misspelt key, the COCO file is no JSON of that form, lists no
+            images, has no category for a class, a ``file_name`` leaves its
+            folder, or a mask is broken or not of the size of its image.
     """
 
     COCOAPI = _Coco
@@ -70,6 +72,12 @@ class NailDataset(CocoDataset):
         data_prefix: dict | None = None,
         **kwargs: Any,
     ) -> None:
+        check_keys(
+            type(self),
+            {'data_prefix': data_prefix, **kwargs},
+            data_prefix=('img', 'seg'),
+            filter_cfg=('filter_empty_gt', 'min_size'),
+        )
         options = {
             'ann_file': ann_file,
             'data_prefix': {'img': '', **(data_prefix or {})},

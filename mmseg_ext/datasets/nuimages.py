@@ -6,7 +6,14 @@ from typing import Any
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
-from mmseg_ext.datasets.checks import expand_paths, first_missing, read_coco
+from mmseg_ext.datasets.checks import (
+    SEG_FOLDERS,
+    check_keys,
+    check_labels,
+    expand_paths,
+    first_missing,
+    read_coco,
+)
 from mmseg_ext.formats.coco import CocoImages
 from mmseg_ext.labels.nuimages import NUIMAGES
 
@@ -35,13 +42,17 @@ class NuImagesDataset(BaseSegDataset):
         **kwargs: As :class:`mmseg.datasets.BaseSegDataset`: ``data_root``,
             ``metainfo``, ``pipeline``, ``indices``, ``backend_args``... With
             ``test_mode`` there are no labels where the masks are not there,
-            as in v1.0-test. In paths ``~`` is the user's folder.
+            as in v1.0-test; without it a pipeline that loads labels has to
+            have ``seg_map_path``. In paths ``~`` is the user's folder.
 
     Raises:
         FileNotFoundError: The COCO file, the folder or one of the first
             images or masks is missing.
-        ValueError: The COCO file is no JSON of that form, lists no images, or
-            a ``file_name`` leaves its folder.
+        TypeError: An argument is unknown, or ``data_prefix`` no dictionary.
+        ValueError: ``data_prefix`` or ``metainfo`` has a misspelt key, no
+            folder of labels that are loaded is given, the COCO file is no
+            JSON of that form, lists no images, or a ``file_name`` leaves its
+            folder.
     """
 
     METAINFO = {
@@ -57,6 +68,8 @@ class NuImagesDataset(BaseSegDataset):
     ) -> None:
         if data_prefix is None:
             data_prefix = {'seg_map_path': 'annotations/semantic_masks'}
+        given = {'data_prefix': data_prefix, **kwargs}
+        check_keys(type(self), given, data_prefix=SEG_FOLDERS)
         options = {
             'ann_file': ann_file,
             'data_prefix': {'img_path': '', **data_prefix},
@@ -83,6 +96,7 @@ class NuImagesDataset(BaseSegDataset):
         """Return the paths of the masks; none where there are no labels."""
         folder = self.data_prefix.get('seg_map_path')
         if folder is None:
+            check_labels(self)
             return []
         masks = [
             os.path.join(
@@ -96,7 +110,6 @@ class NuImagesDataset(BaseSegDataset):
         if missing:
             raise FileNotFoundError(
                 f'mask {missing} of {self.ann_file} is missing: {_CONVERT}, '
-                'or leave seg_map_path out of data_prefix to do without '
-                'labels'
+                'or set test_mode=True to do without labels'
             )
         return masks

@@ -9,7 +9,10 @@ from mmengine.logging import print_log
 from mmseg.datasets import BaseSegDataset
 
 from mmseg_ext.datasets.checks import (
+    SEG_FOLDERS,
     check_folder,
+    check_keys,
+    check_labels,
     check_local,
     check_names,
     expand_paths,
@@ -48,22 +51,28 @@ class PairedDataset(BaseSegDataset):
             ``data_prefix``, ``seg_map_suffix``, ``metainfo``, ``pipeline``,
             ``indices``... ``ann_file`` is a text file with one stem a line;
             without it all images are used. Without ``seg_map_path`` in
-            ``data_prefix`` there are no labels. In paths ``~`` is the user's
-            folder.
+            ``data_prefix`` there are no labels; if the pipeline loads some,
+            this takes ``test_mode``. In paths ``~`` is the user's folder.
 
     Raises:
         FileNotFoundError: A folder or listed file is missing, a folder holds
             no images, or an image has no label.
-        ValueError: No folder of images is given, two images have the same
-            stem, ``ann_file`` is not in UTF-8 or a stem in it leaves the
-            folder, or ``backend_args`` asks for anything but files of this
-            machine.
+        TypeError: An argument is unknown, or ``data_prefix`` no dictionary.
+        ValueError: ``data_prefix`` or ``metainfo`` has a misspelt key, no
+            folder of images is given, or none of labels that are loaded; two
+            images have the same stem, ``ann_file`` is not in UTF-8 or a stem
+            in it leaves the folder, or ``backend_args`` asks for anything but
+            files of this machine.
     """
+
+    #: The keys that ``data_prefix`` may have; a subclass may add its own.
+    FOLDERS = SEG_FOLDERS
 
     def __init__(
         self, *, img_suffix: str | Sequence[str] = '.jpg', **kwargs: Any
     ) -> None:
         suffixes = [img_suffix] if isinstance(img_suffix, str) else img_suffix
+        check_keys(type(self), kwargs, data_prefix=self.FOLDERS)
         check_local(type(self).__name__, kwargs)
         super().__init__(img_suffix=tuple(suffixes), **expand_paths(kwargs))
 
@@ -124,6 +133,7 @@ class PairedDataset(BaseSegDataset):
     ) -> dict[str, Path]:
         """Return the labels by their stems; none where there is no folder."""
         if not self.data_prefix.get('seg_map_path'):
+            check_labels(self)
             return {}
         folder = Path(check_folder(self, 'seg_map_path'))
         labels = _find(folder, [self.seg_map_suffix])

@@ -1,6 +1,7 @@
 """All data sets check the same, at the same time, in the same words."""
 
 import json
+import re
 
 import cv2
 import numpy as np
@@ -169,3 +170,107 @@ def test_indices(build, root):
 
 def test_test_mode(build, root):
     assert len(build(root, test_mode=True)) == 4
+
+
+@pytest.mark.parametrize(
+    ('key', 'meant'),
+    [
+        ('seg_map', 'seg_map_path'),
+        ('segmap_path', 'seg_map_path'),
+        ('Seg_Map_Path', 'seg_map_path'),
+        ('ann_dir', 'seg_map_path'),
+        ('img_dir', 'img_path'),
+        ('img', 'img_path'),
+        ('image_path', 'img_path'),
+        ('labels', None),
+        ('masks', None),
+    ],
+)
+@pytest.mark.parametrize('build', [*KINDS][:-1], indirect=True)
+def test_misspelt_folder(build, root, key, meant):
+    prefix = {**FOLDERS, key: 'labels'}
+    hint = f", did you mean '{meant}'?" if meant else ';'
+    message = re.escape(
+        f': data_prefix has the unknown key {key!r}{hint} '
+        'Expected keys: img_path, seg_map_path'
+    )
+    # Known before a file is touched.
+    with pytest.raises(ValueError, match=rf'^\w+{message}$'):
+        build(root / 'nowhere', data_prefix=prefix, lazy_init=True)
+
+
+@pytest.mark.parametrize('build', ['NailDataset'], indirect=True)
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        pytest.param(
+            {'data_prefix': {'img_path': 'images'}},
+            r"data_prefix has .* 'img_path', did you mean 'img'\? Expected "
+            'keys: img, seg$',
+            id='folder',
+        ),
+        pytest.param(
+            {'filter_cfg': {'filter_empty': True}},
+            r"filter_cfg has .* did you mean 'filter_empty_gt'\?",
+            id='filter',
+        ),
+    ],
+)
+def test_misspelt_keys_of_nails(build, root, options, message):
+    with pytest.raises(ValueError, match=rf'^NailDataset: {message}'):
+        build(root, **options)
+
+
+@pytest.mark.parametrize('key', ['CLASSES', 'class', 'palete', 'class_names'])
+def test_misspelt_metainfo(build, root, key):
+    meant = 'palette' if key.startswith('p') else 'classes'
+    with pytest.raises(ValueError, match=rf"metainfo .*{key}', .* '{meant}'"):
+        build(root, metainfo={key: ('nail',)})
+
+
+def test_metainfo_of_ones_own(build, root):
+    dataset = build(root, metainfo={'task_name': 'x', 'label_map': None})
+    assert dataset.metainfo['task_name'] == 'x'
+    # What one data set knows can be given to the next.
+    assert build(root, metainfo=dataset.metainfo).metainfo == dataset.metainfo
+
+
+def test_folders_that_are_no_dictionary(build, root):
+    message = "data_prefix='images': expected a dictionary with the keys img"
+    with pytest.raises(TypeError, match=message):
+        build(root, data_prefix='images')
+
+
+def test_misspelt_argument(build, root):
+    with pytest.raises(TypeError, match="argument 'img_dir'"):
+        build(root, img_dir='images')
+
+
+LOADERS = {
+    'CamVid': 'LoadColorMasks',
+    'ColorMaskDataset': 'LoadColorMasks',
+    'IDD_Data': 'FastLoadAnnotations',
+    'NuImagesDataset': 'FastLoadAnnotations',
+}
+
+
+@pytest.mark.parametrize('build', LOADERS, indirect=True)
+def test_labels_that_are_not_given(build, root, request):
+    """Else training fails in the loss, which looks for `_gt_sem_seg`."""
+    loader = LOADERS[request.node.callspec.params['build']]
+    image = {'type': 'LoadImageFromFile'}
+    pack = {'type': 'PackSegInputs'}
+    pipeline = [image, {'type': loader}, pack]
+    options = {'data_prefix': {'img_path': 'images'}, 'pipeline': pipeline}
+    message = (
+        rf'^\w+: data_prefix=.* names no seg_map_path, .* {loader} loads; for '
+        rf'images without labels set test_mode=True, or leave {loader} out'
+    )
+    with pytest.raises(ValueError, match=message):
+        build(root, **options)
+    for others in ({'test_mode': True}, {'pipeline': [image, pack]}):
+        sample = build(root, **{**options, **others})[0]['data_samples']
+        assert 'gt_sem_seg' not in sample
+    labeled = build(root, **{**options, 'data_prefix': FOLDERS})
+    path = labeled.get_data_info(0)['seg_map_path']
+    assert path == f'{root}/labels/a.png'

@@ -163,7 +163,8 @@ def test_custom_classes(root):
 
 def test_without_labels(root):
     (root / 'train_label').rename(root / 'away')
-    dataset = build(root, data_prefix={'img_path': 'train_img'})
+    prefix = {'img_path': 'train_img'}
+    dataset = build(root, data_prefix=prefix, test_mode=True)
     assert len(dataset) == 3
     assert 'gt_sem_seg' not in dataset[0]['data_samples']
 

@@ -164,7 +164,7 @@ def test_unknown_custom_class(root):
 
 
 def test_labels_that_are_left_out(root):
-    sample = build(root, data_prefix={'img_path': ''})[0]
+    sample = build(root, data_prefix={'img_path': ''}, test_mode=True)[0]
     assert 'gt_sem_seg' not in sample['data_samples']
 
 
