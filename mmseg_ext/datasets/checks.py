@@ -24,13 +24,13 @@ __all__ = [
     'SEG_FOLDERS',
     'check_folder',
     'check_keys',
-    'check_labels',
     'check_local',
     'check_names',
     'expand_paths',
     'first_missing',
     'read_ann_file',
     'read_coco',
+    'require_labels',
 ]
 
 #: How many of the first files are looked for on disk. To look for all of them
@@ -124,7 +124,7 @@ def _likeliest(key: str, known: Iterable[str]) -> str | None:
     return shorts[close[0]] if close else None
 
 
-def check_labels(dataset: BaseDataset) -> None:
+def require_labels(dataset: BaseDataset) -> None:
     """Check that the folder of the labels is given where they are loaded.
 
     Training would else fail in the loss, which finds no labels. With

@@ -9,10 +9,10 @@ from mmseg.registry import DATASETS
 from mmseg_ext.datasets.checks import (
     SEG_FOLDERS,
     check_keys,
-    check_labels,
     expand_paths,
     first_missing,
     read_coco,
+    require_labels,
 )
 from mmseg_ext.formats.coco import CocoImages
 from mmseg_ext.labels.nuimages import NUIMAGES
@@ -96,7 +96,7 @@ class NuImagesDataset(BaseSegDataset):
         """Return the paths of the masks; none where there are no labels."""
         folder = self.data_prefix.get('seg_map_path')
         if folder is None:
-            check_labels(self)
+            require_labels(self)
             return []
         masks = [
             os.path.join(
