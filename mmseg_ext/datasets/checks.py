@@ -17,8 +17,8 @@ from mmcv.transforms import LoadAnnotations
 from mmengine.dataset import BaseDataset
 
 from mmseg_ext.formats.coco import CocoKind, decode_coco
-from mmseg_ext.utils.files import path_inside
-from mmseg_ext.utils.text import printable
+from mmseg_ext.utils.files import path_inside, visible_entries
+from mmseg_ext.utils.text import normal_form, printable
 
 __all__ = [
     'SEG_FOLDERS',
@@ -28,6 +28,7 @@ __all__ = [
     'check_names',
     'expand_paths',
     'first_missing',
+    'locate',
     'read_ann_file',
     'read_coco',
     'require_labels',
@@ -207,7 +208,7 @@ def read_coco(
         expected: What the file should be and where it comes from.
 
     Returns:
-        The fields, and the paths of the images.
+        The fields, and the paths of the images as :func:`locate` finds them.
 
     Raises:
         FileNotFoundError: The file, the folder or one of the first images is
@@ -224,7 +225,7 @@ def read_coco(
     names = [image.file_name for image in coco.images]
     check_names(path, names, 'images', dataset.data_prefix[key])
     folder = check_folder(dataset, key)
-    images = [os.path.join(folder, name) for name in names]
+    images = locate(folder, names, backend_args)
     if missing := first_missing(images, backend_args):
         raise FileNotFoundError(
             f'image {printable(missing)} of {path} is missing; '
@@ -270,6 +271,74 @@ def check_folder(dataset: BaseDataset, key: str) -> str:
             f'{_where(dataset, key)}'
         )
     return folder
+
+
+def locate(
+    folder: str, names: Sequence[str], backend_args: dict | None = None
+) -> list[str]:
+    """Return the paths of files that a JSON file names.
+
+    On disk, a name may be in another form of Unicode and its suffix in the
+    other case. Only the first few names and those that are not ASCII are
+    looked for; where one of them is not there, all are.
+
+    Args:
+        folder: Where the files are.
+        names: Paths relative to it.
+        backend_args: As for MMEngine's ``fileio``; other backends have the
+            names as they are.
+
+    Returns:
+        The path of the one file that has a name or looks like it, else the
+        name's own path.
+    """
+    paths = [os.path.join(folder, name) for name in names]
+    doubtful = paths[:_CHECKED] + [
+        path
+        for path, name in zip(paths, names, strict=True)
+        if not name.isascii()
+    ]
+    local = (backend_args or {}).get('backend', 'local') == 'local'
+    if not local or all(map(os.path.exists, doubtful)):
+        return paths
+    alike: dict[str, dict[str, list[str]]] = {}
+    return [
+        path if os.path.exists(path) else _alike(folder, name, alike) or path
+        for path, name in zip(paths, names, strict=True)
+    ]
+
+
+def _alike(
+    folder: str, name: str, known: dict[str, dict[str, list[str]]]
+) -> str | None:
+    """Return the one file that looks like a name, if there is one.
+
+    Args:
+        folder: Where to look.
+        name: A path relative to it.
+        known: What folders hold, by looks; filled by this function.
+    """
+    path = folder
+    for part in os.path.normpath(name).split(os.sep):
+        if path not in known:
+            known[path] = {}
+            for entry in visible_entries(path or os.curdir):
+                known[path].setdefault(_looks(entry.name), []).append(
+                    entry.name
+                )
+        found = known[path].get(_looks(part), [])
+        if part in found:
+            found = [part]
+        if len(found) != 1:
+            return None
+        path = os.path.join(path, found[0])
+    return path
+
+
+def _looks(name: str) -> str:
+    """Return what names have in common that look the same."""
+    stem, suffix = os.path.splitext(normal_form(name))
+    return stem + suffix.lower()
 
 
 def first_missing(

@@ -1,5 +1,6 @@
 """Instances of nails, from the COCO files that the converter writes."""
 
+import os
 from typing import Any
 
 import msgspec
@@ -87,7 +88,7 @@ class NailDataset(CocoDataset):
 
     def load_data_list(self) -> list[dict]:
         """Read images and instances, in the order of ``ann_file``."""
-        coco, _ = read_coco(self, 'img', CocoTraining, _EXPECTED)
+        coco, paths = read_coco(self, 'img', CocoTraining, _EXPECTED)
         found = [category.name for category in coco.categories]
         for name in self.metainfo['classes']:
             if name not in found:
@@ -96,8 +97,14 @@ class NailDataset(CocoDataset):
                     f'{found}: {_CONVERT}, or name its category in '
                     "metainfo=dict(classes=('...',))"
                 )
+        names = [
+            os.path.join(self.data_prefix['img'], image.file_name)
+            for image in coco.images
+        ]
+        path_of = dict(zip(names, paths, strict=True))
         images = super().load_data_list()
         for image in images:
+            image['img_path'] = path_of[image['img_path']]
             try:
                 _check_masks(image)
             except ValueError as error:

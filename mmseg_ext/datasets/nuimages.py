@@ -11,6 +11,7 @@ from mmseg_ext.datasets.checks import (
     check_keys,
     expand_paths,
     first_missing,
+    locate,
     read_coco,
     require_labels,
 )
@@ -98,12 +99,14 @@ class NuImagesDataset(BaseSegDataset):
         if folder is None:
             require_labels(self)
             return []
-        masks = [
-            os.path.join(
-                folder, f'{os.path.splitext(name)[0]}{self.seg_map_suffix}'
-            )
-            for name in names
-        ]
+        masks = locate(
+            folder,
+            [
+                f'{os.path.splitext(name)[0]}{self.seg_map_suffix}'
+                for name in names
+            ],
+            self.backend_args,
+        )
         missing = first_missing(masks, self.backend_args)
         if missing and self.test_mode:
             return []

@@ -79,8 +79,12 @@ def build(request):
         yield build
 
 
+def infos_of(dataset):
+    return [dataset.get_data_info(i) for i in range(len(dataset))]
+
+
 def paths_of(dataset):
-    return [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
+    return [info['img_path'] for info in infos_of(dataset)]
 
 
 def test_all_is_well(build, root):
@@ -274,3 +278,47 @@ def test_labels_that_are_not_given(build, root, request):
     labeled = build(root, **{**options, 'data_prefix': FOLDERS})
     path = labeled.get_data_info(0)['seg_map_path']
     assert path == f'{root}/labels/a.png'
+
+
+@pytest.mark.parametrize('image', ['caf\u00e9', 'cafe\u0301'])
+@pytest.mark.parametrize('label', ['caf\u00e9', 'cafe\u0301'])
+@pytest.mark.parametrize('listed', ['caf\u00e9', 'cafe\u0301'])
+def test_names_of_two_systems(build, root, image, label, listed):
+    for folder, name in (('images', image), ('labels', label)):
+        (root / folder / name).mkdir()
+        path = root / folder / 'd.png'
+        path.rename(root / folder / name / f'{name}.PNG')
+    write_lists(root, *'abc', f'{listed}/{listed}')
+    *_, info = infos_of(build(root))
+    assert info['img_path'] == f'{root}/images/{image}/{image}.PNG'
+    expected = f'{root}/labels/{label}/{label}.PNG'  # nails have none
+    assert (info.get('seg_map_path') or expected) == expected
+
+
+def test_suffixes_of_the_other_case(build, root):
+    """Some in the whole data set, as a camera writes them, or all."""
+    for name in 'bd':
+        for folder in FOLDERS.values():
+            path = root / folder / f'{name}.png'
+            path.rename(path.with_suffix('.PNG' if name == 'b' else '.Png'))
+    names = [f'{folder}.png' for folder in 'ac'] + ['b.PNG', 'd.Png']
+    found = infos_of(build(root))
+    assert sorted(info['img_path'] for info in found) == sorted(
+        f'{root}/images/{name}' for name in names
+    )
+    for info in found:
+        label = info['img_path'].replace('/images/', '/labels/')
+        assert (info.get('seg_map_path') or label) == label
+
+
+def test_names_that_fit_two_files(build, root):
+    """None is taken for the other without a word."""
+    for suffix in ('PNG', 'Png'):
+        path = root / f'images/d.{suffix}'
+        path.write_bytes((root / 'images/d.png').read_bytes())
+    (root / 'images/d.png').unlink()
+    (root / 'images/a.png').unlink()
+    with pytest.raises(
+        (ValueError, FileNotFoundError), match=r'same stem|a\.png of .* miss'
+    ):
+        build(root)
