@@ -42,7 +42,9 @@ class ColorMaskDataset(PairedDataset):
             benchmark; ``{group: ((R, G, B), (names of classes, ...))}`` merges
             others; None takes the list as it is.
         class_dict: A CSV file with the header ``name,r,g,b``, relative to the
-            data root, or ``{name: (R, G, B)}``.
+            data root, or ``{name: (R, G, B)}``. A file that ends in ``.txt``
+            has one name a line and no colors, such as fast.ai's
+            ``codes.txt``: the masks hold indices then.
         data_root: Folder that the other paths are relative to.
         data_prefix: ``img_path`` and ``seg_map_path``, the folders of images
             and labels; without ``seg_map_path`` there are no labels.
@@ -113,7 +115,8 @@ class ColorMaskDataset(PairedDataset):
             f'{type(self).__name__}: no class_dict.csv in '
             f'{" or ".join(places)}; expected a CSV file with the header '
             "name,r,g,b there, or class_dict='FILE.csv', or "
-            'class_dict=dict(road=(128, 64, 128), ...)'
+            "class_dict=dict(road=(128, 64, 128), ...), or class_dict='FILE."
+            "txt' with one name a line for index masks"
         )
 
     def get_label_map(self, new_classes: list[str]) -> dict[int, int] | None:
