@@ -6,23 +6,28 @@ be read, names something and leads to nothing outside the data; the folders
 are there; so are the first files, or all where folders are read anyhow.
 """
 
+import difflib
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import mmengine.fileio as fileio
 from mmengine.dataset import BaseDataset
 
 from mmseg_ext.formats.coco import CocoKind, decode_coco
-from mmseg_ext.utils.files import path_inside
-from mmseg_ext.utils.text import printable
+from mmseg_ext.utils.files import path_inside, visible_entries
+from mmseg_ext.utils.text import normal_form, printable
 
 __all__ = [
+    'SEG_FOLDERS',
     'check_folder',
+    'check_keys',
     'check_local',
     'check_names',
     'expand_paths',
     'first_missing',
+    'locate',
     'read_ann_file',
     'read_coco',
 ]
@@ -30,6 +35,15 @@ __all__ = [
 #: How many of the first files are looked for on disk. To look for all of them
 #: takes minutes on a network drive; loading names the others.
 _CHECKED = 3
+
+#: Keys of ``data_prefix`` of data sets for segmentation.
+SEG_FOLDERS = ('img_path', 'seg_map_path')
+
+#: What does not tell keys of folders apart: MMSeg 0.x has ``img_dir``.
+_ENDING = re.compile('_(path|dir|prefix|folder|root)$')
+
+#: Names that are not alike: MMSeg 0.x calls the folder of labels ``ann_dir``.
+_OTHER_NAMES = {'ann': 'seg_map'}
 
 
 def expand_paths(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -48,6 +62,65 @@ def expand_paths(options: Mapping[str, Any]) -> dict[str, Any]:
             for key, path in expanded['data_prefix'].items()
         }
     return expanded
+
+
+def check_keys(
+    kind: type[BaseDataset],
+    options: Mapping[str, Any],
+    **expected: Sequence[str],
+) -> None:
+    """Check the keys in the arguments of a data set.
+
+    MMEngine passes over those that it does not know, so that a misspelt one
+    means that there are no labels, or the classes of another data set.
+
+    Args:
+        kind: The class of the data set.
+        options: Its arguments.
+        **expected: The keys that a dictionary among them may have.
+
+    Raises:
+        TypeError: One of these is no dictionary.
+        ValueError: It has another key, or ``metainfo`` one that is nearly
+            ``classes``, ``palette`` or another of the class.
+    """
+    for argument, keys in expected.items():
+        value = options.get(argument) or {}
+        if not isinstance(value, Mapping):
+            raise TypeError(
+                f'{kind.__name__}: {argument}={value!r}: expected a '
+                f'dictionary with the keys {", ".join(keys)}'
+            )
+        for key in value:
+            if key not in keys:
+                _refuse(kind, argument, key, keys)
+    # Keys of one's own may be there, and are kept.
+    known = list(dict.fromkeys(['classes', 'palette', *kind.METAINFO]))
+    for key in options.get('metainfo') or {}:
+        if key not in known and _likeliest(key, known):
+            _refuse(kind, 'metainfo', key, known)
+
+
+def _refuse(
+    kind: type[BaseDataset], argument: str, key: str, known: Sequence[str]
+) -> None:
+    """Refuse a key, and name the one that is probably meant."""
+    likeliest = _likeliest(key, known)
+    hint = f', did you mean {likeliest!r}?' if likeliest else ';'
+    raise ValueError(
+        f'{kind.__name__}: {argument} has the unknown key {key!r}{hint} '
+        f'Expected keys: {", ".join(known)}'
+    )
+
+
+def _likeliest(key: str, known: Iterable[str]) -> str | None:
+    """Return the known key that is most like another, if one is like it."""
+    shorts = {_ENDING.sub('', name): name for name in known}
+    short = _ENDING.sub('', str(key).lower())
+    close = difflib.get_close_matches(
+        _OTHER_NAMES.get(short, short), shorts, n=1
+    )
+    return shorts[close[0]] if close else None
 
 
 def check_local(name: str, options: Mapping[str, Any]) -> None:
@@ -108,7 +181,7 @@ def read_coco(
         expected: What the file should be and where it comes from.
 
     Returns:
-        The fields, and the paths of the images.
+        The fields, and the paths of the images as :func:`locate` finds them.
 
     Raises:
         FileNotFoundError: The file, the folder or one of the first images is
@@ -125,7 +198,7 @@ def read_coco(
     names = [image.file_name for image in coco.images]
     check_names(path, names, 'images', dataset.data_prefix[key])
     folder = check_folder(dataset, key)
-    images = [os.path.join(folder, name) for name in names]
+    images = locate(folder, names, backend_args)
     if missing := first_missing(images, backend_args):
         raise FileNotFoundError(
             f'image {printable(missing)} of {path} is missing; '
@@ -171,6 +244,74 @@ def check_folder(dataset: BaseDataset, key: str) -> str:
             f'{_where(dataset, key)}'
         )
     return folder
+
+
+def locate(
+    folder: str, names: Sequence[str], backend_args: dict | None = None
+) -> list[str]:
+    """Return the paths of files that a JSON file names.
+
+    On disk, a name may be in another form of Unicode and its suffix in the
+    other case. Only the first few names and those that are not ASCII are
+    looked for; where one of them is not there, all are.
+
+    Args:
+        folder: Where the files are.
+        names: Paths relative to it.
+        backend_args: As for MMEngine's ``fileio``; other backends have the
+            names as they are.
+
+    Returns:
+        The path of the one file that has a name or looks like it, else the
+        name's own path.
+    """
+    paths = [os.path.join(folder, name) for name in names]
+    doubtful = paths[:_CHECKED] + [
+        path
+        for path, name in zip(paths, names, strict=True)
+        if not name.isascii()
+    ]
+    local = (backend_args or {}).get('backend', 'local') == 'local'
+    if not local or all(map(os.path.exists, doubtful)):
+        return paths
+    alike: dict[str, dict[str, list[str]]] = {}
+    return [
+        path if os.path.exists(path) else _alike(folder, name, alike) or path
+        for path, name in zip(paths, names, strict=True)
+    ]
+
+
+def _alike(
+    folder: str, name: str, known: dict[str, dict[str, list[str]]]
+) -> str | None:
+    """Return the one file that looks like a name, if there is one.
+
+    Args:
+        folder: Where to look.
+        name: A path relative to it.
+        known: What folders hold, by looks; filled by this function.
+    """
+    path = folder
+    for part in os.path.normpath(name).split(os.sep):
+        if path not in known:
+            known[path] = {}
+            for entry in visible_entries(path or os.curdir):
+                known[path].setdefault(_looks(entry.name), []).append(
+                    entry.name
+                )
+        found = known[path].get(_looks(part), [])
+        if part in found:
+            found = [part]
+        if len(found) != 1:
+            return None
+        path = os.path.join(path, found[0])
+    return path
+
+
+def _looks(name: str) -> str:
+    """Return what names have in common that look the same."""
+    stem, suffix = os.path.splitext(normal_form(name))
+    return stem + suffix.lower()
 
 
 def first_missing(

@@ -7,7 +7,11 @@ from typing import Any
 
 from mmseg.registry import DATASETS
 
-from mmseg_ext.datasets.checks import check_local, expand_paths
+from mmseg_ext.datasets.checks import (
+    check_keys,
+    check_local,
+    expand_paths,
+)
 from mmseg_ext.datasets.paired import PairedDataset
 from mmseg_ext.formats.color_masks import (
     IGNORE_INDEX,
@@ -45,7 +49,9 @@ class ColorMaskDataset(PairedDataset):
             benchmark; ``{group: ((R, G, B), (names of classes, ...))}`` merges
             others; None takes the list as it is.
         class_dict: A CSV file with the header ``name,r,g,b``, relative to the
-            data root, or ``{name: (R, G, B)}``.
+            data root, or ``{name: (R, G, B)}``. A file that ends in ``.txt``
+            has one name a line and no colors, such as fast.ai's
+            ``codes.txt``: the masks hold indices then.
         data_root: Folder that the other paths are relative to.
         data_prefix: ``img_path`` and ``seg_map_path``, the folders of images
             and labels; without ``seg_map_path`` there are no labels.
@@ -88,6 +94,7 @@ class ColorMaskDataset(PairedDataset):
             'data_prefix': data_prefix or {},
             **kwargs,
         }
+        check_keys(type(self), options, data_prefix=self.FOLDERS)
         check_local(type(self).__name__, options)
         options = expand_paths(options)
         self._assumed: str | None = None
@@ -131,7 +138,8 @@ class ColorMaskDataset(PairedDataset):
             f'{type(self).__name__}: no class_dict.csv in '
             f'{" or ".join(places)}; expected a CSV file with the header '
             "name,r,g,b there, or class_dict='FILE.csv', or "
-            'class_dict=dict(road=(128, 64, 128), ...)'
+            "class_dict=dict(road=(128, 64, 128), ...), or class_dict='FILE."
+            "txt' with one name a line for index masks"
         )
 
     def _transparent_index(self, transparent: str | None) -> int | None:

@@ -1,5 +1,6 @@
 """Instances of nails, from the COCO files that the converter writes."""
 
+import os
 from typing import Any
 
 import msgspec
@@ -7,7 +8,7 @@ from mmdet.datasets import CocoDataset
 from mmdet.datasets.api_wrappers import COCO
 from mmdet.registry import DATASETS
 
-from mmseg_ext.datasets.checks import expand_paths, read_coco
+from mmseg_ext.datasets.checks import check_keys, expand_paths, read_coco
 from mmseg_ext.formats.coco import CocoTraining, Segmentation, check_mask
 from mmseg_ext.formats.json_files import decode_json
 from mmseg_ext.labels.nails import NAILS
@@ -53,9 +54,11 @@ class NailDataset(CocoDataset):
     Raises:
         FileNotFoundError: The COCO file, the folder or one of the first
             images is missing.
-        ValueError: The COCO file is no JSON of that form, lists no images,
-            has no category for a class, a ``file_name`` leaves its folder, or
-            a mask is broken or not of the size of its image.
+        TypeError: An argument is unknown, or ``data_prefix`` no dictionary.
+        ValueError: ``data_prefix``, ``filter_cfg`` or ``metainfo`` has a
+            misspelt key, the COCO file is no JSON of that form, lists no
+            images, has no category for a class, a ``file_name`` leaves its
+            folder, or a mask is broken or not of the size of its image.
     """
 
     COCOAPI = _Coco
@@ -70,6 +73,12 @@ class NailDataset(CocoDataset):
         data_prefix: dict | None = None,
         **kwargs: Any,
     ) -> None:
+        check_keys(
+            type(self),
+            {'data_prefix': data_prefix, **kwargs},
+            data_prefix=('img', 'seg'),
+            filter_cfg=('filter_empty_gt', 'min_size'),
+        )
         options = {
             'ann_file': ann_file,
             'data_prefix': {'img': '', **(data_prefix or {})},
@@ -79,7 +88,7 @@ class NailDataset(CocoDataset):
 
     def load_data_list(self) -> list[dict]:
         """Read images and instances, in the order of ``ann_file``."""
-        coco, _ = read_coco(self, 'img', CocoTraining, _EXPECTED)
+        coco, paths = read_coco(self, 'img', CocoTraining, _EXPECTED)
         found = [category.name for category in coco.categories]
         for name in self.metainfo['classes']:
             if name not in found:
@@ -88,8 +97,14 @@ class NailDataset(CocoDataset):
                     f'{found}: {_CONVERT}, or name its category in '
                     "metainfo=dict(classes=('...',))"
                 )
+        names = [
+            os.path.join(self.data_prefix['img'], image.file_name)
+            for image in coco.images
+        ]
+        path_of = dict(zip(names, paths, strict=True))
         images = super().load_data_list()
         for image in images:
+            image['img_path'] = path_of[image['img_path']]
             try:
                 _check_masks(image)
             except ValueError as error:

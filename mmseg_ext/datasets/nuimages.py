@@ -6,7 +6,14 @@ from typing import Any
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
-from mmseg_ext.datasets.checks import expand_paths, first_missing, read_coco
+from mmseg_ext.datasets.checks import (
+    SEG_FOLDERS,
+    check_keys,
+    expand_paths,
+    first_missing,
+    locate,
+    read_coco,
+)
 from mmseg_ext.formats.coco import CocoImages
 from mmseg_ext.labels.nuimages import NUIMAGES
 
@@ -40,8 +47,10 @@ class NuImagesDataset(BaseSegDataset):
     Raises:
         FileNotFoundError: The COCO file, the folder or one of the first
             images or masks is missing.
-        ValueError: The COCO file is no JSON of that form, lists no images, or
-            a ``file_name`` leaves its folder.
+        TypeError: An argument is unknown, or ``data_prefix`` no dictionary.
+        ValueError: ``data_prefix`` or ``metainfo`` has a misspelt key, the
+            COCO file is no JSON of that form, lists no images, or a ``file_name`` leaves its
+            folder.
     """
 
     METAINFO = {
@@ -57,6 +66,8 @@ class NuImagesDataset(BaseSegDataset):
     ) -> None:
         if data_prefix is None:
             data_prefix = {'seg_map_path': 'annotations/semantic_masks'}
+        given = {'data_prefix': data_prefix, **kwargs}
+        check_keys(type(self), given, data_prefix=SEG_FOLDERS)
         options = {
             'ann_file': ann_file,
             'data_prefix': {'img_path': '', **data_prefix},
@@ -84,12 +95,14 @@ class NuImagesDataset(BaseSegDataset):
         folder = self.data_prefix.get('seg_map_path')
         if folder is None:
             return []
-        masks = [
-            os.path.join(
-                folder, f'{os.path.splitext(name)[0]}{self.seg_map_suffix}'
-            )
-            for name in names
-        ]
+        masks = locate(
+            folder,
+            [
+                f'{os.path.splitext(name)[0]}{self.seg_map_suffix}'
+                for name in names
+            ],
+            self.backend_args,
+        )
         missing = first_missing(masks, self.backend_args)
         if missing and self.test_mode:
             return []

@@ -1,7 +1,7 @@
 """The base of data sets with a folder of images and one of labels."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +9,14 @@ from mmengine.logging import print_log
 from mmseg.datasets import BaseSegDataset
 
 from mmseg_ext.datasets.checks import (
+    SEG_FOLDERS,
     check_folder,
+    check_keys,
     check_local,
-    check_names,
     expand_paths,
     read_ann_file,
 )
+from mmseg_ext.datasets.image_lists import Files, Pair, read_pairs, stem_of
 from mmseg_ext.utils.files import find_files
 from mmseg_ext.utils.text import (
     decode_text,
@@ -46,24 +48,33 @@ class PairedDataset(BaseSegDataset):
         img_suffix: End of an image's name, or several ends.
         **kwargs: As :class:`mmseg.datasets.BaseSegDataset`: ``data_root``,
             ``data_prefix``, ``seg_map_suffix``, ``metainfo``, ``pipeline``,
-            ``indices``... ``ann_file`` is a text file with one stem a line;
-            without it all images are used. Without ``seg_map_path`` in
-            ``data_prefix`` there are no labels. In paths ``~`` is the user's
-            folder.
+            ``indices``... ``ann_file`` is a text file with one image a line;
+            without it all images are used. A line is a stem; or a path of
+            the image with its suffix, in the folder or with anything in front
+            that ends in the folder's name, as in ``/SegNet/train/a.png``
+            where images are in ``.../train``; or two such paths, of the image
+            and its label, with blanks between. Without ``seg_map_path`` in
+            ``data_prefix`` there are no labels. In paths ``~`` is the user's folder.
 
     Raises:
         FileNotFoundError: A folder or listed file is missing, a folder holds
-            no images, or an image has no label.
-        ValueError: No folder of images is given, two images have the same
-            stem, ``ann_file`` is not in UTF-8 or a stem in it leaves the
-            folder, or ``backend_args`` asks for anything but files of this
-            machine.
+            no images, or an image has no label. Lines of ``ann_file`` are
+            named by their numbers.
+        TypeError: An argument is unknown, or ``data_prefix`` no dictionary.
+        ValueError: ``data_prefix`` or ``metainfo`` has a misspelt key, no
+            folder of images is given; two images have the same stem, ``ann_file`` is not in UTF-8 or a line
+            of it leaves the folder or fits several files, or
+            ``backend_args`` asks for anything but files of this machine.
     """
+
+    #: The keys that ``data_prefix`` may have; a subclass may add its own.
+    FOLDERS = SEG_FOLDERS
 
     def __init__(
         self, *, img_suffix: str | Sequence[str] = '.jpg', **kwargs: Any
     ) -> None:
         suffixes = [img_suffix] if isinstance(img_suffix, str) else img_suffix
+        check_keys(type(self), kwargs, data_prefix=self.FOLDERS)
         check_local(type(self).__name__, kwargs)
         super().__init__(img_suffix=tuple(suffixes), **expand_paths(kwargs))
 
@@ -74,90 +85,77 @@ class PairedDataset(BaseSegDataset):
                 f'{type(self).__name__}: data_prefix={self.data_prefix} names '
                 'no img_path, the folder of the images'
             )
-        lines = self._listed_stems()
-        folder = Path(check_folder(self, 'img_path'))
-        images = self._find_images(folder)
-        # Blanks belong to a name only where there is such an image.
-        listed = [stem if stem in images else stem.strip() for stem in lines]
-        stems = listed or sorted(images)
-        if not stems:
+        text = self._list()
+        images = self._find_images()
+        if text is None and not images.paths:
             raise FileNotFoundError(
-                f'{folder} holds no *{" or *".join(self.img_suffix)} images'
+                f'{images.folder} holds no *{" or *".join(images.endings)} '
+                'images'
             )
-        _check_present(stems, images, folder, 'listed stem(s) without image')
-        labels = self._find_labels(stems, images)
+        labels = self._find_labels()
+        if text is None:
+            pairs = [Pair(stem, stem) for stem in sorted(images.paths)]
+        else:
+            pairs = read_pairs(self.ann_file, text, images, labels)
+        if labels:
+            _check_labels(pairs, images, labels)
         return [
             {
-                'img_path': str(images[stem]),
+                'img_path': str(images.paths[pair.image]),
                 'label_map': self.label_map,
                 'reduce_zero_label': self.reduce_zero_label,
                 'seg_fields': [],
             }
-            | ({'seg_map_path': str(labels[stem])} if labels else {})
-            for stem in stems
+            | (
+                {'seg_map_path': str(labels.paths[pair.label])}
+                if labels
+                else {}
+            )
+            for pair in pairs
         ]
 
-    def _listed_stems(self) -> list[str]:
-        """Read the stems in ``ann_file``; none without one."""
+    def _list(self) -> str | None:
+        """Read ``ann_file``; None without one."""
         if not self.ann_file:
-            return []
-        expected = 'a text file with one stem a line'
-        data = read_ann_file(self.ann_file, expected)
-        text = decode_text(data, f'ann_file {self.ann_file}')
-        lines = normal_form(text).replace('\r\n', '\n').split('\n')
-        stems = [line for line in lines if line.strip()]
-        folder = self.data_prefix['img_path']
-        check_names(self.ann_file, stems, 'stems', folder)
-        return stems
+            return None
+        data = read_ann_file(
+            self.ann_file, 'a text file with one image a line'
+        )
+        return decode_text(data, f'ann_file {self.ann_file}')
 
-    def _find_images(self, folder: Path) -> dict[str, Path]:
-        """Return the images of a folder by their stems."""
+    def _find_images(self) -> Files:
+        """Return the images."""
         # Where both lie in one folder, X_L.png also ends like an image.
         prefix = self.data_prefix
         shared = prefix.get('seg_map_path') == prefix['img_path']
+        folder = Path(check_folder(self, 'img_path'))
         return _find(
             folder, self.img_suffix, self.seg_map_suffix if shared else None
         )
 
-    def _find_labels(
-        self, stems: Sequence[str], images: Mapping[str, Path]
-    ) -> dict[str, Path]:
-        """Return the labels by their stems; none where there is no folder."""
+    def _find_labels(self) -> Files | None:
+        """Return the labels; None where there is no folder of them."""
         if not self.data_prefix.get('seg_map_path'):
-            return {}
+            return None
         folder = Path(check_folder(self, 'seg_map_path'))
-        labels = _find(folder, [self.seg_map_suffix])
-        _check_present(stems, labels, folder, 'image(s) without label')
-        alone = labels.keys() - images.keys()
-        if alone:
-            _warn(
-                f'{len(alone)} label(s) in {folder} have no image in '
-                f'{self.data_prefix["img_path"]} and are not used: '
-                f'{_names(alone)}'
-            )
-        return labels
+        return _find(folder, [self.seg_map_suffix])
 
 
 def _find(
-    folder: Path, suffixes: Sequence[str], without: str | None = None
-) -> dict[str, Path]:
-    """Return ``{stem: path}`` of files that end in one of the suffixes.
-
-    Stems are in normal form.
-    """
+    folder: Path, endings: Sequence[str], without: str | None = None
+) -> Files:
+    """Return the files in a folder that end in one of the endings."""
     found: dict[str, Path] = {}
     for name in find_files(
         folder,
-        suffixes,
+        endings,
         lambda link, why: _warn(
             f'left out {printable(link)}: it {printable(why)}'
         ),
     ):
-        lowered = name.lower()
-        if without and lowered.endswith(without.lower()):
+        if without and stem_of(name, [without]) is not None:
             continue
-        suffix = next(s for s in suffixes if lowered.endswith(s.lower()))
-        stem = normal_form(name[: len(name) - len(suffix)])
+        stem = normal_form(str(stem_of(name, endings)))
         if stem in found:
             both = printable(found[stem]), printable(folder / name)
             raise ValueError(
@@ -166,23 +164,29 @@ def _find(
                 'remove one of them'
             )
         found[stem] = folder / name
-    return found
+    return Files(folder, endings, found)
+
+
+def _check_labels(pairs: Iterable[Pair], images: Files, labels: Files) -> None:
+    """Name images without label, and labels that are not used."""
+    needed = {pair.label for pair in pairs}
+    missing = needed - labels.paths.keys()
+    if missing:
+        raise FileNotFoundError(
+            f'{len(missing)} image(s) without label in {labels.folder}: '
+            f'{_names(missing)}; add the files, or list the stems to use in '
+            'ann_file'
+        )
+    alone = labels.paths.keys() - images.paths.keys() - needed
+    if alone:
+        _warn(
+            f'{len(alone)} label(s) in {labels.folder} have no image in '
+            f'{images.folder} and are not used: {_names(alone)}'
+        )
 
 
 def _warn(text: str) -> None:
     print_log(text, logger='current', level=logging.WARNING)
-
-
-def _check_present(
-    stems: Iterable[str], found: dict[str, Path], folder: Path, what: str
-) -> None:
-    """Name the stems of which no file was found."""
-    missing = set(stems) - found.keys()
-    if missing:
-        raise FileNotFoundError(
-            f'{len(missing)} {what} in {folder}: {_names(missing)}; add the '
-            'files, or list the stems to use in ann_file'
-        )
 
 
 def _names(stems: Iterable[str]) -> str:

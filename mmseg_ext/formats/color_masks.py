@@ -4,9 +4,10 @@ import csv
 import io
 import operator
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import cv2
 import numpy as np
 
 from mmseg_ext.formats.masks import Mask, read_mask
-from mmseg_ext.labels.camvid import GROUPINGS
+from mmseg_ext.labels.camvid import CAMVID11, CAMVID32, GROUPINGS
 from mmseg_ext.utils.files import read_text, write_text
 from mmseg_ext.utils.text import (
     csv_text,
@@ -40,6 +41,7 @@ __all__ = [
     'load_classes',
     'mask_decoder',
     'read_class_dict',
+    'read_class_names',
     'voc_color',
     'write_class_dict',
 ]
@@ -64,7 +66,8 @@ _STRIP_PIXELS = 48 * 960
 #: Red, green and blue, 0 to 255.
 Color = tuple[int, int, int]
 
-#: A ``class_dict.csv``, or what it holds: ``name -> (R, G, B)``.
+#: A ``class_dict.csv``, or what it holds: ``name -> (R, G, B)``; or a text
+#: file of names.
 ClassDict = str | os.PathLike | Mapping[str, Color]
 
 #: ``group -> ((R, G, B), names of the classes it takes in)``.
@@ -79,7 +82,8 @@ class ColorClasses:
         names: Class names; the position is the class index.
         palette: RGB color of each class, 0 to 255, to draw it with.
         color_map: ``((R, G, B), index)`` for each color that masks may hold.
-            Several colors may share an index; void has ``IGNORE_INDEX``.
+            Several colors may share an index; void has ``IGNORE_INDEX``. None
+            for a list of names without colors: masks hold indices then.
         index_map: Class index of each row of the class list that index masks
             were written with; the identity but for void.
     """
@@ -207,6 +211,38 @@ def _rows(
             yield place, name, [row[key].strip() for key in 'rgb']
 
 
+def read_class_names(path: str | os.PathLike) -> dict[str, Color]:
+    """Read a list of classes without colors, such as ``codes.txt``.
+
+    Args:
+        path: A text file with one name a line, in the order of the indices.
+
+    Returns:
+        ``name -> (R, G, B)`` to draw the classes with: CamVid's colors where
+        all names are CamVid's, else those of Pascal VOC's palette.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is not in UTF-8, a line is blank or has three numbers,
+            a name stands twice, or there are no or too many names.
+    """
+    lines = read_text(path).rstrip().splitlines()
+    names = [line.strip() for line in lines[:_UNKNOWN]]
+    colors = [voc_color(index) for index in range(len(names))]
+    benchmark = {name: color for name, (color, _) in CAMVID11.items()}
+    for known in CAMVID32, benchmark:
+        if all(n in known or n.lower() in _VOID_NAMES for n in names):
+            colors = [known.get(name, (0, 0, 0)) for name in names]
+    for number, name in enumerate(names, 1):
+        if re.search(r'\d[\s,;:]+\d+[\s,;:]+\d', name):
+            raise ValueError(
+                f'{path}, line {number}: expected a name only, got {name!r}; '
+                'colors stand in a CSV file with the header name,r,g,b'
+            )
+    places = [f'{path}, line {number + 1}' for number in range(len(names))]
+    return _collect(str(path), zip(places, names, colors, strict=True))
+
+
 def check_classes(
     source: str, colors: Mapping[str, Sequence[int]]
 ) -> dict[str, Color]:
@@ -313,7 +349,8 @@ def load_classes(
 
     Args:
         class_dict: A ``class_dict.csv``, or ``name -> (R, G, B)`` in the
-            order of the indices.
+            order of the indices; or a file that ends in ``.txt``, with one
+            name a line, for index masks.
         grouping: ``'camvid11'``, or groups as for
             :meth:`ColorClasses.grouped`; None takes the list as it is.
 
@@ -327,8 +364,27 @@ def load_classes(
     """
     if isinstance(class_dict, Mapping):
         colors = check_classes('class_dict', class_dict)
+    elif _has_names_only(class_dict):
+        colors = read_class_names(class_dict)
+        return replace(_grouped(class_dict, colors, grouping), color_map=())
     else:
         colors = read_class_dict(class_dict)
+    return _grouped(class_dict, colors, grouping)
+
+
+def _has_names_only(path: str | os.PathLike[str]) -> bool:
+    """Tell a list of names from a CSV file, which may end in .txt as well."""
+    if not os.fspath(path).lower().endswith('.txt'):
+        return False
+    return ',' not in read_text(path).partition('\n')[0]
+
+
+def _grouped(
+    class_dict: ClassDict,
+    colors: Mapping[str, Color],
+    grouping: str | Groups | None,
+) -> ColorClasses:
+    """Return a class list, or its groups."""
     if grouping is None:
         return ColorClasses.from_colors(colors)
     groups = grouping
@@ -431,6 +487,7 @@ class MaskDecoder:
         self._indices[IGNORE_INDEX] = IGNORE_INDEX
         self._num_indices = len(index_map)
         self._rules = rules
+        self._has_colors = bool(color_map)
 
     def decode_file(
         self,
@@ -457,7 +514,7 @@ read_mask` takes.
                 declared of them, or it is not known what the values mean.
         """
         mask = read_mask(data, f'label {path}')
-        if self._rules.masks == 'index':
+        if self._rules.masks == 'index' or not self._has_colors:
             return Decoded(self._decode_indices(mask))
         if self._rules.masks is None and mask.is_plain_gray:
             return self._decode_gray(mask)

@@ -1,6 +1,7 @@
 """All data sets check the same, at the same time, in the same words."""
 
 import json
+import re
 
 import cv2
 import numpy as np
@@ -78,8 +79,12 @@ def build(request):
         yield build
 
 
+def infos_of(dataset):
+    return [dataset.get_data_info(i) for i in range(len(dataset))]
+
+
 def paths_of(dataset):
-    return [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
+    return [info['img_path'] for info in infos_of(dataset)]
 
 
 def test_all_is_well(build, root):
@@ -169,3 +174,121 @@ def test_indices(build, root):
 
 def test_test_mode(build, root):
     assert len(build(root, test_mode=True)) == 4
+
+
+@pytest.mark.parametrize(
+    ('key', 'meant'),
+    [
+        ('seg_map', 'seg_map_path'),
+        ('segmap_path', 'seg_map_path'),
+        ('Seg_Map_Path', 'seg_map_path'),
+        ('ann_dir', 'seg_map_path'),
+        ('img_dir', 'img_path'),
+        ('img', 'img_path'),
+        ('image_path', 'img_path'),
+        ('labels', None),
+        ('masks', None),
+    ],
+)
+@pytest.mark.parametrize('build', [*KINDS][:-1], indirect=True)
+def test_misspelt_folder(build, root, key, meant):
+    prefix = {**FOLDERS, key: 'labels'}
+    hint = f", did you mean '{meant}'?" if meant else ';'
+    message = re.escape(
+        f': data_prefix has the unknown key {key!r}{hint} '
+        'Expected keys: img_path, seg_map_path'
+    )
+    # Known before a file is touched.
+    with pytest.raises(ValueError, match=rf'^\w+{message}$'):
+        build(root / 'nowhere', data_prefix=prefix, lazy_init=True)
+
+
+@pytest.mark.parametrize('build', ['NailDataset'], indirect=True)
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        pytest.param(
+            {'data_prefix': {'img_path': 'images'}},
+            r"data_prefix has .* 'img_path', did you mean 'img'\? Expected "
+            'keys: img, seg$',
+            id='folder',
+        ),
+        pytest.param(
+            {'filter_cfg': {'filter_empty': True}},
+            r"filter_cfg has .* did you mean 'filter_empty_gt'\?",
+            id='filter',
+        ),
+    ],
+)
+def test_misspelt_keys_of_nails(build, root, options, message):
+    with pytest.raises(ValueError, match=rf'^NailDataset: {message}'):
+        build(root, **options)
+
+
+@pytest.mark.parametrize('key', ['CLASSES', 'class', 'palete', 'class_names'])
+def test_misspelt_metainfo(build, root, key):
+    meant = 'palette' if key.startswith('p') else 'classes'
+    with pytest.raises(ValueError, match=rf"metainfo .*{key}', .* '{meant}'"):
+        build(root, metainfo={key: ('nail',)})
+
+
+def test_metainfo_of_ones_own(build, root):
+    dataset = build(root, metainfo={'task_name': 'x', 'label_map': None})
+    assert dataset.metainfo['task_name'] == 'x'
+    # What one data set knows can be given to the next.
+    assert build(root, metainfo=dataset.metainfo).metainfo == dataset.metainfo
+
+
+def test_folders_that_are_no_dictionary(build, root):
+    message = "data_prefix='images': expected a dictionary with the keys img"
+    with pytest.raises(TypeError, match=message):
+        build(root, data_prefix='images')
+
+
+def test_misspelt_argument(build, root):
+    with pytest.raises(TypeError, match="argument 'img_dir'"):
+        build(root, img_dir='images')
+
+
+@pytest.mark.parametrize('image', ['caf\u00e9', 'cafe\u0301'])
+@pytest.mark.parametrize('label', ['caf\u00e9', 'cafe\u0301'])
+@pytest.mark.parametrize('listed', ['caf\u00e9', 'cafe\u0301'])
+def test_names_of_two_systems(build, root, image, label, listed):
+    for folder, name in (('images', image), ('labels', label)):
+        (root / folder / name).mkdir()
+        path = root / folder / 'd.png'
+        path.rename(root / folder / name / f'{name}.PNG')
+    write_lists(root, *'abc', f'{listed}/{listed}')
+    *_, info = infos_of(build(root))
+    assert info['img_path'] == f'{root}/images/{image}/{image}.PNG'
+    expected = f'{root}/labels/{label}/{label}.PNG'  # nails have none
+    assert (info.get('seg_map_path') or expected) == expected
+
+
+def test_suffixes_of_the_other_case(build, root):
+    """Some in the whole data set, as a camera writes them, or all."""
+    for name in 'bd':
+        for folder in FOLDERS.values():
+            path = root / folder / f'{name}.png'
+            path.rename(path.with_suffix('.PNG' if name == 'b' else '.Png'))
+    names = [f'{folder}.png' for folder in 'ac'] + ['b.PNG', 'd.Png']
+    found = infos_of(build(root))
+    assert sorted(info['img_path'] for info in found) == sorted(
+        f'{root}/images/{name}' for name in names
+    )
+    for info in found:
+        label = info['img_path'].replace('/images/', '/labels/')
+        assert (info.get('seg_map_path') or label) == label
+
+
+def test_names_that_fit_two_files(build, root):
+    """None is taken for the other without a word."""
+    for suffix in ('PNG', 'Png'):
+        path = root / f'images/d.{suffix}'
+        path.write_bytes((root / 'images/d.png').read_bytes())
+    (root / 'images/d.png').unlink()
+    (root / 'images/a.png').unlink()
+    with pytest.raises(
+        (ValueError, FileNotFoundError), match=r'same stem|a\.png of .* miss'
+    ):
+        build(root)

@@ -117,6 +117,25 @@ def test_file_of_another_name(root):
     assert dataset.metainfo['classes'] == tuple(CLASSES)
 
 
+@pytest.mark.parametrize('max_unknown', [0.1, 1.0])
+def test_names_without_colors(root, max_unknown):
+    """Masks are of indices then; those in color are an error."""
+    (root / 'class_dict.csv').unlink()
+    (root / 'codes.txt').write_text('road\nVoid\nhole\n')
+    load = {'type': 'LoadColorMasks', 'max_unknown': max_unknown}
+    dataset = build(
+        root, class_dict='codes.txt', pipeline=[LOAD[0], load, LOAD[2]]
+    )
+    assert dataset.metainfo['classes'] == ('road', 'Void', 'hole')
+    with pytest.raises(ValueError, match=r'masks/a\.png .*in color.*expec'):
+        dataset[0]
+    masks = np.random.default_rng(1).integers(0, 3, (3, 9, 12), np.uint8)
+    for name, mask in zip('abc', masks, strict=True):
+        Image.fromarray(mask).save(root / f'masks/{name}.png')
+    expected = np.array([0, 255, 2])[masks]
+    assert_equal(labels_of(dataset), expected)
+
+
 def test_groups(root):
     groups = {'damage': ((1, 2, 3), ('hole',)), 'rest': ((4, 5, 6), ['road'])}
     dataset = build(root, grouping=groups)

@@ -535,3 +535,62 @@ def test_indices_need_a_list(mode, masks):
 def test_unknown_kind():
     with pytest.raises(ValueError, match="masks='colour': expected 'index'"):
         MaskRules(masks='colour')
+
+
+def test_names_of_camvid(tmp_path):
+    """As fast.ai's copy has them."""
+    path = tmp_path / 'codes.txt'
+    path.write_text('\n'.join(CAMVID32))
+    classes = load_classes(path, None)
+    assert classes.names == tuple(CAMVID32)
+    assert classes.palette == tuple(CAMVID32.values())
+    assert classes.color_map == ()
+    void = list(CAMVID32).index('Void')
+    assert classes.index_map == (*range(void), 255, void + 1)
+    eleven = load_classes(path, 'camvid11')
+    assert eleven.color_map == ()
+    assert eleven.names == tuple(CAMVID11)
+    assert eleven.index_map == CAMVID.grouped(CAMVID32, CAMVID11).index_map
+
+
+def test_names_of_the_benchmark(tmp_path):
+    path = tmp_path / 'names.TXT'
+    path.write_bytes('\r\n'.join([*CAMVID11, 'Unlabelled', '']).encode())
+    classes = load_classes(path, None)
+    assert classes.names == (*CAMVID11, 'Unlabelled')
+    assert classes.palette[4] == (60, 40, 222)
+    assert classes.palette[11] == (0, 0, 0)
+    assert classes.index_map == (*range(11), 255)
+
+
+def test_names_of_others(tmp_path):
+    path = tmp_path / 'names.txt'
+    path.write_bytes(b'\xef\xbb\xbf_background_\nRoad\n pot hole \n')
+    classes = load_classes(path, None)
+    assert classes.names == ('_background_', 'Road', 'pot hole')
+    assert classes.palette == tuple(voc_color(index) for index in range(3))
+    assert classes.index_map == (0, 1, 2)
+
+
+def test_table_that_ends_in_txt(tmp_path):
+    path = tmp_path / 'classes.txt'
+    path.write_text('name,r,g,b\nroad,1,2,3\n')
+    assert load_classes(path, None).color_map == (((1, 2, 3), 0),)
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('', '0 classes; expected 1 to 253'),
+        ('a\n\nb', r"line 2: expected a name .* got ''"),
+        ('a\nb\na\n', r'line 3: a .* repeats a'),
+        ('\n'.join(f'c{i}' for i in range(254)), '254 classes; expected'),
+        ('0 0 0 background', r"line 1: .* got '0 0 0 background'; colors st"),
+        ('# label\nroad:1, 2,3::', r"line 2: .* got 'road:1, 2,3::'"),
+    ],
+)
+def test_wrong_names(tmp_path, text, message):
+    path = tmp_path / 'codes.txt'
+    path.write_text(text)
+    with pytest.raises(ValueError, match=rf'^{path}.*{message}'):
+        load_classes(path, None)
