@@ -1,9 +1,47 @@
 """What the transforms that load labels have in common."""
 
+import hashlib
+import os
+from contextlib import suppress
+
 import mmengine.fileio as fileio
 import numpy as np
+import torch
 
-__all__ = ['put_label', 'read_label']
+__all__ = ['SharedSet', 'put_label', 'read_label']
+
+
+class SharedSet:
+    """Names that the workers of a data loader know of each other.
+
+    A flag for each hash, in shared memory: forked workers inherit it, spawned
+    ones get a handle on it when PyTorch pickles the transform for them, and it
+    lives as long as the transform of the main process. Where it has a thousand
+    names, one in a thousand new ones passes for one of them.
+    """
+
+    def __init__(self) -> None:
+        # NumPy would copy it to spawned workers, and multiprocessing's own
+        # arrays cannot be pickled or copied for any other purpose.
+        self._flags = torch.zeros(1 << 20, dtype=torch.bool)
+        # Without shared memory each process reports for itself.
+        with suppress(RuntimeError):
+            self._flags.share_memory_()
+
+    def __contains__(self, name: str) -> bool:
+        return bool(self._flags[self._place(name)])
+
+    def add(self, name: str) -> None:
+        """Let all workers know a name."""
+        self._flags[self._place(name)] = True
+
+    def __deepcopy__(self, memo: dict) -> 'SharedSet':
+        """Copies of a data set report the same files."""
+        return self
+
+    def _place(self, name: str) -> int:
+        digest = hashlib.blake2b(os.fsencode(name), digest_size=8).digest()
+        return int.from_bytes(digest, 'little') % len(self._flags)
 
 
 def read_label(results: dict, backend_args: dict | None) -> bytes:
