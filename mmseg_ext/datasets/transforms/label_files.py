@@ -8,6 +8,11 @@ import mmengine.fileio as fileio
 import numpy as np
 import torch
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 __all__ = ['SharedSet', 'put_label', 'read_label']
 
 
@@ -27,13 +32,28 @@ class SharedSet:
         # Without shared memory each process reports for itself.
         with suppress(RuntimeError):
             self._flags.share_memory_()
+        # Asked first: PyTorch takes longer than small labels to decode.
+        self._here = set[str]()
 
     def __contains__(self, name: str) -> bool:
-        return bool(self._flags[self._place(name)])
+        if name not in self._here and self._flags[self._place(name)]:
+            self._here.add(name)
+        return name in self._here
 
     def add(self, name: str) -> None:
         """Let all workers know a name."""
         self._flags[self._place(name)] = True
+
+    def claim(self, name: str) -> bool:
+        """Add a name, and tell whether no other worker was faster."""
+        with open(__file__, 'rb') as file:
+            # Without such locks two may be the first.
+            with suppress(OSError):
+                if fcntl is not None:
+                    fcntl.flock(file, fcntl.LOCK_EX)
+            new = name not in self
+            self.add(name)
+        return new
 
     def __deepcopy__(self, memo: dict) -> 'SharedSet':
         """Copies of a data set report the same files."""
