@@ -117,7 +117,7 @@ class FastLoadAnnotations(LoadAnnotations):
                     level=logging.WARNING,
                 )
         # Transforms may write in it, and Pillow's arrays are read-only.
-        return np.require(label, requirements='W')
+        return label if label.flags.writeable else label.copy()
 
     def _warn_of_white(self, label: np.ndarray, path: str) -> None:
         """Warn if the first masks are black and white; then look no more."""

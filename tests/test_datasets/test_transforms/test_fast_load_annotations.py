@@ -1,9 +1,6 @@
 import copy
-import io
 import logging
 import pickle
-import struct
-import zlib
 from functools import partial
 
 import cv2
@@ -16,6 +13,7 @@ from mmseg.registry import TRANSFORMS
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from helpers.label_files import gray_png, saved
 from helpers.loading import log_to, take_first
 from mmseg_ext.datasets.transforms.fast_load_annotations import (
     FastLoadAnnotations,
@@ -40,46 +38,10 @@ def results_of(path, **others):
     }
 
 
-def saved(image, format='PNG', **options):
-    """Return the file that Pillow writes of an array or image."""
-    if isinstance(image, np.ndarray):
-        image = Image.fromarray(image)
-    file = io.BytesIO()
-    image.save(file, format, **options)
-    return file.getvalue()
-
-
 def palette(high=20):
     image = Image.fromarray(values(*SHAPE, high=high), 'P')
     image.putpalette(values(256, 3).tobytes())
     return image
-
-
-def gray_png(pixels, bits):
-    """Return a gray PNG of few bits, which Pillow does not write."""
-
-    def chunk(name, data):
-        check = struct.pack('>I', zlib.crc32(name + data))
-        return struct.pack('>I', len(data)) + name + data + check
-
-    lines = (
-        ''.join(f'{value:0{bits}b}' for value in row.tolist())
-        for row in pixels
-    )
-    whole = (line.ljust(-len(line) % 8 + len(line), '0') for line in lines)
-    rows = b''.join(
-        bytes([0, *(int(line[i : i + 8], 2) for i in range(0, len(line), 8))])
-        for line in whole
-    )
-    size = pixels.shape[::-1]
-    header = struct.pack('>IIBBBBB', *size, bits, 0, 0, 0, 0)
-    return b'\x89PNG\r\n\x1a\n' + b''.join(
-        (
-            chunk(b'IHDR', header),
-            chunk(b'IDAT', zlib.compress(rows)),
-            chunk(b'IEND', b''),
-        )
-    )
 
 
 def pgm(white):
