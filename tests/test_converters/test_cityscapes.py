@@ -293,7 +293,9 @@ def take_colors(image, truth):
 
 
 def take_palette(image, truth):
-    Image.new('P', SHAPE[::-1], 26).save(truth)
+    image = Image.new('P', SHAPE[::-1], 26)
+    image.putpalette(bytes(range(256)) * 3)
+    image.save(truth)
 
 
 def put(value):
