@@ -22,6 +22,7 @@ from mmseg_ext.formats.color_masks import (
     mask_decoder,
     write_class_dict,
 )
+from mmseg_ext.formats.masks import is_black_and_white
 from mmseg_ext.labels.camvid import CAMVID32
 from mmseg_ext.utils.files import find_files, read_file, visible_entries
 from mmseg_ext.utils.images import encode_png
@@ -41,11 +42,13 @@ class Report(core.Report):
         classes: Sentence that says which class list was used.
         gray_as: Number of masks of plain grays by what their values were
             taken for, ``'index'`` or ``'color'``.
+        black_and_white: Number of index masks that hold 0 and 255 alone.
         warnings: A sentence for each mask with unknown colors.
     """
 
     classes: str = ''
     gray_as: Counter[str] = field(default_factory=Counter)
+    black_and_white: int = 0
     warnings: list[str] = field(default_factory=list)
 
     def lines(self) -> Iterator[str]:
@@ -55,6 +58,12 @@ class Report(core.Report):
             yield f'warning: {warning}'
         if len(self.gray_as) > 1:
             yield 'warning: gray masks were read in two ways, by their values'
+        if 0 < self.black_and_white == self.written + self.kept:
+            yield (
+                'warning: all masks are indices of 0 and 255 alone, and 255 '
+                'is ignored: if it is an object, give class_dict.csv a black '
+                'and a white row'
+            )
         if self.gray_as:
             yield (
                 f'of the gray masks, {self.gray_as["index"]} were read as '
@@ -159,6 +168,7 @@ def convert(
             report.kept += not result.written
             report.warnings += filter(None, [result.warning])
             report.gray_as.update(filter(None, [result.gray_as]))
+            report.black_and_white += result.black_and_white
         colors = dict(zip(classes.names, classes.palette, strict=True))
         write_class_dict(summary, colors)
         report.skipped = invalid.write_list(out_dir)
@@ -239,6 +249,7 @@ class _Converted:
     written: bool
     warning: str | None
     gray_as: str | None
+    black_and_white: bool
 
 
 @dataclass(frozen=True)
@@ -267,4 +278,6 @@ class _Worker:
             raise InvalidInputError(path, reason.lstrip(': ')) from None
         data = encode_png(np.ascontiguousarray(decoded.labels))
         written = self.outputs.write_png(job.target, data, job.mask, scratch)
-        return _Converted(written, decoded.warning, decoded.gray_as)
+        indices = decoded.indices
+        white = indices is not None and is_black_and_white(indices)
+        return _Converted(written, decoded.warning, decoded.gray_as, white)

@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from mmseg_ext.converters import core
@@ -16,10 +15,10 @@ from mmseg_ext.converters.outputs import Outputs
 from mmseg_ext.converters.photographs import photograph_size
 from mmseg_ext.formats.coco import annotation_row, coco_writer
 from mmseg_ext.formats.left_img import GT_FINE, LEFT_IMG, pair_files
+from mmseg_ext.formats.masks import read_mask
 from mmseg_ext.formats.rle import encode_runs, runs_of_values
 from mmseg_ext.labels.cityscapes import CITYSCAPES_INSTANCES, CITYSCAPES_LABELS
 from mmseg_ext.utils.files import read_file
-from mmseg_ext.utils.images import decode_image
 from mmseg_ext.utils.scratch import working_in
 
 __all__ = ['Report', 'SplitReport', 'convert']
@@ -257,12 +256,12 @@ def _read_ids(path: str, image: str, expected: tuple[int, int]) -> np.ndarray:
     with reading(path, ''):
         data = read_file(path)
         core.check_header(path, data, image, expected)
-        ids = decode_image(data, 'it', cv2.IMREAD_UNCHANGED)
-    if ids.dtype != np.uint16 or ids.ndim != 2:
+        mask = read_mask(data, 'it')
+        ids = mask.indices()
+    if ids.dtype != np.uint16:
         raise InvalidInputError(
             path,
-            f'holds {ids.dtype} of shape {ids.shape}; expected 16-bit '
-            'instance ids of one channel',
+            f'({mask.form}) holds no instance ids; expected a 16-bit gray PNG',
         )
     core.check_size(path, (ids.shape[1], ids.shape[0]), image, expected)
     return ids

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeGuard
 
-import cv2
 import msgspec
 import numpy as np
 from PIL import Image
@@ -25,9 +24,10 @@ from mmseg_ext.formats.left_img import (
     pair_files,
     scan_split,
 )
+from mmseg_ext.formats.masks import is_label_map_png, read_mask
 from mmseg_ext.labels.idd import IDD_LABELS, IDD_LEVEL3, UNLABELLED
 from mmseg_ext.utils.files import read_file
-from mmseg_ext.utils.images import decode_image, encode_labels
+from mmseg_ext.utils.images import encode_labels
 from mmseg_ext.utils.polygons import (
     Filled,
     Rasterizer,
@@ -194,9 +194,11 @@ def convert(
     order of the file, on a map of 255. What these leave out is left out and
     counted: objects that are deleted, have too few points, or a label that
     the table does not know. A label map that lies beside its polygons is
-    taken instead. ``splits/<split>.txt`` lists the stems in the order of the
-    SHA-256 of ``<seed>:<stem>``, which no library changes. ``report.json`` is
-    the report but for ``written``, ``kept`` and ``redrawn``.
+    taken instead, and written anew if it is no 8-bit gray PNG: the values of
+    others depend on who reads them. ``splits/<split>.txt`` lists the stems in
+    the order of the SHA-256 of ``<seed>:<stem>``, which no library changes.
+    ``report.json`` is the report but for ``written``, ``kept`` and
+    ``redrawn``.
 
     Which pixels a polygon has is what the installed Pillow says, and releases
     differ at edges (:mod:`mmseg_ext.utils.polygons`). ``report.json`` names
@@ -441,7 +443,7 @@ class _Worker:
     def __call__(self, job: _Job, scratch: Path | None) -> _Converted:
         image_target, label_target = job.targets(self.outputs.out_dir)
         annotation = _read_annotation(job.polygons)
-        size = annotation.size
+        size, as_it_is = annotation.size, False
         actual = photograph_size(job.image)
         core.check_size(job.polygons, size, job.image, actual)
         selected = _select(annotation)
@@ -449,21 +451,24 @@ class _Worker:
         if job.label is None:
             labels = fill(size, selected.polygons, _IGNORE_INDEX)
             if self.redraw and filled_otherwise(
-                label_target, labels, selected.outlines
+                outputs.read_labels(label_target), labels, selected.outlines
             ):
                 outputs, redrawn = replace(outputs, overwrite=True), True
         else:
-            labels = _read_label(job.label, job.image, size)
+            labels, as_it_is = _read_label(job.label, job.image, size)
             if self.check:
                 _compare(job.label, labels, job.polygons, selected)
         pixels = _count_pixels(labels, job.label or job.polygons)
         # The label goes first: an image without one is never left behind.
-        if job.label is None:
-            written = outputs.write_png(
-                label_target, encode_labels(labels), job.polygons, scratch
-            )
-        else:
+        if job.label and as_it_is:
             written = outputs.place(job.label, label_target, self.copy)
+        else:
+            written = outputs.write_png(
+                label_target,
+                encode_labels(labels),
+                job.label or job.polygons,
+                scratch,
+            )
         written |= self.outputs.place(job.image, image_target, self.copy)
         return _Converted(
             selected.counts, selected.unknown, pixels, written, redrawn
@@ -497,19 +502,20 @@ def _select(annotation: _Annotation) -> _Selected:
     return selected
 
 
-def _read_label(path: str, image: str, size: tuple[int, int]) -> np.ndarray:
-    """Read a label map that was there before."""
+def _read_label(
+    path: str, image: str, size: tuple[int, int]
+) -> tuple[np.ndarray, bool]:
+    """Read a label map that was there before.
+
+    Returns:
+        uint8 (H, W), and whether all loaders read the file alike.
+    """
     with reading(path, ''):
         data = read_file(path)
         core.check_header(path, data, image, size)
-        labels = decode_image(data, 'it', cv2.IMREAD_UNCHANGED)
-    if labels.dtype != np.uint8 or labels.shape != size[::-1]:
-        raise InvalidInputError(
-            path,
-            f'holds {labels.dtype} of shape {labels.shape}; expected an 8-bit '
-            f'label map of one channel and shape {size[::-1]}',
-        )
-    return labels
+        labels = read_mask(data, 'it').labels()
+    core.check_size(path, (labels.shape[1], labels.shape[0]), image, size)
+    return labels, is_label_map_png(data)
 
 
 def _has_points(polygon: list[Any]) -> TypeGuard[list[tuple[float, float]]]:

@@ -295,7 +295,8 @@ class _Worker:
             labels = draw(content, self.indices, background)
         place, target = sample.targets(self.outputs.out_dir)
         outputs = self.outputs
-        redrawn = filled_otherwise(target, labels, outlines(content))
+        there = outputs.read_labels(target)
+        redrawn = filled_otherwise(there, labels, outlines(content))
         if redrawn:
             outputs = replace(outputs, overwrite=True)
         written = outputs.write_png(

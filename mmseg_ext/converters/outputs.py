@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-import cv2
 import msgspec
 import numpy as np
 
 from mmseg_ext.converters.core import Invalid, InvalidInputError
+from mmseg_ext.formats.masks import is_label_map_png, read_mask
 from mmseg_ext.utils.files import atomic_path, find_files, write_bytes
-from mmseg_ext.utils.images import decode_image
 
 __all__ = ['Outputs']
 
@@ -232,6 +231,20 @@ class Outputs:
         except FileNotFoundError:
             return False
 
+    def read_labels(self, path: Path) -> np.ndarray | None:
+        """Read a label map that is there, in the form that converters write.
+
+        Args:
+            path: The result.
+
+        Returns:
+            uint8 (H, W); None if the file is missing, broken or of another
+            form than an 8-bit gray PNG, which not all loaders read alike.
+        """
+        with suppress(OSError):
+            return _label_map(path.read_bytes())
+        return None
+
     def write_png(
         self,
         path: Path,
@@ -239,11 +252,11 @@ class Outputs:
         source: str | os.PathLike[str],
         scratch: Path | None = None,
     ) -> bool:
-        """Write a PNG file, unless one of the same pixels is there.
+        """Write a label map, unless one of the same pixels is there.
 
         Args:
             path: The result.
-            data: Its content.
+            data: Its content, an 8-bit gray PNG.
             source: What it was made from, for messages.
             scratch: See :func:`mmseg_ext.utils.files.atomic_path`.
 
@@ -340,7 +353,7 @@ def _is_whole_label_map(data: bytes, size: tuple[int, int]) -> bool:
     """
     header = struct.pack('>I4sIIBB', 13, b'IHDR', *size, 8, 0)
     name, at = b'', len(_PNG)
-    if not data.startswith(_PNG + header):
+    if not data.startswith(_PNG + header) or not is_label_map_png(data):
         return False
     while name != b'IEND':
         length, name = struct.unpack_from('>I4s', data.ljust(at + 8), at)
@@ -352,11 +365,17 @@ def _is_whole_label_map(data: bytes, size: tuple[int, int]) -> bool:
     return at == len(data)
 
 
+def _label_map(data: bytes) -> np.ndarray | None:
+    """Decode an 8-bit gray PNG file; None of any other, or a broken one."""
+    if is_label_map_png(data):
+        with suppress(ValueError):
+            return read_mask(data, 'it').pixels
+    return None
+
+
 def _same_pixels(one: bytes, other: bytes) -> bool:
-    """Compare images: processors may compress to different bytes."""
-    with suppress(ValueError):
-        return np.array_equal(
-            decode_image(one, 'it', cv2.IMREAD_UNCHANGED),
-            decode_image(other, 'it', cv2.IMREAD_UNCHANGED),
-        )
-    return False
+    """Compare label maps: processors may compress to different bytes."""
+    labels, others = _label_map(one), _label_map(other)
+    if labels is None or others is None:
+        return False
+    return np.array_equal(labels, others)

@@ -49,8 +49,8 @@ class NuImagesDataset(BaseSegDataset):
             images or masks is missing.
         TypeError: An argument is unknown, or ``data_prefix`` no dictionary.
         ValueError: ``data_prefix`` or ``metainfo`` has a misspelt key, the
-            COCO file is no JSON of that form, lists no images, or a ``file_name`` leaves its
-            folder.
+            COCO file is no JSON of that form, lists no images, or a
+            ``file_name`` leaves its folder.
     """
 
     METAINFO = {

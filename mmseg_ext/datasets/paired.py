@@ -54,7 +54,8 @@ class PairedDataset(BaseSegDataset):
             that ends in the folder's name, as in ``/SegNet/train/a.png``
             where images are in ``.../train``; or two such paths, of the image
             and its label, with blanks between. Without ``seg_map_path`` in
-            ``data_prefix`` there are no labels. In paths ``~`` is the user's folder.
+            ``data_prefix`` there are no labels. In paths ``~`` is the user's
+            folder.
 
     Raises:
         FileNotFoundError: A folder or listed file is missing, a folder holds
@@ -62,9 +63,10 @@ class PairedDataset(BaseSegDataset):
             named by their numbers.
         TypeError: An argument is unknown, or ``data_prefix`` no dictionary.
         ValueError: ``data_prefix`` or ``metainfo`` has a misspelt key, no
-            folder of images is given; two images have the same stem, ``ann_file`` is not in UTF-8 or a line
-            of it leaves the folder or fits several files, or
-            ``backend_args`` asks for anything but files of this machine.
+            folder of images is given; two images have the same stem,
+            ``ann_file`` is not in UTF-8 or a line of it leaves the folder or
+            fits several files, or ``backend_args`` asks for anything but
+            files of this machine.
     """
 
     #: The keys that ``data_prefix`` may have; a subclass may add its own.

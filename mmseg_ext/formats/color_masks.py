@@ -437,12 +437,15 @@ class Decoded:
         labels: uint8 (H, W) class indices, unknown colors as ``IGNORE_INDEX``.
         warning: Sentence that counts the unknown colors; None without any, or
             where it was not asked for.
+        indices: uint8 or uint16 (H, W), the stored indices, where that is
+            what the file holds; else None.
         gray_as: As what a file of plain grays was read, ``'index'`` or
             ``'color'``, where that was decided by its values; else None.
     """
 
     labels: np.ndarray
     warning: str | None = None
+    indices: np.ndarray | None = None
     gray_as: str | None = None
 
 
@@ -515,7 +518,7 @@ read_mask` takes.
         """
         mask = read_mask(data, f'label {path}')
         if self._rules.masks == 'index' or not self._has_colors:
-            return Decoded(self._decode_indices(mask))
+            return self._decode_indices(mask)
         if self._rules.masks is None and mask.is_plain_gray:
             return self._decode_gray(mask)
         colors = self._opaque(mask)
@@ -580,7 +583,7 @@ read_mask` takes.
                 raise ValueError(self._neither(mask))
             return Decoded(by_color, gray_as='color')
         if by_color is None:
-            return Decoded(by_index, gray_as='index')
+            return Decoded(by_index, indices=mask.pixels, gray_as='index')
         if np.array_equal(by_index, by_color):
             return Decoded(by_index)
         # White is a class here, so 255 does not mean ignored.
@@ -616,12 +619,13 @@ read_mask` takes.
             text += ', or grays that are all in the class list'
         return text
 
-    def _decode_indices(self, mask: Mask) -> np.ndarray:
+    def _decode_indices(self, mask: Mask) -> Decoded:
         """Map the values of an index mask; all of them must be known."""
-        labels = _look_up(mask.indices(), self._indices)
+        indices = mask.indices()
+        labels = _look_up(indices, self._indices)
         if labels is None or self._rules.assumed:
             raise ValueError(self._neither(mask))
-        return labels
+        return Decoded(labels, indices=indices)
 
     def _check_no_indices(self, mask: Mask) -> None:
         """Check that a file with unknown colors does not look like indices."""

@@ -7,13 +7,13 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated
 
-import cv2
 import msgspec
 import numpy as np
 from PIL import Image, ImageDraw
 
 from mmseg_ext.formats.json_files import Coordinate, decode_json
-from mmseg_ext.utils.images import MAX_PIXELS, decode_image, image_size
+from mmseg_ext.formats.masks import read_mask
+from mmseg_ext.utils.images import MAX_PIXELS, image_size
 
 __all__ = ['LabelmeFile', 'Shape', 'decode_labelme', 'draw', 'outlines']
 
@@ -103,7 +103,7 @@ def draw(
 
     Raises:
         ValueError: A label has no index, or a mask is no image or not of the
-            size of its box.
+            size of its box, or has colors or transparent pixels.
     """
     size = content.imageWidth, content.imageHeight
     canvas = Image.new('L', size, background)
@@ -187,6 +187,6 @@ def _paste(canvas: Image.Image, shape: Shape, value: int) -> None:
             f'the mask has {size[0]}x{size[1]} pixels, its box '
             f'{expected[0]}x{expected[1]}'
         )
-    mask = decode_image(data, 'the mask', cv2.IMREAD_GRAYSCALE)
+    mask = read_mask(data, 'the mask').indices()
     stencil = Image.fromarray((mask > 0).astype(np.uint8) * 255)
     canvas.paste(value, (left, top), stencil)

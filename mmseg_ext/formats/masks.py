@@ -70,6 +70,9 @@ _MODES = {
 #: White in grays of 8 and 16 bits.
 _WHITE_8, _WHITE_16 = 255, 65535
 
+#: The largest value of a label in MMSeg, and how many beyond it are named.
+_LARGEST, _LISTED = 255, 3
+
 #: TIFF's tag for the bits of each channel.
 _BITS_PER_SAMPLE = 258
 
@@ -160,6 +163,28 @@ class Mask:
                 'color masks with ColorMaskDataset and LoadColorMasks'
             )
         return gray
+
+    def labels(self) -> np.ndarray:
+        """Return the class indices as MMSeg holds them, in 8 bits.
+
+        Returns:
+            uint8 (H, W).
+
+        Raises:
+            ValueError: As for :meth:`indices`, or one is above 255.
+        """
+        indices = self.indices()
+        if indices.dtype == np.uint8:
+            return indices
+        if (wrong := indices[indices > _LARGEST]).size:
+            values = ', '.join(map(str, np.unique(wrong)[:_LISTED]))
+            raise ValueError(
+                f'{self.name} ({self.form}) has {wrong.size} pixels above '
+                f'{_LARGEST}, such as {values}; expected class indices, 0 to '
+                f'{_LARGEST - 1}, or {_LARGEST} for pixels to ignore: number '
+                'the classes anew'
+            )
+        return indices.astype(np.uint8)
 
     def gray(self) -> np.ndarray | None:
         """Return the one channel, or one of three that are equal.

@@ -9,15 +9,12 @@ edges and, where edges of a polygon meet in one row, in that row.
 import hashlib
 import itertools
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 import PIL
 from PIL import Image, ImageDraw
-
-from mmseg_ext.utils.images import decode_image
 
 __all__ = [
     'Filled',
@@ -118,22 +115,18 @@ def edge_pixels(
 
 
 def filled_otherwise(
-    path: Path,
+    there: np.ndarray | None,
     drawn: np.ndarray,
     outlines: Iterable[Sequence[tuple[float, float]]],
 ) -> bool:
     """Tell whether a label map is there that another rule has filled.
 
     Args:
-        path: The file, which may be missing or broken.
+        there: uint8 (H, W), or None where there is none.
         drawn: What it is to be, uint8 (H, W).
         outlines: See :func:`edge_pixels`.
     """
-    try:
-        there = decode_image(path.read_bytes(), 'it', cv2.IMREAD_UNCHANGED)
-    except (OSError, ValueError):
-        return False
-    if there.shape != drawn.shape or there.dtype != drawn.dtype:
+    if there is None or there.shape != drawn.shape:
         return False
     return bool(edge_pixels(there, drawn, outlines))
 

@@ -349,6 +349,22 @@ def test_gray_masks_are_counted(root):
         assert np.bincount(labels.ravel()).tolist() == [24 * 32 - 15, 15]
 
 
+def test_black_and_white_index_masks(root):
+    write_class_dict(root, {'ground': (1, 2, 3), 'object': (250, 50, 83)})
+    mask = np.zeros((24, 32), np.uint8)
+    mask[3:6, 4:9] = 255
+    paths = sorted(root.glob('*_labels/*.png'))
+    for path in paths:
+        Image.fromarray(mask).save(path)
+    text = 'warning: all masks are indices of 0 and 255 alone'
+    assert text in str(convert(root, root / 'out'))
+    mask[0, 0] = 1
+    Image.fromarray(mask).save(paths[3])
+    report = convert(root, root / 'other')
+    assert report.black_and_white == 5
+    assert 'alone' not in str(report)
+
+
 def test_missing_root(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'nowhere is missing'):
         convert(tmp_path / 'nowhere', tmp_path / 'out')

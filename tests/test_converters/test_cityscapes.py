@@ -286,6 +286,18 @@ def take_label_ids(image, truth):
     Image.fromarray(np.full(SHAPE, 26, np.uint8)).save(truth)
 
 
+def take_colors(image, truth):
+    pixels = np.zeros((*SHAPE, 3), np.uint8)
+    pixels[3:9, :, 2] = 142
+    Image.fromarray(pixels).save(truth)
+
+
+def take_palette(image, truth):
+    image = Image.new('P', SHAPE[::-1], 26)
+    image.putpalette(bytes(range(256)) * 3)
+    image.save(truth)
+
+
 def put(value):
     def change(image, truth):
         ids = np.full(SHAPE, 7, np.uint16)
@@ -305,7 +317,11 @@ FAULTS = [
     pytest.param(cut_ids, 1, 'cannot be read as an image', id='cut'),
     pytest.param(empty_image, 0, 'cannot be read as an image', id='empty'),
     pytest.param(shrink_ids, 1, 'is of 18x12 pixels, its .* 36x24', id='size'),
-    pytest.param(take_label_ids, 1, 'holds uint8 .*16-bit', id='8-bit'),
+    pytest.param(
+        take_label_ids, 1, r'\(8-bit gray PNG\) .*a 16-bit', id='8-bit'
+    ),
+    pytest.param(take_colors, 1, r'it \(RGB PNG\) is in color', id='RGB'),
+    pytest.param(take_palette, 1, r'\(palette PNG\) .*a 16-bit', id='P'),
     pytest.param(put(99), 1, 'pixels of value 99; expected', id='99'),
     pytest.param(put(34000), 1, 'pixels of value 34000', id='34000'),
 ]

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from helpers.command_lines import error_of
+from helpers.label_files import in_all_forms
 from mmseg_ext.converters import core
 from mmseg_ext.converters.idd import SPLITS, convert
 from mmseg_ext.labels.idd import IDD_LABELS, IDD_LEVEL3
@@ -360,6 +361,23 @@ def test_found_label_is_used(root, out, found, check):
     assert report.splits['val'].labels_found == 0
 
 
+@pytest.mark.parametrize('form', [*in_all_forms(blank() * 0)])
+def test_found_label_of_another_form_is_written_anew(root, out, found, form):
+    """Not every loader would read its values as they are stored."""
+    labels = blank() * 0
+    labels[3:20, 4:30] = 1
+    found.write_bytes(in_all_forms(labels)[form])
+    report = convert([root], out)
+    target = out / 'train_label' / '7_000123.png'
+    np.testing.assert_array_equal(read_label(target), labels)
+    assert report.splits['train'].labels_found == 1
+    assert report.splits['train'].pixels['drivable fallback'] >= 442
+    assert (report.written, report.kept) == (3, 0)
+    again = convert([root], out)
+    assert (again.written, again.kept) == (0, 3)
+    np.testing.assert_array_equal(read_label(target), labels)
+
+
 def test_check_compares(root, out, found):
     labels = read_label(found)
     labels[3:20, 4:30] = (labels[3:20, 4:30] + 1) % 26
@@ -499,12 +517,25 @@ def test_upgrade_hides_no_other_polygons(root, out, other_pillow):
     ('image', 'message'),
     [
         pytest.param(np.full((48, 64), 26, np.uint8), 'value 26', id='value'),
-        pytest.param(np.zeros((48, 64), np.uint16), 'uint16', id='depth'),
         pytest.param(
-            np.zeros((48, 64, 3), np.uint8), 'one channel', id='color'
+            np.full((48, 64), 256, np.uint16),
+            r'\(16-bit gray PNG\) has 3072 pixels above 255, such as 256;',
+            id='depth',
         ),
         pytest.param(
-            np.zeros((64, 48), np.uint8), r'shape \(64, 48\)', id='size'
+            np.arange(48 * 64 * 3).reshape(48, 64, 3).astype(np.uint8),
+            r'\(RGB PNG\) is in color',
+            id='color',
+        ),
+        pytest.param(
+            np.zeros((48, 64, 4), np.uint8),
+            r'\(RGBA PNG\) has 3072 transparent pixels',
+            id='alpha',
+        ),
+        pytest.param(
+            np.zeros((64, 48), np.uint8),
+            'is of 48x64 pixels, its image .* has 64x48',
+            id='size',
         ),
     ],
 )
@@ -514,6 +545,9 @@ def test_wrong_found_label(root, out, found, image, message):
         ValueError, match=rf'000123_gtFine_labellevel3Ids\.png: .*{message}'
     ):
         convert([root], out)
+    (skip,) = convert([root], out, skip_invalid=True).skipped
+    assert skip.file == str(found)
+    assert names(out / 'train_label') == ['70_000123.png']
 
 
 def test_broken_found_label(root, out, found):

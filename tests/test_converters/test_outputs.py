@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from helpers.label_files import gray_png, in_all_forms, saved
 from mmseg_ext.converters.core import Invalid, InvalidInputError
 from mmseg_ext.converters.outputs import Outputs
 from mmseg_ext.utils.images import encode_labels, encode_png
@@ -43,6 +44,42 @@ def test_other_content_is_refused_or_replaced(tmp_path, labels, there):
     assert path.read_bytes() == there
     assert Outputs(tmp_path, overwrite=True).write_png(path, data, 'x.json')
     assert path.read_bytes() == data
+
+
+@pytest.mark.parametrize(
+    'form', [*in_all_forms(np.zeros((3, 4), np.uint8)), 'transparent']
+)
+def test_same_values_in_another_form_are_refused(tmp_path, form):
+    """Not every loader reads these as they are stored."""
+    path, labels = tmp_path / 'x.png', np.eye(3, 4, dtype=np.uint8)
+    files = in_all_forms(labels)
+    files['transparent'] = saved(labels, transparency=9)
+    path.write_bytes(files[form])
+    with pytest.raises(ValueError, match=r'is not what x\.json gives'):
+        Outputs(tmp_path).write_png(path, encode_labels(labels), 'x.json')
+    assert Outputs(tmp_path).read_labels(path) is None
+    assert not Outputs(tmp_path).is_whole(path, (4, 3))
+
+
+def test_one_bit_of_white_is_not_255(tmp_path):
+    """OpenCV reads them alike, and training does not."""
+    labels = np.eye(3, 4, dtype=np.uint8) * 255
+    path = tmp_path / 'x.png'
+    path.write_bytes(gray_png(labels // 255, 1))
+    with pytest.raises(ValueError, match=r'is not what x\.json gives'):
+        Outputs(tmp_path).write_png(path, encode_labels(labels), 'x.json')
+
+
+def test_read_labels(tmp_path, labels):
+    outputs, path = Outputs(tmp_path), tmp_path / 'x.png'
+    assert outputs.read_labels(path) is None
+    for data in (encode_labels(labels), encode_png(labels)):
+        path.write_bytes(data)
+        read = outputs.read_labels(path)
+        assert read.dtype == np.uint8
+        assert (read == labels).all()
+        path.write_bytes(data[:-30])
+        assert outputs.read_labels(path) is None
 
 
 def test_strangers_are_refused(tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.path import Path as Outline
 
+from helpers.label_files import in_all_forms, saved
 from mmseg_ext.formats.labelme import decode_labelme, draw, outlines
 from mmseg_ext.utils.images import encode_png
 
@@ -107,6 +108,39 @@ def test_mask_fills_its_box():
     mask[0, 1] = mask[2, 3] = 1
     labels = drawn(('a', 'mask', [(10.0, 5.0), (13.0, 7.0)], png(mask)))
     assert np.argwhere(labels).tolist() == [[5, 11], [7, 13]]
+
+
+STENCIL = np.zeros((3, 4), np.uint8)
+STENCIL[0, 1] = STENCIL[2, 3] = 1
+
+
+@pytest.mark.parametrize(
+    'data',
+    [
+        pytest.param(data, id=f'{form}, {high}')
+        for high in (1, 255)
+        for form, data in in_all_forms(STENCIL * np.uint8(high)).items()
+    ],
+)
+def test_mask_of_any_form(data):
+    """Other programs write it as 0 and 255, or with a palette."""
+    code = {'mask': base64.b64encode(data).decode()}
+    labels = drawn(('a', 'mask', [(10.0, 5.0), (13.0, 7.0)], code))
+    assert np.argwhere(labels).tolist() == [[5, 11], [7, 13]]
+
+
+@pytest.mark.parametrize(
+    ('pixels', 'message'),
+    [
+        (np.arange(48).reshape(3, 4, 4), r'\(RGBA PNG\) has 1 transparent'),
+        (np.arange(36).reshape(3, 4, 3), r'\(RGB PNG\) is in color'),
+    ],
+)
+def test_mask_that_is_none(pixels, message):
+    pixels[0, 0] = 0
+    code = base64.b64encode(saved(pixels.astype(np.uint8))).decode()
+    with pytest.raises(ValueError, match=rf'shapes\[0\]: the mask {message}'):
+        drawn(('a', 'mask', [(10.0, 5.0), (13.0, 7.0)], {'mask': code}))
 
 
 def test_shapes_may_leave_the_image():

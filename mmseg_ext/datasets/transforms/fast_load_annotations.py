@@ -1,26 +1,50 @@
 """Loading of label maps from index masks, at speed."""
 
+import logging
+
 import cv2
 import mmcv
 import numpy as np
+from mmengine.logging import print_log
 from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.registry import TRANSFORMS
 
-from mmseg_ext.datasets.transforms.label_files import put_label, read_label
-from mmseg_ext.utils.images import decode_image
+from mmseg_ext.datasets.transforms.label_files import (
+    SharedSet,
+    put_label,
+    read_label,
+    warn_of_white,
+)
+from mmseg_ext.formats.masks import read_mask
 
 __all__ = ['FastLoadAnnotations']
+
+_IGNORE_INDEX = 255
+
+#: The backends that :func:`mmseg_ext.formats.masks.read_mask` stands for; None
+#: is the one that mmcv is set to.
+_OURS = ('pillow', 'cv2', None)
 
 
 @TRANSFORMS.register_module()
 class FastLoadAnnotations(LoadAnnotations):
     """Load a label map from an index mask.
 
-    A drop-in for MMSeg's ``LoadAnnotations`` with the same arguments and the
-    same result. 8-bit gray PNG files are decoded by OpenCV, which takes a
-    fraction of Pillow's time; all others, among them PNG files with a
-    palette, as upstream does. ``reduce_zero_label`` and the ``label_map`` of
-    custom classes become one table.
+    A drop-in for MMSeg's ``LoadAnnotations`` with the same arguments and,
+    where that gives class indices, the same result. 8-bit gray PNG files are
+    decoded by OpenCV, which takes a fraction of Pillow's time.
+    ``reduce_zero_label`` and the ``label_map`` of custom classes become one
+    table.
+
+    Values are those that are stored, as
+    :func:`mmseg_ext.formats.masks.read_mask` reads them. Where upstream
+    scales them (grays of 2 and 4 bits, PGM), or gives colors for a palette or
+    several channels that are equal, one line for each form of file says so in
+    the log. What holds no class indices from 0 to 255, or has lost some, is
+    an error.
+
+    Masks of 0 and 255, whose objects would be ignored, give a warning if the
+    first file is one.
 
     Beyond upstream, the label must have the size ``ori_shape`` of its image
     if that is known, errors name the file, and an image without
@@ -30,24 +54,42 @@ class FastLoadAnnotations(LoadAnnotations):
     optional: ``label_map``, ``ori_shape``.
 
     Added keys: ``gt_seg_map``, uint8 (H, W).
+
+    Args:
+        reduce_zero_label: As the data set has it; give it there alone.
+        backend_args: How mmengine's ``fileio`` reads the files.
+        imdecode_backend: All but ``'tifffile'``, which knows more kinds of
+            TIFF files, give the same.
     """
 
     reduce_zero_label: bool | None
+
+    def __init__(
+        self,
+        reduce_zero_label: bool | None = None,
+        backend_args: dict | None = None,
+        imdecode_backend: str | None = 'pillow',
+    ) -> None:
+        super().__init__(reduce_zero_label, backend_args, imdecode_backend)
+        self._known = SharedSet()
 
     def _load_seg_map(self, results: dict) -> None:
         """Load the label map into ``results``.
 
         Raises:
             FileNotFoundError: There is no such label.
-            ValueError: The label is no image or not of its image's size, or
-                data set and transform differ in ``reduce_zero_label``.
+            ValueError: The label holds no class indices or is not of its
+                image's size, or data set and transform differ in
+                ``reduce_zero_label``.
         """
-        if results.get('seg_map_path') is None:
+        path = results.get('seg_map_path')
+        if path is None:
             return
-        label = self._decode(
-            read_label(results, self.backend_args), results['seg_map_path']
-        )
+        data = read_label(results, self.backend_args)
+        label = self._decode(data, str(path))
         table = self._table(results)
+        if table is None or table[_IGNORE_INDEX] == _IGNORE_INDEX:
+            warn_of_white(label, str(path), self._known)
         if table is not None:
             label = cv2.LUT(label, table).reshape(label.shape)
         put_label(results, label)
@@ -55,19 +97,25 @@ class FastLoadAnnotations(LoadAnnotations):
         results['gt_seg_map'] = results['gt_seg_map'].squeeze()
 
     def _decode(self, data: bytes, path: str) -> np.ndarray:
-        """Return uint8 (H, W), or (H, W, C) if the file is no index mask."""
+        """Return uint8 (H, W)."""
         backend = self.imdecode_backend
-        if backend == 'cv2' or (backend == 'pillow' and _is_gray_png(data)):
-            label = decode_image(data, path, cv2.IMREAD_UNCHANGED)
-            return label.astype(np.uint8, copy=False)
-        try:
-            label = mmcv.imfrombytes(data, flag='unchanged', backend=backend)
-            return label.astype(np.uint8)
-        except Exception as error:  # each format has its own
-            raise ValueError(
-                f'{path} cannot be read as an image ({len(data)} bytes) by '
-                f'the backend {backend!r}: {error}'
-            ) from error
+        if backend not in _OURS:
+            return _decode_by_mmcv(data, path, backend)
+        mask = read_mask(data, path)
+        label = mask.labels()
+        # What is black is the same by all ways of reading.
+        if mask.form not in self._known and label.any():
+            difference = _difference(label, data, backend)
+            if self._known.claim(mask.form) and difference:
+                print_log(
+                    f'{path} ({mask.form}): class indices are read as they '
+                    f"are stored; MMSeg's LoadAnnotations {difference}. "
+                    'Other files of this form are not named.',
+                    logger='current',
+                    level=logging.WARNING,
+                )
+        # Transforms may write in it, and Pillow's arrays are read-only.
+        return label if label.flags.writeable else label.copy()
 
     def _table(self, results: dict) -> np.ndarray | None:
         """Return the new value of each of the 256, None if none changes."""
@@ -92,7 +140,44 @@ class FastLoadAnnotations(LoadAnnotations):
         return new
 
 
-def _is_gray_png(data: bytes) -> bool:
-    """Return whether a file is an 8-bit gray PNG, by its first chunk."""
-    depth_and_color = data[24:26]
-    return data.startswith(b'\x89PNG') and depth_and_color == b'\x08\x00'
+def _difference(
+    label: np.ndarray, data: bytes, backend: str | None
+) -> str | None:
+    """Say what upstream makes of a file, None if it reads the same."""
+    try:
+        theirs = mmcv.imfrombytes(data, flag='unchanged', backend=backend)
+        theirs = theirs.squeeze().astype(np.uint8)
+    except Exception:  # each format has its own
+        return 'cannot read it'
+    if theirs.shape != label.squeeze().shape:
+        return (
+            f'makes of it an array of shape {theirs.shape}, which fails in '
+            'the loss'
+        )
+    wrong = theirs != label.squeeze()
+    if not wrong.any():
+        return None
+    return (
+        f'reads {theirs[wrong][0]} where {label.squeeze()[wrong][0]} is stored'
+    )
+
+
+def _decode_by_mmcv(data: bytes, path: str, backend: str) -> np.ndarray:
+    """Return uint8 (H, W), as a backend of mmcv decodes it."""
+    try:
+        label = mmcv.imfrombytes(data, flag='unchanged', backend=backend)
+    except Exception as error:  # each format has its own
+        raise ValueError(
+            f'{path} cannot be read as an image ({len(data)} bytes) by '
+            f"imdecode_backend={backend!r}: {error}; use 'pillow'"
+        ) from error
+    least, most = label.min(), label.max()
+    indices = label.ndim == 2 and label.dtype.kind in 'biu'
+    if not indices or least < 0 or most > _IGNORE_INDEX:
+        raise ValueError(
+            f'{path}, read by imdecode_backend={backend!r}, holds '
+            f'{label.dtype} of shape {label.shape}, {least} to {most}; '
+            'expected an index mask, integers from 0 to 255 of one channel: '
+            'save it as an 8-bit gray PNG'
+        )
+    return label.astype(np.uint8)

@@ -1,17 +1,18 @@
 """Loading of label maps from color masks."""
 
-import hashlib
 import logging
-import os
-from contextlib import suppress
 from dataclasses import replace
 
-import torch
 from mmengine.logging import print_log
 from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.registry import TRANSFORMS
 
-from mmseg_ext.datasets.transforms.label_files import put_label, read_label
+from mmseg_ext.datasets.transforms.label_files import (
+    SharedSet,
+    put_label,
+    read_label,
+    warn_of_white,
+)
 from mmseg_ext.formats.color_masks import (
     IGNORE_INDEX,
     MAX_UNKNOWN,
@@ -20,38 +21,6 @@ from mmseg_ext.formats.color_masks import (
 )
 
 __all__ = ['LoadColorMasks']
-
-
-class _SharedSet:
-    """Names that the workers of a data loader know of each other.
-
-    A flag for each hash, in shared memory: forked workers inherit it, spawned
-    ones get a handle on it when PyTorch pickles the transform for them, and it
-    lives as long as the transform of the main process. Where it has a thousand
-    names, one in a thousand new ones passes for one of them.
-    """
-
-    def __init__(self) -> None:
-        # NumPy would copy it to spawned workers, and multiprocessing's own
-        # arrays cannot be pickled or copied for any other purpose.
-        self._flags = torch.zeros(1 << 20, dtype=torch.bool)
-        # Without shared memory each process reports for itself.
-        with suppress(RuntimeError):
-            self._flags.share_memory_()
-
-    def __contains__(self, name: str) -> bool:
-        return bool(self._flags[self._place(name)])
-
-    def add(self, name: str) -> None:
-        self._flags[self._place(name)] = True
-
-    def __deepcopy__(self, memo: dict) -> '_SharedSet':
-        """Copies of a data set report the same files."""
-        return self
-
-    def _place(self, name: str) -> int:
-        digest = hashlib.blake2b(os.fsencode(name), digest_size=8).digest()
-        return int.from_bytes(digest, 'little') % len(self._flags)
 
 
 @TRANSFORMS.register_module()
@@ -93,7 +62,7 @@ MaskRules`), ``label_map``, and ``ori_shape``, which the label must have. An
                 f'max_unknown={max_unknown}: expected a share from 0 to 1'
             )
         self.max_unknown = max_unknown
-        self._reported = _SharedSet()
+        self._reported = SharedSet()
 
     def _load_seg_map(self, results: dict) -> None:
         """Load the label map into ``results``.
@@ -122,6 +91,8 @@ MaskRules`), ``label_map``, and ``ori_shape``, which the label must have. An
             self._log_once(path, decoded.warning, logging.WARNING)
         if decoded.gray_as:
             self._log_gray(path, decoded.gray_as)
+        if decoded.indices is not None:
+            warn_of_white(decoded.indices, path, self._reported)
         put_label(results, decoded.labels)
 
     def _log_gray(self, path: str, kind: str) -> None:
@@ -142,8 +113,7 @@ MaskRules`), ``label_map``, and ``ori_shape``, which the label must have. An
             )
 
     def _log_once(self, key: str, text: str, level: int) -> None:
-        if key not in self._reported:
-            self._reported.add(key)
+        if key not in self._reported and self._reported.claim(key):
             print_log(text, logger='current', level=level)
 
     def __repr__(self) -> str:

@@ -202,3 +202,17 @@ def test_declared_kind_is_not_logged(tmp_path, mmlog):
         results = LoadColorMasks()(results_of(path, mask_rules=rules))
     assert results['gt_seg_map'].tolist() == [[0, 1, 255]]
     assert not mmlog.text
+
+
+@pytest.mark.parametrize('rules', [None, MaskRules(masks='index')], ids=str)
+def test_black_and_white_index_masks(tmp_path, mmlog, rules):
+    """Neither red nor green is white, so 255 can only be ignored."""
+    first = save_gray(tmp_path / 'a.png', [0, 255, 255])
+    second = save_gray(tmp_path / 'b.png', [0, 255])
+    transform = LoadColorMasks()
+    with mmlog.at_level(logging.WARNING):
+        for path in (first, second):
+            results = transform(results_of(path, mask_rules=rules))
+    assert results['gt_seg_map'].tolist() == [[0, 255]]
+    assert mmlog.text.count('a.png holds 0 and 255 alone. 255 is ign') == 1
+    assert 'b.png' not in mmlog.text
