@@ -14,12 +14,14 @@ import torch
 from mmcv.transforms import LoadAnnotations
 from mmengine.dist import all_reduce
 from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmseg.datasets import BaseSegDataset
 from mmseg.models.decode_heads import STDCHead
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.decode_heads.vpd_depth_head import VPDDepthHead
 from mmseg.structures import SegDataSample
 from torch import nn
 
+from mmseg_ext.formats.color_masks import IGNORE_INDEX, VOID_NAMES
 from mmseg_ext.utils.text import listing, printable
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     'classes_in',
     'first_labels',
     'ignored_fault',
+    'label_fault',
     'leaves',
     'may_be_black_and_white',
     'misfit',
@@ -47,15 +50,9 @@ _OTHER_HEADS = (STDCHead, VPDDepthHead)
 #: Parts of a segmentor below which ``num_classes`` is that of a head.
 _HEADS = ('decode_head', 'auxiliary_head')
 
-#: Names under which data sets list their unlabeled pixels.
-_VOID_NAMES = ('void', 'unlabelled', 'unlabeled')
-
 #: Packages whose transforms move and cut label maps, and never change their
 #: values but for padding.
 _KNOWN = ('mmcv', 'mmseg', 'mmdet', 'mmseg_ext')
-
-#: Label of pixels that are left out where no head says otherwise.
-_IGNORE_INDEX = 255
 
 #: The transform that tells of masks of 0 and 255 itself.
 _TELLS_ITSELF = 'FastLoadAnnotations'
@@ -75,7 +72,7 @@ class ClassHead(NamedTuple):
     name: str
     num_classes: int
     single: bool = False
-    ignore_index: int | None = _IGNORE_INDEX
+    ignore_index: int | None = IGNORE_INDEX
 
     @property
     def key(self) -> str:
@@ -156,7 +153,7 @@ def class_heads(model: nn.Module) -> list[ClassHead]:
             name,
             part.num_classes,
             isinstance(part, BaseDecodeHead) and part.out_channels == 1,
-            getattr(part, 'ignore_index', _IGNORE_INDEX),
+            getattr(part, 'ignore_index', IGNORE_INDEX),
         )
         for name, part in (parts or {'': model}).items()
         if isinstance(getattr(part, 'num_classes', None), int)
@@ -177,7 +174,7 @@ def misfit(
     count = len(classes)
     counts = {count}
     # Void at the end of a list has no label, so a head can do without it.
-    if count and classes[-1].lower() in _VOID_NAMES:
+    if count and classes[-1].lower() in VOID_NAMES:
         counts.add(count - 1)
     wrong = [head for head in heads if not any(map(head.fits, counts))]
     if not wrong:
@@ -300,6 +297,26 @@ def _as_handed_over(
     return label
 
 
+def label_fault(dataset: Any) -> str | None:
+    """Say that a data set of MMSeg has no labels, if it has none.
+
+    Training would fail in the loss, which finds no ``gt_sem_seg``.
+
+    Args:
+        dataset: Any data set, or a wrapper of some.
+    """
+    for leaf in leaves(dataset):
+        if not isinstance(leaf, BaseSegDataset) or not len(leaf):
+            continue
+        if leaf.get_data_info(0).get('seg_map_path') is None:
+            return (
+                f'{type(leaf).__name__}: there are no labels to train with: '
+                f'data_prefix={leaf.data_prefix}; expected seg_map_path in '
+                'it, the folder of the labels'
+            )
+    return None
+
+
 def ignored_fault(
     labels: Sequence[FirstLabel], heads: Sequence[ClassHead]
 ) -> str | None:
@@ -359,7 +376,7 @@ def value_fault(
 def _ignored(heads: Sequence[ClassHead]) -> set[int]:
     """Return the labels that losses leave out."""
     found = {h.ignore_index for h in heads if h.ignore_index is not None}
-    return found or {_IGNORE_INDEX}
+    return found or {IGNORE_INDEX}
 
 
 def _either(values: Sequence[int]) -> str:

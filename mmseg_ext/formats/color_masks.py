@@ -28,6 +28,7 @@ from mmseg_ext.utils.text import (
 __all__ = [
     'IGNORE_INDEX',
     'MAX_UNKNOWN',
+    'VOID_NAMES',
     'ClassDict',
     'Color',
     'ColorClasses',
@@ -50,7 +51,7 @@ __all__ = [
 IGNORE_INDEX = 255
 
 #: Names under which data sets list their unlabeled pixels.
-_VOID_NAMES = frozenset({'void', 'unlabelled', 'unlabeled'})
+VOID_NAMES = frozenset({'void', 'unlabelled', 'unlabeled'})
 
 #: Share of a mask's pixels that may have unknown colors by default. Blurred
 #: edges stay below it, a class list that does not fit the masks does not.
@@ -100,7 +101,7 @@ class ColorClasses:
             ValueError: There is no such class.
         """
         index = self.names.index(name)
-        return IGNORE_INDEX if name.lower() in _VOID_NAMES else index
+        return IGNORE_INDEX if name.lower() in VOID_NAMES else index
 
     @classmethod
     def from_colors(cls, colors: Mapping[str, Color]) -> 'ColorClasses':
@@ -113,7 +114,7 @@ class ColorClasses:
                 its pixels become ``IGNORE_INDEX``.
         """
         indices = tuple(
-            IGNORE_INDEX if name.lower() in _VOID_NAMES else index
+            IGNORE_INDEX if name.lower() in VOID_NAMES else index
             for index, name in enumerate(colors)
         )
         return cls(
@@ -143,7 +144,7 @@ class ColorClasses:
         homeless = [
             name
             for name in colors
-            if name not in index_of and name.lower() not in _VOID_NAMES
+            if name not in index_of and name.lower() not in VOID_NAMES
         ]
         if homeless:
             raise ValueError(
@@ -231,7 +232,7 @@ def read_class_names(path: str | os.PathLike) -> dict[str, Color]:
     colors = [voc_color(index) for index in range(len(names))]
     benchmark = {name: color for name, (color, _) in CAMVID11.items()}
     for known in CAMVID32, benchmark:
-        if all(n in known or n.lower() in _VOID_NAMES for n in names):
+        if all(n in known or n.lower() in VOID_NAMES for n in names):
             colors = [known.get(name, (0, 0, 0)) for name in names]
     for number, name in enumerate(names, 1):
         if re.search(r'\d[\s,;:]+\d+[\s,;:]+\d', name):

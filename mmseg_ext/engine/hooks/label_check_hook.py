@@ -17,6 +17,7 @@ from mmseg_ext.engine.label_checks import (
     class_heads,
     first_labels,
     ignored_fault,
+    label_fault,
     leaves,
     may_be_black_and_white,
     misfit,
@@ -26,6 +27,7 @@ from mmseg_ext.engine.label_checks import (
     trained_classes,
     value_fault,
 )
+from mmseg_ext.formats.color_masks import IGNORE_INDEX
 from mmseg_ext.utils.text import listing, printable
 
 __all__ = ['LabelCheckError', 'LabelCheckHook']
@@ -33,11 +35,8 @@ __all__ = ['LabelCheckError', 'LabelCheckHook']
 #: So many classes are named in a warning.
 _NAMED = 30
 
-#: Label of pixels without class.
-_IGNORE_INDEX = 255
-
 #: What labels hold where masks of black and white are taken for indices.
-_BLACK_AND_WHITE = {0, _IGNORE_INDEX}
+_BLACK_AND_WHITE = {0, IGNORE_INDEX}
 
 
 class LabelCheckError(ValueError):
@@ -50,17 +49,17 @@ class LabelCheckHook(Hook):
 
     Before training, validation and test the number of classes of each head
     must be that of the data set. Before training some label files are loaded
-    through the pipeline: it is an error if all their pixels are ignored, or
-    if one holds a value that is no class. Over the first epoch the labels
-    that the data loader gives, on all processes, are looked through: one
-    warning names the classes that are in none of them. A training that is
-    resumed is not looked through.
+    through the pipeline: it is an error if there are none, if all their
+    pixels are ignored, or if one holds a value that is no class. Over the
+    first epoch the labels that the data loader gives, on all processes, are
+    looked through: one warning names the classes that are in none of them. A
+    training that is resumed is not looked through.
 
     A warning tells as well of masks that hold 0 and 255 alone: as index masks
     they have one class and ignored pixels.
 
-    Random numbers stay as they are, and data sets without classes or labels
-    are passed over.
+    Random numbers stay as they are, and data sets without classes are passed
+    over.
 
     Args:
         num_files: Label files to load before training, spread over the data
@@ -174,6 +173,8 @@ class LabelCheckHook(Hook):
         names: Sequence[str],
     ) -> None:
         """Load some label files and check them."""
+        if heads and (missing := label_fault(dataset)):
+            raise LabelCheckError(missing)
         try:
             labels = first_labels(dataset, self.num_files)
         except (OSError, ValueError) as error:
@@ -194,7 +195,7 @@ class LabelCheckHook(Hook):
         """Begin to look through an epoch."""
         self._names = names
         self._trained = trained_classes(sample_info(dataset), len(names))
-        self._seen = SeenClasses({*self._trained, _IGNORE_INDEX})
+        self._seen = SeenClasses({*self._trained, IGNORE_INDEX})
         batch = runner.train_dataloader.batch_sampler
         size = getattr(batch, 'batch_size', 1) * get_world_size()
         self._left = math.ceil(len(dataset) / size)

@@ -241,6 +241,16 @@ def test_unusable_labels(write, make_config, tmp_path, labels, said):
     assert not list(tmp_path.rglob('*.pth'))
 
 
+def test_no_labels(write, make_config):
+    """Else the loss fails for want of `_gt_sem_seg`."""
+    config = make_config(write(*GOOD))
+    del config.train_dataloader.dataset.data_prefix.seg_map_path
+    with pytest.raises(
+        LabelCheckError, match=r'no labels to train with: .*seg_map_path in it'
+    ):
+        Runner.from_cfg(config).train()
+
+
 def test_a_class_without_labels_is_told_once(write, make_config, train):
     root = write([0, 2], [2, 2], [0, 255], [2, 0])
     _, told = train(make_config(root, **{'train_cfg.max_iters': 5}))
