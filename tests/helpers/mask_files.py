@@ -14,7 +14,7 @@ ADAM7 = (
 )
 
 
-def saved(image, format, **options):
+def saved(image, format='PNG', **options):
     """Return the file that Pillow writes of an array or image."""
     if isinstance(image, np.ndarray):
         image = Image.fromarray(image)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers.label_files import gray_png, in_all_forms, saved
+from helpers.label_files import gray_png, in_all_forms
+from helpers.mask_files import saved
 from mmseg_ext.converters.core import Invalid, InvalidInputError
 from mmseg_ext.converters.outputs import Outputs
 from mmseg_ext.utils.images import encode_labels, encode_png

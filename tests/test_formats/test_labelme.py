@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from matplotlib.path import Path as Outline
 
-from helpers.label_files import in_all_forms, saved
+from helpers.label_files import in_all_forms
+from helpers.mask_files import saved
 from mmseg_ext.formats.labelme import decode_labelme, draw, outlines
 from mmseg_ext.utils.images import encode_png
 

@@ -13,12 +13,13 @@ from mmseg.registry import TRANSFORMS
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from helpers.label_files import gray_png, saved
+from helpers.label_files import gray_png
 from helpers.loading import log_to, take_first
+from helpers.mask_files import saved
 from mmseg_ext.datasets.transforms.fast_load_annotations import (
     FastLoadAnnotations,
 )
-from references import png
+from references import masks as reference
 
 SHAPE = (37, 51)
 
@@ -195,7 +196,7 @@ def test_stored_values_where_upstream_reads_others(
     with mmlog.at_level(logging.WARNING):
         label = transform(results_of(tmp_path / 'x.png'))['gt_seg_map']
         transform(results_of(tmp_path / 'x.png'))
-    expected = png.stored(data)
+    expected = reference.png(data)[0]
     if expected.ndim == 3:
         expected = expected[..., 0]
     assert label.dtype == np.uint8
