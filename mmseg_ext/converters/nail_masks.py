@@ -1,15 +1,36 @@
 """Masks of nails: which pixels are which nail."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
-__all__ = ['THRESHOLD', 'Nails', 'Region', 'find_nails']
+__all__ = [
+    'DARK',
+    'FEW_PIXELS',
+    'FEW_SHARE',
+    'THRESHOLD',
+    'Nails',
+    'Region',
+    'find_nails',
+    'list_regions',
+    'pieces',
+]
 
 #: Brighter pixels belong to a nail.
 THRESHOLD = 127
+
+#: How far from black, in each channel, what is near black may be. Real masks
+#: in JPEG stray farther only along the edges of nails.
+DARK = 32
+
+#: That far from a nail its edge reaches where it is smooth, in pixels.
+_EDGE = 3
+
+#: Pixels are few if they are fewer than this, or than this share of those
+#: that they are compared with.
+FEW_PIXELS, FEW_SHARE = 20, 0.01
 
 #: How far the channels of a gray mask, and the pixels of one color, may be
 #: apart. JPEG moves the channels of real masks by up to 52.
@@ -53,16 +74,37 @@ class Nails:
         dropped: Number of components left out because they are too small.
         colored: Whether colors tell nails apart.
         cut: Number of blobs cut into several nails.
+        lost: Number of pixels that are neither near black nor in a nail, nor
+            at its edge, whatever its size.
+        lost_at: Column and row of the first one.
+        many: Whether these are many.
+        ids: Whether each value stands for a nail.
+        single: Whether one dark value stands for all nails.
+        in_alpha: Whether alpha shows the nails, and colors do not.
+        broken: Number of ids that lie in several places.
+        border: Number of pixels with the value of a border between nails.
     """
 
     regions: list[Region]
-    dropped: int
-    colored: bool
-    cut: int
+    dropped: int = 0
+    colored: bool = False
+    cut: int = 0
+    lost: int = 0
+    lost_at: tuple[int, int] = (0, 0)
+    many: bool = False
+    ids: bool = False
+    single: bool = False
+    in_alpha: bool = False
+    broken: int = 0
+    border: int = 0
 
 
 def find_nails(
-    mask: np.ndarray, min_area: int = 20, split_touching: bool = False
+    mask: np.ndarray,
+    min_area: int = 20,
+    split_touching: bool = False,
+    *,
+    lost: bool = True,
 ) -> Nails:
     """Separate the nails of a mask.
 
@@ -70,22 +112,30 @@ def find_nails(
     gray. In a mask with a saturated color, pixels count whose brightest
     channel is above 127, and components are of one color.
 
+    Lost are blocks of 3x3 pixels that are brighter than 32 in a channel and
+    more than 3 pixels away from all that is bright: nails too dark to be
+    seen. They are many from 20 pixels and a hundredth of the bright ones on.
+
     Args:
-        mask: uint8 (H, W, 3), BGR.
+        mask: uint8 (H, W, 3), BGR, or (H, W), gray.
         min_area: Components of fewer pixels are left out.
         split_touching: Cut blobs of one color apart where they narrow: the
             distance transform says where, a watershed how.
+        lost: Look for what is lost.
 
     Returns:
         The nails.
     """
-    bright = cv2.cvtColor(mask, cv2.COLOR_BGR2GRAY)
-    uncolored = cv2.cvtColor(bright, cv2.COLOR_GRAY2BGR)
     colors = []
-    if cv2.norm(mask, uncolored, cv2.NORM_INF) > _NOISE:
-        colors = _find_colors(mask)
+    bright = top = mask
+    if mask.ndim == 3:
+        bright = top = cv2.cvtColor(mask, cv2.COLOR_BGR2GRAY)
+        uncolored = cv2.cvtColor(bright, cv2.COLOR_GRAY2BGR)
+        if cv2.norm(mask, uncolored, cv2.NORM_INF) > _NOISE:
+            colors = _find_colors(mask)
+            top = mask.max(axis=2)
     if colors:
-        bright = mask.max(axis=2)
+        bright = top
     bright = cv2.threshold(bright, THRESHOLD, 1, cv2.THRESH_BINARY)[1]
     found, dropped, cut = [], 0, 0
     for blob in _components(bright):
@@ -99,7 +149,47 @@ def find_nails(
         dropped += len(parts) - len(large)
         found += large
     found.sort(key=lambda region: (region.top, region.left))
-    return Nails(found, dropped, len(colors) > 1, cut)
+    nails = Nails(found, dropped, len(colors) > 1, cut)
+    if lost and (number := cv2.countNonZero(dim := _find_lost(top, bright))):
+        row, column = map(int, np.unravel_index(dim.argmax(), dim.shape))
+        least = max(FEW_PIXELS, FEW_SHARE * cv2.countNonZero(bright))
+        return replace(
+            nails, lost=number, lost_at=(column, row), many=number >= least
+        )
+    return nails
+
+
+def _find_lost(top: np.ndarray, bright: np.ndarray) -> np.ndarray:
+    """Find blocks of 3x3 that are neither near black nor near a nail.
+
+    Args:
+        top: uint8 (H, W), the brightest channel.
+        bright: uint8 (H, W), 1 in nails.
+
+    Returns:
+        uint8 (H, W), 1 in the blocks, else 0.
+    """
+    dim = cv2.threshold(top, DARK, 1, cv2.THRESH_BINARY)[1]
+    edges = np.ones((2 * _EDGE + 1, 2 * _EDGE + 1), np.uint8)
+    dim = cv2.subtract(dim, cv2.dilate(bright, edges))
+    return cv2.morphologyEx(dim, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+
+
+def list_regions(codes: np.ndarray) -> Iterator[tuple[int, Region]]:
+    """Yield the pixels of each value but 0, in the order of the values.
+
+    Args:
+        codes: uint8 or uint16 (H, W).
+    """
+    for number, (rows, columns) in _boxes(codes, 1):
+        box = (codes[rows, columns] == number).astype(np.uint8)
+        yield number, Region(columns.start, rows.start, box)
+
+
+def pieces(region: Region) -> np.ndarray:
+    """Return the sizes of the 8-connected components, in pixels."""
+    _, labels = cv2.connectedComponents(region.mask, connectivity=8)
+    return np.bincount(labels[region.mask == 1])[1:]
 
 
 def _components(
@@ -216,7 +306,7 @@ def _halve(blob: Region, min_area: int) -> list[Region]:
     cv2.watershed(cv2.merge([mask * 255] * 3), markers)
     _fill_lines(markers, mask)
     parts = []
-    for number, (rows, columns) in _boxes(markers):
+    for number, (rows, columns) in _boxes(markers, 2):
         part = (markers[rows, columns] == number).astype(np.uint8)
         if np.count_nonzero(part) < min_area:
             return []
@@ -253,10 +343,10 @@ def _fill_lines(markers: np.ndarray, mask: np.ndarray) -> None:
 
 
 def _boxes(
-    markers: np.ndarray,
+    markers: np.ndarray, first_number: int
 ) -> Iterator[tuple[int, tuple[slice, slice]]]:
-    """Yield each part, from number 2 on, and the rows and columns of it."""
-    rows, columns = np.nonzero(markers > 1)
+    """Yield each part, from a number on, and the rows and columns of it."""
+    rows, columns = np.nonzero(markers >= first_number)
     numbers = markers[rows, columns]
     order = np.argsort(numbers, kind='stable')
     found, first = np.unique(numbers[order], return_index=True)

@@ -1,21 +1,23 @@
-"""Nails: black-and-white masks to COCO instances."""
+"""Nails: masks to COCO instances."""
 
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from mmseg_ext.converters import core
 from mmseg_ext.converters.core import Invalid, InvalidInputError, reading
-from mmseg_ext.converters.nail_masks import THRESHOLD, Region, find_nails
-from mmseg_ext.converters.photographs import decode_whole, photograph_size
+from mmseg_ext.converters.nail_ids import IDS, read_nails
+from mmseg_ext.converters.nail_masks import Nails, Region
+from mmseg_ext.converters.photographs import check_whole, photograph_size
 from mmseg_ext.formats.coco import (
     annotation_row,
     coco_writer,
     polygons_of_box,
 )
+from mmseg_ext.formats.masks import read_mask
 from mmseg_ext.formats.rle import encode_runs, runs_of_box
 from mmseg_ext.labels.nails import NAILS
 from mmseg_ext.utils.files import find_files, read_file, write_text
@@ -26,8 +28,11 @@ from mmseg_ext.utils.text import csv_text, normal_form, printable
 
 __all__ = ['SEGMENTATIONS', 'SPLITS', 'Report', 'convert']
 
-#: The splits, by the names of their COCO files.
+#: The splits, by the names of their COCO files, that a data set has.
 SPLITS = ('train', 'valid')
+
+#: The one that it may have as well.
+_TEST = 'test'
 
 #: Forms of the masks in the COCO files.
 SEGMENTATIONS = ('rle', 'polygon', 'contour')
@@ -39,6 +44,7 @@ _SPLIT_FOLDERS = {
     'valid': 'valid',
     'val': 'valid',
     'validation': 'valid',
+    'test': _TEST,
 }
 
 
@@ -53,6 +59,14 @@ class Report(core.Report):
         colored: Number of masks whose colors tell nails apart.
         cut: Number of blobs cut into several nails.
         stray: Number of image files in no folder of images or masks.
+        unlabeled: Number of image files in folders ``test`` without masks.
+        stale: Whether a ``test.json`` of another run is there.
+        ids: Number of masks in which each value stands for a nail.
+        broken: Number of these values that lie in several places.
+        single: Number of masks in which one dark value stands for all nails.
+        in_alpha: Number of masks whose alpha shows the nails.
+        border: Number of pixels of borders between nails.
+        lost: Number of pixels neither near black nor in a nail.
     """
 
     images: dict[str, int] = field(default_factory=dict)
@@ -61,6 +75,20 @@ class Report(core.Report):
     colored: int = 0
     cut: int = 0
     stray: int = 0
+    unlabeled: int = 0
+    stale: bool = False
+    ids: int = 0
+    broken: int = 0
+    single: int = 0
+    in_alpha: int = 0
+    border: int = 0
+    lost: int = 0
+
+    def add(self, nails: Nails) -> None:
+        """Count what a mask is and shows."""
+        for name in _COUNTED:
+            count = getattr(self, name) + getattr(nails, name)
+            setattr(self, name, count)
 
     def lines(self) -> Iterator[str]:
         """Yield the counts of each split and of what was not taken as is."""
@@ -68,6 +96,16 @@ class Report(core.Report):
             yield (
                 f'warning: {self.stray} image files lie below no folder '
                 'images, masks or labels'
+            )
+        if self.unlabeled:
+            yield (
+                f'{self.unlabeled} image files in folders test passed over: '
+                'no mask is there'
+            )
+        if self.stale:
+            yield (
+                f'warning: {self.out_dir / _TEST}.json is not of this run: no '
+                'pair is in a folder test'
             )
         for split, images in self.images.items():
             yield (
@@ -78,6 +116,29 @@ class Report(core.Report):
             f'{self.colored} masks tell nails apart by color, {self.cut} '
             f'blobs cut, {self.dropped} components left out as too small'
         )
+        if self.ids:
+            yield (
+                f'{self.ids} masks hold ids, each one nail; {self.broken} ids '
+                'lie in several places'
+            )
+        if self.single:
+            yield f'{self.single} masks have one dark value for all nails'
+        if self.in_alpha:
+            yield f'{self.in_alpha} masks show nails by alpha alone'
+        if self.border:
+            yield f'{self.border} pixels of borders (255) are in no nail'
+        if self.lost:
+            yield (
+                f'{self.lost} pixels are neither near black nor in a nail: '
+                'taken for background'
+            )
+
+
+#: Numbers of :class:`Nails` that a report sums up.
+_COUNTED = (
+    *('dropped', 'colored', 'cut'),
+    *('ids', 'broken', 'single', 'in_alpha', 'border', 'lost'),
+)
 
 
 def convert(
@@ -85,6 +146,7 @@ def convert(
     out_dir: str | os.PathLike[str] | None = None,
     *,
     segmentation: str = 'rle',
+    ids: str = 'auto',
     min_area: int = 20,
     split_touching: bool = False,
     val_fraction: float = 0.2,
@@ -97,15 +159,17 @@ def convert(
 
     A file below a folder ``images`` is an image, one below ``masks`` or
     ``labels`` a mask; case and depth of folders do not matter, suffixes
-    neither. A folder ``train``, ``valid``, ``val`` or ``validation`` above or
-    below says the split. Image and mask belong together if stem and all other
-    folders, the group, are the same. Hidden files and folders and
-    ``__MACOSX`` are passed over.
+    neither. A folder ``train``, ``valid``, ``val``, ``validation`` or
+    ``test`` above or below says the split. Image and mask belong together if
+    stem and all other folders, the group, are the same. Hidden files and
+    folders and ``__MACOSX`` are passed over, and folders ``test`` if none of
+    them has a mask.
 
-    ``out_dir`` gets ``train.json`` and ``valid.json``, with file names
-    relative to ``data_root`` and all ids from 1, and
-    ``csv_file/{train,valid}_info.csv`` with the columns images, masks, width
-    and height. Nothing is written before all files were read.
+    ``out_dir`` gets ``train.json`` and ``valid.json``, and ``test.json`` if
+    there are pairs in a folder ``test``, with file names relative to
+    ``data_root`` and all ids from 1, and ``csv_file/{train,valid}_info.csv``,
+    likewise for ``test``, with the columns images, masks, width and height.
+    Nothing is written before all files were read.
 
     Of images that EXIF turns, width and height are those that OpenCV, and
     thus MMDet's loader, reads. Masks are read whole. Of images, header and
@@ -120,11 +184,14 @@ def convert(
             for pycocotools and all that is built on it; ``'contour'`` their
             centers, for readers that fill with OpenCV's ``fillPoly``. A nail
             with a hole is cut through the hole into several polygons.
-        min_area: Components of fewer pixels are left out.
+        ids: Whether the values of masks are ids, each of one nail: ``'yes'``,
+            ``'no'``, or ``'auto'``, as each mask says. See
+            :func:`mmseg_ext.converters.nail_ids.read_nails`.
+        min_area: Components and ids of fewer pixels are left out.
         split_touching: Cut blobs of one color apart where they narrow.
         val_fraction: Share of each group for validation, where no folders
-            give a split. Each group has at least one image there; groups of
-            one image are taken together.
+            give train and valid. Each group has at least one image there;
+            groups of one image are taken together.
         seed: What the choice of these depends on, besides the names.
         nproc: Number of processes.
         skip_invalid: Leave out invalid files and list them in
@@ -139,23 +206,22 @@ def convert(
         ValueError: An argument is out of range, the layout ambiguous, or a
             file invalid.
     """
-    _check_arguments(segmentation, min_area, val_fraction)
+    _check_arguments(segmentation, ids, min_area, val_fraction)
     check_nproc(nproc)
     data_root = Path(data_root).expanduser()
     out_dir = Path(out_dir or data_root / 'annotations').expanduser()
     report, invalid = Report(out_dir), Invalid(skip_invalid)
     invalid.remove_list(out_dir)
-    pairs, report.stray = _find_pairs(data_root, invalid)
-    worker = _Worker(data_root, segmentation, min_area, split_touching)
+    pairs = _find_pairs(data_root, invalid, report)
+    worker = _Worker(data_root, segmentation, ids, min_area, split_touching)
     with working_in(out_dir):
         results = core.run_jobs(worker, pairs, nproc=nproc, progress=progress)
         items = []
         for pair, converted in invalid.sift(results):
-            report.dropped += converted.dropped
-            report.colored += converted.colored
-            report.cut += converted.cut
+            report.add(converted.nails)
             items.append(_Item(pair, converted))
-        splits = _split(items, val_fraction, seed)
+        given = {pair.split for pair in pairs}
+        splits = _split(items, given, val_fraction, seed)
         for split, part in splits.items():
             invalid.check_left(len(part), f'pair for {split}')
             if not part:
@@ -177,16 +243,20 @@ def convert(
             path = out_dir / 'csv_file' / f'{split}_info.csv'
             write_text(path, _csv(part), durable=True)
         report.skipped = invalid.write_list(out_dir)
+    stale = (out_dir / f'{_TEST}.json').exists()
+    report.stale = stale and _TEST not in splits
     return report
 
 
 def _check_arguments(
-    segmentation: str, min_area: int, val_fraction: float
+    segmentation: str, ids: str, min_area: int, val_fraction: float
 ) -> None:
     if segmentation not in SEGMENTATIONS:
         raise ValueError(
             f'segmentation={segmentation!r}: expected one of {SEGMENTATIONS}'
         )
+    if ids not in IDS:
+        raise ValueError(f'ids={ids!r}: expected one of {IDS}')
     if min_area < 1:
         raise ValueError(f'min_area={min_area}: expected 1 or more pixels')
     core.check_share('val_fraction', val_fraction)
@@ -213,22 +283,23 @@ class _Pair:
 class _Place:
     """What the folders of a file say about it."""
 
-    role: str
+    role: str | None
     split: str | None
     group: tuple[str, ...]
 
 
-def _find_pairs(root: Path, invalid: Invalid) -> tuple[list[_Pair], int]:
+def _find_pairs(root: Path, invalid: Invalid, report: Report) -> list[_Pair]:
     """List the pairs, and count the image files that are elsewhere."""
     if not root.is_dir():
         raise FileNotFoundError(f'data root {root} is missing')
     files: dict[tuple[str | None, tuple[str, ...], str], dict[str, str]]
-    files, stray = defaultdict(dict), 0
+    files, loose = defaultdict(dict), 0
     for file in find_files(root, IMAGE_SUFFIXES):
         *folders, name = file.split('/')
         place = _place(folders, root)
-        if place is None:
-            stray += 1
+        if place.role is None:
+            report.stray += place.split != _TEST
+            loose += place.split == _TEST
             continue
         if fault := core.name_fault(file):
             invalid.note(InvalidInputError(root / file, fault))
@@ -242,6 +313,13 @@ def _find_pairs(root: Path, invalid: Invalid) -> tuple[list[_Pair], int]:
                 f'{stem!r} of one group: rename or remove one of them'
             )
         found[place.role] = file
+    tests = [key for key in files if key[0] == _TEST]
+    if any('mask' in files[key] for key in tests):
+        report.stray += loose
+    else:
+        report.unlabeled = loose + len(tests)
+        for key in tests:
+            del files[key]
     pairs = []
     for (split, group, stem), found in sorted(
         files.items(), key=lambda item: min(item[1].values())
@@ -262,16 +340,16 @@ def _find_pairs(root: Path, invalid: Invalid) -> tuple[list[_Pair], int]:
             'train/images/x.png and train/masks/x.png'
         )
     _check_splits(pairs, root)
-    return sorted(pairs), stray
+    return sorted(pairs)
 
 
-def _place(folders: Sequence[str], root: Path) -> _Place | None:
-    """Read the folders of a file; None if it is neither image nor mask."""
+def _place(folders: Sequence[str], root: Path) -> _Place:
+    """Read the folders of a file; no role if it is neither image nor mask."""
     names = [normal_form(folder.casefold()) for folder in folders]
     roles = [name for name in names if name in _ROLES]
     splits = [name for name in names if name in _SPLIT_FOLDERS]
     if not roles:
-        return None
+        return _Place(None, _TEST if _TEST in splits else None, ())
     for found, what in ((roles, 'kind'), (splits, 'split')):
         if len(found) > 1:
             raise ValueError(
@@ -287,21 +365,21 @@ def _place(folders: Sequence[str], root: Path) -> _Place | None:
 
 
 def _check_splits(pairs: list[_Pair], root: Path) -> None:
-    """Check that folders give both splits, or none."""
+    """Check that folders give both splits, or none; test does not matter."""
     by_split = {pair.split: pair for pair in pairs}
-    if None in by_split and len(by_split) > 1:
-        given = by_split.get('train') or by_split['valid']
+    given = [split for split in SPLITS if split in by_split]
+    if None in by_split and given:
         raise ValueError(
-            f'{root} is ambiguous: {given.image} lies in the folder of a '
-            f'split, {by_split[None].image} in none; expected train and valid '
-            'for all images, or for none'
+            f'{root} is ambiguous: {by_split[given[0]].image} lies in the '
+            f'folder of a split, {by_split[None].image} in none; expected '
+            'train and valid for all images, or for none'
         )
-    if len(by_split) == 1 and None not in by_split:
-        (split,) = by_split
-        other = 'valid' if split == 'train' else 'train'
+    missing = [split for split in SPLITS if split not in by_split]
+    if missing and None not in by_split:
+        there, other = ' and '.join(sorted(map(str, by_split))), missing[0]
         raise ValueError(
-            f'{root} has pairs for {split}, but none for {other}; expected '
-            f'{other}/images and {other}/masks, or no folders for splits'
+            f'{root} has pairs for {there}, but none for {other}; expected '
+            f'{other}/images and {other}/masks, or no folders train and valid'
         )
 
 
@@ -310,13 +388,11 @@ def _check_splits(pairs: list[_Pair], root: Path) -> None:
 
 @dataclass(frozen=True)
 class _Converted:
-    """Size (width, height) of an image, and its nails."""
+    """Size (width, height) of an image, its nails, and counts alone."""
 
     size: tuple[int, int]
     rows: list[bytes]
-    dropped: int
-    colored: bool
-    cut: int
+    nails: Nails
 
 
 class _Item(NamedTuple):
@@ -332,6 +408,7 @@ class _Worker:
 
     root: Path
     segmentation: str
+    ids: str
     min_area: int
     split_touching: bool
 
@@ -341,19 +418,18 @@ class _Worker:
         with reading(path):
             data = read_file(path)
             core.check_header(path, data, image, size)
-            mask = decode_whole(data)
-        height, width = mask.shape[:2]
+            check_whole(data)
+            mask = read_mask(data, 'it', photographic=True)
+        height, width = mask.pixels.shape[:2]
         core.check_size(path, (width, height), image, size)
-        nails = find_nails(mask, self.min_area, self.split_touching)
-        if not nails.regions:
-            raise InvalidInputError(
-                path,
-                f'has no nail: no {self.min_area} pixels in one place are '
-                f'brighter than {THRESHOLD}; the brightest has {mask.max()} '
-                'of 255',
+        try:
+            nails = read_nails(
+                mask, self.ids, self.min_area, self.split_touching
             )
+        except ValueError as error:
+            raise InvalidInputError(path, str(error)) from None
         rows = [self.row(region, size) for region in nails.regions]
-        return _Converted(size, rows, nails.dropped, nails.colored, nails.cut)
+        return _Converted(size, rows, replace(nails, regions=[]))
 
     def row(self, region: Region, size: tuple[int, int]) -> bytes:
         """Make the COCO annotation of a nail."""
@@ -371,12 +447,16 @@ class _Worker:
 
 
 def _split(
-    items: list[_Item], val_fraction: float, seed: int
+    items: list[_Item],
+    given: set[str | None],
+    val_fraction: float,
+    seed: int,
 ) -> dict[str, list[_Item]]:
     """Divide among the splits, as the folders say or by the seed."""
-    splits: dict[str, list[_Item]] = {split: [] for split in SPLITS}
-    given = any(item.pair.split for item in items)
-    chosen = set() if given else _choose(items, val_fraction, seed)
+    names = (*SPLITS, _TEST) if _TEST in given else SPLITS
+    splits: dict[str, list[_Item]] = {split: [] for split in names}
+    free = [item for item in items if item.pair.split is None]
+    chosen = _choose(free, val_fraction, seed)
     for item in items:
         pair = item.pair
         split = pair.split or ('valid' if pair in chosen else 'train')

@@ -11,7 +11,7 @@ from mmseg_ext.converters.core import reading
 from mmseg_ext.utils.files import open_file, read_file
 from mmseg_ext.utils.images import decode_image, open_image
 
-__all__ = ['decode_whole', 'photograph_size']
+__all__ = ['check_whole', 'decode_whole', 'photograph_size']
 
 #: What JPEG and PNG files begin with, and end with if they are whole.
 _ENDS = {b'\xff\xd8': b'\xff\xd9', b'\x89P': b'IEND\xaeB`\x82'}
@@ -64,6 +64,16 @@ def decode_whole(data: bytes) -> np.ndarray:
         Exception: It was cut off, or is no image. Each format has its own
             errors: see :func:`mmseg_ext.converters.core.reading`.
     """
+    check_whole(data)
+    return decode_image(data, 'it')
+
+
+def check_whole(data: bytes) -> None:
+    """Check that an image was not cut off, which OpenCV fills up.
+
+    Raises:
+        Exception: As of :func:`decode_whole`.
+    """
     file = io.BytesIO(data)
     if not _is_whole(file):
         written = data.rstrip(b'\0')
@@ -76,7 +86,6 @@ def decode_whole(data: bytes) -> np.ndarray:
         # OpenCV 4 fills up what is missing, and Pillow does not.
         with open_image(file) as image:
             image.load()
-    return decode_image(data, 'it')
 
 
 def _is_whole(file: BinaryIO) -> bool:

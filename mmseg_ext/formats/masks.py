@@ -10,7 +10,7 @@ data set declares: :meth:`Mask.indices` or :meth:`Mask.colors`.
 import io
 import re
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -22,7 +22,7 @@ from PIL.TiffImagePlugin import (
     TiffImageFile,
 )
 
-from mmseg_ext.utils.images import decode_image, image_size, open_image
+from mmseg_ext.utils.images import decode_image, open_image
 
 __all__ = ['Mask', 'is_black_and_white', 'is_label_map_png', 'read_mask']
 
@@ -73,6 +73,9 @@ _WHITE_8, _WHITE_16 = 255, 65535
 #: The largest value of a label in MMSeg, and how many beyond it are named.
 _LARGEST, _LISTED = 255, 3
 
+#: Alpha of what is not transparent at all.
+_OPAQUE = 255
+
 #: TIFF's tag for the bits of each channel.
 _BITS_PER_SAMPLE = 258
 
@@ -107,6 +110,8 @@ class Mask:
             black.
         transparent: bool (H, W), the pixels of alpha 0; None if there are
             none.
+        alpha: uint8 (H, W); None if all pixels are opaque, at 255.
+        lossy: Whether the format may have changed the pixels.
     """
 
     name: str
@@ -117,6 +122,8 @@ class Mask:
     palette: np.ndarray | None = None
     entries: int = 256
     transparent: np.ndarray | None = None
+    alpha: np.ndarray | None = None
+    lossy: bool = False
 
     @property
     def is_plain_gray(self) -> bool:
@@ -261,14 +268,10 @@ def read_mask(data: bytes, name: str, photographic: bool = False) -> Mask:
             white = _WHITE_16 if pixels.dtype == np.uint16 else _WHITE_8
             return Mask(name, form, pixels, white=white)
         return _with_alpha(name, form, pixels)
-    if image_size(data, name) is None:
-        raise ValueError(
-            f'{name} cannot be read as an image ({len(data)} bytes): its '
-            'format is unknown; expected a PNG file'
-        )
     try:
         with open_image(io.BytesIO(data)) as image:
-            return _read_with_pillow(image, data, name, photographic)
+            mask = _read_with_pillow(image, data, name, photographic)
+            return replace(mask, lossy=_is_lossy(image, data))
     except (MemoryError, _FormError):
         raise
     except Exception as error:  # each format has its own
@@ -341,19 +344,22 @@ def _with_alpha(name: str, form: str, pixels: np.ndarray) -> Mask:
     if channels == 3:
         return Mask(name, form, pixels, channels)
     colors = cv2.cvtColor(pixels, cv2.COLOR_BGRA2BGR)
-    return _mask(name, form, colors, pixels[..., 3] == 0, channels=channels)
+    return _mask(name, form, colors, pixels[..., 3], channels=channels)
 
 
 def _mask(
     name: str,
     form: str,
     pixels: np.ndarray,
-    transparent: np.ndarray,
+    alpha: np.ndarray,
     **others: Any,
 ) -> Mask:
-    """Return a mask with its transparent pixels, if there are any."""
-    some = transparent if transparent.any() else None
-    return Mask(name, form, pixels, transparent=some, **others)
+    """Return a mask with its alpha, if that says anything."""
+    least = alpha.min()
+    if least == _OPAQUE:
+        return Mask(name, form, pixels, **others)
+    clear = alpha == 0 if least == 0 else None
+    return Mask(name, form, pixels, transparent=clear, alpha=alpha, **others)
 
 
 def _read_with_pillow(
@@ -385,35 +391,20 @@ def _read_with_pillow(
         )
     if turn != 1:
         image = ImageOps.exif_transpose(image)
+    if image.mode == 'P':
+        return _from_palette(image, data, name, form)
     transparency = image.info.get('transparency')
     pixels = np.asarray(image)
-    if image.mode == 'P':
-        palette = np.zeros((256, 3), np.uint8)
-        colors = np.array(image.getpalette('RGB'), np.uint8).reshape(-1, 3)
-        palette[: len(colors)] = colors[:, ::-1]
-        opacity = np.full(256, 255, np.uint8)
-        if isinstance(transparency, bytes):
-            opacity[: len(transparency)] = list(transparency)
-        elif transparency is not None:
-            opacity[transparency] = 0
-        clear = (opacity == 0)[pixels]
-        mask = _mask(
-            name, form, pixels, clear, palette=palette, entries=len(colors)
-        )
-        cut = image.format == 'PNG' and data[24] < 8
-        if cut and pixels.max() >= len(colors):
-            raise _FormError(_beyond_palette(mask))
-        return mask
     if image.mode == 'LA':
         gray = np.ascontiguousarray(pixels[..., 0])
-        return _mask(name, form, gray, pixels[..., 1] == 0, channels=2)
+        return _mask(name, form, gray, pixels[..., 1], channels=2)
     if pixels.ndim == 3:
         order = [2, 1, 0, 3][: pixels.shape[2]]
         bgr = np.ascontiguousarray(pixels[..., order])
         if transparency is None:
             return _with_alpha(name, form, bgr)
-        clear = (pixels == transparency).all(axis=2)
-        return _mask(name, form, bgr, clear, channels=4)
+        alpha = _alpha((pixels == transparency).all(axis=2))
+        return _mask(name, form, bgr, alpha, channels=4)
     if image.format == 'PPM' and image.mode != '1':
         gray = _unscaled_pgm(pixels, data, white, name, form)
     else:
@@ -422,9 +413,41 @@ def _read_with_pillow(
         return Mask(name, form, gray, white=white)
     if white == 1:
         transparency = min(transparency, 1)  # Pillow's is of 8 bits here
-    return _mask(
-        name, form, gray, gray == transparency, channels=2, white=white
+    alpha = _alpha(gray == transparency)
+    return _mask(name, form, gray, alpha, channels=2, white=white)
+
+
+def _from_palette(
+    image: Image.Image, data: bytes, name: str, form: str
+) -> Mask:
+    """Return the entries of a palette, and their colors."""
+    pixels = np.asarray(image)
+    palette = np.zeros((256, 3), np.uint8)
+    colors = np.array(image.getpalette('RGB'), np.uint8).reshape(-1, 3)
+    palette[: len(colors)] = colors[:, ::-1]
+    opacity = np.full(256, _OPAQUE, np.uint8)
+    transparency = image.info.get('transparency')
+    if isinstance(transparency, bytes):
+        opacity[: len(transparency)] = list(transparency)
+    elif transparency is not None:
+        opacity[transparency] = 0
+    mask = _mask(
+        name,
+        form,
+        pixels,
+        opacity[pixels],
+        palette=palette,
+        entries=len(colors),
     )
+    cut = image.format == 'PNG' and data[24] < 8
+    if cut and pixels.max() >= len(colors):
+        raise _FormError(_beyond_palette(mask))
+    return mask
+
+
+def _alpha(clear: np.ndarray) -> np.ndarray:
+    """Return the alpha of a picture with one transparent color."""
+    return np.where(clear, 0, _OPAQUE).astype(np.uint8)
 
 
 def _fault(

@@ -37,3 +37,23 @@ def box(mask):
     rows, columns = np.nonzero(mask)
     left, top = columns.min(), rows.min()
     return [left, top, columns.max() + 1 - left, rows.max() + 1 - top]
+
+
+def ids(values):
+    """Return the pixels of each value of (H, W) but 0, each as bool."""
+    return [
+        np.array([[pixel == value for pixel in row] for row in values])
+        for value in sorted({int(v) for row in values for v in row} - {0})
+    ]
+
+
+def voc_palette():
+    """Return VOC's colors, RGB, made bit by bit from the entries."""
+    colors = []
+    for entry in range(256):
+        color = [0, 0, 0]
+        for place, bit in enumerate(reversed(range(8))):
+            for channel in range(3):
+                color[channel] |= (entry >> (3 * place + channel) & 1) << bit
+        colors.append(color)
+    return colors

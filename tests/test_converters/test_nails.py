@@ -304,8 +304,8 @@ def test_any_mask_comes_back(tmp_path, out, seed, segmentation):
     noise = cv2.GaussianBlur(noise, (0, 0), (0.3, 0.8, 1.5)[seed % 3])
     mask = np.uint8(255) * (noise > np.quantile(noise, 0.45))
     if seed == 5:
-        mask[:] = 255
-        mask[3:5, 3] = mask[20, 20] = mask[21, 21] = 0
+        mask[1:] = 255  # not all of it, which is the picture's frame
+        mask[0] = mask[3:5, 3] = mask[20, 20] = mask[21, 21] = 0
     for stem in 'ab':
         add(tmp_path, stem, mask)
     convert(tmp_path, out, segmentation=segmentation, min_area=1)
@@ -398,6 +398,145 @@ def test_one_color_for_all():
     found = find_nails(mask)
     assert [region.left for region in found.regions] == [5, 30]
     assert not found.colored
+
+
+# Ids and alpha.
+
+
+def store_ids(instances):
+    return Image.fromarray(instances)
+
+
+def store_16_bits(instances):
+    return Image.fromarray(instances.astype(np.uint16) * 300)
+
+
+def store_palette(instances):
+    image = Image.fromarray(instances)
+    image.putpalette(np.array(reference.voc_palette(), np.uint8).tobytes())
+    return image
+
+
+def store_equal_channels(instances):
+    return Image.fromarray(np.dstack([instances * np.uint8(20)] * 3))
+
+
+@pytest.fixture(scope='module')
+def scenes():
+    return [nail_scene((240, 180), 0, index) for index in range(6)]
+
+
+@pytest.mark.parametrize(
+    ('store', 'segmentation', 'nproc'),
+    [
+        (store_ids, 'rle', 1),
+        (store_ids, 'polygon', 2),
+        (store_16_bits, 'rle', 1),
+        (store_palette, 'rle', 2),
+        (store_equal_channels, 'polygon', 1),
+    ],
+)
+def test_ids_give_the_scenes_nails(
+    tmp_path, out, scenes, store, segmentation, nproc
+):
+    for index, scene in enumerate(scenes):
+        _, path = add(tmp_path, str(index), scene.mask, scene.image)
+        store(scene.instances).save(path)
+    report = convert(tmp_path, out, segmentation=segmentation, nproc=nproc)
+    assert report.ids == 6
+    assert report.broken == 0
+    found = masks_of(out)
+    for index, scene in enumerate(scenes):
+        truth = reference.ids(scene.instances)
+        assert same(found[f'images/{index}.jpg'], truth)
+    assert '6 masks hold ids, each one nail; 0 ids lie' in str(report)
+
+
+@pytest.mark.parametrize('segmentation', ['rle', 'polygon'])
+def test_an_id_in_two_places(tmp_path, out, segmentation):
+    mask = blob() // 255
+    mask[14:16] = 0
+    mask[30:40, 30:40] = 2
+    for stem in 'ab':
+        add(tmp_path, stem, mask)
+    with pytest.raises(ValueError, match=r'a\.png: has 2 values, of which 1'):
+        convert(tmp_path, out)
+    report = convert(tmp_path, out, ids='yes', segmentation=segmentation)
+    assert same(masks_of(out)['images/a.jpg'], reference.ids(mask))
+    assert report.broken == 2
+    rows = load(out)['train']['annotations']
+    assert [row['bbox'] for row in rows] == [[10, 10, 6, 10], [30, 30, 10, 10]]
+    assert [row['area'] for row in rows] == [48, 100]
+
+
+def resave(image, way):
+    """Save a black-and-white mask otherwise."""
+    gray = image.convert('L')
+    white = gray.point(lambda value: 255 * (value > 127))
+    if way == 'alpha':
+        color = Image.new('RGBA', image.size, (200, 30, 30, 0))
+        color.putalpha(gray)
+        return color
+    return {
+        'gray': gray,
+        'rgba': image.convert('RGBA'),
+        'bit': white.convert('1'),
+        '0-1': white.point(lambda value: value // 255),
+        'palette': image.quantize(256, dither=Image.Dither.NONE),
+        '16-bit': Image.fromarray(np.asarray(gray).astype(np.uint16) * 257),
+    }[way]
+
+
+@pytest.mark.parametrize(
+    'way', ['gray', 'rgba', 'bit', '0-1', 'palette', '16-bit', 'alpha']
+)
+def test_photographs_saved_otherwise(photographs, truth, tmp_path, out, way):
+    expected, dropped = truth
+    (tmp_path / 'images').symlink_to(photographs / 'images')
+    (tmp_path / 'labels').mkdir()
+    for name in expected:
+        stem = Path(name).stem
+        [mask] = photographs.glob(f'labels/{stem}.*')
+        image = resave(Image.open(mask).convert('RGB'), way)
+        image.save(tmp_path / f'labels/{stem}.png')
+    report = convert(tmp_path, out)
+    found = masks_of(out)
+    assert found.keys() == expected.keys()
+    for name, masks in expected.items():
+        assert same(found[name], masks), name
+    number = len(expected)
+    assert report.dropped == dropped
+    assert report.single == (number if way == '0-1' else 0)
+    assert report.in_alpha == (number if way == 'alpha' else 0)
+    assert report.ids == 0
+
+
+def test_counts_of_a_report(tmp_path, out):
+    mask = blob() // 255
+    mask[30:40, 30:40] = 2
+    mask[30:40, 39] = 255
+    add(tmp_path, 'border', mask)
+    store_palette(mask).save(tmp_path / 'labels/border.png')
+    add(tmp_path, 'class', blob() // 255)
+    report = convert(tmp_path, out)
+    assert str(report).splitlines()[-3:] == [
+        '1 masks hold ids, each one nail; 0 ids lie in several places',
+        '1 masks have one dark value for all nails',
+        '10 pixels of borders (255) are in no nail',
+    ]
+
+
+def test_dark_pixels_are_counted_without_ids(tmp_path, out):
+    mask = blob()
+    mask[30:40, 30:40] = 90
+    for stem in 'ab':
+        add(tmp_path, stem, mask)
+    report = convert(tmp_path, out, ids='no')
+    assert report.lost == 200
+    assert str(report).splitlines()[-1] == (
+        '200 pixels are neither near black nor in a nail: taken for background'
+    )
+    assert same(masks_of(out)['images/a.jpg'], [blob() > 0])
 
 
 # Nails that touch in one color.
@@ -623,6 +762,117 @@ def test_one_split_only(tmp_path, out):
         convert(tmp_path, out)
 
 
+def add_split(root, split, masks=True):
+    folders = [f'{split}/{kind}' for kind in ('images', 'labels')]
+    paths = add(root, Path(split).name, folders=folders)
+    if not masks:
+        paths[1].unlink()
+    return paths
+
+
+def test_a_folder_test_is_a_third_split(tmp_path, out):
+    for split in ('train', 'valid', 'Test'):
+        add_split(tmp_path, split)
+    add(tmp_path, 'loose', folders=('test', 'train'))
+    (tmp_path / 'train/loose.png').unlink()
+    report = convert(tmp_path, out)
+    assert report.images == {'train': 1, 'valid': 1, 'test': 1}
+    assert report.stray == 1
+    assert report.unlabeled == 0
+    coco = json.loads((out / 'test.json').read_text())
+    assert [row['file_name'] for row in coco['images']] == [
+        'Test/images/Test.jpg'
+    ]
+    assert coco['annotations'][0]['bbox'] == [10, 10, 6, 10]
+    assert [row['id'] for row in coco['annotations']] == [1]
+    rows = (out / 'csv_file/test_info.csv').read_text().splitlines()
+    assert rows[1:] == ['Test/images/Test.jpg,Test/labels/Test.png,64,48']
+
+
+@pytest.mark.parametrize('given', [True, False])
+def test_a_folder_test_without_masks_is_passed_over(tmp_path, out, given):
+    for stem in ('train', 'valid'):
+        folders = (f'{stem}/images', f'{stem}/masks') if given else None
+        add(tmp_path, stem, folders=folders)
+    convert(tmp_path, out)
+    expected = contents(out)
+    add_split(tmp_path, 'test', masks=False)
+    add(tmp_path, 'y', folders=('test', 'test'))[1].unlink()
+    report = convert(tmp_path, out)
+    assert report.unlabeled == 2
+    assert report.stray == 0
+    assert not report.skipped
+    assert str(report).splitlines()[0] == (
+        '2 image files in folders test passed over: no mask is there'
+    )
+    assert contents(out) == expected
+    (out / 'test.json').write_text('{}')
+    report = convert(tmp_path, out)
+    assert f'warning: {out}/test.json is not of this run' in str(report)
+    assert (out / 'test.json').read_text() == '{}'
+
+
+def test_a_folder_test_beside_what_is_divided(tmp_path, out):
+    for stem in 'abcde':
+        add(tmp_path, stem)
+    convert(tmp_path, out)
+    expected = contents(out)
+    add_split(tmp_path, 'test')
+    report = convert(tmp_path, out)
+    assert report.images == {'train': 4, 'valid': 1, 'test': 1}
+    found = contents(out)
+    assert {name: found[name] for name in expected} == expected
+    assert found.keys() - expected.keys() == {
+        'test.json',
+        'csv_file/test_info.csv',
+    }
+
+
+@pytest.mark.parametrize(
+    ('splits', 'message'),
+    [
+        (['test'], 'has pairs for test, but none for train'),
+        (['train', 'test'], 'has pairs for test and train, .* none for valid'),
+        (['valid', 'test'], 'has pairs for test and valid, .* none for train'),
+        (
+            ['train', 'test', 'more'],
+            'is ambiguous: train/images/train.jpg lies',
+        ),
+        (['test/train', 'valid'], 'is ambiguous: test and train each say'),
+    ],
+)
+@pytest.mark.parametrize('skip_invalid', [False, True])
+def test_a_folder_test_is_none_of_the_two(
+    tmp_path, out, splits, message, skip_invalid
+):
+    for split in splits:
+        add_split(tmp_path, split)
+    with pytest.raises(ValueError, match=message):
+        convert(tmp_path, out, skip_invalid=skip_invalid)
+    assert not out.exists()
+
+
+def test_a_test_image_without_a_mask_among_others(tmp_path, out):
+    for split in ('train', 'valid', 'test'):
+        add_split(tmp_path, split)
+    image, mask = add(tmp_path, 'y', folders=('test/images', 'test/labels'))
+    mask.unlink()
+    with pytest.raises(ValueError, match=f'{image}: the image has no mask'):
+        convert(tmp_path, out)
+    report = convert(tmp_path, out, skip_invalid=True)
+    assert report.images['test'] == 1
+    assert [skip.file for skip in report.skipped] == [str(image)]
+    black(tmp_path / 'test/labels/test.png')
+    with pytest.raises(ValueError, match='no pair for test is valid'):
+        convert(tmp_path, tmp_path / 'other', skip_invalid=True)
+
+
+def test_only_images_of_a_test_are_no_pairs(tmp_path, out):
+    add_split(tmp_path, 'test', masks=False)
+    with pytest.raises(FileNotFoundError, match='has no pairs'):
+        convert(tmp_path, out)
+
+
 def test_nothing_there(tmp_path, out):
     with pytest.raises(FileNotFoundError, match='no/where is missing'):
         convert(tmp_path / 'no/where', out)
@@ -634,6 +884,7 @@ def test_nothing_there(tmp_path, out):
     'arguments',
     [
         pytest.param({'segmentation': 'rles'}, id='segmentation'),
+        pytest.param({'ids': True}, id='ids'),
         pytest.param({'min_area': 0}, id='min_area'),
         pytest.param({'val_fraction': 0.0}, id='val_fraction'),
         pytest.param({'val_fraction': 1.0}, id='val_fraction-1'),
@@ -756,7 +1007,15 @@ def empty(path):
 
 
 def black(path):
-    cv2.imwrite(str(path), blob() // 255)
+    cv2.imwrite(str(path), blob() * 0)
+
+
+def inverted(path):
+    cv2.imwrite(str(path), 255 - blob())
+
+
+def unclear(path):
+    cv2.imwrite(str(path), blob() // 255 + blob(left=30, right=40))
 
 
 def smaller(path):
@@ -776,7 +1035,11 @@ INVALID = [
     pytest.param(1, cut_off, 1, 'cannot be read', id='mask-cut-off'),
     pytest.param(1, empty, 1, 'cannot be read', id='mask-empty'),
     pytest.param(
-        1, black, 1, r'has no nail.* has 1 of 255', id='mask-without-nail'
+        1, black, 1, r'has no nail.* has 0 of 255', id='mask-without-nail'
+    ),
+    pytest.param(1, inverted, 1, 'has a nail that reaches', id='inverted'),
+    pytest.param(
+        1, unclear, 1, "white nails, or ids.*ids='yes'", id='unclear'
     ),
     pytest.param(
         1, smaller, 1, r'is of 63x48 pixels.* has 64x48', id='mask-smaller'
@@ -883,6 +1146,18 @@ def test_tool(tmp_path, capsys):
     ]
     convert(tmp_path, tmp_path / 'same', val_fraction=0.4, skip_invalid=True)
     assert contents(annotations) == contents(tmp_path / 'same')
+
+
+def test_tool_names_the_flag_of_ids(tmp_path, capsys):
+    add(tmp_path, 'a')
+    unclear(add(tmp_path, 'b')[1])
+    message = error_of(capsys, run_tool, tmp_path)
+    assert message.startswith(f'{tmp_path}/labels/b.png: has the value 1 in ')
+    assert '--ids yes takes each value for one nail, --ids no ' in message
+    assert '--skip-invalid' in message
+    run_tool(tmp_path, '--ids', 'no')
+    names = masks_of(tmp_path / 'annotations')
+    assert same(names['images/b.jpg'], [blob(left=30, right=40) > 0])
 
 
 def test_tool_names_what_is_wrong(tmp_path, capsys):

@@ -11,9 +11,12 @@ in any case, at any depth, with any suffixes, and writes::
     OUT_DIR/{train,valid}.json                 COCO, one class, nail
     OUT_DIR/csv_file/{train,valid}_info.csv    images, masks, width, height
 
-A nail is an 8-connected component of what is brighter than 127 in its mask.
-Touching nails are told apart by color; where they have one, --split-touching
-cuts them.
+A folder test beside train and valid, or beside images and masks, gives
+test.json and test_info.csv as well. Without masks it is passed over.
+
+A nail is an 8-connected component of what is brighter than 127 in its mask, or
+of what is opaque. Touching nails are told apart by color; where they have one,
+--split-touching cuts them. In masks of ids each value is a nail: see --ids.
 """
 
 import argparse
@@ -40,10 +43,19 @@ def build_parser() -> argparse.ArgumentParser:
         "their centers, exact for OpenCV's fillPoly (default: %(default)s)",
     )
     parser.add_argument(
+        '--ids',
+        choices=constant('mmseg_ext.converters.nail_ids:IDS'),
+        default='auto',
+        help='yes: each value of a mask is one nail, 0 the background; no: '
+        'values are as bright as they look; auto: as each mask says, and an '
+        'error where it does not (default: %(default)s)',
+    )
+    parser.add_argument(
         '--min-area',
         type=int,
         default=20,
-        help='leave out components of fewer pixels (default: %(default)s)',
+        help='leave out components and ids of fewer pixels '
+        '(default: %(default)s)',
     )
     parser.add_argument(
         '--split-touching',
