@@ -20,6 +20,7 @@ from mmseg_ext.formats.color_masks import (
     find_class_dict,
     load_classes,
     mask_decoder,
+    mask_rules,
     write_class_dict,
 )
 from mmseg_ext.formats.masks import is_black_and_white
@@ -40,14 +41,14 @@ class Report(core.Report):
 
     Attributes:
         classes: Sentence that says which class list was used.
-        gray_as: Number of masks of plain grays by what their values were
-            taken for, ``'index'`` or ``'color'``.
+        read_as: Number of masks of plain grays or with a palette by what
+            their values were taken for, ``'index'`` or ``'color'``.
         black_and_white: Number of index masks that hold 0 and 255 alone.
         warnings: A sentence for each mask with unknown colors.
     """
 
     classes: str = ''
-    gray_as: Counter[str] = field(default_factory=Counter)
+    read_as: Counter[str] = field(default_factory=Counter)
     black_and_white: int = 0
     warnings: list[str] = field(default_factory=list)
 
@@ -56,18 +57,22 @@ class Report(core.Report):
         yield self.classes
         for warning in self.warnings:
             yield f'warning: {warning}'
-        if len(self.gray_as) > 1:
-            yield 'warning: gray masks were read in two ways, by their values'
+        if len(self.read_as) > 1:
+            yield (
+                'warning: masks were read in two ways, by their values: say '
+                'by masks=... what they hold'
+            )
         if 0 < self.black_and_white == self.written + self.kept:
             yield (
                 'warning: all masks are indices of 0 and 255 alone, and 255 '
                 'is ignored: if it is an object, give class_dict.csv a black '
                 'and a white row'
             )
-        if self.gray_as:
+        if self.read_as:
             yield (
-                f'of the gray masks, {self.gray_as["index"]} were read as '
-                f'class indices and {self.gray_as["color"]} as colors'
+                f'of the masks in gray or with a palette, '
+                f'{self.read_as["index"]} were read as class indices and '
+                f'{self.read_as["color"]} as colors'
             )
         yield (
             f'{self.out_dir}: {self.written} index masks written, {self.kept} '
@@ -80,6 +85,8 @@ def convert(
     out_dir: str | os.PathLike[str] | None = None,
     *,
     grouping: str | None = None,
+    masks: str | None = None,
+    transparent: str | None = None,
     max_unknown: float = MAX_UNKNOWN,
     nproc: int = 1,
     overwrite: bool = False,
@@ -101,6 +108,10 @@ def convert(
         out_dir: Gets the same folders and names, 8-bit indices and 255; by
             default ``<data_root>/index``, or ``<data_root>/<grouping>``.
         grouping: As for :func:`~mmseg_ext.formats.color_masks.load_classes`.
+        masks: ``'index'`` or ``'color'`` says what all masks hold; None
+            decides for each of them, as ``ColorMaskDataset`` does.
+        transparent: What transparent pixels are, ``'ignore'`` or the name of
+            a class; None makes them an error.
         max_unknown: Share of a mask's pixels that may have unknown colors.
         nproc: Number of processes.
         overwrite: Write again what is there.
@@ -137,21 +148,14 @@ def convert(
     classes = load_classes(found or CAMVID32, grouping)
     assumed = None if found else assumed_classes('CamVid', [str(data_root)])
     report.classes = f'{assumed or f"The classes are those of {found}"}.'
-    rules = MaskRules(assumed=assumed)
+    rules = mask_rules(classes, masks, transparent, assumed)
     outputs.refuse_strangers(
         (job.target for job in jobs), out_dir.glob(f'*{_LABELS}')
     )
     outputs.start_anew([summary])
     with (
         working_in(out_dir),
-        _leaving_nothing(
-            out_dir,
-            [
-                job.target
-                for job in jobs
-                if overwrite or not job.target.exists()
-            ],
-        ),
+        _leaving_nothing(out_dir, [job.target for job in jobs]),
         closing(
             core.run_jobs(
                 _Worker(outputs, classes, rules, max_unknown),
@@ -167,7 +171,7 @@ def convert(
             report.written += result.written
             report.kept += not result.written
             report.warnings += filter(None, [result.warning])
-            report.gray_as.update(filter(None, [result.gray_as]))
+            report.read_as.update(filter(None, [result.read_as]))
             report.black_and_white += result.black_and_white
         colors = dict(zip(classes.names, classes.palette, strict=True))
         write_class_dict(summary, colors)
@@ -177,20 +181,31 @@ def convert(
 
 @contextmanager
 def _leaving_nothing(out_dir: Path, results: Sequence[Path]) -> Iterator[None]:
-    """Remove results, and their folders, if what happens inside fails.
+    """Remove what is written inside, and its folders, if that fails.
 
     Masks that are made with a wrong class list would be in the way of the
     right one. What was stopped stays, to be continued.
     """
+    before = {path: _file_number(path) for path in results}
     try:
         yield
     except Exception:
-        for path in results:
-            path.unlink(missing_ok=True)
+        for path, number in before.items():
+            if _file_number(path) == number:
+                continue
+            path.unlink()
             for folder in path.relative_to(out_dir).parents[:-1]:
                 with suppress(OSError):  # it holds others, or is gone
                     (out_dir / folder).rmdir()
         raise
+
+
+def _file_number(path: Path) -> int | None:
+    """Return the number of a file, which another has that took its place."""
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
 
 
 @dataclass(frozen=True)
@@ -248,7 +263,7 @@ class _Converted:
 
     written: bool
     warning: str | None
-    gray_as: str | None
+    read_as: str | None
     black_and_white: bool
 
 
@@ -280,4 +295,4 @@ class _Worker:
         written = self.outputs.write_png(job.target, data, job.mask, scratch)
         indices = decoded.indices
         white = indices is not None and is_black_and_white(indices)
-        return _Converted(written, decoded.warning, decoded.gray_as, white)
+        return _Converted(written, decoded.warning, decoded.read_as, white)

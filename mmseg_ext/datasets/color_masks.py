@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.registry import DATASETS
 
 from mmseg_ext.datasets.checks import (
@@ -13,17 +14,22 @@ from mmseg_ext.datasets.checks import (
     expand_paths,
 )
 from mmseg_ext.datasets.paired import PairedDataset
+from mmseg_ext.datasets.transforms.fast_load_annotations import (
+    FastLoadAnnotations,
+)
 from mmseg_ext.formats.color_masks import (
-    IGNORE_INDEX,
     ClassDict,
     Groups,
-    MaskRules,
     assumed_classes,
     find_class_dict,
     load_classes,
+    mask_rules,
 )
 
 __all__ = ['ColorMaskDataset']
+
+#: Loaders that do not ask for the class list. Others may be anybody's.
+_OF_PLAIN_INDICES = (LoadAnnotations, FastLoadAnnotations)
 
 
 @DATASETS.register_module()
@@ -69,7 +75,10 @@ class ColorMaskDataset(PairedDataset):
         FileNotFoundError: There is no class list.
         ValueError: The grouping is unknown or does not fit the class list,
             the class list is not right, or ``masks`` or ``transparent`` is
-            none of the above. Both also as for :class:`PairedDataset`.
+            none of the above, or does not go with the list; or
+            ``reduce_zero_label`` is set, or the pipeline reads masks by
+            another loader whose indices are not those of the list. Both also
+            as for :class:`PairedDataset`.
     """
 
     #: Whether ``METAINFO`` is the list of a release, which folders of other
@@ -101,8 +110,13 @@ class ColorMaskDataset(PairedDataset):
         self._classes = load_classes(
             self._find_classes(class_dict, options), grouping
         )
-        self._rules = MaskRules(
-            masks, self._transparent_index(transparent), self._assumed
+        if options.get('reduce_zero_label'):
+            raise ValueError(
+                f'{type(self).__name__}: reduce_zero_label=True has no '
+                'meaning here: a class named void in the list is ignored'
+            )
+        self._rules = mask_rules(
+            self._classes, masks, transparent, self._assumed
         )
         super().__init__(
             img_suffix=img_suffix,
@@ -114,6 +128,24 @@ class ColorMaskDataset(PairedDataset):
             },
             **options,
         )
+
+    def full_init(self) -> None:
+        """Load the list of files, after a check of the pipeline."""
+        for transform in self.pipeline.transforms:
+            labels = self.data_prefix.get('seg_map_path')
+            if labels and type(transform) in _OF_PLAIN_INDICES:
+                self._check_plain(type(transform).__name__)
+        super().full_init()
+
+    def _check_plain(self, loader: str) -> None:
+        """Check that a loader without class list gives the same indices."""
+        plain = tuple(range(len(self._classes.names)))
+        if self._classes.index_map != plain or self._assumed:
+            raise ValueError(
+                f'{type(self).__name__}: {loader} gives the values of index '
+                'masks as they are, and knows nothing of colors, void, '
+                "groups or another list's order: use LoadColorMasks"
+            )
 
     def _find_classes(
         self, class_dict: ClassDict | None, options: dict[str, Any]
@@ -142,20 +174,9 @@ class ColorMaskDataset(PairedDataset):
             "txt' with one name a line for index masks"
         )
 
-    def _transparent_index(self, transparent: str | None) -> int | None:
-        """Return the class index of transparent pixels."""
-        if transparent is None:
-            return None
-        if transparent == 'ignore':
-            return IGNORE_INDEX
-        if transparent not in self._classes.names:
-            raise ValueError(
-                f"transparent={transparent!r}: expected 'ignore' or one of "
-                f'the classes {list(self._classes.names)}'
-            )
-        return self._classes.index_of(transparent)
-
-    def get_label_map(self, new_classes: list[str]) -> dict[int, int] | None:
+    def get_label_map(
+        self, new_classes: Sequence[str]
+    ) -> dict[int, int] | None:
         """Map old indices to new ones or 255; None if nothing changes.
 
         MMSeg compares with the class list of the class; here that of the
@@ -168,6 +189,14 @@ class ColorMaskDataset(PairedDataset):
             ValueError: A class is not in the data set's list.
         """
         names = self._classes.names
+        if not new_classes or not isinstance(new_classes, list | tuple):
+            raise ValueError(
+                f'metainfo classes={new_classes!r}: expected names of classes'
+            )
+        if len(set(new_classes)) < len(new_classes):
+            raise ValueError(
+                f'metainfo classes {list(new_classes)} name one twice'
+            )
         if tuple(new_classes) == names:
             return None
         unknown = [name for name in new_classes if name not in names]

@@ -41,6 +41,7 @@ __all__ = [
     'find_class_dict',
     'load_classes',
     'mask_decoder',
+    'mask_rules',
     'read_class_dict',
     'read_class_names',
     'voc_color',
@@ -430,6 +431,42 @@ class MaskRules:
             )
 
 
+def mask_rules(
+    classes: ColorClasses,
+    masks: str | None,
+    transparent: str | None,
+    assumed: str | None = None,
+) -> MaskRules:
+    """Check what is declared of masks against their class list.
+
+    Args:
+        classes: The class list.
+        masks: See :class:`MaskRules`.
+        transparent: ``'ignore'`` or the name of a class; None makes
+            transparent pixels an error.
+        assumed: See :class:`MaskRules`.
+
+    Raises:
+        ValueError: ``masks`` or ``transparent`` is none of these, or
+            ``masks`` is ``'color'`` and the list has no colors.
+    """
+    if masks == 'color' and not classes.color_map:
+        raise ValueError(
+            "masks='color', but the class list has names only: expected a "
+            'class_dict.csv with colors'
+        )
+    if transparent is None:
+        return MaskRules(masks, None, assumed)
+    if transparent == 'ignore':
+        return MaskRules(masks, IGNORE_INDEX, assumed)
+    if transparent not in classes.names:
+        raise ValueError(
+            f"transparent={transparent!r}: expected 'ignore' or one of the "
+            f'classes {list(classes.names)}'
+        )
+    return MaskRules(masks, classes.index_of(transparent), assumed)
+
+
 @dataclass(frozen=True)
 class Decoded:
     """A mask as class indices.
@@ -440,14 +477,15 @@ class Decoded:
             where it was not asked for.
         indices: uint8 or uint16 (H, W), the stored indices, where that is
             what the file holds; else None.
-        gray_as: As what a file of plain grays was read, ``'index'`` or
-            ``'color'``, where that was decided by its values; else None.
+        read_as: As what a file of plain grays or with a palette was read,
+            ``'index'`` or ``'color'``, where its values decided that; else
+            None.
     """
 
     labels: np.ndarray
     warning: str | None = None
     indices: np.ndarray | None = None
-    gray_as: str | None = None
+    read_as: str | None = None
 
 
 class MaskDecoder:
@@ -464,7 +502,8 @@ class MaskDecoder:
       both are so and the labels differ, it holds colors if it shows white and
       the class list has white; else it is an error, as where neither is so.
       Grays of 1, 2 and 4 bits are indices as stored, and colors as shown.
-    - All others, palettes and grays with alpha among them, hold colors. If
+    - All others, palettes and grays with alpha among them, hold colors,
+      though entries of a palette may be rows as well. If
       some are unknown and all values of its one channel, or of three that are
       equal, are rows or 255, it is an error which says that these look like
       indices.
@@ -527,7 +566,7 @@ read_mask` takes.
         if mask.transparent is not None:
             labels[mask.transparent] = self._rules.transparent
         if not unknown:
-            return Decoded(labels)
+            return Decoded(labels, read_as=self._palette_as(mask))
         if self._rules.masks is None:
             self._check_no_indices(mask)
         allowed = 0 if self._rules.assumed else max_unknown
@@ -577,26 +616,35 @@ read_mask` takes.
         shown = mask.shown()
         by_color = _look_up(shown, self._grays)
         by_index = None
-        if not self._rules.assumed:
+        if not self._rules.assumed and not mask.white_is_zero:
             by_index = _look_up(mask.pixels, self._indices)
         if by_index is None:
             if by_color is None:
                 raise ValueError(self._neither(mask))
-            return Decoded(by_color, gray_as='color')
+            return Decoded(by_color, read_as='color')
         if by_color is None:
-            return Decoded(by_index, indices=mask.pixels, gray_as='index')
+            return Decoded(by_index, indices=mask.pixels, read_as='index')
         if np.array_equal(by_index, by_color):
             return Decoded(by_index)
         # White is a class here, so 255 does not mean ignored.
         white = self._grays[IGNORE_INDEX] != _UNKNOWN
         if white and shown.max() == IGNORE_INDEX:
-            return Decoded(by_color, gray_as='color')
+            return Decoded(by_color, read_as='color')
         raise ValueError(
             f'{mask.name} ({mask.form}) holds the values '
             f'{listing(np.unique(mask.pixels).tolist())}, which are rows of '
             'the class list as well as grays in it, of other classes: say '
             "masks='index' or masks='color' in the data set"
         )
+
+    def _palette_as(self, mask: Mask) -> str | None:
+        """Say that a palette of known colors was read as these.
+
+        Its entries may be rows of the class list as well.
+        """
+        if self._rules.masks or mask.palette is None:
+            return None
+        return 'color' if mask.pixels.max() < self._num_indices else None
 
     def _neither(self, mask: Mask) -> str:
         """Say what values are neither rows nor, if they may be, colors."""
@@ -622,11 +670,23 @@ read_mask` takes.
 
     def _decode_indices(self, mask: Mask) -> Decoded:
         """Map the values of an index mask; all of them must be known."""
-        indices = mask.indices()
+        clear = mask.transparent
+        if clear is None or self._rules.transparent is None:
+            indices = mask.indices()
+        else:
+            indices = self._opaque_indices(mask)
         labels = _look_up(indices, self._indices)
         if labels is None or self._rules.assumed:
             raise ValueError(self._neither(mask))
+        if clear is not None and self._rules.transparent is not None:
+            labels[clear] = self._rules.transparent
         return Decoded(labels, indices=indices)
+
+    def _opaque_indices(self, mask: Mask) -> np.ndarray:
+        """Return the indices of a mask, 255 where it is transparent."""
+        indices = replace(mask, transparent=None).indices().copy()
+        indices[mask.transparent] = IGNORE_INDEX
+        return indices
 
     def _check_no_indices(self, mask: Mask) -> None:
         """Check that a file with unknown colors does not look like indices."""

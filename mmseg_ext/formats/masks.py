@@ -15,6 +15,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from isal import isal_zlib
 from PIL import ExifTags, Image, ImageOps
 from PIL.TiffImagePlugin import (
     PHOTOMETRIC_INTERPRETATION,
@@ -50,6 +51,15 @@ _MORE, _END = {b'tRNS', b'acTL', b'eXIf'}, b'IEND'
 
 #: Length and name of a chunk, and the bytes that it has beside its data.
 _CHUNK, _CHUNK_EXTRA = struct.Struct('>I4s'), 12
+
+#: Channels by a PNG's number for the kind of pixels.
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+
+#: The passes of an interlaced PNG: first row and column, and their steps.
+_ADAM7 = (
+    *((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4)),
+    *((2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)),
+)
 
 _JPEG_END = b'\xff\xd9'
 
@@ -112,6 +122,8 @@ class Mask:
             none.
         alpha: uint8 (H, W); None if all pixels are opaque, at 255.
         lossy: Whether the format may have changed the pixels.
+        white_is_zero: Whether the file has 0 for white, as PBM does: pixels
+            are as shown, and some programs give them the other way round.
     """
 
     name: str
@@ -124,6 +136,7 @@ class Mask:
     transparent: np.ndarray | None = None
     alpha: np.ndarray | None = None
     lossy: bool = False
+    white_is_zero: bool = False
 
     @property
     def is_plain_gray(self) -> bool:
@@ -144,9 +157,15 @@ class Mask:
             uint8 or uint16 (H, W).
 
         Raises:
-            ValueError: It is in color, has transparent pixels, or is a GIF
-                with a palette, whose entries writers number as they like.
+            ValueError: It is in color, has transparent pixels, has 0 for
+                white, or is a GIF with a palette, whose entries writers
+                number as they like.
         """
+        if self.white_is_zero:
+            raise ValueError(
+                f'{self.name} ({self.form}) has white as 0, which programs '
+                'read in two ways; expected an index mask: save it as PNG'
+            )
         if self.palette is not None and self.form.endswith('GIF'):
             raise ValueError(
                 f'{self.name} ({self.form}) is no index mask: programs that '
@@ -239,8 +258,8 @@ class Mask:
             return self.pixels
         if self.white == _WHITE_16 and self.pixels.max() <= _WHITE_8:
             return self.pixels.astype(np.uint8)
-        scaled = self.pixels.astype(np.float64) * (_WHITE_8 / self.white)
-        return np.rint(scaled).astype(np.uint8)
+        table = np.rint(np.arange(_WHITE_16 + 1) * (_WHITE_8 / self.white))
+        return _table(self.pixels, np.minimum(table, _WHITE_8))
 
 
 def read_mask(data: bytes, name: str, photographic: bool = False) -> Mask:
@@ -271,7 +290,11 @@ def read_mask(data: bytes, name: str, photographic: bool = False) -> Mask:
     try:
         with open_image(io.BytesIO(data)) as image:
             mask = _read_with_pillow(image, data, name, photographic)
-            return replace(mask, lossy=_is_lossy(image, data))
+            return replace(
+                mask,
+                lossy=_is_lossy(image, data),
+                white_is_zero=_has_white_as_zero(image, data),
+            )
     except (MemoryError, _FormError):
         raise
     except Exception as error:  # each format has its own
@@ -374,9 +397,11 @@ def _read_with_pillow(
         form = f'{bits}-bit {form}'
     if fault := _fault(image, data, bits, photographic):
         raise _FormError(
-            f'{name} ({form}) {fault}: save its label map again, as an 8-bit '
-            'PNG of class indices or of colors'
+            f'{name} ({form}) {fault}: save it again without loss, as a gray, '
+            'palette or RGB PNG'
         )
+    if image.format == 'PNG' and _lacks_rows(data, *image.size):
+        raise ValueError('rows are missing')
     if image.format == 'JPEG':
         if not data.rstrip(b'\0').endswith(_JPEG_END):
             image.load()  # OpenCV 4 fills up what is missing
@@ -435,7 +460,7 @@ def _from_palette(
         name,
         form,
         pixels,
-        opacity[pixels],
+        _table(pixels, opacity),
         palette=palette,
         entries=len(colors),
     )
@@ -443,6 +468,14 @@ def _from_palette(
     if cut and pixels.max() >= len(colors):
         raise _FormError(_beyond_palette(mask))
     return mask
+
+
+def _table(values: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """Return the entries of a table at some indices, as uint8."""
+    table = table.astype(np.uint8)
+    if values.dtype != np.uint8:
+        return table[values]
+    return cv2.LUT(values, table[:256]).reshape(values.shape)
 
 
 def _alpha(clear: np.ndarray) -> np.ndarray:
@@ -494,7 +527,41 @@ def _odd(image: Image.Image, data: bytes, bits: int) -> str | None:
         color = image.mode != 'L' and image.mode != 'I'
         if not header or (color and int(header[1]) != _WHITE_8):
             return 'has another header than PGM, or PPM of 8 bits'
+        size = image.width * image.height * (3 if color else 1 + (bits > 8))
+        more = len(data) - header.end() - 1 - size
+        if data[:2] in (b'P5', b'P6') and more > 0:
+            return f'has {more} bytes more than its header says'
     return None
+
+
+def _lacks_rows(data: bytes, width: int, height: int) -> bool:
+    """Tell whether a PNG has fewer pixels than its header says.
+
+    Pillow takes the missing ones for 0.
+    """
+    bits, color, interlaced = data[24], data[25], data[28]
+    depth = bits * _PNG_CHANNELS[color]
+    missing = 0
+    for top, left, down, right in _ADAM7 if interlaced else [(0, 0, 1, 1)]:
+        columns, rows = -(-(width - left) // right), -(-(height - top) // down)
+        if columns > 0 and rows > 0:
+            missing += rows * (1 + -(-columns * depth // 8))
+    stream, at = isal_zlib.decompressobj(), len(_PNG)
+    while missing > 0 and at + _CHUNK.size <= len(data):
+        size, kind = _CHUNK.unpack_from(data, at)
+        start = at + _CHUNK.size
+        if kind == b'IDAT':
+            piece = data[start : start + size]
+            missing -= len(stream.decompress(piece, missing))
+        at += size + _CHUNK_EXTRA
+    return missing > 0
+
+
+def _has_white_as_zero(image: Image.Image, data: bytes) -> bool:
+    """Tell whether a file of one bit, which is read as shown, has 0 white."""
+    if isinstance(image, TiffImageFile):
+        return image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == _WHITE_IS_ZERO
+    return data[:2] in (b'P1', b'P4')
 
 
 def _is_lossy(image: Image.Image, data: bytes) -> bool:
@@ -528,7 +595,7 @@ def _unscaled(
     if mode == 'L':
         if white == _WHITE_8:
             return pixels
-        return np.rint(pixels * (white / _WHITE_8)).astype(np.uint8)
+        return _table(pixels, np.rint(np.arange(256) * (white / _WHITE_8)))
     least, most = pixels.min(), pixels.max()
     if least < 0 or most > _WHITE_16:
         raise _FormError(

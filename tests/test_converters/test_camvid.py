@@ -109,6 +109,35 @@ def test_failed_run_leaves_what_was_there(root, nproc):
     assert contents(root / 'out') == before
 
 
+@pytest.mark.parametrize('nproc', [1, 2])
+def test_failed_overwriting_leaves_what_it_did_not_replace(root, nproc):
+    convert(root, root / 'out')
+    before = contents(root / 'out')
+    del before['class_dict.csv']
+    (root / 'train_labels' / 'train_0_L.png').write_bytes(b'no image')
+    with pytest.raises(ValueError, match='cannot be read'):
+        convert(root, root / 'out', overwrite=True, nproc=nproc)
+    after = contents(root / 'out')
+    assert 'train_labels/train_0_L.png' in after
+    assert after.items() <= before.items()
+
+
+def test_declared_masks(root):
+    write_class_dict(root, {'a': (1, 1, 1), 'b': (0, 0, 0), 'c': (9, 9, 8)})
+    paths = sorted(root.glob('*_labels/*.png'))
+    for path in paths:
+        pixels = np.array([[[0] * 3 + [255], [1] * 3 + [0]]], np.uint8)
+        Image.fromarray(pixels).save(path)
+    with pytest.raises(ValueError, match='1 transparent'):
+        convert(root, root / 'out')
+    for masks, expected in (('index', [0, 2]), ('color', [1, 2])):
+        out = root / masks
+        convert(root, out, masks=masks, transparent='c')
+        for path in paths:
+            labels = Image.open(out / path.relative_to(root))
+            assert np.array(labels).tolist() == [expected]
+
+
 def test_other_classes_in_the_folder(root):
     convert(root, root / 'out')
     with pytest.raises(ValueError, match=r'_L\.png is there, but is not'):
@@ -338,11 +367,13 @@ def test_gray_masks_are_counted(root):
         mask[3:6, 4:9] = 255 if number < 4 else 1
         Image.fromarray(mask).save(path)
     report = convert(root, root / 'out')
-    assert report.gray_as == {'color': 4, 'index': 2}
+    assert report.read_as == {'color': 4, 'index': 2}
     lines = list(report.lines())
     assert lines[1:3] == [
-        'warning: gray masks were read in two ways, by their values',
-        'of the gray masks, 2 were read as class indices and 4 as colors',
+        'warning: masks were read in two ways, by their values: say by '
+        'masks=... what they hold',
+        'of the masks in gray or with a palette, 2 were read as class '
+        'indices and 4 as colors',
     ]
     for path in (root / 'out').glob('*_labels/*.png'):
         labels = np.array(Image.open(path))

@@ -256,7 +256,7 @@ def test_dark_values_of_lossy_formats_are_refused(value):
     """JPEG's noise is as strong."""
     image = draw([value] * 5)
     assert len(read(save(image)).regions) == 5
-    with pytest.raises(ValueError, match='no value above .* changes pixels'):
+    with pytest.raises(ValueError, match=r'no value above .* changes pixels'):
         read(save(image, 'JPEG'))
 
 

@@ -254,8 +254,22 @@ def test_declared_masks(root):
     [
         ({'masks': 'colour'}, "masks='colour': expected 'index', 'color'"),
         ({'transparent': 'no'}, "transparent='no': expected 'ignore' or one"),
+        ({'reduce_zero_label': True}, 'reduce_zero_label=True has no meaning'),
+        ({'metainfo': {'classes': ()}}, 'expected names of classes'),
+        ({'metainfo': {'classes': ('sky', 'sky')}}, 'name one twice'),
     ],
 )
 def test_wrong_declarations(root, options, message):
     with pytest.raises(ValueError, match=message):
         build(root, **options)
+
+
+@pytest.mark.parametrize('loader', ['LoadAnnotations', 'FastLoadAnnotations'])
+def test_loaders_that_do_not_know_the_class_list(root, loader):
+    pipeline = [LOAD[0], {'type': loader}, LOAD[2]]
+    with pytest.raises(ValueError, match=f'{loader} gives the values of in'):
+        build(root, pipeline=pipeline)
+    prefix = {'img_path': 'photos'}
+    assert len(build(root, pipeline=pipeline, data_prefix=prefix)) == 3
+    plain = {'a': (1, 2, 3), 'b': (4, 5, 6)}
+    assert len(build(root, pipeline=pipeline, class_dict=plain)) == 3

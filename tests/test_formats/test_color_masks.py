@@ -14,6 +14,7 @@ from mmseg_ext.formats.color_masks import (
     find_class_dict,
     load_classes,
     mask_decoder,
+    mask_rules,
     read_class_dict,
     voc_color,
     write_class_dict,
@@ -334,7 +335,7 @@ def decode_bytes(data, colors, max_unknown=MAX_UNKNOWN, **rules):
 
 
 @pytest.mark.parametrize(
-    ('data', 'colors', 'expected', 'gray_as'),
+    ('data', 'colors', 'expected', 'read_as'),
     [
         pytest.param(
             saved([[0, 255]]), BLACK_WHITE, [0, 1], 'color', id='black, white'
@@ -377,17 +378,17 @@ def decode_bytes(data, colors, max_unknown=MAX_UNKNOWN, **rules):
             palette_png([[0, 1]], [(0, 0, 255), (9, 9, 9)]),
             COLORS,
             [1, 2],
-            None,
+            'color',
             id='palette of colors',
         ),
     ],
 )
-def test_what_a_file_holds(data, colors, expected, gray_as):
+def test_what_a_file_holds(data, colors, expected, read_as):
     decoded = decode_bytes(data, colors)
     assert decoded.labels.tolist() == [expected]
     assert decoded.labels.dtype == np.uint8
     assert decoded.warning is None
-    assert decoded.gray_as == gray_as
+    assert decoded.read_as == read_as
 
 
 @pytest.mark.parametrize('mode', ['L', '1', 'LA', 'P', 'RGB', 'RGBA'])
@@ -410,10 +411,10 @@ def test_values_that_are_indices_and_colors():
     color = decode_bytes(data, SWAPPED, masks='color')
     assert index.labels.tolist() == [[0, 1]]
     assert color.labels.tolist() == [[1, 0]]
-    assert index.gray_as is color.gray_as is None
+    assert index.read_as is color.read_as is None
 
 
-def test_void_is_a_gray_as_well():
+def test_void_is_a_read_as_well():
     """A black row that is ignored: zeros may be it, or the first row."""
     colors = {'road': (1, 2, 3), 'void': (0, 0, 0)}
     with pytest.raises(ValueError, match="masks='index' or masks='color'"):
@@ -594,3 +595,36 @@ def test_wrong_names(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(ValueError, match=rf'^{path}.*{message}'):
         load_classes(path, None)
+
+
+def test_transparent_indices():
+    image = Image.fromarray(np.array([[0, 1, 2]], np.uint8)).convert('LA')
+    image.putalpha(Image.fromarray(np.array([[255, 0, 255]], np.uint8)))
+    gray = io.BytesIO()
+    image.save(gray, 'PNG')
+    files = gray.getvalue(), saved([[0, 1, 2]], 'P', transparency=1)
+    for data in files:
+        for transparent in (255, 2):
+            decoded = decode_bytes(
+                data, COLORS, masks='index', transparent=transparent
+            )
+            assert decoded.labels.tolist() == [[0, transparent, 2]]
+    with pytest.raises(ValueError, match='1 transparent pixels; expected an'):
+        decode_bytes(files[0], COLORS, masks='index')
+
+
+def test_white_as_0():
+    """As shown; its indices are not known."""
+    file = io.BytesIO()
+    image = Image.fromarray(np.array([[0, 255]], np.uint8)).convert('1')
+    image.save(file, 'PPM')
+    data = file.getvalue()
+    assert decode_bytes(data, WHITE_BLACK).labels.tolist() == [[1, 0]]
+    with pytest.raises(ValueError, match='but the class list has 3 rows'):
+        decode_bytes(data, COLORS)
+
+
+def test_names_without_colors():
+    classes = ColorClasses(('a', 'b'), ((0, 0, 0), (1, 1, 1)), (), (0, 1))
+    with pytest.raises(ValueError, match="masks='color', but the class list"):
+        mask_rules(classes, 'color', None)

@@ -242,7 +242,9 @@ def test_pbm_and_ppm():
     ):
         expected, _ = reference.pnm(data)
         assert np.array_equal(expected, bits)
-        assert np.array_equal(read(data).indices(), bits)
+        assert np.array_equal(read(data).pixels, bits)
+        with pytest.raises(ValueError, match='white as 0, which programs'):
+            read(data).indices()
     for data in (
         saved(colors, 'PPM'),
         encoded(colors, '.ppm'),
@@ -287,7 +289,9 @@ def test_tiff_of_12_and_32_bits():
 def test_tiff_where_one_bit_of_0_is_white():
     pixels = grays(1)
     mask = read(tiff_file(pixels, 1, photometric=0))
-    assert np.array_equal(mask.indices(), 1 - pixels)
+    assert np.array_equal(mask.pixels, 1 - pixels)
+    with pytest.raises(ValueError, match='white as 0, which programs'):
+        mask.indices()
 
 
 @pytest.mark.parametrize(
@@ -704,3 +708,28 @@ def test_masks_are_records():
     mask = Mask('x', 'RGB PNG', values(255, (2, 2, 3)), channels=3)
     with pytest.raises(AttributeError):
         mask.channels = 1
+
+
+@pytest.mark.parametrize('interlaced', [False, True])
+@pytest.mark.parametrize(('depth', 'color'), [(1, 0), (4, 0), (8, 3), (8, 4)])
+def test_rows_that_are_missing(depth, color, interlaced):
+    """A stream that ends well, but early; Pillow takes the rest for 0."""
+    channels = 2 if color == 4 else 1
+    pixels = np.ones((40, 30, channels), np.uint8)
+    before = chunk(b'PLTE', bytes(768)) if color == 3 else b''
+    data = png_file(pixels, depth, color, before, interlaced=interlaced)
+    assert (read(data).pixels == 1).all()
+    header = data[: data.index(b'IHDR') + 21]
+    short = png_file(pixels[:20], depth, color, before, interlaced=interlaced)
+    data = header + short[len(header) :]
+    with pytest.raises(ValueError, match=r'x\.png cannot .*rows are missing'):
+        read(data)
+
+
+@pytest.mark.parametrize('more', [b'\n', b'P5 2 2 255\n0000'])
+def test_more_than_a_pgm(more):
+    """An end of line in two bytes, or a second image."""
+    data = b'P5 2 2 255\n\0\1\2\3'
+    assert read(data).pixels.tolist() == [[0, 1], [2, 3]]
+    with pytest.raises(ValueError, match='bytes more than its header says'):
+        read(data + more)

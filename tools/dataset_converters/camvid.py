@@ -3,7 +3,8 @@
 Expects::
 
     DATA_ROOT/class_dict.csv        name,r,g,b (default: CamVid's 32 classes)
-    DATA_ROOT/<split>_labels/X.png  RGB
+    DATA_ROOT/<split>_labels/X.png  in colors of the list, or indices of its
+                                    rows
 
 and writes::
 
@@ -36,6 +37,17 @@ def build_parser() -> argparse.ArgumentParser:
         '--grouping',
         choices=constant('mmseg_ext.labels.camvid:GROUPINGS'),
         help='merge the classes into those of the benchmark',
+    )
+    parser.add_argument(
+        '--masks',
+        choices=('index', 'color'),
+        help='what all masks hold (default: decided for each by its values)',
+    )
+    parser.add_argument(
+        '--transparent',
+        metavar='CLASS',
+        help="class of transparent pixels, or 'ignore' (default: they are an "
+        'error)',
     )
     parser.add_argument(
         '--max-unknown',

@@ -42,7 +42,8 @@ MaskRules`), ``label_map``, and ``ori_shape``, which the label must have. An
 
     A color that is in no row of the class list becomes 255; how many pixels
     that are and in which file is logged, once a file, whatever the number of
-    workers and epochs. So is, once, as what files of plain grays are read.
+    workers and epochs. So is, once, as what
+    values are read that may be indices or colors.
 
     Args:
         max_unknown: Share of a mask's pixels, 0 to 1, that may have unknown
@@ -89,26 +90,25 @@ MaskRules`), ``label_map``, and ``ori_shape``, which the label must have. An
         )
         if decoded.warning:
             self._log_once(path, decoded.warning, logging.WARNING)
-        if decoded.gray_as:
-            self._log_gray(path, decoded.gray_as)
+        if decoded.read_as:
+            self._log_reading(path, decoded.read_as)
         if decoded.indices is not None:
             warn_of_white(decoded.indices, path, self._reported)
         put_label(results, decoded.labels)
 
-    def _log_gray(self, path: str, kind: str) -> None:
-        """Say once as what gray files are read, and if not all alike."""
+    def _log_reading(self, path: str, kind: str) -> None:
+        """Say once as what values are read, and if not all are alike."""
         other = {'index': 'color', 'color': 'index'}[kind]
         meaning = {'index': 'class indices', 'color': 'colors'}
         text = (
-            f'label {path} is gray, and its values are read as '
-            f'{meaning[kind]}: say masks={other!r} in the data set if they '
-            f'are {meaning[other]}'
+            f'the values of label {path} are read as {meaning[kind]}: say '
+            f'masks={other!r} in the data set if they are {meaning[other]}'
         )
-        self._log_once(f'gray as {kind}', text, logging.INFO)
-        if f'gray as {other}' in self._reported:
+        self._log_once(f'read as {kind}', text, logging.INFO)
+        if f'read as {other}' in self._reported:
             self._log_once(
-                'gray as both',
-                f'{text}; other gray labels were read as {meaning[other]}',
+                'read as both',
+                f'{text}; other labels were read as {meaning[other]}',
                 logging.WARNING,
             )
 

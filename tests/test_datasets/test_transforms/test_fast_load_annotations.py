@@ -88,7 +88,6 @@ SAME = {
     'transparent palette': (PILLOW, saved(palette(), transparency=3)),
     '1 bit': (PILLOW, saved(values(*SHAPE) > 99)),
     '1-bit TIFF': (PILLOW, saved(values(*SHAPE) > 99, 'TIFF')),
-    'PBM': (PILLOW, saved(values(*SHAPE) > 99, 'PPM')),
 }
 
 #: PNG files of which it reads something else, and what it does to the first.
@@ -118,6 +117,8 @@ REFUSED = {
         saved(np.full(SHAPE, 256, np.uint16), 'TIFF'),
         r'has 1887 pixels above 255, such as 256; ',
     ),
+    # Whose 1 is black.
+    'PBM': (saved(values(*SHAPE) > 99, 'PPM'), 'white as 0'),
     'float': (saved(values(*SHAPE).astype(np.float32), 'TIFF'), 'of floats'),
     'color': (saved(values(*SHAPE, 3)), r'\(RGB PNG\) is in color'),
     'color and alpha': (saved(values(*SHAPE, 4)), '[0-9] transparent pixels'),
