@@ -76,6 +76,11 @@ class Report(core.Report):
                 f'{name}: {split.images} images, {split.instances.total()} '
                 f'instances, {split.crowds.total()} crowd regions'
             )
+            if name in _LABELED and not split.instances:
+                yield (
+                    f'warning: {name} has no single object: are its '
+                    f'*{_INSTANCES_ENDING} files label ids or empty?'
+                )
         yield f'{self.out_dir}: {len(self.splits)} COCO files'
 
 

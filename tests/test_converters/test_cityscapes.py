@@ -4,6 +4,7 @@ import runpy
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from mmdet.datasets.cityscapes import CityscapesDataset
@@ -400,6 +401,16 @@ def test_split_without_images_is_named(root):
 
 
 # The tool.
+
+
+def test_label_ids_in_place_of_instances(root):
+    """All objects of a class are then one crowd region."""
+    for path in root.rglob('*_gtFine_instanceIds.png'):
+        ids = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(str(path), np.where(ids > 999, ids // 1000, ids))
+    text = str(convert(root))
+    for split in ('train', 'val'):
+        assert f'warning: {split} has no single object' in text
 
 
 def test_tool(root, capsys):
