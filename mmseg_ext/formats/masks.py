@@ -23,7 +23,7 @@ from PIL.TiffImagePlugin import (
     TiffImageFile,
 )
 
-from mmseg_ext.utils.images import decode_image, open_image
+from mmseg_ext.utils.images import decode_image, image_size, open_image
 
 __all__ = ['Mask', 'is_black_and_white', 'is_label_map_png', 'read_mask']
 
@@ -287,6 +287,8 @@ def read_mask(data: bytes, name: str, photographic: bool = False) -> Mask:
             white = _WHITE_16 if pixels.dtype == np.uint16 else _WHITE_8
             return Mask(name, form, pixels, white=white)
         return _with_alpha(name, form, pixels)
+    if data.startswith(_PNG):
+        image_size(data, name)  # names a chunk that is cut off
     try:
         with open_image(io.BytesIO(data)) as image:
             mask = _read_with_pillow(image, data, name, photographic)

@@ -454,7 +454,7 @@ def frames(format):
 REFUSED = {
     'empty': (b'', 'format is unknown'),
     'text': (b'<html></html>', 'format is unknown'),
-    'only a signature': (b'\x89PNG\r\n\x1a\n', 'format is unknown'),
+    'only a signature': (b'\x89PNG\r\n\x1a\n', 'header is missing'),
     'no width': (png_file(np.zeros((4, 0), np.uint8), 8, 0), 'cannot be read'),
     'no height': (b'P5 3 0 255\n', 'cannot be read'),
     'of a gigapixel': (
