@@ -159,10 +159,12 @@ def info_of(photograph, kind, **options):
 
 
 def load(loader, info, path):
-    """Load a label with a loader that has seen none before."""
+    """Load a label, as the first of a loader and once more."""
     transform = TRANSFORMS.build({'type': loader})
-    sample = {**info, 'seg_fields': [], 'seg_map_path': str(path)}
-    return transform(sample)['gt_seg_map']
+    for _ in range(2):
+        sample = {**info, 'seg_fields': [], 'seg_map_path': str(path)}
+        label = transform(sample)['gt_seg_map']
+    return label
 
 
 def load_all(loader, info, files, truth, folder):

@@ -4,7 +4,9 @@ Only functions: which heads a model has and what classes they are for, what
 the first label files hold, and which classes a label map has.
 """
 
+import copy
 import random
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, cast
@@ -31,8 +33,10 @@ __all__ = [
     'black_and_white_warning',
     'class_heads',
     'classes_in',
+    'count_within',
     'first_labels',
     'ignored_fault',
+    'ignored_labels',
     'label_fault',
     'leaves',
     'may_be_black_and_white',
@@ -47,12 +51,16 @@ __all__ = [
 #: Heads whose ``num_classes`` is none of the data set's: edges, and depth.
 _OTHER_HEADS = (STDCHead, VPDDepthHead)
 
-#: Parts of a segmentor below which ``num_classes`` is that of a head.
-_HEADS = ('decode_head', 'auxiliary_head')
+#: Places of the heads in a segmentor; parts within a head may tell apart
+#: something else.
+_HEADS = re.compile(r'(decode|auxiliary)_head(\.\d+)?')
 
 #: Packages whose transforms move and cut label maps, and never change their
 #: values but for padding.
-_KNOWN = ('mmcv', 'mmseg', 'mmdet', 'mmseg_ext')
+_KNOWN = ('mmcv', 'mmengine', 'mmseg', 'mmdet', 'mmseg_ext')
+
+#: How to do without a check that is wrong.
+_WAY_OUT = 'num_files=0 of LabelCheckHook leaves this check out'
 
 #: The transform that tells of masks of 0 and 255 itself.
 _TELLS_ITSELF = 'FastLoadAnnotations'
@@ -146,7 +154,7 @@ def class_heads(model: nn.Module) -> list[ClassHead]:
     parts = {
         name: part
         for name, part in model.named_modules()
-        if name.startswith(_HEADS) or isinstance(part, BaseDecodeHead)
+        if _HEADS.fullmatch(name) or isinstance(part, BaseDecodeHead)
     }
     return [
         ClassHead(
@@ -189,14 +197,15 @@ def misfit(
 
 
 def first_labels(dataset: Any, num: int) -> list[FirstLabel]:
-    """Load some label files of a data set, spread over the whole of it.
+    """Load some labels of a data set, spread over the whole of it.
 
-    Images are not loaded where the pipeline's loader of labels does without,
-    and random numbers are afterwards as they were before.
+    Only label files are loaded where all is MMSeg's or ours; with a data set
+    or transform of the user's a label is what the whole pipeline hands over.
+    Random numbers, and the state of the user's transforms, stay as they were.
 
     Args:
         dataset: Any data set of MMSeg, or a wrapper of some.
-        num: How many files at most.
+        num: How many at most.
 
     Returns:
         Those that could be loaded; samples without label give none.
@@ -205,136 +214,308 @@ def first_labels(dataset: Any, num: int) -> list[FirstLabel]:
         OSError: A file is missing or cannot be read.
         ValueError: A file is no label of the data set.
     """
-    parts = [
-        leaf
-        for leaf in leaves(dataset)
-        if hasattr(leaf, 'get_data_info') and hasattr(leaf, 'pipeline')
-    ][:num]
-    found = []
     with _same_random_numbers():
-        for leaf in parts:
-            count = min(num // len(parts), len(leaf))
-            for step in range(count):
-                label = _load(leaf, step * len(leaf) // count)
-                if label is not None:
-                    found.append(label)
-    return found
+        return list(_labels(dataset, num))
+
+
+def count_within(dataset: Any, num: int, values: Collection[int]) -> int:
+    """Count labels, if none has another value.
+
+    Args:
+        dataset: Any data set of MMSeg, or a wrapper of some.
+        num: How many to load at most.
+        values: What they may hold.
+
+    Returns:
+        How many files were looked at; 0 as soon as one has another value.
+
+    Raises:
+        OSError: A file is missing or cannot be read.
+        ValueError: A file is no label of the data set.
+    """
+    paths = set()
+    with _same_random_numbers():
+        for path, label in _labels(dataset, num, again=True):
+            if not _is_within(label, values):
+                return 0
+            paths.add(path)
+    return len(paths)
 
 
 def leaves(dataset: Any) -> list[Any]:
     """Return the data sets within wrappers, or the data set itself."""
+    return [part for part in _tree(dataset) if not _inner(part)]
+
+
+def _inner(dataset: Any) -> list[Any]:
+    """Return the data sets directly within a wrapper."""
     if hasattr(dataset, 'datasets'):
-        return [leaf for part in dataset.datasets for leaf in leaves(part)]
-    if hasattr(dataset, 'dataset'):
-        return leaves(dataset.dataset)
-    return [dataset]
+        return list(dataset.datasets)
+    return [dataset.dataset] if hasattr(dataset, 'dataset') else []
+
+
+def _tree(dataset: Any) -> Iterator[Any]:
+    """Yield a data set and all within it."""
+    yield dataset
+    for part in _inner(dataset):
+        yield from _tree(part)
+
+
+def _steps(dataset: Any) -> Iterator[Any]:
+    """Yield all transforms of a data set, its wrappers, and within others."""
+    for part in _tree(dataset):
+        yield from _flat(getattr(part, 'pipeline', ()))
+
+
+def _flat(step: Any) -> Iterator[Any]:
+    """Yield a transform and all within it."""
+    if isinstance(step, list | tuple):
+        for part in step:
+            yield from _flat(part)
+    # Albu has configs of transforms that are not OpenMMLab's.
+    elif not isinstance(step, Mapping):
+        yield step
+        for name in ('transforms', 'subroutines'):
+            yield from _flat(getattr(step, name, ()))
+
+
+def _is_known(thing: Any) -> bool:
+    """Tell whether a class or function is of a package that we know."""
+    module = getattr(thing, '__module__', None) or 'builtins'
+    return module.split('.')[0] in _KNOWN
+
+
+def _is_plain(dataset: Any) -> bool:
+    """Tell whether loaders alone give labels with the values to train."""
+    return (
+        all(_is_known(type(step)) for step in _steps(dataset))
+        and all(
+            _is_known(getattr(type(part), name))
+            for part in _tree(dataset)
+            for name in ('__getitem__', 'prepare_data')
+            if hasattr(type(part), name)
+        )
+        and all(
+            hasattr(leaf, 'get_data_info') and _loader(leaf)
+            for leaf in leaves(dataset)
+        )
+    )
+
+
+def _loader(leaf: Any) -> LoadAnnotations | None:
+    """Return the transform of a data set that loads labels."""
+    for step in getattr(getattr(leaf, 'pipeline', None), 'transforms', ()):
+        if isinstance(step, LoadAnnotations):
+            return step
+    return None
 
 
 @contextmanager
 def _same_random_numbers() -> Iterator[None]:
-    """Leave random numbers as they are."""
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    try:
-        yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
-
-
-def _load(leaf: Any, index: int) -> FirstLabel | None:
-    """Load a label as the pipeline does, or return None without one."""
-    path = leaf.get_data_info(index).get('seg_map_path')
-    if path is None:
-        return None
-    steps = getattr(leaf.pipeline, 'transforms', ())
-    loaders = [step for step in steps if isinstance(step, LoadAnnotations)]
-    fault: Exception | None = None
-    # A loader of the user's may want what other steps give.
-    for chosen in (loaders, steps):
+    """Leave random numbers as they are, and draw the same in all processes."""
+    states = random.getstate(), np.random.get_state()
+    on_cuda = torch.cuda.is_initialized()
+    devices = range(torch.cuda.device_count()) if on_cuda else ()
+    with torch.random.fork_rng(devices):
+        random.seed(0)
+        np.random.seed(0)
+        # torch.manual_seed would seed the devices as well, even later on.
+        torch.default_generator.manual_seed(0)
         try:
-            label = _run(chosen, leaf.get_data_info(index))
-        except Exception as error:  # loaders are anybody's
-            fault = error
-            continue
-        if label is not None:
-            label = _as_handed_over(label, steps, leaf, index)
-            return FirstLabel(str(path), label)
-    if not isinstance(fault, (OSError, ValueError)):
-        # There is no label, or the training itself will say what is wrong.
-        return None
-    if str(path) in str(fault):
-        raise fault
-    raise ValueError(
-        f'label {printable(path)} cannot be loaded: {fault}'
-    ) from fault
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
 
 
-def _run(steps: Sequence[Any], results: dict[str, Any]) -> np.ndarray | None:
-    """Take steps of a pipeline until there is a label map."""
-    for step in steps:
-        given = step(results)
-        if given is None:
-            return None
-        results.update(given)
-        if 'gt_seg_map' in results:
-            return np.asarray(results['gt_seg_map'])
-    return None
+def _labels(
+    dataset: Any, num: int, again: bool = False
+) -> Iterator[FirstLabel]:
+    """Yield labels from anywhere in a data set.
 
-
-def _as_handed_over(
-    label: np.ndarray, steps: Sequence[Any], leaf: Any, index: int
-) -> np.ndarray:
-    """Return a label as the whole pipeline makes it, where it changes values.
-
-    A step of the user's may do so after loading; it may also cut the label.
+    Args:
+        dataset: Any data set of MMSeg, or a wrapper of some.
+        num: How many to load at most.
+        again: Load so many where each time others may come out of a file.
     """
-    if all(type(step).__module__.split('.')[0] in _KNOWN for step in steps):
-        return label
+    if _is_plain(dataset):
+        parts = [leaf for leaf in leaves(dataset) if len(leaf)][:num]
+        for leaf in parts:
+            for index in _spread(len(leaf), num // len(parts)):
+                yield from _load(leaf, index)
+    elif hasattr(dataset, '__len__'):
+        with suppress(_NotCopied):
+            twin = _twin(dataset)
+            size = len(twin)
+            rounds = -(-num // size) if again and size else 1
+            for index in _spread(size, num) * rounds:
+                yield from _hand_over(twin, index)
+
+
+def _spread(size: int, num: int) -> list[int]:
+    """Return positions, one of each of equal parts, at no even distance."""
+    count = min(size, num)
+    # Always the same, so that a run can be repeated.
+    chance = random.Random(0)
+    return [
+        chance.randrange(part * size // count, (part + 1) * size // count)
+        for part in range(count)
+    ]
+
+
+class _NotCopied(Exception):
+    """A data set is of a kind that cannot be copied."""
+
+
+def _twin(dataset: Any) -> Any:
+    """Return a data set with transforms of its own.
+
+    Those of the training may count, or have a cache or random numbers.
+    """
+    try:
+        twin = copy.copy(dataset)
+        if hasattr(dataset, 'datasets'):
+            twin.datasets = [_twin(part) for part in dataset.datasets]
+        elif hasattr(dataset, 'dataset'):
+            twin.dataset = _twin(dataset.dataset)
+        if hasattr(dataset, 'pipeline'):
+            twin.pipeline = copy.deepcopy(dataset.pipeline)
+    except Exception as error:  # anybody's
+        raise _NotCopied from error
+    return twin
+
+
+def _load(leaf: Any, index: int) -> Iterator[FirstLabel]:
+    """Yield a label as the loader gives it, if there is one."""
+    info = leaf.get_data_info(index)
+    path = info.get('seg_map_path')
+    loader = _loader(leaf)
+    if path is None or loader is None:
+        return
+    try:
+        yield FirstLabel(str(path), np.asarray(loader(info)['gt_seg_map']))
+    except (OSError, ValueError) as error:
+        if str(path) in str(error):
+            raise
+        raise ValueError(
+            f'label {printable(path)} cannot be loaded: {error}'
+        ) from error
+    except Exception:  # the training itself will say what is wrong
+        return
+
+
+def _hand_over(twin: Any, index: int) -> Iterator[FirstLabel]:
+    """Yield a label as the whole pipeline makes it, if there is one."""
+    try:
+        sample = twin[index]['data_samples']
+        label = sample.gt_sem_seg.data
+    except Exception as error:
+        # Others may depend on chance; the training will say what is wrong.
+        path = _path(twin, index)
+        if isinstance(error, OSError | ValueError) and path in str(error):
+            raise
+        return
+    path = sample.get('seg_map_path') or f'of {sample.get("img_path")}'
+    yield FirstLabel(
+        str(path), np.asarray(label[0] if len(label) == 1 else label)
+    )
+
+
+def _path(dataset: Any, index: int) -> str:
+    """Return the file of a label, or what is in no message."""
+    info: Mapping[str, Any] = {}
     with suppress(Exception):
-        packed = leaf.pipeline(leaf.get_data_info(index))
-        label = packed['data_samples'].gt_sem_seg.data[0].numpy()
-    return label
+        info = dataset.get_data_info(index)
+    return str(info.get('seg_map_path') or '\0')
 
 
-def label_fault(dataset: Any) -> str | None:
-    """Say that a data set of MMSeg has no labels, if it has none.
+def label_fault(dataset: Any, evaluated: bool = False) -> str | None:
+    """Say that a data set of MMSeg has no labels, if that is sure.
 
-    Training would fail in the loss, which finds no ``gt_sem_seg``.
+    A loader would fail for want of ``seg_map_path``, or the loss or the
+    evaluation for want of ``gt_sem_seg``. Where labels come from elsewhere,
+    or none are to be loaded for the training, nothing is said.
 
     Args:
         dataset: Any data set, or a wrapper of some.
+        evaluated: Whether each sample must have a label.
     """
-    for leaf in leaves(dataset):
-        if not isinstance(leaf, BaseSegDataset) or not len(leaf):
-            continue
-        if leaf.get_data_info(0).get('seg_map_path') is None:
-            return (
-                f'{type(leaf).__name__}: there are no labels to train with: '
-                f'data_prefix={leaf.data_prefix}; expected seg_map_path in '
-                'it, the folder of the labels'
-            )
-    return None
+    loaded = any(isinstance(s, LoadAnnotations) for s in _steps(dataset))
+    wrapped = any(
+        _inner(part) and hasattr(part, 'pipeline') for part in _tree(dataset)
+    )
+    parts = leaves(dataset)
+    without = []
+    with _same_random_numbers():
+        for leaf in parts:
+            if isinstance(leaf, BaseSegDataset) and len(leaf):
+                labeled = _has_label(leaf)
+                if labeled is None:
+                    return _no_labels(leaf, evaluated)
+                if not labeled:
+                    without.append(leaf)
+    sure = evaluated or (loaded and len(without) == len(parts))
+    # What stands around a data set may still make labels.
+    if not without or not sure or wrapped:
+        return None
+    return _no_labels(without[0], evaluated)
+
+
+def _has_label(leaf: BaseSegDataset) -> bool | None:
+    """Tell whether a sample has a label; None if its loader wants a file.
+
+    Where it cannot be told, there is one.
+    """
+    if leaf.get_data_info(0).get('seg_map_path') is not None:
+        return True
+    try:
+        results = _twin(leaf)[0]
+        sample = results.get('data_samples')
+        # Of a test with augmentation.
+        sample = sample[0] if isinstance(sample, list) else sample
+        return 'gt_seg_map' in results or 'gt_sem_seg' in (sample or ())
+    except KeyError as error:
+        return None if error.args == ('seg_map_path',) else True
+    except Exception:
+        return True
+
+
+def _no_labels(leaf: BaseSegDataset, evaluated: bool) -> str:
+    purpose = 'compare' if evaluated else 'train'
+    return (
+        f'{type(leaf).__name__}: there are no labels to {purpose} with: '
+        f'data_prefix={leaf.data_prefix}; expected seg_map_path in it, the '
+        f'folder of the labels ({_WAY_OUT})'
+    )
 
 
 def ignored_fault(
-    labels: Sequence[FirstLabel], heads: Sequence[ClassHead]
+    labels: Sequence[FirstLabel],
+    heads: Sequence[ClassHead],
+    count: int | None = None,
 ) -> str | None:
     """Say that all pixels of all labels are ignored, if they are.
 
     Args:
         labels: Some labels of a data set.
         heads: Heads of the model.
+        count: How many were looked at, if not these alone.
     """
-    values = sorted(_ignored(heads))
-    if not labels or not all(np.isin(i.label, values).all() for i in labels):
+    values = ignored_labels(heads)
+    if not labels or not all(_is_within(i.label, values) for i in labels):
         return None
     return (
-        f'every pixel is ignored ({_either(values)}) in all {len(labels)} '
-        f'label(s) that were read, {paths_of(labels)}: the training would '
-        'learn nothing; check that the classes of the data set are those of '
-        'the masks, and its reduce_zero_label, which makes 0 ignored'
+        f'every pixel is ignored ({_either(values)}) in all '
+        f'{count or len(labels)} label(s) that were read, '
+        f'{paths_of(labels)}: the training would learn nothing; check that '
+        'the classes of the data set are those of the masks, and its '
+        'reduce_zero_label, which makes 0 ignored; if few files are labelled, '
+        f'{_WAY_OUT}'
     )
+
+
+def _is_within(label: np.ndarray, values: Collection[int]) -> bool:
+    return bool(np.isin(label, list(values)).all())
 
 
 def value_fault(
@@ -347,7 +528,7 @@ def value_fault(
         heads: Heads of the model.
         count: Number of classes of the data set, where there are no heads.
     """
-    ignored = _ignored(heads)
+    ignored = ignored_labels(heads)
     if None in (head.ignore_index for head in heads):
         return None
     bounds = [2 if head.single else head.num_classes for head in heads]
@@ -360,23 +541,27 @@ def value_fault(
                 'PNG, or read colors with ColorMaskDataset and LoadColorMasks'
             )
         outside = (label < 0) | (label >= end)
-        outside &= ~np.isin(label, sorted(ignored))
+        outside &= ~np.isin(label, ignored)
         if outside.any():
             values = np.unique(label[outside]).tolist()
             return (
                 f'label {printable(path)} holds the value(s) '
                 f'{listing(values)}: expected class indices 0 to {end - 1}, '
-                f'or {_either(sorted(ignored))} for pixels without class; '
-                'give the data set and the heads all classes of the masks, or '
-                'convert the masks'
+                f'or {_either(ignored)} for pixels without class; give the '
+                'data set and the heads all classes of the masks, or convert '
+                f'the masks ({_WAY_OUT})'
             )
     return None
 
 
-def _ignored(heads: Sequence[ClassHead]) -> set[int]:
-    """Return the labels that losses leave out."""
+def ignored_labels(heads: Sequence[ClassHead]) -> list[int]:
+    """Return the labels that losses leave out.
+
+    Args:
+        heads: Heads of the model.
+    """
     found = {h.ignore_index for h in heads if h.ignore_index is not None}
-    return found or {IGNORE_INDEX}
+    return sorted(found or {IGNORE_INDEX})
 
 
 def _either(values: Sequence[int]) -> str:
@@ -385,7 +570,8 @@ def _either(values: Sequence[int]) -> str:
 
 def paths_of(labels: Sequence[FirstLabel]) -> str:
     """Return the paths of the first few labels, for a message."""
-    return listing([printable(path) for path, _ in labels], 3)
+    paths = dict.fromkeys(printable(path) for path, _ in labels)
+    return listing(list(paths), 3)
 
 
 def sample_info(dataset: Any) -> dict[str, Any]:
@@ -394,10 +580,10 @@ def sample_info(dataset: Any) -> dict[str, Any]:
     Args:
         dataset: Any data set, or a wrapper of some.
     """
-    leaf = leaves(dataset)[0]
-    known: dict[str, Any] = (
-        leaf.get_data_info(0) if hasattr(leaf, 'get_data_info') else {}
-    )
+    known: dict[str, Any] = {}
+    # It may be empty, or of another kind.
+    with suppress(Exception):
+        known = leaves(dataset)[0].get_data_info(0)
     return known
 
 
@@ -427,30 +613,36 @@ def may_be_black_and_white(dataset: Any) -> bool:
         dataset: Any data set, or a wrapper of some.
     """
     info = sample_info(dataset)
-    steps = getattr(
-        getattr(leaves(dataset)[0], 'pipeline', None), 'transforms', ()
-    )
     return (
         'color_map' not in info
         and not info.get('label_map')
-        and all(type(step).__name__ != _TELLS_ITSELF for step in steps)
+        and all(type(s).__name__ != _TELLS_ITSELF for s in _steps(dataset))
     )
 
 
-def black_and_white_warning(where: str, names: Sequence[str]) -> str:
+def black_and_white_warning(
+    where: str, names: Sequence[str], reduced: bool = False, some: bool = False
+) -> str:
     """Say that labels hold 0 and 255 alone, and what to do.
 
     Args:
         where: The labels, in words.
         names: Classes of the data set.
+        reduced: Whether ``reduce_zero_label`` has changed them.
+        some: Whether there are others.
     """
+    mend = (
+        'that is what reduce_zero_label=True makes of masks of 0 and 1, so '
+        'set it to False if 0 is a class'
+        if reduced
+        else 'save the masks again with 1 in place of 255, or read them as '
+        'colors, with ColorMaskDataset, LoadColorMasks and black (0, 0, 0) '
+        'and white (255, 255, 255) in class_dict'
+    )
     return (
-        f'{where} hold 0 and 255 alone, and 255 means ignored: no other class '
-        f'than {names[0]} (0) is trained; save the masks again with 1 in '
-        'place of 255, or read them as colors, with ColorMaskDataset, '
-        'LoadColorMasks and black (0, 0, 0) and white (255, 255, 255) in '
-        'class_dict; if they hold 0 and 1, reduce_zero_label=True made them '
-        '255 and 0'
+        f'{where} hold 0 and 255 alone, and 255 means ignored: '
+        + 'if all are so, ' * some
+        + f'no other class than {names[0]} (0) is trained or scored; {mend}'
     )
 
 
@@ -469,7 +661,8 @@ def samples_of(batch: Any) -> list[SegDataSample]:
 def classes_in(sample: SegDataSample, wanted: Collection[int]) -> set[int]:
     """Return those of some classes that a label map has.
 
-    The time is that of a copy to 8 bits; each class takes little more.
+    The time is that of a copy to 8 bits; each class takes little more, and
+    one that is found a comparison.
 
     Args:
         sample: A sample with a label.
@@ -479,4 +672,6 @@ def classes_in(sample: SegDataSample, wanted: Collection[int]) -> set[int]:
     if max(wanted, default=0) > np.iinfo(np.uint8).max:
         return set(label.unique().tolist()) & set(wanted)
     data = label.to(torch.uint8).cpu().numpy().tobytes()
-    return {index for index in wanted if index in data}
+    found = {index for index in wanted if index in data}
+    # In 8 bits -1 is 255.
+    return {index for index in found if (label == index).any()}

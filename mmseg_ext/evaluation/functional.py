@@ -97,8 +97,14 @@ def whole_numbers(
         Integers of the same shape, of 8 bits where all floats are 0 to 255.
 
     Raises:
-        ValueError: A float is NaN or infinite, or has a fraction.
+        ValueError: A float is NaN or infinite, or has a fraction, or values
+            are complex.
     """
+    if values.is_complex():
+        raise ValueError(
+            f'{name} values are {values.dtype}; expected class indices, which '
+            'are whole numbers such as 2 or 2.0'
+        )
     if not values.is_floating_point():
         return values
     # Where bytes hold them, the check is quick, and so is counting.

@@ -1,3 +1,4 @@
+import itertools
 import json
 import random
 import warnings
@@ -9,6 +10,7 @@ from mmengine import DefaultScope
 from mmengine.dataset import ConcatDataset, RepeatDataset
 from mmengine.structures import PixelData
 from mmseg.datasets import BaseSegDataset, MultiImageMixDataset
+from mmseg.models.decode_heads import FCNHead
 from mmseg.models.segmentors import BaseSegmentor, SegTTAModel
 from mmseg.registry import MODELS, TRANSFORMS
 from mmseg.structures import SegDataSample
@@ -22,8 +24,10 @@ from mmseg_ext.engine.label_checks import (
     SeenClasses,
     class_heads,
     classes_in,
+    count_within,
     first_labels,
     ignored_fault,
+    label_fault,
     may_be_black_and_white,
     misfit,
     sample_info,
@@ -135,6 +139,25 @@ def test_heads(options, expected):
     ]
 
 
+@MODELS.register_module()
+class SceneHead(FCNHead):
+    """A head that tells apart kinds of scenes as well."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.scene = nn.Linear(4, 365)
+        self.scene.num_classes = 365
+        self.coarse = FCNHead(
+            in_channels=8, channels=4, num_convs=1, num_classes=3
+        )
+
+
+def test_parts_of_a_head_are_for_other_classes():
+    model = make_model(decode_head=make_head('SceneHead', num_classes=4))
+    heads = {head.name: head.num_classes for head in class_heads(model)}
+    assert heads == {'decode_head': 4, 'decode_head.coarse': 3}
+
+
 def test_a_model_without_heads_stands_for_itself():
     assert class_heads(Plain()) == [ClassHead('', 5)]
     assert class_heads(Plain())[0].key == 'model.num_classes'
@@ -239,13 +262,32 @@ def numbers(labels):
 
 @pytest.mark.parametrize(
     ('size', 'num', 'expected'),
-    [(3, 8, [0, 1, 2]), (20, 4, [0, 5, 10, 15]), (3, 1, [0]), (3, 0, [])],
+    [(3, 8, [0, 1, 2]), (20, 4, [0, 1, 2, 3]), (3, 1, [0]), (3, 0, [])],
 )
-def test_labels_are_spread_over_the_data_set(tmp_path, size, num, expected):
+@pytest.mark.parametrize('whole', [False, True])
+def test_labels_are_spread_over_the_data_set(
+    tmp_path, size, num, expected, whole
+):
+    """One of each of equal parts."""
     write(tmp_path, [full(i % 4) for i in range(size)])
-    labels = first_labels(load(tmp_path), num)
-    assert numbers(labels) == expected
-    assert [label.label.max() for label in labels] == [i % 4 for i in expected]
+    loader = 'LoadByItself' if whole else 'LoadAnnotations'
+    labels = first_labels(load(tmp_path, loader), num)
+    found = numbers(labels)
+    parts = max(min(size, num), 1)
+    assert [number * parts // size for number in found] == expected
+    assert [label.label.max() for label in labels] == [i % 4 for i in found]
+
+
+@pytest.mark.parametrize('step', [2, 4, 8])
+def test_labels_at_a_regular_step(tmp_path, step):
+    """So in video, or where one of so many frames is labelled."""
+    write(tmp_path, [full(255 if i % step else 1) for i in range(64)])
+    dataset = load(tmp_path)
+    found = numbers(first_labels(dataset, 8))
+    assert len({b - a for a, b in itertools.pairwise(found)}) > 2
+    assert count_within(dataset, 64, [255]) == 0
+    assert count_within(dataset, 64, [255, 1]) == 64
+    assert count_within(dataset, 9, [255, 1]) == 9
 
 
 def test_labels_of_wrapped_data_sets(tmp_path):
@@ -255,10 +297,10 @@ def test_labels_of_wrapped_data_sets(tmp_path):
     both = ConcatDataset([one, two])
     for dataset in (both, MultiImageMixDataset(both, pipeline=[])):
         labels = first_labels(dataset, 4)
-        assert numbers(labels) == [0, 3, 0, 3]
+        assert [number // 3 for number in numbers(labels)] == [0, 1, 0, 1]
         assert [label.label[0, 0] for label in labels] == [1, 1, 2, 2]
     labels = first_labels(RepeatDataset(one, times=3), 4)
-    assert numbers(labels) == [0, 1, 3, 4]
+    assert [number * 4 // 6 for number in numbers(labels)] == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -276,6 +318,138 @@ def test_labels_are_what_the_pipeline_makes_of_them(
     write(tmp_path, [full(0, 255)])
     [found] = first_labels(load(tmp_path, *loaders), 8)
     assert set(np.unique(found.label)) == expected
+
+
+APPLY = dict(type='WhiteToOne')
+
+#: Transforms that have others within them.
+AROUND = {
+    'RandomApply': dict(prob=1.0, transforms=[APPLY]),
+    'RandomChoice': dict(transforms=[[APPLY]]),
+    'KeyMapper': dict(transforms=[APPLY]),
+    'TransformBroadcaster': dict(
+        auto_remap=True,
+        mapping=dict(gt_seg_map=['gt_seg_map']),
+        transforms=[APPLY],
+    ),
+    'Compose': dict(transforms=[APPLY]),
+}
+
+
+@pytest.mark.parametrize('kind', [*AROUND, 'MultiImageMixDataset'])
+def test_steps_within_others_are_seen(tmp_path, kind):
+    write(tmp_path, [full(0, 255)] * 2)
+    dataset = load(tmp_path)
+    own = [APPLY, dict(type='PackSegInputs')]
+    if kind in AROUND:
+        options = dict(type=kind, **AROUND[kind])
+        dataset.pipeline.transforms.insert(2, TRANSFORMS.build(options))
+    else:
+        del dataset.pipeline.transforms[-1]
+        dataset = MultiImageMixDataset(ConcatDataset([dataset]), own)
+    found = first_labels(dataset, 8)
+    assert [set(np.unique(f.label)) for f in found] == [{0, 1}] * 2
+    assert numbers(found) == [0, 1]
+    assert may_be_black_and_white(dataset)
+
+
+@TRANSFORMS.register_module()
+class DrawLabel:
+    """A step of a user's that makes labels, with a state of its own."""
+
+    def __init__(self):
+        self.chance = np.random.default_rng(0)
+
+    def __call__(self, results):
+        shape = results['img'].shape[:2]
+        results['gt_seg_map'] = self.chance.integers(0, 2, shape, np.uint8)
+        results['seg_fields'].append('gt_seg_map')
+        return results
+
+
+class OwnKey(BaseSegDataset):
+    """A data set that names its labels otherwise."""
+
+    def load_data_list(self):
+        rows = super().load_data_list()
+        return [{'mask': row.pop('seg_map_path'), **row} for row in rows]
+
+
+@TRANSFORMS.register_module()
+class LoadOwnKey:
+    def __call__(self, results):
+        results['gt_seg_map'] = np.array(Image.open(results['mask']))
+        results['seg_fields'].append('gt_seg_map')
+        return results
+
+
+def test_labels_of_another_key(tmp_path):
+    write(tmp_path, [full(0, 2)] * 2)
+    dataset = load(tmp_path, 'LoadOwnKey', kind=OwnKey)
+    found = first_labels(dataset, 8)
+    assert [np.unique(f.label).tolist() for f in found] == [[0, 2]] * 2
+    assert found[0].path == f'of {tmp_path}/images/00.png'
+    assert label_fault(dataset) is None
+    assert label_fault(dataset, evaluated=True) is None
+
+
+def test_labels_that_the_pipeline_makes(tmp_path):
+    """What it would give in the training is not used up."""
+    write(tmp_path, [full(0)] * 3)
+    dataset = load(tmp_path, 'DrawLabel')
+    dataset.data_prefix.pop('seg_map_path')
+    dataset._fully_initialized = False
+    dataset.full_init()
+    draw = dataset.pipeline.transforms[1]
+    before = draw.chance.bit_generator.state
+    assert label_fault(dataset) is None
+    assert label_fault(dataset, evaluated=True) is None
+    assert len(first_labels(dataset, 8)) == 3
+    assert count_within(dataset, 300, [0, 1]) == 3
+    assert draw.chance.bit_generator.state == before
+
+
+def test_a_data_set_with_a_way_of_its_own(tmp_path):
+    class Halved(BaseSegDataset):
+        def prepare_data(self, idx):
+            sample = super().prepare_data(idx)
+            sample['data_samples'].gt_sem_seg.data //= 2
+            return sample
+
+    write(tmp_path, [full(2, 6)])
+    [found] = first_labels(load(tmp_path, kind=Halved), 8)
+    assert np.unique(found.label).tolist() == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ('loader', 'trained', 'compared'),
+    [
+        ('LoadAnnotations', True, True),
+        ('FastLoadAnnotations', True, True),
+        # Nothing says that there are to be any.
+        ('RandomFlip', False, True),
+    ],
+)
+def test_no_labels_at_all(tmp_path, loader, trained, compared):
+    write(tmp_path, [full(0)])
+    labeled = load(tmp_path)
+    dataset = load(tmp_path)
+    step = TRANSFORMS.build(
+        dict(type=loader, **dict(prob=0.5) if 'Flip' in loader else {})
+    )
+    dataset.pipeline.transforms[1] = step
+    dataset.data_prefix.pop('seg_map_path')
+    dataset._fully_initialized = False
+    dataset.full_init()
+    said = 'BaseSegDataset: there are no labels to '
+    for evaluated, sure in ((False, trained), (True, compared)):
+        fault = label_fault(dataset, evaluated)
+        assert (fault or '').startswith(said * sure)
+        assert (fault is not None) == sure
+    # A training that mixes images with and without labels may be meant.
+    both = ConcatDataset([labeled, dataset])
+    assert (label_fault(both) is None) == (loader != 'LoadAnnotations')
+    assert label_fault(both, evaluated=True) is not None
 
 
 def test_random_numbers_stay_as_they_are(tmp_path):
@@ -428,6 +602,11 @@ def test_classes_of_a_label(dtype):
     sample.gt_sem_seg.data = sample.gt_sem_seg.data.to(dtype)
     assert classes_in(sample, [0, 1, 5, 6, 255]) == {0, 5, 255}
     assert classes_in(sample, []) == set()
+
+
+def test_negative_labels_are_no_classes():
+    sample = make_sample([-1, 0, 256 + 7])
+    assert classes_in(sample, [0, 1, 7, 255]) == {0}
 
 
 def test_classes_beyond_eight_bits():

@@ -1,7 +1,8 @@
 """Checks of classes and labels, before a run and over its first epoch."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,14 @@ from mmseg.registry import HOOKS
 
 from mmseg_ext.engine.label_checks import (
     ClassHead,
+    FirstLabel,
     SeenClasses,
     black_and_white_warning,
     class_heads,
+    count_within,
     first_labels,
     ignored_fault,
+    ignored_labels,
     label_fault,
     leaves,
     may_be_black_and_white,
@@ -39,6 +43,14 @@ _NAMED = 30
 _BLACK_AND_WHITE = {0, IGNORE_INDEX}
 
 
+#: Before anything is said of all labels, so many times as many are loaded: in
+#: large data sets few may be others.
+_MORE = 32
+
+#: Evaluators that need a label for each sample, unless they only write files.
+_SCORING = ('IoU', 'IoUMetric')
+
+
 class LabelCheckError(ValueError):
     """What the user can mend: classes, heads and labels do not fit."""
 
@@ -48,22 +60,27 @@ class LabelCheckHook(Hook):
     """Hook that tells of labels from which a model does not learn its classes.
 
     Before training, validation and test the number of classes of each head
-    must be that of the data set. Before training some label files are loaded
-    through the pipeline: it is an error if there are none, if all their
-    pixels are ignored, or if one holds a value that is no class. Over the
-    first epoch the labels that the data loader gives, on all processes, are
-    looked through: one warning names the classes that are in none of them. A
-    training that is resumed is not looked through.
+    must be that of the data set. Before training some labels are loaded
+    through the pipeline: it is an error if there are none, if one holds a
+    value that is no class, or if all their pixels are ignored, and those of
+    32 times as many files. Over the first epoch the labels that the data
+    loader gives, on all processes, are looked through: one warning names the
+    classes that are in none of them. A training that is resumed is not looked
+    through.
 
-    A warning tells as well of masks that hold 0 and 255 alone: as index masks
-    they have one class and ignored pixels.
+    Where ``IoU`` or ``IoUMetric`` scores, it is an error as well if the data
+    set of the validation or test has no labels.
 
-    Random numbers stay as they are, and data sets without classes are passed
-    over.
+    A warning tells as well of masks that hold 0 and 255 alone, again of 32
+    times as many files: as index masks they have one class and ignored
+    pixels.
+
+    Random numbers stay as they are. Data sets without classes, or of depths,
+    are passed over.
 
     Args:
-        num_files: Label files to load before training, spread over the data
-            set; 0 loads none.
+        num_files: Labels to load before training, validation and test, spread
+            over the data set; 0 loads none, and checks the heads alone.
         first_epoch: Look through the labels of the first epoch.
         skip_heads: Heads that are meant to have other classes, such as
             ``['auxiliary_head.1']``.
@@ -87,11 +104,12 @@ class LabelCheckHook(Hook):
         self.first_epoch = first_epoch
         self.skip_heads = tuple(skip_heads)
         self._trains = False
+        self._warned = False
         # Iterations to look at; the hook may be used for a test alone.
         self._left = 0
 
     def before_train(self, runner: Runner) -> None:
-        """Check heads and labels of training, and the heads for validation.
+        """Check heads and labels of training, and those for validation.
 
         Raises:
             LabelCheckError: They do not fit.
@@ -99,30 +117,35 @@ class LabelCheckHook(Hook):
         self._trains = True
         dataset = runner.train_dataloader.dataset
         heads = self._check_heads(runner, dataset, 'train')
-        if runner.val_loop is not None:
-            self._check_heads(runner, runner.val_dataloader.dataset, 'val')
         names = _classes(dataset)
-        self._two_tones = len(names) > 1 and may_be_black_and_white(dataset)
-        self._check_labels(runner, dataset, heads, names)
+        self._two_tones = (
+            len(names) > 1
+            and IGNORE_INDEX in ignored_labels(heads)
+            and may_be_black_and_white(dataset)
+        )
+        if self.num_files:
+            self._check_labels(runner, dataset, heads, names)
+        if runner.val_loop is not None:
+            self._check_evaluation(runner, runner.val_loop, 'val')
         if self.first_epoch and names and runner.iter == 0:
             self._begin(runner, dataset, names)
 
     def before_val(self, runner: Runner) -> None:
-        """Check the heads, unless the training has.
+        """Check heads and labels, unless the training has.
 
         Raises:
             LabelCheckError: They do not fit.
         """
         if not self._trains:
-            self._check_heads(runner, runner.val_dataloader.dataset, 'val')
+            self._check_evaluation(runner, runner.val_loop, 'val')
 
     def before_test(self, runner: Runner) -> None:
-        """Check the heads.
+        """Check heads and labels.
 
         Raises:
             LabelCheckError: They do not fit.
         """
-        self._check_heads(runner, runner.test_dataloader.dataset, 'test')
+        self._check_evaluation(runner, runner.test_loop, 'test')
 
     def before_train_iter(
         self,
@@ -172,22 +195,63 @@ class LabelCheckHook(Hook):
         heads: Sequence[ClassHead],
         names: Sequence[str],
     ) -> None:
-        """Load some label files and check them."""
-        if heads and (missing := label_fault(dataset)):
-            raise LabelCheckError(missing)
+        """Load some labels and check them."""
         try:
-            labels = first_labels(dataset, self.num_files)
+            missing = label_fault(dataset) if heads else None
+            labels = [] if missing else first_labels(dataset, self.num_files)
+            fault = missing or value_fault(labels, heads, len(names))
+            if not fault and ignored_fault(labels, heads):
+                values = ignored_labels(heads)
+                if count := self._count_within(dataset, values):
+                    fault = ignored_fault(labels, heads, count)
         except (OSError, ValueError) as error:
             raise LabelCheckError(' '.join(str(error).split())) from error
-        fault = value_fault(labels, heads, len(names))
-        fault = fault or ignored_fault(labels, heads)
         if fault:
             raise LabelCheckError(fault)
+        if self._two_tones:
+            self._tell_of_white(runner, dataset, labels)
+
+    def _check_evaluation(self, runner: Runner, loop: Any, mode: str) -> None:
+        """Check heads and labels of a validation or test."""
+        dataset = loop.dataloader.dataset
+        heads = self._check_heads(runner, dataset, mode)
+        if not self.num_files or not _is_scored(loop):
+            return
+        if fault := label_fault(dataset, evaluated=True):
+            raise LabelCheckError(f'{mode}_dataloader: {fault}')
+        labels = []
+        # The evaluation itself names a file that cannot be loaded.
+        with suppress(OSError, ValueError):
+            labels = first_labels(dataset, self.num_files)
+        if (
+            not self._warned
+            and len(_classes(dataset)) > 1
+            and IGNORE_INDEX in ignored_labels(heads)
+            and may_be_black_and_white(dataset)
+        ):
+            self._tell_of_white(runner, dataset, labels)
+
+    def _tell_of_white(
+        self, runner: Runner, dataset: Any, labels: Sequence[FirstLabel]
+    ) -> None:
+        """Warn if labels are black and white."""
         values = {v for i in labels for v in np.unique(i.label).tolist()}
-        self._warned = self._two_tones and values == _BLACK_AND_WHITE
+        count = 0
+        if values == _BLACK_AND_WHITE:
+            with suppress(OSError, ValueError):
+                count = self._count_within(dataset, values)
+        self._warned = count > 0
         if self._warned:
-            where = f'the {len(labels)} label(s) read, {paths_of(labels)},'
-            runner.logger.warning(black_and_white_warning(where, names))
+            where = f'the {count} label(s) read, {paths_of(labels)},'
+            runner.logger.warning(
+                black_and_white_warning(
+                    where, _classes(dataset), _is_reduced(dataset), some=True
+                )
+            )
+
+    def _count_within(self, dataset: Any, values: Collection[int]) -> int:
+        """Count more labels, if none has another value."""
+        return count_within(dataset, _MORE * self.num_files, values)
 
     def _begin(
         self, runner: Runner, dataset: Any, names: Sequence[str]
@@ -211,7 +275,10 @@ class LabelCheckHook(Hook):
         images = f'the {count} image(s) {which}'
         if black_and_white:
             where = f'the labels of {images}'
-            runner.logger.warning(black_and_white_warning(where, names))
+            reduced = _is_reduced(runner.train_dataloader.dataset)
+            runner.logger.warning(
+                black_and_white_warning(where, names, reduced)
+            )
             return
         listed = [f'{printable(names[i])} ({i})' for i in missing]
         runner.logger.warning(
@@ -225,9 +292,30 @@ class LabelCheckHook(Hook):
 
 
 def _classes(dataset: Any) -> Sequence[str]:
-    """Return the classes of a data set; none if it does not say."""
+    """Return the classes of a data set; none if it does not say.
+
+    Those of a data set of depths are of its scenes.
+    """
+    info = sample_info(dataset)
+    if 'depth_map_path' in info and 'seg_map_path' not in info:
+        return ()
     names = getattr(dataset, 'metainfo', {}).get('classes') or ()
     return (names,) if isinstance(names, str) else names
+
+
+def _is_reduced(dataset: Any) -> bool:
+    """Return whether 0 becomes ignored, and 1 becomes 0."""
+    return bool(sample_info(dataset).get('reduce_zero_label'))
+
+
+def _is_scored(loop: Any) -> bool:
+    """Return whether an evaluator needs labels."""
+    metrics = getattr(getattr(loop, 'evaluator', None), 'metrics', ())
+    return any(
+        type(metric).__name__ in _SCORING
+        and not getattr(metric, 'format_only', False)
+        for metric in metrics
+    )
 
 
 def _kind(dataset: Any) -> str:

@@ -228,8 +228,9 @@ class SegVisHook(Hook):
             return
         self._warned.add(step)
         fault = ' '.join(str(error).split())  # OpenCV's has several lines
+        name = sample.metainfo.get('img_path') or 'a sample without img_path'
         text = (
-            f'SegVisHook: {sample.metainfo.get("img_path")} could not be '
+            f'SegVisHook: {name} could not be '
             f'{step}: {type(error).__name__}: {fault}. {_MENDS[step]}. The '
             'run goes on, and names no others of this kind.'
         )

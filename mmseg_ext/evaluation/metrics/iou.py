@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Collection, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,7 @@ class IoU(BaseMetric):
     out the classes that were never predicted, with their labeled pixels: the
     scores may then look better than the model is, as with masks of 0 and 255
     of which 255 is ignored. Excluded classes and ``ignore_index`` are not
-    looked at.
+    looked at. A warning tells as well if no pixel was counted at all.
 
     Results, in percent: ``aAcc`` always; ``mIoU`` with ``mAcc``, ``mDice``,
     ``mFscore`` (with ``mPrecision`` and ``mRecall``), ``mPrecision``,
@@ -136,13 +137,13 @@ class IoU(BaseMetric):
         _require(
             'ignore_index',
             ignore_index,
-            type(ignore_index) is int,
+            _is_number(ignore_index, Integral),
             'an integer, such as 255',
         )
         _require(
             'beta',
             beta,
-            _is_number(beta) and 0 < beta <= _MAX_BETA,
+            _is_number(beta, Real) and 0 < beta <= _MAX_BETA,
             f'a positive number, at most {_MAX_BETA:g}',
         )
         _require(
@@ -175,9 +176,9 @@ class IoU(BaseMetric):
         if output_dir:
             os.makedirs(output_dir, exist_ok=True)
         self.resize = resize
-        self.ignore_index = ignore_index
+        self.ignore_index = int(ignore_index)
         self.classwise = classwise
-        self.beta = beta
+        self.beta = float(beta)
         self._reset()
 
     def _reset(self) -> None:
@@ -326,7 +327,10 @@ class IoU(BaseMetric):
         if 'FWIoU' in self.iou_metrics:
             summary['FWIoU'] = frequency_weighted_iou(matrix, included)
         self._log_table(names, included, {c: scores[c] for c in columns})
-        self._log_silent(names, included, matrix)
+        if matrix.any():
+            self._log_silent(names, included, matrix)
+        else:
+            self._log_nothing()
         if self.classwise:
             summary.update(
                 (f'{column}.{name}', scores[column][index])
@@ -356,6 +360,17 @@ class IoU(BaseMetric):
         for column, values in scores.items():
             table.add_column(column, np.round(values * 100, 2).tolist())
         print_log(f'per class results:\n{table}', logger='current')
+
+    def _log_nothing(self) -> None:
+        """Log that there are no scores, and why."""
+        print_log(
+            'IoU: no pixel was counted, so there are no scores: in all labels '
+            f'every pixel is {self.ignore_index}, which is ignored. Are the '
+            'classes of the data set those of the labels, and is its '
+            'reduce_zero_label right, which makes 0 ignored?',
+            logger='current',
+            level=logging.WARNING,
+        )
 
     def _log_silent(
         self, names: list[str], included: np.ndarray, matrix: np.ndarray
@@ -418,9 +433,9 @@ def _name(sample: dict) -> str:
     return f'{sample.get("img_path")}' + (f' (label {label})' if label else '')
 
 
-def _is_number(value: object) -> bool:
-    """Return whether a value is a number; True and False are none."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _is_number(value: object, kind: type) -> bool:
+    """Return whether a value is a number, NumPy's too; True is none."""
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def _is_size(value: object) -> bool:
@@ -428,7 +443,7 @@ def _is_size(value: object) -> bool:
     return (
         isinstance(value, Sequence)
         and len(value) == 2
-        and all(type(side) is int and side > 0 for side in value)
+        and all(_is_number(side, Integral) and side > 0 for side in value)
     )
 
 

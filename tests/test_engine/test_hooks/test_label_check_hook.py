@@ -1,6 +1,7 @@
 """The hook in runs of MMEngine's runner, as of ``mim train``."""
 
 import itertools
+import random
 
 import numpy as np
 import pytest
@@ -8,13 +9,26 @@ import torch
 from mmengine import DefaultScope
 from mmengine.config import Config
 from mmengine.runner import Runner
-from mmseg.registry import HOOKS
+from mmseg.datasets import BaseSegDataset
+from mmseg.registry import DATASETS, HOOKS, TRANSFORMS
 from PIL import Image
 
 from mmseg_ext.engine import LabelCheckHook
 from mmseg_ext.engine.hooks import LabelCheckError
 
 NAMES = ('sky', 'wall', 'road', 'pole')
+
+
+@DATASETS.register_module()
+class Depths(BaseSegDataset):
+    """As MMSeg's ``NYUDataset``."""
+
+    def load_data_list(self):
+        rows = super().load_data_list()
+        return [
+            {'depth_map_path': row.pop('seg_map_path'), **row} for row in rows
+        ]
+
 
 _runs = itertools.count()
 
@@ -96,6 +110,7 @@ def make_config(tmp_path):
                         num_classes=4,
                         norm_cfg=norm,
                     ),
+                    test_cfg=dict(mode='whole'),
                 ),
                 train_dataloader=loader(shuffle=True),
                 optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01)),
@@ -154,13 +169,31 @@ def weights(runner):
     return torch.cat([p.flatten() for p in runner.model.parameters()])
 
 
-def test_nothing_changes_where_nothing_is_wrong(write, make_config, train):
+@TRANSFORMS.register_module()
+class Shift:
+    """A step of a user's, by random numbers of its own and of all."""
+
+    def __init__(self):
+        self.chance = np.random.default_rng(0)
+
+    def __call__(self, results):
+        brighter = self.chance.normal(0, 9) + np.random.normal(0, 9)
+        brighter += torch.rand(1).item() + random.random()
+        results['img'] = (results['img'] + brighter).astype(np.float32)
+        return results
+
+
+@pytest.mark.parametrize('own', [[], [dict(type='Shift')]], ids=['', 'own'])
+def test_nothing_changes_where_nothing_is_wrong(
+    write, make_config, train, own
+):
     """Also the random numbers of a pipeline in the same process."""
     root = write(*GOOD)
     steps = [
         dict(type='RandomCrop', crop_size=(20, 20)),
         dict(type='RandomFlip', prob=0.5),
         dict(type='PhotoMetricDistortion'),
+        *own,
     ]
     assert HOOKS.get('LabelCheckHook') is LabelCheckHook
     config = make_config(root, steps, **{'train_cfg.max_iters': 3})
@@ -312,9 +345,136 @@ def test_masks_of_black_and_white(write, make_config, train, collate):
     [line] = told
     assert 'the 5 label(s) read, ' in line
     assert (
-        'hold 0 and 255 alone, and 255 means ignored: no other class than '
-        'sky (0) is trained; save the masks again with 1 in place of 255, or'
+        'hold 0 and 255 alone, and 255 means ignored: if all are so, no other '
+        'class than sky (0) is trained or scored; save the masks again with 1 '
+        'in place of 255, or'
     ) in line
+    assert 'reduce_zero_label' not in line
+
+
+def test_masks_of_0_and_1_without_their_zeros(write, make_config, train):
+    config = make_config(write(*[[0, 1]] * 4))
+    config.train_dataloader.dataset.reduce_zero_label = True
+    config.train_cfg.max_iters = 4
+    _, told = train(config)
+    [line] = told
+    assert 'is what reduce_zero_label=True makes of masks of 0 and 1' in line
+    assert '1 in place of 255' not in line
+
+
+def test_few_masks_of_many_have_an_object(write, make_config, train):
+    """One of 64, which is not among the first 8 that are read."""
+    labels = [[0, 255]] * 64
+    labels[5] = [1, 0]
+    _, told = train(make_config(write(*labels)))
+    assert ['label(s) read' in line for line in told] == [False] * len(told)
+
+
+def test_few_files_of_many_are_labelled(write, make_config, train):
+    labels = [[255]] * 64
+    labels[5] = [1, 0]
+    runner, _ = train(make_config(write(*labels)))
+    assert runner.iter == 2
+
+
+@TRANSFORMS.register_module()
+class MakeLabel:
+    def __call__(self, results):
+        results['gt_seg_map'] = np.ones(results['img'].shape[:2], np.uint8)
+        results['seg_fields'].append('gt_seg_map')
+        return results
+
+
+def test_labels_of_the_pipeline(write, make_config, train):
+    config = make_config(write(*GOOD))
+    dataset = config.train_dataloader.dataset
+    del dataset.data_prefix.seg_map_path
+    dataset.pipeline[1].type = 'MakeLabel'
+    runner, _ = train(config)
+    assert runner.iter == 2
+
+
+def test_no_files_are_loaded(write, make_config):
+    """Then the training fails where it wants the first label."""
+    config = make_config(write(*GOOD))
+    config.default_hooks.label_check.num_files = 0
+    del config.train_dataloader.dataset.data_prefix.seg_map_path
+    with pytest.raises(KeyError, match='seg_map_path'):
+        Runner.from_cfg(config).train()
+
+
+@pytest.mark.parametrize('evaluator', ['IoU', 'IoUMetric'])
+@pytest.mark.parametrize('loader', ['LoadAnnotations', 'FastLoadAnnotations'])
+def test_no_labels_to_validate_with(write, make_config, loader, evaluator):
+    """It is said before the training, not after hours of it."""
+    config = make_config(write(*GOOD), validate=True)
+    config.val_evaluator.type = evaluator
+    dataset = config.val_dataloader.dataset
+    dataset.data_prefix = dict(img_path='images', seg_map='labels')
+    dataset.pipeline[1].type = loader
+    runner = Runner.from_cfg(config)
+    with pytest.raises(
+        LabelCheckError, match=r'val_dataloader: .* no labels to compare with:'
+    ):
+        runner.train()
+    assert runner.iter == 0
+
+
+@pytest.mark.parametrize('format_only', [False, True])
+def test_labels_of_a_test(write, make_config, tmp_path, format_only):
+    config = make_config(write(*GOOD))
+    test = config.train_dataloader.copy()
+    test.sampler = dict(type='DefaultSampler', shuffle=False)
+    test.dataset.data_prefix = dict(img_path='images')
+    del test.dataset.pipeline[1]
+    config.merge_from_dict(
+        dict(
+            test_dataloader=test,
+            test_cfg=dict(type='TestLoop'),
+            test_evaluator=dict(
+                type='IoU',
+                format_only=format_only,
+                output_dir=str(tmp_path / 'out'),
+            ),
+        )
+    )
+    runner = Runner.from_cfg(config)
+    if format_only:
+        runner.test()
+    else:
+        with pytest.raises(LabelCheckError, match='test_dataloader: '):
+            runner.test()
+    files = list((tmp_path / 'out').glob('*.png'))
+    assert len(files) == len(GOOD) * format_only
+
+
+@pytest.mark.parametrize('count', [1, 4])
+@pytest.mark.parametrize('loader', ['LoadAnnotations', 'FastLoadAnnotations'])
+def test_a_test_of_black_and_white(write, make_config, capsys, count, loader):
+    config = make_config(write(*[[0, 255]] * count))
+    config.train_dataloader.dataset.pipeline[1].type = loader
+    test = config.train_dataloader.copy()
+    test.sampler = dict(type='DefaultSampler', shuffle=False)
+    config.merge_from_dict(
+        dict(
+            test_dataloader=test,
+            test_cfg=dict(type='TestLoop'),
+            test_evaluator=dict(type='IoU'),
+        )
+    )
+    Runner.from_cfg(config).test()
+    assert capsys.readouterr().out.count('0 and 255 alone') == 1
+
+
+def test_a_data_set_of_depths(write, make_config, train):
+    """Its classes are kinds of rooms, and its heads have none of them."""
+    config = make_config(write(*GOOD))
+    config.model.decode_head.num_classes = 2
+    dataset = config.train_dataloader.dataset
+    dataset.type = 'Depths'
+    dataset.pipeline[1].type = 'MakeLabel'
+    runner, _ = train(config)
+    assert runner.iter == 2
 
 
 def test_masks_of_black_and_white_in_the_first_epoch(

@@ -344,7 +344,11 @@ FAULTS = [
     (spoil_image, r'a\.png could not be read: ValueError: .*20 bytes'),
     (store_nine_channels, r'a\.png could not be read: .*color image'),
     (remove_image, r'could not be read: FileNotFoundError: .*a\.png'),
-    (forget_path, "could not be read: .*add it to PackSegInputs' meta_keys"),
+    (
+        forget_path,
+        'a sample without img_path could not be read: .*add it to '
+        "PackSegInputs' meta_keys",
+    ),
     (shrink_label, r'a\.png could not be drawn: .*label is 10x6 .* 20x12'),
     (give_color_label, r'a\.png could not be drawn: .*\(12, 20, 3\)'),
     (predict_halves, r'a\.png could not be drawn: .*value 1\.5'),

@@ -234,7 +234,6 @@ def test_model_of_one_class_is_pointed_out(mmlog):
     [
         pytest.param([0, 1, 1], [0, 1, 1], {}, id='all right'),
         pytest.param([0, 0, 0], [0, 0, 1], {}, id='a class without a label'),
-        pytest.param([255, 255, 255], [0, 0, 0], {}, id='all ignored'),
         pytest.param([0, 0], [0, 0], {'exclude': 'b'}, id='excluded'),
         pytest.param([0, 1], [0, 0], {'ignore_index': 1}, id='ignored'),
     ],
@@ -242,6 +241,41 @@ def test_model_of_one_class_is_pointed_out(mmlog):
 def test_nothing_to_point_out(mmlog, label, prediction, options):
     evaluate(IoU(**options), [flat_sample(label, prediction)], ['a', 'b'])
     assert pointed_out(mmlog) == []
+
+
+def test_nothing_was_counted(mmlog):
+    samples = [flat_sample([255, 255], [0, 1])] * 2
+    result = evaluate(IoU(), samples, ['a', 'b'])
+    assert np.isnan(result['mIoU'])
+    (line,) = pointed_out(mmlog)
+    assert line.startswith(
+        'IoU: no pixel was counted, so there are no scores: in all labels '
+        'every pixel is 255, which is ignored.'
+    )
+
+
+@pytest.mark.parametrize('key', ['gt_sem_seg', 'pred_sem_seg'])
+def test_complex_values(key):
+    sample = flat_sample([0, 1], [0, 1])
+    sample[key]['data'] = sample[key]['data'].to(torch.complex64)
+    with pytest.raises(
+        ValueError, match=r'x\.png: \w+ values are .*complex64'
+    ):
+        evaluate(IoU(), [sample], ['a', 'b'])
+
+
+def test_numbers_of_numpy():
+    metric = IoU(
+        ignore_index=np.int64(1),
+        beta=np.float32(2),
+        resize=np.array([2, 1]).tolist(),
+    )
+    result = evaluate(metric, [flat_sample([0, 1], [0, 0])], ['a', 'b'])
+    assert result['aAcc'] == 100
+    assert IoU(resize=(np.int64(2), np.int64(1))).resize == (2, 1)
+    for wrong in (np.float64(3), True, np.True_, '3', None):
+        with pytest.raises(ValueError, match='ignore_index='):
+            IoU(ignore_index=wrong)
 
 
 def test_prefix_and_registration():
