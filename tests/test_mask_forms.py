@@ -159,12 +159,10 @@ def info_of(photograph, kind, **options):
 
 
 def load(loader, info, path):
-    """Load a label, as the first of a loader and once more."""
+    """Load a label with a loader that has seen none before."""
     transform = TRANSFORMS.build({'type': loader})
-    for _ in range(2):
-        sample = {**info, 'seg_fields': [], 'seg_map_path': str(path)}
-        label = transform(sample)['gt_seg_map']
-    return label
+    sample = {**info, 'seg_fields': [], 'seg_map_path': str(path)}
+    return transform(sample)['gt_seg_map']
 
 
 def load_all(loader, info, files, truth, folder):

@@ -43,8 +43,8 @@ class FastLoadAnnotations(LoadAnnotations):
     the log. What holds no class indices from 0 to 255, or has lost some, is
     an error.
 
-    Masks of 0 and 255, whose objects would be ignored, give a warning when
-    the second one is read, if no mask before had another value.
+    The first mask of 0 and 255 alone, whose object would be ignored, gives a
+    warning, if none before had another value.
 
     Beyond upstream, the label must have the size ``ori_shape`` of its image
     if that is known, errors name the file, and an image without

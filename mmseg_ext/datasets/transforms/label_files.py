@@ -19,11 +19,8 @@ except ImportError:  # Windows
 
 __all__ = ['SharedSet', 'put_label', 'read_label', 'warn_of_white']
 
-#: What is known once a file has another value than 0 and 255, or two had none.
+#: What is known once a file has another value than 0 and 255.
 _HAS_INDICES = '0 and 255'
-
-#: What is known once a file holds 0 and 255 alone.
-_HAS_WHITE = 'a file of 0 and 255'
 
 
 class SharedSet:
@@ -115,10 +112,6 @@ def put_label(results: dict, label: np.ndarray) -> None:
 def warn_of_white(values: np.ndarray, path: str, known: SharedSet) -> None:
     """Warn if the first index masks are black and white; then look no more.
 
-    The second mask of 0 and 255 gives the warning, or the first one when it is
-    read again, if none before had another value: a single one may be of
-    background and pixels without class.
-
     Args:
         values: uint8 or uint16 (H, W), what the file holds.
         path: The file.
@@ -127,13 +120,13 @@ def warn_of_white(values: np.ndarray, path: str, known: SharedSet) -> None:
     if _HAS_INDICES in known:
         return
     if is_black_and_white(values):
-        if not known.claim(_HAS_WHITE) and known.claim(_HAS_INDICES):
+        if known.claim(_HAS_INDICES):
             print_log(
-                f'{path} holds 0 and 255 alone, and no index mask so far has '
-                'another value. 255 is ignored: if it is an object here, that '
-                'is neither trained nor scored. Save the masks again with 1 '
-                'in place of 255, or read them with ColorMaskDataset and a '
-                'class_dict.csv that has a black and a white row.',
+                f'{path} holds 0 and 255 alone. 255 is ignored: if it is an '
+                'object here, that is neither trained nor scored. Save the '
+                'masks again with 1 in place of 255, or read them with '
+                'ColorMaskDataset and a class_dict.csv that has a black and a '
+                'white row.',
                 logger='current',
                 level=logging.WARNING,
             )

@@ -214,5 +214,5 @@ def test_black_and_white_index_masks(tmp_path, mmlog, rules):
         for path in (first, second):
             results = transform(results_of(path, mask_rules=rules))
     assert results['gt_seg_map'].tolist() == [[0, 255]]
-    assert mmlog.text.count('b.png holds 0 and 255 alone, and no ') == 1
-    assert 'a.png' not in mmlog.text
+    assert mmlog.text.count('a.png holds 0 and 255 alone. 255 is ign') == 1
+    assert 'b.png' not in mmlog.text
