@@ -41,10 +41,13 @@ SEGMENTATIONS = ('rle', 'polygon', 'contour')
 _ROLES = {'images': 'image', 'masks': 'mask', 'labels': 'mask'}
 _SPLIT_FOLDERS = {
     'train': 'train',
+    'training': 'train',
     'valid': 'valid',
     'val': 'valid',
     'validation': 'valid',
     'test': _TEST,
+    'tests': _TEST,
+    'testing': _TEST,
 }
 
 
