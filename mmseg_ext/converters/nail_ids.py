@@ -207,7 +207,7 @@ class _Values:
             )
             if nails.many:
                 break
-        return replace(nails, single=often <= THRESHOLD)
+        return replace(nails, single=often <= THRESHOLD and not nails.colored)
 
 
 @dataclass(frozen=True)
@@ -435,10 +435,11 @@ def _find_things(values: _Values, min_area: int) -> list[_Thing]:
 
 def _without_noise(values: _Values, things: list[_Thing]) -> list[_Thing]:
     """Leave out what is near black or white, and is noise or a frame."""
-    shape = values.colors.shape[:2]
+    codes, shape = values.codes, values.colors.shape[:2]
+    assert codes is not None
     dark = [thing for thing in things if thing.is_dark]
     white = [thing for thing in things if thing.is_white]
-    number = np.count_nonzero((values.top <= DARK) & (values.codes > 0))
+    number = np.count_nonzero((values.top <= DARK) & (codes > 0))
     noise = []
     sure = sum(thing.sure for thing in dark)
     if len(dark) < len(things) and sure < _NO_NOISE * number:
@@ -448,7 +449,7 @@ def _without_noise(values: _Values, things: list[_Thing]) -> list[_Thing]:
     if white:
         main = max(white, key=lambda thing: thing.sure)
         others = [thing for thing in white if thing is not main]
-        number = _count_white(values.colors) - main.region.mask.sum()
+        number = _count_white(values.colors) - int(main.region.mask.sum())
         sure = sum(thing.sure for thing in others)
         if values.lossy or sure < _NO_NOISE * number:
             noise += others

@@ -134,7 +134,7 @@ def find_nails(
     Returns:
         The nails.
     """
-    colors = []
+    colors: list[np.ndarray] = []
     bright = top = mask
     if mask.ndim == 3:
         bright = top = cv2.cvtColor(mask, cv2.COLOR_BGR2GRAY)

@@ -162,8 +162,9 @@ def convert(
 
     A file below a folder ``images`` is an image, one below ``masks`` or
     ``labels`` a mask; case and depth of folders do not matter, suffixes
-    neither. A folder ``train``, ``valid``, ``val``, ``validation`` or
-    ``test`` above or below says the split. Image and mask belong together if
+    neither. A folder ``train`` or ``training``, ``valid``, ``val`` or
+    ``validation``, or ``test``, ``tests`` or ``testing`` above or below says
+    the split. Image and mask belong together if
     stem and all other folders, the group, are the same. Hidden files and
     folders and ``__MACOSX`` are passed over, and folders ``test`` if none of
     them has a mask.
