@@ -242,7 +242,8 @@ def _find_colors(mask: np.ndarray, threshold: int) -> list[np.ndarray]:
     )
     flat = (mask.max(axis=2) > threshold) & (gradient.max(axis=2) <= NOISE)
     pixels, votes = np.unique(mask[flat], axis=0, return_counts=True)
-    pixels, colors = pixels.astype(np.int16), []
+    pixels = pixels.astype(np.int16)
+    colors: list[np.ndarray] = []
     while votes.any():
         color = pixels[votes.argmax()]
         near = _far(pixels, color) <= NOISE
