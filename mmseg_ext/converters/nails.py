@@ -164,10 +164,9 @@ def convert(
     ``labels`` a mask; case and depth of folders do not matter, suffixes
     neither. A folder ``train`` or ``training``, ``valid``, ``val`` or
     ``validation``, or ``test``, ``tests`` or ``testing`` above or below says
-    the split. Image and mask belong together if
-    stem and all other folders, the group, are the same. Hidden files and
-    folders and ``__MACOSX`` are passed over, and folders ``test`` if none of
-    them has a mask.
+    the split. Image and mask belong together if stem and all other folders,
+    the group, are the same. Hidden files and folders and ``__MACOSX`` are
+    passed over, and folders ``test`` if none of them has a mask.
 
     ``out_dir`` gets ``train.json`` and ``valid.json``, and ``test.json`` if
     there are pairs in a folder ``test``, with file names relative to
