@@ -95,7 +95,12 @@ def attempt(function, *args):
 
 
 def check(outcomes, right, others=()):
-    """Check that nothing is silently other, and that some are right."""
+    """Check that nothing is silently other, and that some are right.
+
+    Not each label map can be stored in each of these forms, but some can.
+    """
+    assert set(right) <= {*COLORS, *GRAYS, *INDICES, *ENTRIES, *ID_FORMS}
+    assert set(right) & set(outcomes) or not right
     good = {RIGHT, ERROR, *others}
     wrong = {form: o for form, o in outcomes.items() if o not in good}
     assert wrong == {}

@@ -10,6 +10,7 @@ __all__ = [
     'DARK',
     'FEW_PIXELS',
     'FEW_SHARE',
+    'NOISE',
     'THRESHOLD',
     'Nails',
     'Region',
@@ -34,7 +35,7 @@ FEW_PIXELS, FEW_SHARE = 20, 0.01
 
 #: How far the channels of a gray mask, and the pixels of one color, may be
 #: apart. JPEG moves the channels of real masks by up to 52.
-_NOISE = 64
+NOISE = 64
 
 #: A color counts if so many pixels have it that lie amidst others of it.
 _MIN_VOTES = 5
@@ -104,13 +105,16 @@ def find_nails(
     min_area: int = 20,
     split_touching: bool = False,
     *,
+    threshold: int = THRESHOLD,
+    exact: np.ndarray | None = None,
     lost: bool = True,
 ) -> Nails:
     """Separate the nails of a mask.
 
     Nails are the 8-connected components of the pixels brighter than 127 in
-    gray. In a mask with a saturated color, pixels count whose brightest
-    channel is above 127, and components are of one color.
+    gray. In a mask with a saturated color, or several exact ones, pixels
+    count whose brightest channel is above 127, and components are of one
+    color.
 
     Lost are blocks of 3x3 pixels that are brighter than 32 in a channel and
     more than 3 pixels away from all that is bright: nails too dark to be
@@ -121,30 +125,40 @@ def find_nails(
         min_area: Components of fewer pixels are left out.
         split_touching: Cut blobs of one color apart where they narrow: the
             distance transform says where, a watershed how.
+        threshold: What to take in place of 127.
+        exact: Colors of the nails, uint8 (N, 3), BGR: other pixels are
+            mixtures of them. By default colors are looked for, and may vary
+            as in JPEG.
         lost: Look for what is lost.
 
     Returns:
         The nails.
     """
-    colors = []
+    colors: list[np.ndarray] = []
     bright = top = mask
     if mask.ndim == 3:
         bright = top = cv2.cvtColor(mask, cv2.COLOR_BGR2GRAY)
         uncolored = cv2.cvtColor(bright, cv2.COLOR_GRAY2BGR)
-        if cv2.norm(mask, uncolored, cv2.NORM_INF) > _NOISE:
-            colors = _find_colors(mask)
+        several = exact is not None and len(exact) > 1
+        if several or cv2.norm(mask, uncolored, cv2.NORM_INF) > NOISE:
             top = mask.max(axis=2)
+            if exact is None:
+                colors = _find_colors(mask, threshold)
+            elif several or (np.ptp(exact, axis=1) > NOISE).any():
+                colors = list(exact.astype(np.int16))
     if colors:
         bright = top
-    bright = cv2.threshold(bright, THRESHOLD, 1, cv2.THRESH_BINARY)[1]
+    noise = NOISE if exact is None else 0
+    bright = cv2.threshold(bright, threshold, 1, cv2.THRESH_BINARY)[1]
     found, dropped, cut = [], 0, 0
     for blob in _components(bright):
         parts = [blob]
         if len(colors) > 1:
-            parts = _separate_colors(blob, mask, colors)
-        elif split_touching:
-            parts = _cut(blob, min_area)
-            cut += len(parts) > 1
+            parts = _separate_colors(blob, mask, colors, noise)
+        if split_touching:
+            halves = [_cut(part, min_area) for part in parts]
+            cut += sum(len(several) > 1 for several in halves)
+            parts = [part for several in halves for part in several]
         large = [p for p in parts if np.count_nonzero(p.mask) >= min_area]
         dropped += len(parts) - len(large)
         found += large
@@ -214,8 +228,10 @@ def _components(
     return regions
 
 
-def _find_colors(mask: np.ndarray) -> list[np.ndarray]:
+def _find_colors(mask: np.ndarray, threshold: int) -> list[np.ndarray]:
     """List the colors of a mask; none unless one of them is saturated.
+
+    A darker shade of a more frequent one along its edges is none.
 
     Returns:
         int16 (3,) each, BGR.
@@ -224,17 +240,39 @@ def _find_colors(mask: np.ndarray) -> list[np.ndarray]:
     gradient = cv2.morphologyEx(
         mask, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)
     )
-    flat = (mask.max(axis=2) > THRESHOLD) & (gradient.max(axis=2) <= _NOISE)
+    flat = (mask.max(axis=2) > threshold) & (gradient.max(axis=2) <= NOISE)
     pixels, votes = np.unique(mask[flat], axis=0, return_counts=True)
-    pixels, colors = pixels.astype(np.int16), []
+    pixels = pixels.astype(np.int16)
+    colors: list[np.ndarray] = []
     while votes.any():
         color = pixels[votes.argmax()]
-        near = _far(pixels, color) <= _NOISE
-        if votes[near].sum() >= _MIN_VOTES:
+        near = _far(pixels, color) <= NOISE
+        if votes[near].sum() >= _MIN_VOTES and not any(
+            _is_shade(color, other) and _is_edge(mask, color, other)
+            for other in colors
+        ):
             colors.append(color)
         votes[near] = 0
-    saturated = any(np.ptp(color) > _NOISE for color in colors)
+    saturated = any(np.ptp(color) > NOISE for color in colors)
     return colors if saturated else []
+
+
+def _is_shade(color: np.ndarray, other: np.ndarray) -> bool:
+    """Tell whether a color is another one mixed with black."""
+    share = color.max() / other.max()
+    return bool(share < 1 and _far(other * share, color) <= DARK)
+
+
+def _is_edge(mask: np.ndarray, color: np.ndarray, other: np.ndarray) -> bool:
+    """Tell whether nine of ten pixels of a color lie at the edge of another.
+
+    The edge may be as wide as the ramps of a picture made twice as large.
+    """
+    pixels = mask.astype(np.int16)
+    found = (_far(pixels, other) <= NOISE).astype(np.uint8)
+    near = cv2.dilate(found, np.ones((2 * _EDGE + 1,) * 2, np.uint8)) > 0
+    at = (_far(pixels, color) <= NOISE) & (found == 0)
+    return bool(np.count_nonzero(at & near) >= 0.9 * np.count_nonzero(at))
 
 
 def _far(pixels: np.ndarray, color: np.ndarray) -> np.ndarray:
@@ -243,9 +281,9 @@ def _far(pixels: np.ndarray, color: np.ndarray) -> np.ndarray:
 
 
 def _separate_colors(
-    blob: Region, mask: np.ndarray, colors: list[np.ndarray]
+    blob: Region, mask: np.ndarray, colors: list[np.ndarray], noise: int
 ) -> list[Region]:
-    """Return the components of each color."""
+    """Return the components of each color, which may vary by noise."""
     height, width = blob.mask.shape
     pixels = mask[
         blob.top : blob.top + height, blob.left : blob.left + width
@@ -257,7 +295,7 @@ def _separate_colors(
         far = _far(pixels, color)
         codes[far < least] = code
         np.minimum(least, far, out=least)
-    known = (least <= _NOISE) & (blob.mask == 1)
+    known = (least <= noise) & (blob.mask == 1)
     if not known.any():
         return [blob]
     # A mixed color becomes that of the nearest pixel that has one.
@@ -347,6 +385,8 @@ def _boxes(
 ) -> Iterator[tuple[int, tuple[slice, slice]]]:
     """Yield each part, from a number on, and the rows and columns of it."""
     rows, columns = np.nonzero(markers >= first_number)
+    if not len(rows):
+        return
     numbers = markers[rows, columns]
     order = np.argsort(numbers, kind='stable')
     found, first = np.unique(numbers[order], return_index=True)

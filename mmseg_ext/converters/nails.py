@@ -41,10 +41,13 @@ SEGMENTATIONS = ('rle', 'polygon', 'contour')
 _ROLES = {'images': 'image', 'masks': 'mask', 'labels': 'mask'}
 _SPLIT_FOLDERS = {
     'train': 'train',
+    'training': 'train',
     'valid': 'valid',
     'val': 'valid',
     'validation': 'valid',
     'test': _TEST,
+    'tests': _TEST,
+    'testing': _TEST,
 }
 
 
@@ -159,11 +162,11 @@ def convert(
 
     A file below a folder ``images`` is an image, one below ``masks`` or
     ``labels`` a mask; case and depth of folders do not matter, suffixes
-    neither. A folder ``train``, ``valid``, ``val``, ``validation`` or
-    ``test`` above or below says the split. Image and mask belong together if
-    stem and all other folders, the group, are the same. Hidden files and
-    folders and ``__MACOSX`` are passed over, and folders ``test`` if none of
-    them has a mask.
+    neither. A folder ``train`` or ``training``, ``valid``, ``val`` or
+    ``validation``, or ``test``, ``tests`` or ``testing`` above or below says
+    the split. Image and mask belong together if stem and all other folders,
+    the group, are the same. Hidden files and folders and ``__MACOSX`` are
+    passed over, and folders ``test`` if none of them has a mask.
 
     ``out_dir`` gets ``train.json`` and ``valid.json``, and ``test.json`` if
     there are pairs in a folder ``test``, with file names relative to

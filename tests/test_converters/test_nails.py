@@ -302,7 +302,7 @@ def test_any_mask_comes_back(tmp_path, out, seed, segmentation):
     rng = np.random.default_rng(seed)
     noise = rng.random((40, 50)).astype(np.float32)
     noise = cv2.GaussianBlur(noise, (0, 0), (0.3, 0.8, 1.5)[seed % 3])
-    mask = np.uint8(255) * (noise > np.quantile(noise, 0.45))
+    mask = np.uint8(255) * (noise > np.quantile(noise, 0.55))
     if seed == 5:
         mask[1:] = 255  # not all of it, which is the picture's frame
         mask[0] = mask[3:5, 3] = mask[20, 20] = mask[21, 21] = 0
@@ -873,6 +873,27 @@ def test_only_images_of_a_test_are_no_pairs(tmp_path, out):
         convert(tmp_path, out)
 
 
+@pytest.mark.parametrize('name', ['Testing', 'tests', 'test'])
+def test_other_names_of_splits(tmp_path, out, name):
+    for split in ('Training', 'validation', name):
+        folders = f'{split}/images', f'{split}/masks'
+        add(tmp_path, split, folders=folders)
+    report = convert(tmp_path, out)
+    assert report.images == {'train': 1, 'valid': 1, 'test': 1}
+    coco = json.loads((out / 'test.json').read_text())
+    assert [image['file_name'] for image in coco['images']] == [
+        f'{name}/images/{name}.jpg'
+    ]
+
+
+def test_no_split_for_validation(tmp_path, out):
+    for split in ('Training', 'Testing'):
+        folders = f'{split}/images', f'{split}/masks'
+        add(tmp_path, split, folders=folders)
+    with pytest.raises(ValueError, match='test and train, but none for val'):
+        convert(tmp_path, out)
+
+
 def test_nothing_there(tmp_path, out):
     with pytest.raises(FileNotFoundError, match='no/where is missing'):
         convert(tmp_path / 'no/where', out)
@@ -1158,6 +1179,16 @@ def test_tool_names_the_flag_of_ids(tmp_path, capsys):
     run_tool(tmp_path, '--ids', 'no')
     names = masks_of(tmp_path / 'annotations')
     assert same(names['images/b.jpg'], [blob(left=30, right=40) > 0])
+
+
+def test_tool_names_the_flags_in_its_report(tmp_path, capsys):
+    for stem in 'abc':
+        _, path = add(tmp_path, stem)
+    unclear(path)
+    run_tool(tmp_path, '--skip-invalid')
+    printed = capsys.readouterr().out
+    assert f'skipped {path}: has the value 1 in ' in printed
+    assert '--ids yes takes each value for one nail, --ids no ' in printed
 
 
 def test_tool_names_what_is_wrong(tmp_path, capsys):

@@ -15,8 +15,8 @@ A folder test beside train and valid, or beside images and masks, gives
 test.json and test_info.csv as well. Without masks it is passed over.
 
 A nail is an 8-connected component of what is brighter than 127 in its mask, or
-of what is opaque. Touching nails are told apart by color; where they have one,
---split-touching cuts them. In masks of ids each value is a nail: see --ids.
+of what is opaque. Touching nails are told apart by color; those of one color
+are cut by --split-touching. In masks of ids each value is a nail: see --ids.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from mmseg_ext_cli import (
     call,
     constant,
     make_converter_parser,
+    name_flags,
 )
 
 
@@ -77,7 +78,8 @@ def main(argv: list[str] | None = None) -> None:
     """Run the converter."""
     parser = build_parser()
     options = vars(parser.parse_args(argv))
-    print(call(parser, 'mmseg_ext.converters.nails:convert', **options))
+    report = call(parser, 'mmseg_ext.converters.nails:convert', **options)
+    print(name_flags(str(report), parser, options.values()))
 
 
 if __name__ == '__main__':
