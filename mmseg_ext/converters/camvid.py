@@ -66,7 +66,7 @@ class Report(core.Report):
             yield (
                 'warning: all masks are indices of 0 and 255 alone, and 255 '
                 'is ignored: if it is an object, give class_dict.csv a black '
-                'and a white row'
+                "and a white row, and leave out masks='index'"
             )
         if self.read_as:
             yield (

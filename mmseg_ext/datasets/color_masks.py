@@ -20,6 +20,7 @@ from mmseg_ext.datasets.transforms.fast_load_annotations import (
 from mmseg_ext.formats.color_masks import (
     ClassDict,
     Groups,
+    MaskRules,
     assumed_classes,
     find_class_dict,
     load_classes,
@@ -140,11 +141,13 @@ class ColorMaskDataset(PairedDataset):
     def _check_plain(self, loader: str) -> None:
         """Check that a loader without class list gives the same indices."""
         plain = tuple(range(len(self._classes.names)))
-        if self._classes.index_map != plain or self._assumed:
+        same = MaskRules('index')
+        if self._classes.index_map != plain or self._rules != same:
             raise ValueError(
                 f'{type(self).__name__}: {loader} gives the values of index '
-                'masks as they are, and knows nothing of colors, void, '
-                "groups or another list's order: use LoadColorMasks"
+                'masks as they are, and knows nothing of colors, void and '
+                "groups: use LoadColorMasks; or say masks='index' where the "
+                'list has none of these'
             )
 
     def _find_classes(

@@ -62,8 +62,8 @@ _KNOWN = ('mmcv', 'mmengine', 'mmseg', 'mmdet', 'mmseg_ext')
 #: How to do without a check that is wrong.
 _WAY_OUT = 'num_files=0 of LabelCheckHook leaves this check out'
 
-#: The transform that tells of masks of 0 and 255 itself.
-_TELLS_ITSELF = 'FastLoadAnnotations'
+#: The transforms that tell of masks of 0 and 255 themselves.
+_TELL_THEMSELVES = ('FastLoadAnnotations', 'LoadColorMasks')
 
 
 class ClassHead(NamedTuple):
@@ -587,36 +587,38 @@ def sample_info(dataset: Any) -> dict[str, Any]:
     return known
 
 
-def trained_classes(info: Mapping[str, Any], count: int) -> set[int]:
+def trained_classes(info: Mapping[str, Any], names: Sequence[str]) -> set[int]:
     """Return the classes that the labels of a data set can have.
 
     Void has a place in the list of classes, and its pixels are ignored.
 
     Args:
         info: What the data set knows of a sample.
-        count: Number of its classes.
+        names: Its classes.
     """
     if 'index_map' not in info:
-        return set(range(count))
+        return {
+            index
+            for index, name in enumerate(names)
+            if name.lower() not in VOID_NAMES
+        }
     new = info.get('label_map') or {}
     indices = {new.get(index, index) for index in info['index_map']}
-    return indices & set(range(count))
+    return indices & set(range(len(names)))
 
 
 def may_be_black_and_white(dataset: Any) -> bool:
     """Tell whether labels of 0 and 255 alone mean masks of black and white.
 
-    Not so where masks have colors or where classes were left out. A loader
-    that tells of them itself needs no second warning.
+    Not so where classes were left out. A loader that tells of them itself
+    needs no second warning.
 
     Args:
         dataset: Any data set, or a wrapper of some.
     """
     info = sample_info(dataset)
-    return (
-        'color_map' not in info
-        and not info.get('label_map')
-        and all(type(s).__name__ != _TELLS_ITSELF for s in _steps(dataset))
+    return not info.get('label_map') and all(
+        type(s).__name__ not in _TELL_THEMSELVES for s in _steps(dataset)
     )
 
 

@@ -1,5 +1,6 @@
 """Several processes that train or test together, also without a GPU."""
 
+import atexit
 import os
 import shutil
 import subprocess
@@ -220,6 +221,13 @@ def join_processes(cfg: Config) -> None:
     torch.distributed.init_process_group(
         'gloo', timeout=timeout and timedelta(seconds=timeout)
     )
+    # Its threads abort a process that ends before them.
+    atexit.register(_leave_processes)
+
+
+def _leave_processes() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 class SameBuffersHook(Hook):

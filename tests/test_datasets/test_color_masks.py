@@ -272,4 +272,7 @@ def test_loaders_that_do_not_know_the_class_list(root, loader):
     prefix = {'img_path': 'photos'}
     assert len(build(root, pipeline=pipeline, data_prefix=prefix)) == 3
     plain = {'a': (1, 2, 3), 'b': (4, 5, 6)}
-    assert len(build(root, pipeline=pipeline, class_dict=plain)) == 3
+    options = {'pipeline': pipeline, 'class_dict': plain}
+    with pytest.raises(ValueError, match=r'masks=.index. where the list has'):
+        build(root, **options)
+    assert len(build(root, **options, masks='index')) == 3

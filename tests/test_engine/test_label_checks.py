@@ -482,7 +482,9 @@ def test_colors_are_classes(tmp_path):
     [found] = first_labels(dataset, 8)
     assert np.unique(found.label).tolist() == [0, 2, 255]
     # Void has a place in the list, and no pixels.
-    assert trained_classes(sample_info(dataset), 3) == {0, 2}
+    assert trained_classes(
+        sample_info(dataset), dataset.metainfo['classes']
+    ) == {*(0, 2)}
     assert not may_be_black_and_white(dataset)
 
 
@@ -495,12 +497,17 @@ def test_classes_that_were_chosen(tmp_path):
     dataset = load(tmp_path, kind=Roads, metainfo=chosen)
     [found] = first_labels(dataset, 8)
     assert np.unique(found.label).tolist() == [0, 1, 255]
-    assert trained_classes(sample_info(dataset), 2) == {0, 1}
+    assert trained_classes(sample_info(dataset), chosen['classes']) == {0, 1}
     assert not may_be_black_and_white(dataset)
     assert may_be_black_and_white(load(tmp_path, kind=Roads))
     # It tells of them itself.
     fast = load(tmp_path, 'FastLoadAnnotations', kind=Roads)
     assert not may_be_black_and_white(fast)
+
+
+def test_void_is_not_looked_for():
+    """As IDD's class 26, which labels have as 255."""
+    assert trained_classes({}, ('road', 'unlabelled', 'sky')) == {0, 2}
 
 
 def test_images_without_labels(tmp_path):

@@ -54,7 +54,8 @@ def build_parser() -> argparse.ArgumentParser:
         type=float,
         default=constant('mmseg_ext.formats.color_masks:MAX_UNKNOWN'),
         help='share of a mask, 0 to 1, that may have colors in no row of the '
-        'class list before it is an error (default: %(default)s)',
+        'class list before it is an error (default: %(default)s; none may '
+        'where there is no class_dict.csv)',
     )
     add_converter_options(parser, 'overwrite')
     return parser

@@ -6,7 +6,8 @@ Expects one of::
     DATA_ROOT/{train,valid}/images/X.png    DATA_ROOT/{train,valid}/masks/X.png
     DATA_ROOT/images/X.jpg    DATA_ROOT/labels/X.jpg
 
-in any case, at any depth, with any suffixes, and writes::
+in any case, at any depth, with the suffixes of BMP, JPEG, PNG, PNM, TIFF and
+WebP, and writes::
 
     OUT_DIR/{train,valid}.json                 COCO, one class, nail
     OUT_DIR/csv_file/{train,valid}_info.csv    images, masks, width, height

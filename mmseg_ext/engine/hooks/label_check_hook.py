@@ -258,7 +258,7 @@ class LabelCheckHook(Hook):
     ) -> None:
         """Begin to look through an epoch."""
         self._names = names
-        self._trained = trained_classes(sample_info(dataset), len(names))
+        self._trained = trained_classes(sample_info(dataset), names)
         self._seen = SeenClasses({*self._trained, IGNORE_INDEX})
         batch = runner.train_dataloader.batch_sampler
         size = getattr(batch, 'batch_size', 1) * get_world_size()
