@@ -509,7 +509,7 @@ def ignored_fault(
         f'{count or len(labels)} label(s) that were read, '
         f'{paths_of(labels)}: the training would learn nothing; check that '
         'the classes of the data set are those of the masks, and its '
-        'reduce_zero_label, which makes 0 ignored; if few files are labelled, '
+        'reduce_zero_label, which makes 0 ignored; if few files are labeled, '
         f'{_WAY_OUT}'
     )
 

@@ -22,8 +22,8 @@ def _unfiltered(kind, line, above, step):
         corner = above[at - step] if at >= step else 0
         up = above[at]
         near = left + up - corner
-        paeth = min((left, up, corner), key=lambda value: abs(near - value))
-        row[at] = byte + (0, left, up, (left + up) // 2, paeth)[kind] & 255
+        nearest = min((left, up, corner), key=lambda value: abs(near - value))
+        row[at] = byte + (0, left, up, (left + up) // 2, nearest)[kind] & 255
     return row
 
 

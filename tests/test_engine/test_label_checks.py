@@ -280,7 +280,7 @@ def test_labels_are_spread_over_the_data_set(
 
 @pytest.mark.parametrize('step', [2, 4, 8])
 def test_labels_at_a_regular_step(tmp_path, step):
-    """So in video, or where one of so many frames is labelled."""
+    """So in video, or where one of so many frames is labeled."""
     write(tmp_path, [full(255 if i % step else 1) for i in range(64)])
     dataset = load(tmp_path)
     found = numbers(first_labels(dataset, 8))

@@ -115,7 +115,7 @@ class FastLoadAnnotations(LoadAnnotations):
                     level=logging.WARNING,
                 )
         # Transforms may write in it, and Pillow's arrays are read-only.
-        return label if label.flags.writeable else label.copy()
+        return np.require(label, requirements='W')
 
     def _table(self, results: dict) -> np.ndarray | None:
         """Return the new value of each of the 256, None if none changes."""

@@ -283,7 +283,7 @@ class LabelCheckHook(Hook):
         listed = [f'{printable(names[i])} ({i})' for i in missing]
         runner.logger.warning(
             f'{len(missing)} of {len(names)} classes of '
-            f'{_kind(runner.train_dataloader.dataset)} are labelled in no '
+            f'{_kind(runner.train_dataloader.dataset)} are labeled in no '
             f'pixel of {images}: {listing(listed, _NAMED)}; check that the '
             'list of classes is that of the masks, index by index; else they '
             'are rare, or crops leave them out, and the model does not learn '

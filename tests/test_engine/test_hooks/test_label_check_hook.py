@@ -151,7 +151,7 @@ def train(capsys):
             line
             for line in lines
             if 'WARNING' in line
-            and ('labelled in no' in line or '0 and 255' in line)
+            and ('labeled in no' in line or '0 and 255' in line)
         ]
 
     return train
@@ -289,7 +289,7 @@ def test_a_class_without_labels_is_told_once(write, make_config, train):
     _, told = train(make_config(root, **{'train_cfg.max_iters': 5}))
     [line] = told
     assert line.endswith(
-        '2 of 4 classes of BaseSegDataset are labelled in no pixel of the 4 '
+        '2 of 4 classes of BaseSegDataset are labeled in no pixel of the 4 '
         'image(s) of the first epoch: wall (1), pole (3); check that the list '
         'of classes is that of the masks, index by index; else they are rare, '
         'or crops leave them out, and the model does not learn them'
@@ -370,7 +370,7 @@ def test_few_masks_of_many_have_an_object(write, make_config, train):
     assert ['label(s) read' in line for line in told] == [False] * len(told)
 
 
-def test_few_files_of_many_are_labelled(write, make_config, train):
+def test_few_files_of_many_are_labeled(write, make_config, train):
     labels = [[255]] * 64
     labels[5] = [1, 0]
     runner, _ = train(make_config(write(*labels)))
@@ -495,7 +495,7 @@ def test_a_loader_that_tells_of_black_and_white_itself(
     config = make_config(write(*[[0, 255]] * 4))
     config.train_dataloader.dataset.pipeline[1].type = 'FastLoadAnnotations'
     _, told = train(config)
-    assert '3 of 4 classes of BaseSegDataset are labelled in no' in told[-1]
+    assert '3 of 4 classes of BaseSegDataset are labeled in no' in told[-1]
     assert sum('no other class than' in line for line in told) == 0
 
 
