@@ -15,7 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mmseg_ext.formats.masks import Mask, read_mask
+from mmseg_ext.formats.masks import Mask, is_black_and_white, read_mask
 from mmseg_ext.labels.camvid import CAMVID11, CAMVID32, GROUPINGS
 from mmseg_ext.utils.files import read_text, write_text
 from mmseg_ext.utils.text import (
@@ -695,6 +695,13 @@ read_mask` takes.
             return
         if _look_up(gray, self._indices) is None:
             return
+        if is_black_and_white(gray):
+            # As indices 255 would be ignored.
+            raise ValueError(
+                f'{mask.name} ({mask.form}) is black and white, and the class '
+                'list does not have both; expected rows with the colors '
+                f'0,0,0 and 255,255,255. {self._rules.assumed or ""}'.rstrip()
+            )
         values = listing(np.unique(gray).tolist())
         mend = "say masks='index' in the data set if they are"
         if self._rules.assumed:

@@ -453,6 +453,16 @@ def test_what_looks_like_indices(data):
     assert labels.tolist() == expected
 
 
+@pytest.mark.parametrize('mode', ['LA', 'P', 'RGB', 'RGBA'])
+def test_black_and_white_without_such_classes(mode):
+    """To say that they are indices would have white ignored."""
+    mask = np.zeros((20, 30), np.uint8)
+    mask[0, 0] = 255
+    colors = {'a': (1, 2, 3), 'b': (0, 0, 0)}
+    with pytest.raises(ValueError, match=r'x\.png .* rows .* 255,255,255\.$'):
+        decode_bytes(saved(mask, mode), colors)
+
+
 def test_few_gray_pixels_among_colors_are_no_indices():
     mask = np.full((40, 40, 3), (128, 64, 128), np.uint8)
     mask[0, 1] = (1, 1, 1)
