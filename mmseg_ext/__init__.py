@@ -33,7 +33,11 @@ try:
     )
     from mmseg_ext.engine import LabelCheckHook, SegVisHook
     from mmseg_ext.evaluation import IoU
-    from mmseg_ext.models import MMDeeplabV3
+    from mmseg_ext.models import (
+        EfficientNetLite,
+        MMDeeplabV3,
+        PackageWeights,
+    )
     from mmseg_ext.unpickling import allow_mmengine_checkpoints
 except (ImportError, RuntimeError) as error:
     explained = explain_import_error(error)
@@ -44,6 +48,7 @@ except (ImportError, RuntimeError) as error:
 __all__ = [
     'CamVid',
     'ColorMaskDataset',
+    'EfficientNetLite',
     'FastLoadAnnotations',
     'FastPhotoMetricDistortion',
     'FastRandomCrop',
@@ -53,6 +58,7 @@ __all__ = [
     'LoadColorMasks',
     'MMDeeplabV3',
     'NuImagesDataset',
+    'PackageWeights',
     'PairedDataset',
     'SegVisHook',
 ]

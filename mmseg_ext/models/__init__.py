@@ -1,9 +1,11 @@
 """Models. Those for MMDetection are there only if it is installed."""
 
 from mmseg_ext.environment import has_mmdet
+from mmseg_ext.models.backbones import EfficientNetLite
+from mmseg_ext.models.package_weights import PackageWeights
 from mmseg_ext.models.segmentors import MMDeeplabV3
 
-__all__ = ['MMDeeplabV3']
+__all__ = ['EfficientNetLite', 'MMDeeplabV3', 'PackageWeights']
 
 if has_mmdet():
     from mmseg_ext.models.dense_heads import (

