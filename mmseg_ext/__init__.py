@@ -33,7 +33,7 @@ try:
     )
     from mmseg_ext.engine import LabelCheckHook, SegVisHook
     from mmseg_ext.evaluation import IoU
-    from mmseg_ext.models import MMDeeplabV3
+    from mmseg_ext.models import BalancedCrossEntropy, MMDeeplabV3
     from mmseg_ext.unpickling import allow_mmengine_checkpoints
 except (ImportError, RuntimeError) as error:
     explained = explain_import_error(error)
@@ -42,6 +42,7 @@ except (ImportError, RuntimeError) as error:
     raise explained from error
 
 __all__ = [
+    'BalancedCrossEntropy',
     'CamVid',
     'ColorMaskDataset',
     'FastLoadAnnotations',

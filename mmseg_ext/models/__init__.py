@@ -1,9 +1,10 @@
 """Models. Those for MMDetection are there only if it is installed."""
 
 from mmseg_ext.environment import has_mmdet
+from mmseg_ext.models.losses import BalancedCrossEntropy
 from mmseg_ext.models.segmentors import MMDeeplabV3
 
-__all__ = ['MMDeeplabV3']
+__all__ = ['BalancedCrossEntropy', 'MMDeeplabV3']
 
 if has_mmdet():
     from mmseg_ext.models.dense_heads import (
