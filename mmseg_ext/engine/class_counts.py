@@ -16,6 +16,7 @@ from mmseg_ext.engine.label_checks import (
     label_places,
     read_label,
     same_random_numbers,
+    spread,
 )
 from mmseg_ext.formats.color_masks import IGNORE_INDEX, VOID_NAMES
 from mmseg_ext.utils.text import listing, printable
@@ -35,6 +36,7 @@ def count_classes(
     num_classes: int,
     ignore_index: int = IGNORE_INDEX,
     progress: bool = True,
+    max_images: int | None = None,
 ) -> np.ndarray:
     """Count the pixels of each class in the labels of a data set.
 
@@ -55,6 +57,8 @@ def count_classes(
         ignore_index: Label of pixels without class, which are not counted.
         progress: Whether a bar is shown when it takes more than some seconds;
             only the main process shows one.
+        max_images: Where there are more images, so many are counted, spread
+            over the data set, always the same; None counts all.
 
     Returns:
         int64 (images, classes), in the order of the data set.
@@ -72,6 +76,8 @@ def count_classes(
         raise ValueError(
             f'{type(dataset).__name__} is empty: expected images with labels'
         )
+    if max_images is not None:
+        places = [places[k] for k in spread(len(places), max_images)]
     keys = [(id(place.dataset), place.position) for place in places]
     unique = dict(zip(keys, places, strict=True))
 

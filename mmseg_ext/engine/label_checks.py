@@ -49,6 +49,7 @@ __all__ = [
     'same_random_numbers',
     'sample_info',
     'samples_of',
+    'spread',
     'trained_classes',
     'value_fault',
 ]
@@ -430,18 +431,18 @@ def _labels(
     if _is_plain(dataset):
         parts = [leaf for leaf in leaves(dataset) if len(leaf)][:num]
         for leaf in parts:
-            for index in _spread(len(leaf), num // len(parts)):
+            for index in spread(len(leaf), num // len(parts)):
                 yield from _load(leaf, index)
     elif hasattr(dataset, '__len__'):
         with suppress(_NotCopied):
             twin = _twin(dataset)
             size = len(twin)
             rounds = -(-num // size) if again and size else 1
-            for index in _spread(size, num) * rounds:
+            for index in spread(size, num) * rounds:
                 yield from _hand_over(twin, index)
 
 
-def _spread(size: int, num: int) -> list[int]:
+def spread(size: int, num: int) -> list[int]:
     """Return positions, one of each of equal parts, at no even distance."""
     count = min(size, num)
     # Always the same, so that a run can be repeated.

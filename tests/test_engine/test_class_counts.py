@@ -210,3 +210,17 @@ def test_an_empty_data_set_is_refused(tmp_path):
     dataset = make_set(tmp_path, LABELS, indices=[], serialize_data=False)
     with pytest.raises(ValueError, match='BaseSegDataset is empty'):
         count_classes(dataset, 3)
+
+
+def test_some_images(tmp_path):
+    """Of four parts of a set of eight, one image each, always the same."""
+    labels = [np.full((2, 2), index % 3) for index in range(8)]
+    labels = [np.pad(label, (0, index)) for index, label in enumerate(labels)]
+    dataset = make_set(tmp_path, labels)
+    sizes = count_classes(dataset, 3, max_images=4).sum(axis=1)
+    # Image k has (k + 2) ** 2 pixels.
+    indices = (np.sqrt(sizes) - 2).astype(int).tolist()
+    assert [index // 2 for index in indices] == [0, 1, 2, 3]
+    again = count_classes(dataset, 3, max_images=4).sum(axis=1)
+    assert again.tolist() == sizes.tolist()
+    assert len(count_classes(dataset, 3, max_images=9)) == 8
