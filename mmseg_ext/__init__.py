@@ -31,7 +31,7 @@ try:
         NuImagesDataset,
         PairedDataset,
     )
-    from mmseg_ext.engine import LabelCheckHook, SegVisHook
+    from mmseg_ext.engine import ClassWeightsHook, LabelCheckHook, SegVisHook
     from mmseg_ext.evaluation import IoU
     from mmseg_ext.models import BalancedCrossEntropy, MMDeeplabV3
     from mmseg_ext.unpickling import allow_mmengine_checkpoints
@@ -44,6 +44,7 @@ except (ImportError, RuntimeError) as error:
 __all__ = [
     'BalancedCrossEntropy',
     'CamVid',
+    'ClassWeightsHook',
     'ColorMaskDataset',
     'FastLoadAnnotations',
     'FastPhotoMetricDistortion',
