@@ -243,9 +243,9 @@ class BalancedCrossEntropy(nn.Module):
         if self.class_weight_rule and self.class_weight is None:
             raise RuntimeError(
                 f'class_weight={self.class_weight_rule!r} is made of the '
-                'training set by ClassWeightsHook: add dict(type='
-                "'ClassWeightsHook') to custom_hooks, or write the numbers "
-                'that tools/analysis/class_weights.py prints'
+                'training set by ClassWeightsHook: add class_weights=dict('
+                "type='ClassWeightsHook') to default_hooks, or write the "
+                'numbers that tools/analysis/class_weights.py prints'
             )
         if cls_score.ndim < 2 or label.shape != (
             *cls_score.shape[:1],
