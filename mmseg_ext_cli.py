@@ -35,6 +35,7 @@ from typing import Any, NoReturn
 
 __all__ = [
     'PASSIVE',
+    'add_cfg_options',
     'add_converter_options',
     'call',
     'constant',
@@ -474,18 +475,7 @@ def make_launch_parser(
         help='folder for logs, checkpoints and scores (default: work_dir of '
         'the config, else ./work_dirs/<name of the config>)',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action='extend',
-        type=_key_value,
-        metavar='KEY=VALUE',
-        help='change entries of the config, such as '
-        'test_dataloader.dataset.data_root=/data/camvid; lists are written '
-        "key=1,2 or key='[(1,2),(3,4)]' without blanks, and key.0.x reaches "
-        'into one; a key that the config does not have is added, and the log '
-        'warns of it',
-    )
+    add_cfg_options(parser, 'test_dataloader.dataset.data_root=/data/camvid')
     parser.add_argument(
         '--launcher',
         choices=('none', *constant('mmseg_ext.launch.distributed:LAUNCHERS')),
@@ -498,6 +488,26 @@ def make_launch_parser(
         '--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS
     )
     return parser
+
+
+def add_cfg_options(parser: argparse.ArgumentParser, example: str) -> None:
+    """Add the option that changes entries of a config.
+
+    Args:
+        parser: The parser.
+        example: A pair, for the help.
+    """
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action='extend',
+        type=_key_value,
+        metavar='KEY=VALUE',
+        help=f'change entries of the config, such as {example}; lists are '
+        "written key=1,2 or key='[(1,2),(3,4)]' without blanks, and key.0.x "
+        'reaches into one; a key that the config does not have is added, and '
+        'the log warns of it',
+    )
 
 
 def _key_value(text: str) -> str:

@@ -31,9 +31,10 @@ try:
         NuImagesDataset,
         PairedDataset,
     )
-    from mmseg_ext.engine import LabelCheckHook, SegVisHook
+    from mmseg_ext.engine import ClassWeightsHook, LabelCheckHook, SegVisHook
     from mmseg_ext.evaluation import IoU
     from mmseg_ext.models import (
+        BalancedCrossEntropy,
         EfficientNetLite,
         MMDeeplabV3,
         PackageWeights,
@@ -46,7 +47,9 @@ except (ImportError, RuntimeError) as error:
     raise explained from error
 
 __all__ = [
+    'BalancedCrossEntropy',
     'CamVid',
+    'ClassWeightsHook',
     'ColorMaskDataset',
     'EfficientNetLite',
     'FastLoadAnnotations',

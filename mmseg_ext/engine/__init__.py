@@ -1,5 +1,9 @@
 """Hooks around a model. The import registers them."""
 
-from mmseg_ext.engine.hooks import LabelCheckHook, SegVisHook
+from mmseg_ext.engine.hooks import (
+    ClassWeightsHook,
+    LabelCheckHook,
+    SegVisHook,
+)
 
-__all__ = ['LabelCheckHook', 'SegVisHook']
+__all__ = ['ClassWeightsHook', 'LabelCheckHook', 'SegVisHook']

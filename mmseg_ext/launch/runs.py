@@ -25,7 +25,12 @@ from mmseg_ext.checkpoint import (
     existing_checkpoint,
     weights_only,
 )
-from mmseg_ext.engine.hooks import LabelCheckError, LabelCheckHook
+from mmseg_ext.engine.hooks import (
+    ClassWeightsError,
+    ClassWeightsHook,
+    LabelCheckError,
+    LabelCheckHook,
+)
 from mmseg_ext.evaluation.metrics.label_map_writer import LabelMapWriter
 from mmseg_ext.launch.configs import (
     check_output,
@@ -216,10 +221,11 @@ def _build_runner(
         runner = RUNNERS.build(cfg)
     if runner.distributed:
         runner.register_hook(SameBuffersHook())
-    if scope_of(cfg) != 'mmdet' and not any(
-        isinstance(hook, LabelCheckHook) for hook in runner.hooks
-    ):
-        runner.register_hook(LabelCheckHook())
+    for kind in (LabelCheckHook, ClassWeightsHook):
+        if scope_of(cfg) != 'mmdet' and not any(
+            isinstance(hook, kind) for hook in runner.hooks
+        ):
+            runner.register_hook(kind())
     for lines, level in (
         (warnings, logging.WARNING),
         (notes, logging.INFO),
@@ -284,7 +290,7 @@ def _config_errors_named(
     """
     try:
         yield
-    except LabelCheckError as error:
+    except (ClassWeightsError, LabelCheckError) as error:
         raise LaunchError(error) from error
     except MISFITS as error:
         if came_through(error, _CLASS_CHECK_OF_MMDET):

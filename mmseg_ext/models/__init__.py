@@ -2,10 +2,16 @@
 
 from mmseg_ext.environment import has_mmdet
 from mmseg_ext.models.backbones import EfficientNetLite
+from mmseg_ext.models.losses import BalancedCrossEntropy
 from mmseg_ext.models.package_weights import PackageWeights
 from mmseg_ext.models.segmentors import MMDeeplabV3
 
-__all__ = ['EfficientNetLite', 'MMDeeplabV3', 'PackageWeights']
+__all__ = [
+    'BalancedCrossEntropy',
+    'EfficientNetLite',
+    'MMDeeplabV3',
+    'PackageWeights',
+]
 
 if has_mmdet():
     from mmseg_ext.models.dense_heads import (

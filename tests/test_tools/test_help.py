@@ -99,6 +99,12 @@ def test_wrong_arguments(name):
         ),
         ('make_sample_data.py', 'coco out', "invalid choice: 'coco'"),
         ('make_sample_data.py', 'idd out --size 64', 'as in 480x360'),
+        (
+            'analysis/class_weights.py',
+            'c.py --rule rare',
+            "--rule: invalid choice: 'rare'",
+        ),
+        ('analysis/class_weights.py', 'c.py --cfg-options x', "got 'x'"),
         ('analysis/plot_log.py', 'one two', 'unrecognized arguments: two'),
         (
             'dataset_converters/camvid.py',
@@ -150,6 +156,11 @@ def test_wrong_values(name, argv, message):
         ),
         ('demo.py', '--help', ['(default: 250)']),
         ('crop_instances.py', '--help', ['(default: keep)']),
+        (
+            'analysis/class_weights.py',
+            '--help',
+            ['{median_frequency,sqrt_median_frequency}'],
+        ),
         ('dataset_converters/camvid.py', '--help', ['{camvid11}', '0.1']),
         ('dataset_converters/nails.py', '--help', ['{rle,polygon,contour}']),
         (
@@ -174,6 +185,7 @@ def test_choices_and_defaults_are_shown(name, argv, words):
         ('browse_coco.py', 'x.json'),
         ('crop_instances.py', 'c.py x.pth x.jpg'),
         ('make_sample_data.py', 'idd out'),
+        ('analysis/class_weights.py', 'c.py'),
         ('analysis/plot_log.py', 'work'),
         ('dataset_converters/camvid.py', 'data'),
         ('dataset_converters/cityscapes.py', 'data'),

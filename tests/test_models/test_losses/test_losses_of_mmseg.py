@@ -1,0 +1,192 @@
+"""MMSeg's Lovasz and Dice with ignored pixels, as docs/losses.md says.
+
+Where one of these fails after an upgrade, the page has to change.
+"""
+
+import pytest
+import torch
+from mmseg.models.losses import DiceLoss, LovaszLoss
+
+CLASSES = 4
+
+
+@pytest.fixture
+def batch():
+    """Return logits and labels: some pixels ignored, class 3 nowhere."""
+    torch.manual_seed(0)
+    logits = torch.randn(2, CLASSES, 5, 6)
+    label = torch.randint(0, CLASSES - 1, (2, 5, 6))
+    label[:, :2, :4] = 255
+    return logits, label
+
+
+def jaccard_loss(mistaken, own):
+    """Return 1 - IoU of a class, for a set of pixels that are mistaken."""
+    right = own - mistaken
+    union = own | mistaken
+    return 1 - len(right) / len(union)
+
+
+def naive_lovasz(logits, label):
+    """Return the mean over classes of the extension, by its definition.
+
+    Equation 8 of Berman et al., arXiv:1705.08790: errors in descending order,
+    each times what its pixel adds to the loss of the set of those before.
+    """
+    probabilities = logits.softmax(1).movedim(1, -1)[label != 255]
+    label = label[label != 255]
+    losses = []
+    for index in label.unique().tolist():
+        own = set(torch.nonzero(label == index)[:, 0].tolist())
+        target = (label == index).float()
+        errors = (target - probabilities[:, index]).abs().tolist()
+        order = sorted(range(len(errors)), key=lambda p: -errors[p])
+        loss, before, mistaken = 0.0, 0.0, set()
+        for pixel in order:
+            mistaken.add(pixel)
+            after = jaccard_loss(mistaken, own)
+            loss += errors[pixel] * (after - before)
+            before = after
+        losses.append(loss)
+    return sum(losses) / len(losses)
+
+
+def naive_dice(logits, label, power, counted):
+    """Return 1 - Dice of all classes together, the mean over images.
+
+    Args:
+        logits: (N, C, H, W).
+        label: (N, H, W); at 255 no class is right.
+        power: Of the probabilities in the denominator.
+        counted: (N, H, W), which pixels take part.
+    """
+    losses = []
+    for scores, labels, counts in zip(logits, label, counted, strict=True):
+        both = powers = pixels = 0.0
+        for y, x in torch.nonzero(counts).tolist():
+            probabilities = scores[:, y, x].softmax(0)
+            powers += (probabilities**power).sum().item()
+            if labels[y, x] != 255:
+                both += probabilities[labels[y, x]].item()
+                pixels += 1
+        losses.append(1 - 2 * both / (powers + pixels))
+    return sum(losses) / len(losses)
+
+
+def gradient(loss, logits, label):
+    logits = logits.clone().requires_grad_()
+    loss(logits, label, ignore_index=255).backward()
+    return logits.grad.abs().sum(1)
+
+
+# Lovasz.
+
+LOVASZ = dict(per_image=False, reduction='none')
+
+
+def test_lovasz_as_documented(batch):
+    logits, label = batch
+    loss = LovaszLoss(**LOVASZ)
+    found = loss(logits, label, ignore_index=255)
+    assert found.item() == pytest.approx(naive_lovasz(logits, label))
+    ignored = gradient(loss, logits, label)[label == 255]
+    assert (ignored == 0).all()
+
+
+def test_lovasz_needs_its_reduction():
+    with pytest.raises(AssertionError, match="'none'"):
+        LovaszLoss()
+
+
+def test_lovasz_of_each_image_fails_where_one_is_ignored(batch):
+    logits, label = batch
+    loss = LovaszLoss(per_image=True)
+    expected = [
+        naive_lovasz(logits[k : k + 1], label[k : k + 1]) for k in range(2)
+    ]
+    found = loss(logits, label, ignore_index=255).item()
+    assert found == pytest.approx(sum(expected) / 2)
+    label[0] = 255
+    with pytest.raises(RuntimeError, match='equal size'):
+        loss(logits, label, ignore_index=255)
+    found = LovaszLoss(**LOVASZ)(logits, label, ignore_index=255)
+    assert found.item() == pytest.approx(naive_lovasz(logits, label))
+
+
+def test_lovasz_has_no_value_where_all_is_ignored(batch):
+    """The mean, which the runner takes of each loss, is NaN."""
+    logits, label = batch
+    label[:] = 255
+    found = LovaszLoss(**LOVASZ)(logits, label, ignore_index=255)
+    assert found.mean().isnan()
+
+
+# Dice.
+
+DICE = dict(use_sigmoid=False, naive_dice=True)
+
+
+@pytest.fixture
+def everywhere(batch):
+    return torch.ones_like(batch[1], dtype=torch.bool)
+
+
+def test_dice_as_documented(batch, everywhere):
+    """Ignored pixels change its value, and what is learned in no way.
+
+    The gradient is that of the other pixels alone, times a factor.
+    """
+    logits, label = batch
+    logits, label = logits[:1].clone().requires_grad_(), label[:1]
+    loss = DiceLoss(**DICE)
+    found = loss(logits, label, ignore_index=255)
+    expected = naive_dice(logits, label, 1, everywhere[:1])
+    assert found.item() == pytest.approx(expected, rel=1e-4)
+    found.backward()
+    assert logits.grad.movedim(1, -1)[label == 255].abs().max() < 1e-7
+    slopes = logits.grad.movedim(1, -1)[label != 255]
+
+    others = logits.detach().movedim(1, -1)[label != 255].requires_grad_()
+    alone = loss(others.T[None, :, None], label[label != 255][None, None])
+    alone.backward()
+    pixels, labeled = label.numel(), int((label != 255).sum())
+    factor = 2 * labeled / (pixels + labeled)
+    torch.testing.assert_close(
+        slopes, others.grad * factor, rtol=1e-3, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    'options',
+    [{}, dict(use_sigmoid=False), dict(naive_dice=True)],
+    ids=['default', 'softmax', 'naive'],
+)
+def test_dice_else_learns_of_what_is_ignored(batch, options):
+    """As of places where no class should be."""
+    logits, label = batch
+    loss = DiceLoss(ignore_index=255, **options)
+    ignored = gradient(loss, logits, label)[label == 255]
+    assert ignored.min() > 1e-5
+
+
+def test_dice_else_has_another_value(batch, everywhere):
+    logits, label = batch
+    found = DiceLoss(use_sigmoid=False)(logits, label, ignore_index=255)
+    wrong = naive_dice(logits, label, 2, everywhere)
+    right = naive_dice(logits, label, 2, label != 255)
+    assert found.item() == pytest.approx(wrong, rel=1e-4)
+    assert found.item() != pytest.approx(right, rel=0.05)
+
+
+def test_dice_takes_negative_labels_for_the_first_class(batch):
+    logits, label = batch
+    loss = DiceLoss(use_sigmoid=False, ignore_index=-1)
+    first = loss(logits, label.where(label != 255, 0))
+    found = loss(logits, label.where(label != 255, -1), ignore_index=-1)
+    assert found == first
+
+
+def test_dice_takes_no_sampler_of_pixels(batch):
+    logits, label = batch
+    with pytest.raises(AssertionError):
+        DiceLoss()(logits, label, weight=torch.ones(label.shape))
