@@ -29,8 +29,10 @@ from mmseg_ext.utils.text import listing, printable
 __all__ = [
     'ClassHead',
     'FirstLabel',
+    'LabelPlace',
     'SeenClasses',
     'black_and_white_warning',
+    'class_fault',
     'class_heads',
     'classes_in',
     'count_within',
@@ -38,10 +40,13 @@ __all__ = [
     'ignored_fault',
     'ignored_labels',
     'label_fault',
+    'label_places',
     'leaves',
     'may_be_black_and_white',
     'misfit',
     'paths_of',
+    'read_label',
+    'same_random_numbers',
     'sample_info',
     'samples_of',
     'trained_classes',
@@ -61,6 +66,9 @@ _KNOWN = ('mmcv', 'mmengine', 'mmseg', 'mmdet', 'mmseg_ext')
 
 #: How to do without a check that is wrong.
 _WAY_OUT = 'num_files=0 of LabelCheckHook leaves this check out'
+
+#: A path that is in no message.
+_NO_PATH = '\0'
 
 #: The transforms that tell of masks of 0 and 255 themselves.
 _TELL_THEMSELVES = ('FastLoadAnnotations', 'LoadColorMasks')
@@ -103,6 +111,20 @@ class FirstLabel(NamedTuple):
 
     path: str
     label: np.ndarray
+
+
+class LabelPlace(NamedTuple):
+    """Where the label of an image of a data set comes from.
+
+    Attributes:
+        dataset: The data set, or one within it.
+        position: Which of its images.
+        whole: Whether its whole pipeline makes the label, not a loader alone.
+    """
+
+    dataset: Any
+    position: int
+    whole: bool
 
 
 class SeenClasses:
@@ -214,8 +236,75 @@ def first_labels(dataset: Any, num: int) -> list[FirstLabel]:
         OSError: A file is missing or cannot be read.
         ValueError: A file is no label of the data set.
     """
-    with _same_random_numbers():
+    with same_random_numbers():
         return list(_labels(dataset, num))
+
+
+def label_places(dataset: Any) -> list[LabelPlace]:
+    """Return where the label of each image of a data set comes from.
+
+    Images that wrappers repeat have equal places. As in
+    :func:`first_labels`, loaders alone are used where all is MMSeg's or ours.
+
+    Args:
+        dataset: Any data set of MMSeg, or a wrapper of some.
+
+    Returns:
+        One for each image, in the order of the data set.
+
+    Raises:
+        TypeError: A transform of the user's cannot be copied.
+    """
+    if _is_plain(dataset):
+        return [LabelPlace(*place, False) for place in _order(dataset)]
+    try:
+        twin = _twin(dataset)
+    except _NotCopied as error:
+        raise TypeError(
+            f'{type(dataset).__name__} cannot be copied, to read its labels '
+            f'beside the training: {error.__cause__}'
+        ) from error
+    return [LabelPlace(twin, index, True) for index in range(len(twin))]
+
+
+def read_label(place: LabelPlace) -> FirstLabel:
+    """Load the label of an image.
+
+    Random numbers change where the whole pipeline makes it: see
+    :func:`same_random_numbers`.
+
+    Args:
+        place: Where it comes from.
+
+    Raises:
+        OSError: A file is missing or cannot be read.
+        ValueError: There is no label, or a file is no label of the data set.
+    """
+    dataset, index, whole = place
+    read = _hand_over if whole else _load
+    for label in read(dataset, index, strict=True):
+        return label
+    info: Mapping[str, Any] = {}
+    with suppress(Exception):
+        info = dataset.get_data_info(index)
+    raise ValueError(
+        f'{type(dataset).__name__}: image '
+        f'{printable(info.get("img_path") or str(index))} has no label: '
+        'expected seg_map_path in data_prefix, the folder of the labels, and '
+        'LoadAnnotations in the pipeline'
+    )
+
+
+def _order(dataset: Any) -> list[tuple[Any, int]]:
+    """Return the data set without others in it, and the index, of each."""
+    if hasattr(dataset, 'datasets'):
+        return [place for part in dataset.datasets for place in _order(part)]
+    if not hasattr(dataset, 'dataset'):
+        return [(dataset, index) for index in range(len(dataset))]
+    inner = _order(dataset.dataset)
+    if hasattr(dataset, 'repeat_indices'):  # ClassBalancedDataset
+        return [inner[index] for index in dataset.repeat_indices]
+    return [inner[index % len(inner)] for index in range(len(dataset))]
 
 
 def count_within(dataset: Any, num: int, values: Collection[int]) -> int:
@@ -234,7 +323,7 @@ def count_within(dataset: Any, num: int, values: Collection[int]) -> int:
         ValueError: A file is no label of the data set.
     """
     paths = set()
-    with _same_random_numbers():
+    with same_random_numbers():
         for path, label in _labels(dataset, num, again=True):
             if not _is_within(label, values):
                 return 0
@@ -311,7 +400,7 @@ def _loader(leaf: Any) -> LoadAnnotations | None:
 
 
 @contextmanager
-def _same_random_numbers() -> Iterator[None]:
+def same_random_numbers() -> Iterator[None]:
     """Leave random numbers as they are, and draw the same in all processes."""
     states = random.getstate(), np.random.get_state()
     on_cuda = torch.cuda.is_initialized()
@@ -385,8 +474,14 @@ def _twin(dataset: Any) -> Any:
     return twin
 
 
-def _load(leaf: Any, index: int) -> Iterator[FirstLabel]:
-    """Yield a label as the loader gives it, if there is one."""
+def _load(leaf: Any, index: int, strict: bool = False) -> Iterator[FirstLabel]:
+    """Yield a label as the loader gives it, if there is one.
+
+    Args:
+        leaf: A data set without others in it.
+        index: Which of its samples.
+        strict: Whether all errors are raised.
+    """
     info = leaf.get_data_info(index)
     path = info.get('seg_map_path')
     loader = _loader(leaf)
@@ -394,18 +489,27 @@ def _load(leaf: Any, index: int) -> Iterator[FirstLabel]:
         return
     try:
         yield FirstLabel(str(path), np.asarray(loader(info)['gt_seg_map']))
-    except (OSError, ValueError) as error:
-        if str(path) in str(error):
+    except Exception as error:
+        clear = isinstance(error, OSError | ValueError)
+        if clear and str(path) in str(error):
             raise
-        raise ValueError(
-            f'label {printable(path)} cannot be loaded: {error}'
-        ) from error
-    except Exception:  # the training itself will say what is wrong
-        return
+        # Of others the training itself will say what is wrong.
+        if clear or strict:
+            raise ValueError(
+                f'label {printable(path)} cannot be loaded: {error}'
+            ) from error
 
 
-def _hand_over(twin: Any, index: int) -> Iterator[FirstLabel]:
-    """Yield a label as the whole pipeline makes it, if there is one."""
+def _hand_over(
+    twin: Any, index: int, strict: bool = False
+) -> Iterator[FirstLabel]:
+    """Yield a label as the whole pipeline makes it, if there is one.
+
+    Args:
+        twin: A data set that may be used up.
+        index: Which of its samples.
+        strict: Whether all errors are raised.
+    """
     try:
         sample = twin[index]['data_samples']
         label = sample.gt_sem_seg.data
@@ -414,6 +518,10 @@ def _hand_over(twin: Any, index: int) -> Iterator[FirstLabel]:
         path = _path(twin, index)
         if isinstance(error, OSError | ValueError) and path in str(error):
             raise
+        if strict and path != _NO_PATH:
+            raise ValueError(
+                f'label {printable(path)} cannot be loaded: {error}'
+            ) from error
         return
     path = sample.get('seg_map_path') or f'of {sample.get("img_path")}'
     yield FirstLabel(
@@ -426,7 +534,7 @@ def _path(dataset: Any, index: int) -> str:
     info: Mapping[str, Any] = {}
     with suppress(Exception):
         info = dataset.get_data_info(index)
-    return str(info.get('seg_map_path') or '\0')
+    return str(info.get('seg_map_path') or _NO_PATH)
 
 
 def label_fault(dataset: Any, evaluated: bool = False) -> str | None:
@@ -446,7 +554,7 @@ def label_fault(dataset: Any, evaluated: bool = False) -> str | None:
     )
     parts = leaves(dataset)
     without = []
-    with _same_random_numbers():
+    with same_random_numbers():
         for leaf in parts:
             if isinstance(leaf, BaseSegDataset) and len(leaf):
                 labeled = _has_label(leaf)
@@ -533,25 +641,40 @@ def value_fault(
         return None
     bounds = [2 if head.single else head.num_classes for head in heads]
     end = min(bounds, default=count)
-    for path, label in labels if end else ():
-        if label.ndim == 3 and label.shape[-1] in (2, 3, 4):
-            return (
-                f'label {printable(path)} has {label.shape[-1]} channels: '
-                'expected one, of class indices; save it again as a gray '
-                'PNG, or read colors with ColorMaskDataset and LoadColorMasks'
-            )
-        outside = (label < 0) | (label >= end)
-        outside &= ~np.isin(label, ignored)
-        if outside.any():
-            values = np.unique(label[outside]).tolist()
-            return (
-                f'label {printable(path)} holds the value(s) '
-                f'{listing(values)}: expected class indices 0 to {end - 1}, '
-                f'or {_either(ignored)} for pixels without class; give the '
-                'data set and the heads all classes of the masks, or convert '
-                f'the masks ({_WAY_OUT})'
-            )
+    for label in labels if end else ():
+        if fault := class_fault(label, end, ignored):
+            return f'{fault} ({_WAY_OUT})'
     return None
+
+
+def class_fault(
+    label: FirstLabel, end: int, ignored: Sequence[int]
+) -> str | None:
+    """Say that a label holds what is no class, if it does.
+
+    Args:
+        label: A label of a data set.
+        end: Number of classes.
+        ignored: Values of pixels without class.
+    """
+    path, values = label
+    if values.ndim == 3 and values.shape[-1] in (2, 3, 4):
+        return (
+            f'label {printable(path)} has {values.shape[-1]} channels: '
+            'expected one, of class indices; save it again as a gray '
+            'PNG, or read colors with ColorMaskDataset and LoadColorMasks'
+        )
+    outside = (values < 0) | (values >= end)
+    outside &= ~np.isin(values, ignored)
+    if not outside.any():
+        return None
+    found = np.unique(values[outside]).tolist()
+    return (
+        f'label {printable(path)} holds the value(s) {listing(found)}: '
+        f'expected class indices 0 to {end - 1}, or {_either(ignored)} for '
+        'pixels without class; give the data set and the heads all classes '
+        'of the masks, or convert the masks'
+    )
 
 
 def ignored_labels(heads: Sequence[ClassHead]) -> list[int]:
