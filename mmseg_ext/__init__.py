@@ -30,8 +30,10 @@ try:
         LoadColorMasks,
         NuImagesDataset,
         PairedDataset,
+        RareClassCrop,
+        SemanticCopyPaste,
     )
-    from mmseg_ext.engine import LabelCheckHook, SegVisHook
+    from mmseg_ext.engine import LabelCheckHook, RareClassSampler, SegVisHook
     from mmseg_ext.evaluation import IoU
     from mmseg_ext.models import MMDeeplabV3
     from mmseg_ext.unpickling import allow_mmengine_checkpoints
@@ -54,7 +56,10 @@ __all__ = [
     'MMDeeplabV3',
     'NuImagesDataset',
     'PairedDataset',
+    'RareClassCrop',
+    'RareClassSampler',
     'SegVisHook',
+    'SemanticCopyPaste',
 ]
 
 #: Where the classes lie that need MMDetection.

@@ -1,5 +1,6 @@
-"""Hooks around a model. The import registers them."""
+"""What goes around a model: hooks, samplers. The import registers them."""
 
 from mmseg_ext.engine.hooks import LabelCheckHook, SegVisHook
+from mmseg_ext.engine.samplers import RareClassSampler
 
-__all__ = ['LabelCheckHook', 'SegVisHook']
+__all__ = ['LabelCheckHook', 'RareClassSampler', 'SegVisHook']
