@@ -30,8 +30,15 @@ try:
         LoadColorMasks,
         NuImagesDataset,
         PairedDataset,
+        RareClassCrop,
+        SemanticCopyPaste,
     )
-    from mmseg_ext.engine import ClassWeightsHook, LabelCheckHook, SegVisHook
+    from mmseg_ext.engine import (
+        ClassWeightsHook,
+        LabelCheckHook,
+        RareClassSampler,
+        SegVisHook,
+    )
     from mmseg_ext.evaluation import IoU
     from mmseg_ext.models import (
         BalancedCrossEntropy,
@@ -63,7 +70,10 @@ __all__ = [
     'NuImagesDataset',
     'PackageWeights',
     'PairedDataset',
+    'RareClassCrop',
+    'RareClassSampler',
     'SegVisHook',
+    'SemanticCopyPaste',
 ]
 
 #: Where the classes lie that need MMDetection.

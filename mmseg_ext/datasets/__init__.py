@@ -13,6 +13,8 @@ from mmseg_ext.datasets.transforms import (
     FastPhotoMetricDistortion,
     FastRandomCrop,
     LoadColorMasks,
+    RareClassCrop,
+    SemanticCopyPaste,
 )
 from mmseg_ext.environment import has_mmdet
 
@@ -26,6 +28,8 @@ __all__ = [
     'LoadColorMasks',
     'NuImagesDataset',
     'PairedDataset',
+    'RareClassCrop',
+    'SemanticCopyPaste',
 ]
 
 if has_mmdet():

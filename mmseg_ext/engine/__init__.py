@@ -1,9 +1,15 @@
-"""Hooks around a model. The import registers them."""
+"""What goes around a model: hooks, samplers. The import registers them."""
 
 from mmseg_ext.engine.hooks import (
     ClassWeightsHook,
     LabelCheckHook,
     SegVisHook,
 )
+from mmseg_ext.engine.samplers import RareClassSampler
 
-__all__ = ['ClassWeightsHook', 'LabelCheckHook', 'SegVisHook']
+__all__ = [
+    'ClassWeightsHook',
+    'LabelCheckHook',
+    'RareClassSampler',
+    'SegVisHook',
+]

@@ -8,6 +8,10 @@ from mmseg_ext.datasets.transforms.fast_photo_metric_distortion import (
 )
 from mmseg_ext.datasets.transforms.fast_random_crop import FastRandomCrop
 from mmseg_ext.datasets.transforms.load_color_masks import LoadColorMasks
+from mmseg_ext.datasets.transforms.rare_class_crop import RareClassCrop
+from mmseg_ext.datasets.transforms.semantic_copy_paste import (
+    SemanticCopyPaste,
+)
 from mmseg_ext.environment import has_mmdet
 
 __all__ = [
@@ -15,6 +19,8 @@ __all__ = [
     'FastPhotoMetricDistortion',
     'FastRandomCrop',
     'LoadColorMasks',
+    'RareClassCrop',
+    'SemanticCopyPaste',
 ]
 
 if has_mmdet():
