@@ -36,6 +36,7 @@ try:
     from mmseg_ext.engine import (
         ClassWeightsHook,
         LabelCheckHook,
+        OfflineRunner,
         RareClassSampler,
         SegVisHook,
     )
@@ -68,6 +69,7 @@ __all__ = [
     'LoadColorMasks',
     'MMDeeplabV3',
     'NuImagesDataset',
+    'OfflineRunner',
     'PackageWeights',
     'PairedDataset',
     'RareClassCrop',

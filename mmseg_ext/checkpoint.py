@@ -250,6 +250,12 @@ def _why_not_loaded(path: str | os.PathLike, error: Exception) -> str:
     # Torch surrounds the reason with general advice.
     reason = re.sub('^.*(trusted source[.]|Unpickler error:) ', '', reason)
     reason = reason.partition(' Check the documentation')[0][:200]
+    # No network, or no package that knows such addresses.
+    if '://' in str(path) and isinstance(error, (OSError, ImportError)):
+        return (
+            f'{path} cannot be loaded ({type(error).__name__}: {reason}); to '
+            "train without it, set runner_type='OfflineRunner'"
+        )
     return (
         f'{path} cannot be loaded; it is truncated, no PyTorch checkpoint, or '
         f'holds what is not allowed ({type(error).__name__}: {reason})'

@@ -11,12 +11,11 @@ import pytest
 import torch
 from mmcv.transforms import Compose
 from mmdet.registry import DATASETS, MODELS, TRANSFORMS
-from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
-from helpers.configs import make_small
+from helpers.configs import make_small, read_config
 from mmseg_ext.converters.cityscapes import convert
 from mmseg_ext.datasets.transforms.translate_x_pixels import TranslateXPixels
 from mmseg_ext.models.necks.aug_fpn import AugFPN
@@ -44,7 +43,7 @@ pytestmark = [
 
 
 def load(pattern, parts):
-    return Config.fromfile(FOLDER / pattern.format(parts))
+    return read_config(FOLDER / pattern.format(parts))
 
 
 @pytest.fixture(scope='module')
@@ -423,7 +422,7 @@ def test_light_config_has_the_parts():
 
 @pytest.mark.parametrize('name', NAMES)
 def test_one_iteration_and_validation(name, root, tmp_path):
-    config = Config.fromfile(FOLDER / name)
+    config = read_config(FOLDER / name)
     make_small(config, root, tmp_path, size=(256, 128))
     for stage in config.model.train_cfg.rcnn:
         stage.sampler.num = 24

@@ -5,13 +5,15 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import MODELS, RUNNERS, DefaultScope
 from mmengine.runner import Runner
 
-from helpers.configs import make_small
+from helpers.configs import make_small, read_config
 from mmseg_ext.converters import idd, nails, nuimages
 from mmseg_ext.labels.nuimages import NUIMAGES, THING_OF, THINGS
-from mmseg_ext.launch.configs import data_sets, scope_of
+from mmseg_ext.launch.configs import data_sets, parse_pairs, scope_of
 from mmseg_ext.sample_data import (
     write_camvid,
     write_idd,
@@ -28,6 +30,9 @@ NAMES = sorted(
     for path in CONFIGS.rglob('*.py')
     if not {'_base_', *OTHERS} & set(path.parts)
 )
+
+#: All configs, those with tests of their own among them.
+PATHS = [p for p in CONFIGS.rglob('*.py') if '_base_' not in p.parts]
 
 # pycocotools 2.0 does not know NumPy 2's way to hand over arrays.
 pytestmark = pytest.mark.filterwarnings(
@@ -152,11 +157,7 @@ def check_detector(scalars):
 CHECKS = {'mmseg': 'LabelCheckHook', 'mmdet': 'NumClassCheckHook'}
 
 
-@pytest.mark.parametrize(
-    'path',
-    [p for p in CONFIGS.rglob('*.py') if '_base_' not in p.parts],
-    ids=lambda path: path.stem,
-)
+@pytest.mark.parametrize('path', PATHS, ids=lambda path: path.stem)
 def test_heads_are_compared_with_the_data_set(path, tmp_path):
     """Also in a config of a user's that has hooks of its own."""
     child = tmp_path / 'mine.py'
@@ -165,15 +166,56 @@ def test_heads_are_compared_with_the_data_set(path, tmp_path):
         'default_hooks = dict(logger=dict(interval=7))\n'
         'custom_hooks = []\n'
     )
-    for config in map(Config.fromfile, (path, child)):
+    for config in (read_config(path), Config.fromfile(child)):
         kinds = [hook['type'] for hook in config.default_hooks.values()]
         assert kinds.count(CHECKS[scope_of(config)]) == 1
+
+
+@pytest.fixture
+def from_cfg(monkeypatch):
+    """Return a function that says what a runner of a config would be given."""
+
+    def find(config):
+        config.work_dir = 'nowhere'
+        RUNNERS.build(config)
+        return given
+
+    given = {}
+    monkeypatch.setattr(Runner, '__init__', lambda _, **a: given.update(a))
+    monkeypatch.setattr(Runner, 'logger', MMLogger('runner'), raising=False)
+    return find
+
+
+@pytest.mark.usefixtures('torchvision')
+@pytest.mark.parametrize('path', PATHS, ids=lambda path: path.stem)
+def test_one_option_leaves_out_weights_at_an_address(path, from_cfg):
+    config = read_config(path)
+    config.merge_from_dict(parse_pairs(['runner_type=OfflineRunner']))
+    given = from_cfg(config)
+    assert not given['load_from']
+    assert '://' not in str(given['model'])
+    scope = DefaultScope.overwrite_default_scope(scope_of(config))
+    # Without memory: some are large.
+    with scope, torch.device('meta'):
+        model = MODELS.build(given['model'])
+    for name, module in model.named_modules():
+        assert '://' not in str(getattr(module, 'init_cfg', '')), name
+    trained = [value.requires_grad for value in model.parameters()]
+    assert all(trained) or 'PackageWeights' in str(given['model'])
+
+
+def test_addresses_of_configs_are_found(from_cfg):
+    """Without the option they are there: the test above would see them."""
+    path = CONFIGS / 'pspnet/pspnet_r18-d8_8xb2-80k_nuimages-512x1024.py'
+    given = from_cfg(read_config(path))
+    assert given['load_from'].startswith('https://')
+    assert "'open-mmlab://resnet18_v1c'" in str(given['model'])
 
 
 @pytest.mark.usefixtures('torchvision')
 @pytest.mark.parametrize('name', NAMES)
 def test_one_iteration_and_validation(name, sample_data, tmp_path):
-    config = Config.fromfile(CONFIGS / name)
+    config = read_config(CONFIGS / name)
     make_small(config, sample_data(config), tmp_path)
     for dataset in data_sets(config.train_dataloader):
         dataset.indices = 2

@@ -14,6 +14,7 @@ from mmseg.registry import MODELS
 from PIL import Image
 
 import mmseg_ext
+from helpers.configs import read_config
 from mmseg_ext.registry import CHILDREN
 
 ROOT = Path(__file__).parents[1]
@@ -88,7 +89,7 @@ def test_metafiles_are_complete():
         assert path.stem == model['Name']
         assert model['In Collection'] in collections
         assert model['Metadata']['Batch Size'] == total_batch_size(path)
-        config = Config.fromfile(path)
+        config = read_config(path)
         # COCO's configs leave the number to upstream's.
         assert model['Metadata']['Classes'] == config.get('num_classes', 80)
     assert sorted(model['Name'] for model in models) == config_names()
@@ -119,7 +120,7 @@ def test_mim_finds_the_models_of_a_data_set(dataset, in_name):
 
 def total_batch_size(path):
     """Images of an iteration, for the number of GPUs that a config means."""
-    config = Config.fromfile(path)
+    config = read_config(path)
     batch_size = config.train_dataloader.batch_size
     named = re.search(r'_(\d+)xb(\d+)-', path.stem)
     if not named:  # as MMDet's

@@ -1,15 +1,17 @@
-"""What goes around a model: hooks, samplers. The import registers them."""
+"""Hooks, samplers and runners. The import registers them."""
 
 from mmseg_ext.engine.hooks import (
     ClassWeightsHook,
     LabelCheckHook,
     SegVisHook,
 )
+from mmseg_ext.engine.runners import OfflineRunner
 from mmseg_ext.engine.samplers import RareClassSampler
 
 __all__ = [
     'ClassWeightsHook',
     'LabelCheckHook',
+    'OfflineRunner',
     'RareClassSampler',
     'SegVisHook',
 ]

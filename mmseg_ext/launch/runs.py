@@ -117,7 +117,8 @@ def run_training(
         notes = [set_resume(cfg, resume)] if resume else []
     runner = _build_runner(cfg, notes, warnings)
     with _told_in_one_line():
-        _check_weights(cfg, runner)
+        # A runner may leave out what the config starts from.
+        _check_weights(runner.cfg, runner)
     _check_late_parts(cfg, runner)
     # Both are made before the first iteration anyway.
     with _data_errors_named(cfg, 'train'):
@@ -300,7 +301,8 @@ def _config_errors_named(
                 error
                 if isinstance(error, (CheckpointError, FileNotFoundError))
                 else 'weights of the config cannot be loaded: '
-                f'{one_line(error)}'
+                f'{one_line(error)}; to train without those at an address, '
+                "set runner_type='OfflineRunner'"
             ) from error
         reason = why_not_built(cfg, error, any_reason)
         if reason is None:

@@ -4,10 +4,11 @@ import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
-from mmengine.config import Config
 from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
+
+from helpers.configs import read_config
 
 #: Height and width of the images, no multiples of anything.
 SIZE = (61, 95)
@@ -16,7 +17,7 @@ CHANNELS = 16
 
 def small_detector(path):
     """Build the detector of a config with few channels and few RoIs."""
-    config = Config.fromfile(path)
+    config = read_config(path)
     model = config.model
     model.backbone.update(
         depth=18, base_channels=8, frozen_stages=-1, init_cfg=None

@@ -177,6 +177,51 @@ def test_training_from_a_backbone_says_so(segmentation, trained, tmp_path):
     assert torch.equal(started[name], weights[name])
 
 
+def test_a_training_without_network(
+    segmentation, trained, tmp_path, monkeypatch
+):
+    """The one option, and what it makes of weights at an address."""
+
+    def connect(*args):
+        raise OSError('there is no network')
+
+    monkeypatch.setattr('socket.socket.connect', connect)
+    options = [
+        'load_from=https://127.0.0.1:9/whole.pth',
+        'model.pretrained=open-mmlab://resnet18_v1c',
+        'model.backbone.frozen_stages=2',
+        'runner_type=OfflineRunner',
+    ]
+    argv = ['--work-dir', tmp_path, '--cfg-options', *options]
+    run_tool('train', segmentation, *argv)
+    [log] = tmp_path.rglob('*.log')
+    assert (
+        'OfflineRunner fetches nothing and leaves out what the config has as '
+        'load_from, model.pretrained, model.backbone.frozen_stages\n'
+    ) in log.read_text()
+    # As a training of the config without all these.
+    found, expected = (
+        _load(folder / 'iter_2.pth')['state_dict']
+        for folder in (tmp_path, trained)
+    )
+    for key, value in expected.items():
+        torch.testing.assert_close(found[key], value)
+
+
+@pytest.mark.parametrize('option', ['load_from', 'model.pretrained'])
+def test_what_helps_without_network_is_told(
+    segmentation, tmp_path, monkeypatch, capsys, option
+):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    monkeypatch.setenv('no_proxy', '127.0.0.1')
+    argv = ['--work-dir', tmp_path / 'work']
+    argv += ['--cfg-options', f'{option}=http://127.0.0.1:9/x.pth']
+    error = error_of(capsys, run_tool, 'train', segmentation, *argv)
+    assert 'cannot be loaded' in error
+    assert 'URLError' in error
+    assert "set runner_type='OfflineRunner'" in error
+
+
 def _weights_alone(segmentation, tmp_path, trained):
     path = tmp_path / 'weights.pth'
     torch.save({'state_dict': {}}, path)
