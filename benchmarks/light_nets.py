@@ -1,0 +1,175 @@
+"""Light nets in inference: EfficientNet-Lite 0 against the R18 nets.
+
+Segmentors of 11 classes label an image of 480x360, detectors look for nails in
+one of 320x320; from pixels to results, one image at a time, on one thread.
+Weights are random, and detectors are held to ten instances.
+
+Run by itself it prints images per second.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from mmdet.structures import DetDataSample
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.registry import MODELS, DefaultScope
+from mmseg.structures import SegDataSample
+from prettytable import PrettyTable
+
+import mmseg_ext  # noqa: F401  registers its classes
+from common import CONFIGS
+from timing import Row, interleaved
+
+ROUNDS = 15
+
+
+class Net(NamedTuple):
+    """A net to be timed.
+
+    Attributes:
+        config: Path below ``configs/``.
+        changes: Entries to change in it.
+    """
+
+    config: str
+    changes: dict[str, Any]
+
+
+class Task(NamedTuple):
+    """Nets that do the same, the baseline last.
+
+    Attributes:
+        scope: Whose registry they are built from.
+        size: Height and width of the image.
+        sample: Class of what is predicted.
+        nets: Them, by name.
+    """
+
+    scope: str
+    size: tuple[int, int]
+    sample: type
+    nets: dict[str, Net]
+
+
+LITE0 = {
+    'model.backbone': {'_delete_': True, 'type': 'EfficientNetLite'},
+    'model.neck.in_channels': [24, 40, 112, 320],
+}
+TEN = {
+    'model.test_cfg.rcnn.score_thr': 0,
+    'model.test_cfg.rcnn.max_per_img': 10,
+}
+MASK_RCNN = 'mask_rcnn/mask-rcnn_r18_fpn_1xb2-2k_nail-320.py'
+
+TASKS = (
+    Task(
+        'mmseg',
+        (360, 480),
+        SegDataSample,
+        {
+            'FPN, lite0': Net(
+                '_base_/models/fpn_lite0.py',
+                {**LITE0, 'model.decode_head.num_classes': 11},
+            ),
+            'BiSeNet V1, R18': Net(
+                'bisenetv1/bisenetv1_r18-d32_1xb4-1k_camvid11-240x320.py', {}
+            ),
+        },
+    ),
+    Task(
+        'mmdet',
+        (320, 320),
+        DetDataSample,
+        {
+            'Mask R-CNN, lite0': Net(MASK_RCNN, {**LITE0, **TEN}),
+            'Mask R-CNN, R18': Net(MASK_RCNN, TEN),
+        },
+    ),
+)
+
+
+def run() -> list[Row]:
+    """Time the nets of each task in turn."""
+    rows = []
+    for task in TASKS:
+        seconds = time_nets(task)
+        *ours, baseline = seconds
+        rows += [
+            Row(
+                f'{name}, {size_of(task)}',
+                baseline,
+                seconds[name],
+                seconds[baseline],
+            )
+            for name in ours
+        ]
+    return rows
+
+
+def time_nets(task: Task) -> dict[str, float]:
+    """Return the median seconds for an image of each net."""
+    return interleaved(
+        {name: predicting(task, net) for name, net in task.nets.items()},
+        ROUNDS,
+    )
+
+
+def predicting(task: Task, net: Net) -> Callable[[], object]:
+    """Return a function that predicts what an image shows."""
+    model = build(task.scope, net)
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randint(
+        256, (3, *task.size), dtype=torch.uint8, generator=generator
+    )
+    sample = task.sample(
+        metainfo={
+            'img_shape': task.size,
+            'ori_shape': task.size,
+            'scale_factor': (1.0, 1.0),
+        }
+    )
+
+    def predict() -> object:
+        # The results are written into it.
+        data = {'inputs': [image], 'data_samples': [sample.clone()]}
+        with torch.no_grad():
+            return model.test_step(data)
+
+    return predict
+
+
+def build(scope: str, net: Net) -> torch.nn.Module:
+    """Build a net with random weights."""
+    config = Config.fromfile(CONFIGS / net.config)
+    config.merge_from_dict(net.changes)
+    config.model.backbone.init_cfg = None
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope(scope):
+        model = MODELS.build(config.model)
+    # It logs how each parameter starts.
+    MMLogger.get_current_instance().setLevel('WARNING')
+    model.init_weights()
+    return model.eval()
+
+
+def size_of(task: Task) -> str:
+    """Return width and height in pixels."""
+    height, width = task.size
+    return f'{width}x{height}'
+
+
+def main() -> None:
+    """Print images per second of each net, on one thread."""
+    torch.set_num_threads(1)
+    table = PrettyTable(['net', 'size', 'images per second'], align='l')
+    table.align['images per second'] = 'r'
+    for task in TASKS:
+        for name, seconds in time_nets(task).items():
+            table.add_row([name, size_of(task), f'{1 / seconds:.1f}'])
+    print(table)
+
+
+if __name__ == '__main__':
+    main()
