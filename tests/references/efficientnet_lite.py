@@ -3,6 +3,8 @@
 Names of tensors are those of the packaged weights.
 """
 
+from functools import cache
+
 import numpy as np
 
 #: Blocks, kernel size and channels of each group.
@@ -73,6 +75,7 @@ def formula(shape, number):
     return mixed.reshape(shape).astype(np.float64) / (1 << 23) - 1
 
 
+@cache
 def formula_weights(arch):
     """Return values for each tensor of a network, as float32.
 
