@@ -1,11 +1,18 @@
-"""MMSeg's Lovasz and Dice with ignored pixels, as docs/losses.md says.
+"""MMSeg's losses with ignored pixels, as docs/losses.md says.
 
 Where one of these fails after an upgrade, the page has to change.
 """
 
+import numpy as np
 import pytest
 import torch
-from mmseg.models.losses import DiceLoss, LovaszLoss
+from mmseg.datasets.transforms import RandomCrop
+from mmseg.models.losses import (
+    CrossEntropyLoss,
+    DiceLoss,
+    LovaszLoss,
+    OhemCrossEntropy,
+)
 
 CLASSES = 4
 
@@ -77,6 +84,19 @@ def gradient(loss, logits, label):
     logits = logits.clone().requires_grad_()
     loss(logits, label, ignore_index=255).backward()
     return logits.grad.abs().sum(1)
+
+
+def test_cross_entropy_with_weights_fails_where_pixels_are_ignored(batch):
+    logits, label = batch
+    loss = CrossEntropyLoss(class_weight=[1, 2, 3, 4], avg_non_ignore=True)
+    with pytest.raises(IndexError):
+        loss(logits, label, ignore_index=255)
+
+
+def test_ohem_takes_no_arguments_of_heads(batch):
+    logits, label = batch
+    with pytest.raises(TypeError, match='ignore_index'):
+        OhemCrossEntropy()(logits, label, ignore_index=255)
 
 
 # Lovasz.
@@ -190,3 +210,32 @@ def test_dice_takes_no_sampler_of_pixels(batch):
     logits, label = batch
     with pytest.raises(AssertionError):
         DiceLoss()(logits, label, weight=torch.ones(label.shape))
+
+
+def test_dice_of_one_channel_is_the_wrong_way_round():
+    label = torch.zeros(1, 4, 4, dtype=torch.long)
+    label[:, :2] = 1
+    right = torch.where(label == 1, 20.0, -20.0)[:, None]
+    assert CrossEntropyLoss(use_sigmoid=True)(right, label) < 0.01
+    assert DiceLoss()(right, label) > 0.99
+    assert DiceLoss()(-right, label) < 0.01
+
+
+@pytest.mark.parametrize('labeled', [0, 1], ids=['none', 'one pixel'])
+def test_crops_with_too_few_labels_are_drawn_again(labeled):
+    """Those of which Lovasz has no value; a corner alone is labeled."""
+    label = np.full((64, 64), 255, np.uint8)
+    label[:, :20] = np.arange(64)[:, None] % 3
+    if labeled:
+        label[40, 40] = 1
+    crop = RandomCrop((16, 16), cat_max_ratio=0.75)
+    np.random.seed(0)
+    good = 0
+    for _ in range(50):
+        results = dict(
+            img=np.zeros((64, 64, 3), np.uint8),
+            gt_seg_map=label.copy(),
+            seg_fields=['gt_seg_map'],
+        )
+        good += (crop(results)['gt_seg_map'] != 255).sum() > 1
+    assert good >= 49
