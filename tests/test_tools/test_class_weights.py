@@ -2,11 +2,13 @@
 
 import json
 import runpy
+import textwrap
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from helpers.real_data import CAMVID
 from mmseg_ext.models import BalancedCrossEntropy
 from test_tools.tiny_runs import SEGMENTATION, TOOLS
 
@@ -70,6 +72,15 @@ def test_default_rule_and_bounds(config, run):
     assert line == f'class_weight={roots.round(4).tolist()}'
     line = run(config, '--bounds', '0.9', '1.1').out.splitlines()[-1]
     assert line == 'class_weight=[0.9, 1.0, 1.1]'
+
+
+@pytest.mark.skipif(not CAMVID.is_dir(), reason=f'{CAMVID} is not there')
+def test_the_table_of_the_docs(run):
+    name = 'bisenetv1_r18-d32_1xb4-1k_camvid11-240x320'
+    root = f'train_dataloader.dataset.data_root={CAMVID}'
+    table = run(name, '--cfg-options', root).out
+    page = (TOOLS.parent / 'docs' / 'losses.md').read_text()
+    assert textwrap.indent(table, '    ') in page
 
 
 def test_class_without_pixels(config, run, tmp_path):

@@ -133,7 +133,7 @@ class ClassWeightsHook(Hook):
         return counts.numpy()
 
     def _fill(self, runner: Runner, place: _Place, counts: np.ndarray) -> None:
-        """Give a loss its weights, and log them."""
+        """Hand a loss its weights, and log them."""
         rule, bounds = place.loss.class_weight_rule, place.loss.weight_bounds
         assert rule is not None
         weights = class_weights(counts, rule, bounds)

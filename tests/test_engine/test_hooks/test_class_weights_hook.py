@@ -35,6 +35,13 @@ def scope():
         yield
 
 
+@pytest.fixture(autouse=True)
+def plain_text_of_configs(monkeypatch):
+    """To lay it out well takes longer than the training."""
+    text = property(lambda config: repr(config.to_dict()))
+    monkeypatch.setattr(Config, 'pretty_text', text)
+
+
 def write(root, pixels=PIXELS):
     rng = np.random.default_rng(0)
     for number, counts in enumerate(pixels):

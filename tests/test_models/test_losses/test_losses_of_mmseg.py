@@ -3,9 +3,13 @@
 Where one of these fails after an upgrade, the page has to change.
 """
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmseg.datasets.transforms import RandomCrop
 from mmseg.models.losses import (
     CrossEntropyLoss,
@@ -13,6 +17,9 @@ from mmseg.models.losses import (
     LovaszLoss,
     OhemCrossEntropy,
 )
+from mmseg.registry import HOOKS, MODELS
+
+import mmseg_ext  # noqa: F401  registers ours
 
 CLASSES = 4
 
@@ -25,6 +32,17 @@ def batch():
     label = torch.randint(0, CLASSES - 1, (2, 5, 6))
     label[:, :2, :4] = 255
     return logits, label
+
+
+def test_example_of_the_docs():
+    page = Path(__file__).parents[3] / 'docs' / 'losses.md'
+    (code,) = re.findall(r'```python\n(.+?)```', page.read_text(), re.S)
+    config = Config.fromstring(code, '.py')
+    balanced, lovasz = map(MODELS.build, config.model.decode_head.loss_decode)
+    assert balanced.class_weight_rule == 'sqrt_median_frequency'
+    assert lovasz.reduction == LOVASZ['reduction']
+    assert lovasz.per_image == LOVASZ['per_image']
+    assert config.default_hooks.class_weights.type in HOOKS
 
 
 def jaccard_loss(mistaken, own):
