@@ -34,5 +34,6 @@ param_scheduler[1].end = max_iters
 default_hooks = dict(
     checkpoint=dict(interval=250, max_keep_ckpts=1, save_best='mIoU'),
     label_check=dict(type='LabelCheckHook'),
+    class_weights=dict(type='ClassWeightsHook'),
 )
 randomness = dict(seed=0)
