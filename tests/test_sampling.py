@@ -183,8 +183,8 @@ def test_averaged_weights_and_draws_of_a_run_and_its_resumption(
 
     sampler = again.train_dataloader.sampler
     assert isinstance(sampler, RareClassSampler)
-    # Class 2 is in one of 6 images: sqrt(0.5 / (1 / 6)).
-    expected = [1, 1, 1, 1, np.sqrt(3), 1]
+    # Class 2 is in one of 6 images, so 6 times the mean is there.
+    expected = [1, 1, 1, 1, np.sqrt(6), 1]
     assert sampler.factors.tolist() == pytest.approx(expected)
 
 

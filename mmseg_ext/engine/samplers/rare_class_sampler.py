@@ -24,13 +24,18 @@ _NAMED = 30
 class RareClassSampler(InfiniteSampler):
     """Draw images with rare classes more often.
 
-    The rule is that of LVIS (Gupta et al. 2019, repeat factor sampling),
-    with classes counted in label maps. A class that is in the share f of all
-    images has the factor ``max(1, sqrt(threshold / f))``, and an image the
-    largest factor of its classes. In each round through the data an image
-    comes as often as its factor says: 2.3 is twice, and with a chance of 0.3
-    once more. So every image comes in every round, and none comes too often,
-    be there 40 images or 70,000.
+    An image that has k times as much of a rare class as the images have on
+    average gets the factor ``sqrt(k)``: the largest of all rare classes, not
+    below 1, and at most ``max_factor``. Much or little is a class's share of
+    the labeled pixels of an image; rare are the classes whose mean share is
+    below the median of all that occur. In each round through the data an
+    image comes as often as its factor says: 2.3 is twice, and with a chance
+    of 0.3 once more. So every image comes in every round, and none comes too
+    often, be there 40 images or 70,000.
+
+    The repeat factors of LVIS (Gupta et al. 2019), of which this is a kind,
+    count whether a class is in an image. In street scenes most classes are in
+    most images, and only the amount tells them apart.
 
     In place of mmengine's ``InfiniteSampler``, for training by iterations::
 
@@ -54,10 +59,8 @@ class RareClassSampler(InfiniteSampler):
         seed: Seed of the order, the same in all processes; drawn if None.
         shuffle: True: it is there because configs that inherit keep the
             options of ``InfiniteSampler``.
-        threshold: Share of the images, above 0 and at most 1. Classes in
-            fewer images are rare.
-        min_pixels: How many pixels an image has of a class that counts as in
-            it, 1 or more.
+        classes: Names of the rare classes, if not those below the median.
+        max_factor: Largest factor of an image, 1 or more.
         ignore_index: Label of pixels without class.
 
     Raises:
@@ -71,8 +74,8 @@ class RareClassSampler(InfiniteSampler):
         dataset: Any,
         seed: int | None = None,
         shuffle: bool = True,
-        threshold: float = 0.5,
-        min_pixels: int = 1,
+        classes: Sequence[str] | None = None,
+        max_factor: float = 10.0,
         ignore_index: int = IGNORE_INDEX,
     ) -> None:
         if not shuffle:
@@ -80,26 +83,19 @@ class RareClassSampler(InfiniteSampler):
                 'shuffle=False: RareClassSampler draws at random; expected '
                 'True, or InfiniteSampler'
             )
-        if not 0 < threshold <= 1:
-            raise ValueError(
-                f'threshold={threshold}: expected a share of the images, '
-                'above 0 and at most 1'
-            )
-        if min_pixels < 1:
-            raise ValueError(
-                f'min_pixels={min_pixels}: expected 1 pixel or more'
-            )
+        if not max_factor >= 1:
+            raise ValueError(f'max_factor={max_factor}: expected 1 or more')
         names = getattr(dataset, 'metainfo', {}).get('classes')
         if not names:
             raise ValueError(
                 f'RareClassSampler: {type(dataset).__name__} has no classes '
                 'in its metainfo: expected a data set of MMSeg'
             )
+        chosen = None if classes is None else _indices_of(classes, names)
         super().__init__(dataset, seed=seed)
         counts = count_classes(dataset, len(names), ignore_index)
-        present = counts >= min_pixels
-        _warn_of_missing(present, names)
-        self.factors = repeat_factors(present, threshold)
+        _warn_of_missing(counts, names)
+        self.factors = repeat_factors(counts, chosen, max_factor)
 
     def _infinite_indices(self) -> Iterator[int]:
         """Yield images, round by round, for all processes."""
@@ -114,38 +110,65 @@ class RareClassSampler(InfiniteSampler):
             yield from round_[order].tolist()
 
 
-def repeat_factors(present: np.ndarray, threshold: float) -> np.ndarray:
+def repeat_factors(
+    counts: np.ndarray,
+    rare: Sequence[int] | None = None,
+    max_factor: float = 10.0,
+) -> np.ndarray:
     """Return how often each image is to come in a round.
 
     Args:
-        present: bool (images, classes), whether an image has a class.
-        shuffle: True: it is there because configs that inherit keep the
-            options of ``InfiniteSampler``.
-        threshold: Share of the images, above 0; classes in fewer are rare.
+        counts: Pixels of each class, (images, classes).
+        rare: Indices of the rare classes; those whose mean share is below the
+            median of all that occur if None.
+        max_factor: Largest factor, 1 or more.
 
     Returns:
-        float64 (images,), 1 or more: the largest of
-        ``sqrt(threshold / f)`` over the classes of an image, where f is the
-        share of the images that have the class, and 1.
+        float64 (images,): the square root of how many times as much as on
+        average an image has of a rare class, for the class of which it has
+        most; between 1 and ``max_factor``.
     """
-    share = present.mean(axis=0)
-    # A class in no image has no factor that any image would get.
-    factors = np.sqrt(threshold / np.where(share > 0, share, threshold))
-    return np.where(present, factors, 1).max(axis=1, initial=1)
+    # An image without labels has no share of anything.
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    means = shares.mean(axis=0)
+    occurs = means > 0
+    if rare is None:
+        below = means < np.median(means[occurs]) if occurs.any() else occurs
+        rare = np.flatnonzero(below & occurs).tolist()
+    rare = [index for index in rare if occurs[index]]
+    times = shares[:, rare] / means[rare]
+    most: np.ndarray = np.sqrt(times).max(axis=1, initial=1)
+    return most.clip(max=max_factor)
 
 
-def _warn_of_missing(present: np.ndarray, names: Sequence[str]) -> None:
+def _indices_of(classes: Sequence[str], names: Sequence[str]) -> list[int]:
+    """Return the places of classes in the list of all.
+
+    Raises:
+        ValueError: One is not in it, or there is none.
+    """
+    unknown = [name for name in classes if name not in names]
+    # A text would be taken for a list of letters.
+    if unknown or not classes or isinstance(classes, str):
+        raise ValueError(
+            f'classes={classes!r}: expected a list of names of the rare '
+            f'classes, out of {listing(names, _NAMED)}'
+        )
+    return [list(names).index(name) for name in classes]
+
+
+def _warn_of_missing(counts: np.ndarray, names: Sequence[str]) -> None:
     """Name the classes that no image has."""
     missing = [
         name
-        for name, images in zip(names, present.sum(axis=0), strict=True)
-        if not images and name.lower() not in VOID_NAMES
+        for name, pixels in zip(names, counts.sum(axis=0), strict=True)
+        if not pixels and name.lower() not in VOID_NAMES
     ]
     if missing:
         print_log(
-            f'RareClassSampler: none of the {len(present)} images has the '
+            f'RareClassSampler: none of the {len(counts)} images has the '
             f'class(es) {listing(missing, _NAMED)}, so they cannot be drawn; '
-            'check the class list and the masks, or min_pixels',
+            'check the class list and the masks',
             logger='current',
             level=logging.WARNING,
         )
