@@ -1,16 +1,21 @@
 """What docs/sampling.md says of upstream's parts, in runs and by pixels."""
 
+import inspect
 import json
+import re
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from mmdet import registry as mmdet_registries
 from mmdet.registry import DATASETS
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
-from mmengine.registry import DefaultScope
+from mmengine.registry import DefaultScope, Registry
 from mmengine.runner import Runner
+from mmseg.registry import registry as mmseg_registries
 from PIL import Image
 
 from mmseg_ext.engine.samplers import RareClassSampler
@@ -268,3 +273,51 @@ def test_boxes_and_masks_agree_after_copy_paste(hands, selected):
     # None or some of the other image's three; or all three, or the own ones
     # once more. One of the own is always partly covered, and stays.
     assert numbers == ({2, 3, 4, 5} if selected else {2 + 3, 2})
+
+
+def blocks(page):
+    return re.findall(r'^```python\n(.*?)^```', page.read_text(), re.M | re.S)
+
+
+#: The parts of upstream and ours that configs of the page name, by registry.
+BUILT = {'mmseg': mmseg_registries, 'mmdet': mmdet_registries}
+
+
+def test_configs_of_the_page():
+    """Every class is found, and takes the options that it is given."""
+    page = Path(__file__).parents[1] / 'docs/sampling.md'
+    named = set()
+    for block in blocks(page):
+        if 'import' in block:
+            compile(block, str(page), 'exec')
+            continue
+        scope = 'mmdet' if 'NailDataset' in block else 'mmseg'
+        for step in steps_in(Config.fromstring(block, '.py').to_dict()):
+            step = dict(step)
+            kind = step.pop('type')
+            named.add(kind)
+            found = find(BUILT[scope], kind)
+            step.pop('_delete_', None)
+            # The runner gives samplers more.
+            inspect.signature(found).bind_partial(**step)
+    assert {'RareClassSampler', 'RareClassCrop', 'EMAHook'} <= named
+    assert {'SemanticCopyPaste', 'CopyPaste', 'CamVid'} <= named
+
+
+def steps_in(value):
+    """Yield all dictionaries with a type, however deep."""
+    if isinstance(value, dict):
+        if 'type' in value:
+            yield value
+        value = list(value.values())
+    for part in value if isinstance(value, list) else ():
+        yield from steps_in(part)
+
+
+def find(registries, kind):
+    for name, registry in vars(registries).items():
+        # The parents are there as well, with other classes of these names.
+        own = isinstance(registry, Registry) and 'MMENGINE' not in name
+        if own and (found := registry.get(kind)):
+            return found
+    raise AssertionError(f'{kind} is in no registry')

@@ -133,6 +133,7 @@ def test_there_are_overrides():
 CALLS = [
     ('mmengine.registry:Registry', 'parent scope locations', 'registry'),
     ('mmengine.runner:find_latest_checkpoint', 'path', 'find_checkpoint'),
+    ('mmengine.dataset:InfiniteSampler', 'seed', 'RareClassSampler'),
     ('mmengine.visualization:Visualizer.add_image', 'step', 'SegVisHook'),
     ('mmengine.model:BaseTTAModel', 'module', 'turn_on_tta'),
     ('mmengine.optim:AmpOptimWrapper', 'loss_scale', 'turn_on_amp'),
