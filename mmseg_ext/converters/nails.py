@@ -153,6 +153,8 @@ def convert(
     min_area: int = 20,
     split_touching: bool = False,
     val_fraction: float = 0.2,
+    folds: int | None = None,
+    fold: int = 0,
     seed: int = 0,
     nproc: int = 1,
     skip_invalid: bool = False,
@@ -195,6 +197,11 @@ def convert(
         val_fraction: Share of each group for validation, where no folders
             give train and valid. Each group has at least one image there;
             groups of one image are taken together.
+        folds: Divide into so many parts of equal size, give or take one
+            image, with a share of each group in each: for cross-validation.
+            Takes the place of ``val_fraction``.
+        fold: Which of these parts is for validation, 0 to ``folds - 1``; the
+            others are for training.
         seed: What the choice of these depends on, besides the names.
         nproc: Number of processes.
         skip_invalid: Leave out invalid files and list them in
@@ -210,6 +217,7 @@ def convert(
             file invalid.
     """
     _check_arguments(segmentation, ids, min_area, val_fraction)
+    _check_folds(folds, fold)
     check_nproc(nproc)
     data_root = Path(data_root).expanduser()
     out_dir = Path(out_dir or data_root / 'annotations').expanduser()
@@ -224,7 +232,11 @@ def convert(
             report.add(converted.nails)
             items.append(_Item(pair, converted))
         given = {pair.split for pair in pairs}
-        splits = _split(items, given, val_fraction, seed)
+        if folds is None:
+            chosen = _choose(_free(items), val_fraction, seed)
+        else:
+            chosen = _choose_fold(_free(items), folds, fold, seed, data_root)
+        splits = _split(items, given, chosen)
         for split, part in splits.items():
             invalid.check_left(len(part), f'pair for {split}')
             if not part:
@@ -263,6 +275,18 @@ def _check_arguments(
     if min_area < 1:
         raise ValueError(f'min_area={min_area}: expected 1 or more pixels')
     core.check_share('val_fraction', val_fraction)
+
+
+def _check_folds(folds: int | None, fold: int) -> None:
+    if folds is None:
+        if fold != 0:
+            raise ValueError(f'fold={fold}: expected 0 without folds')
+    elif folds < 2:
+        raise ValueError(f'folds={folds}: expected 2 or more parts')
+    elif fold not in range(folds):
+        raise ValueError(
+            f'fold={fold}: expected 0 to {folds - 1} with folds={folds}'
+        )
 
 
 # What there is.
@@ -449,17 +473,17 @@ class _Worker:
 # What is written.
 
 
+def _free(items: list[_Item]) -> list[_Pair]:
+    """Return the pairs that no folder of a split holds."""
+    return [item.pair for item in items if item.pair.split is None]
+
+
 def _split(
-    items: list[_Item],
-    given: set[str | None],
-    val_fraction: float,
-    seed: int,
+    items: list[_Item], given: set[str | None], chosen: set[_Pair]
 ) -> dict[str, list[_Item]]:
-    """Divide among the splits, as the folders say or by the seed."""
+    """Divide among the splits, as the folders say or as was chosen."""
     names = (*SPLITS, _TEST) if _TEST in given else SPLITS
     splits: dict[str, list[_Item]] = {split: [] for split in names}
-    free = [item for item in items if item.pair.split is None]
-    chosen = _choose(free, val_fraction, seed)
     for item in items:
         pair = item.pair
         split = pair.split or ('valid' if pair in chosen else 'train')
@@ -468,26 +492,52 @@ def _split(
 
 
 def _choose(
-    items: Iterable[_Item], val_fraction: float, seed: int
+    pairs: Iterable[_Pair], val_fraction: float, seed: int
 ) -> set[_Pair]:
     """Choose pairs for validation, some of each group.
 
     Those of a group go by the SHA-256 of seed and name, which neither the
     order of the files nor a library changes.
     """
-
-    def name(pair: _Pair) -> str:
-        return '/'.join((*pair.group, pair.stem))
-
-    groups: dict[tuple[str, ...], list[_Pair]] = defaultdict(list)
-    for item in items:
-        groups[item.pair.group].append(item.pair)
-    single = [pairs[0] for pairs in groups.values() if len(pairs) == 1]
+    groups = _groups(pairs)
+    single = [group[0] for group in groups if len(group) == 1]
     chosen: set[_Pair] = set()
-    for pairs in (*(p for p in groups.values() if len(p) > 1), single):
-        _, second = core.divide(pairs, val_fraction, seed, name)
+    for group in (*(g for g in groups if len(g) > 1), single):
+        _, second = core.divide(group, val_fraction, seed, _pair_name)
         chosen.update(second)
     return chosen
+
+
+def _choose_fold(
+    pairs: list[_Pair], folds: int, fold: int, seed: int, root: Path
+) -> set[_Pair]:
+    """Choose one of equal parts, with a share of each group, likewise.
+
+    Raises:
+        ValueError: There are fewer pairs to divide than parts.
+    """
+    if len(pairs) < folds:
+        raise ValueError(
+            f'folds={folds}: {root} has {len(pairs)} valid pairs outside of '
+            'folders of splits; expected one at least for each fold'
+        )
+    ordered = [
+        pair
+        for group in _groups(pairs)
+        for pair in core.seeded_order(group, seed, _pair_name)
+    ]
+    return set(ordered[fold::folds])
+
+
+def _groups(pairs: Iterable[_Pair]) -> list[list[_Pair]]:
+    groups: dict[tuple[str, ...], list[_Pair]] = defaultdict(list)
+    for pair in pairs:
+        groups[pair.group].append(pair)
+    return list(groups.values())
+
+
+def _pair_name(pair: _Pair) -> str:
+    return '/'.join((*pair.group, pair.stem))
 
 
 def _csv(items: list[_Item]) -> str:

@@ -946,6 +946,67 @@ def test_each_group_is_split(tmp_path, out):
     assert valid == sorted(f'Images/{name}.jpg' for name in expected)
 
 
+def test_each_image_is_in_one_fold(tmp_path, out):
+    """Parts are as large as can be, and have a share of each group."""
+    sizes = {'1': 10, '2': 2, '3': 1, '4': 16, '5': 1}
+    add_groups(tmp_path, sizes)
+    everything, seen = set(), []
+    for fold in range(4):
+        convert(tmp_path, out, folds=4, fold=fold, seed=3)
+        names = file_names(out)
+        assert not set(names['train']) & set(names['valid'])
+        everything |= set(names['train'])
+        seen += names['valid']
+        assert len(names['train']) + len(names['valid']) == 30
+        assert len(names['valid']) in (7, 8)
+        for group, size in sizes.items():
+            part = [
+                n for n in names['valid'] if n.startswith(f'Images/{group}')
+            ]
+            assert size // 4 <= len(part) <= size // 4 + 1
+    assert sorted(seen) == sorted(everything)
+    first = file_names(out)
+    convert(tmp_path, out, folds=4, fold=3, seed=4)
+    assert file_names(out) != first
+
+
+def test_folds_go_by_the_names(tmp_path, out):
+    add_groups(tmp_path, {'1': 7})
+    convert(tmp_path, out, folds=3, fold=1, seed=5)
+
+    def rank(name):
+        return sha256(f'5:1/{name}'.encode()).hexdigest()
+
+    names = sorted((f'{index:03}' for index in range(7)), key=rank)
+    expected = sorted(f'Images/1/{names[index]}.jpg' for index in (1, 4))
+    assert file_names(out)['valid'] == expected
+
+
+@pytest.mark.parametrize(
+    ('folds', 'fold', 'expected'),
+    [
+        (1, 0, 'folds=1: expected 2 or more parts'),
+        (4, 4, 'fold=4: expected 0 to 3 with folds=4'),
+        (4, -1, 'fold=-1: expected 0 to 3 with folds=4'),
+        (None, 1, 'fold=1: expected 0 without folds'),
+        (4, 1, 'folds=4: .* has 3 valid pairs outside of folders of splits'),
+    ],
+)
+def test_wrong_folds(tmp_path, out, folds, fold, expected):
+    add_groups(tmp_path, {'1': 3})
+    with pytest.raises(ValueError, match=f'^{expected}'):
+        convert(tmp_path, out, folds=folds, fold=fold)
+    assert not out.exists()
+
+
+def test_folds_where_folders_give_the_split(tmp_path, out):
+    for split in ('train', 'valid'):
+        folders = f'{split}/images', f'{split}/masks'
+        add(tmp_path, 'x', folders=folders)
+    with pytest.raises(ValueError, match=r'^folds=2: .* has 0 valid pairs'):
+        convert(tmp_path, out, folds=2)
+
+
 def test_split_depends_on_names_and_seed_alone(tmp_path, out, monkeypatch):
     add_groups(tmp_path, {'1': 12, '2': 9})
     convert(tmp_path, out)

@@ -71,6 +71,18 @@ def build_parser() -> argparse.ArgumentParser:
         help='share of each folder for validation, if no folders train and '
         'valid say it (default: %(default)s)',
     )
+    parser.add_argument(
+        '--folds',
+        type=int,
+        help='for cross-validation: divide into so many equal parts instead, '
+        'of which one is for validation and the others are for training',
+    )
+    parser.add_argument(
+        '--fold',
+        type=int,
+        default=0,
+        help='which part that is, from 0 to FOLDS - 1 (default: %(default)s)',
+    )
     add_converter_options(parser, 'seed')
     return parser
 

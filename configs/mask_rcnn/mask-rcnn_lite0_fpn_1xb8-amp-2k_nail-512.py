@@ -1,0 +1,12 @@
+# The light Mask R-CNN for nails on one GPU: mixed precision, larger crops and
+# batches, and all stages trained.
+_base_ = './mask-rcnn_lite0_fpn_1xb2-2k_nail-320.py'
+
+model = dict(backbone=dict(frozen_stages=-1))
+train_pipeline = _base_.train_pipeline
+(crop,) = [step for step in train_pipeline if step['type'] == 'RandomCrop']
+crop['crop_size'] = (512, 512)
+train_dataloader = dict(
+    batch_size=8, num_workers=8, dataset=dict(pipeline=train_pipeline)
+)
+optim_wrapper = dict(type='AmpOptimWrapper')
