@@ -10,3 +10,7 @@ train_dataloader = dict(
     batch_size=8, num_workers=8, dataset=dict(pipeline=train_pipeline)
 )
 optim_wrapper = dict(type='AmpOptimWrapper')
+max_iters = 500
+train_cfg = dict(max_iters=max_iters, val_interval=250)
+param_scheduler = _base_.param_scheduler
+param_scheduler[1].end = max_iters

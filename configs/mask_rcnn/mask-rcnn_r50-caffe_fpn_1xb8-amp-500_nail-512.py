@@ -35,4 +35,8 @@ train_dataloader = dict(
 )
 # Neck and RPN know nails' like already.
 optim_wrapper = dict(type='AmpOptimWrapper', optimizer=dict(lr=2e-4))
+max_iters = 500
+train_cfg = dict(max_iters=max_iters, val_interval=250)
+param_scheduler = _base_.param_scheduler
+param_scheduler[1].end = max_iters
 default_hooks = dict(visualization=dict(draw=True, interval=1, score_thr=0.5))
