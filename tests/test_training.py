@@ -25,7 +25,7 @@ CONFIG = (
     ROOT / 'configs/bisenetv1/bisenetv1_r18-d32_1xb4-1k_camvid11-240x320.py'
 )
 NAIL_CONFIG = ROOT / 'configs/mask_rcnn/mask-rcnn_r18_fpn_1xb2-2k_nail-320.py'
-PRETRAINED = NAIL_CONFIG.with_name('mask-rcnn_lite0_fpn_1xb2-2k_nail-320.py')
+PRETRAINED = NAIL_CONFIG.with_name('mask-rcnn_lite0_fpn_1xb2-800_nail-320.py')
 
 #: Images to learn by heart.
 FEW = 4

@@ -1,6 +1,6 @@
 # The light Mask R-CNN for nails on one GPU: mixed precision, larger crops and
 # batches, and all stages trained.
-_base_ = './mask-rcnn_lite0_fpn_1xb2-2k_nail-320.py'
+_base_ = './mask-rcnn_lite0_fpn_1xb2-800_nail-320.py'
 
 model = dict(backbone=dict(frozen_stages=-1))
 train_pipeline = _base_.train_pipeline

@@ -1,8 +1,8 @@
 # The same on SegNet's copy of CamVid, 367 images with index masks: under an
 # hour on two CPU cores. Its folders are looked for in data_root.
-_base_ = './fpn_lite0_1xb4-1k_camvid11-240x320.py'
+_base_ = './fpn_lite0_1xb2-1500_camvid11-360x480.py'
 
-max_iters = 3000
+max_iters = 4000
 segnet = dict(
     data_root='data/segnet/CamVid',
     # The index of a class is its row; the last one is ignored.

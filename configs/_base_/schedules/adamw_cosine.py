@@ -1,11 +1,12 @@
-# AdamW with a short warm-up and a cosine decay over 2,000 iterations, for
-# detectors whose backbone is pretrained.
+# AdamW with a short warm-up and a cosine decay for detectors whose
+# backbone is pretrained. A config that trains longer or shorter sets max_iters in
+# train_cfg and where the last scheduler ends.
 _base_ = 'mmdet::_base_/default_runtime.py'
 
-max_iters = 2000
+max_iters = 800
 warmup = 50
 train_cfg = dict(
-    type='IterBasedTrainLoop', max_iters=max_iters, val_interval=500
+    type='IterBasedTrainLoop', max_iters=max_iters, val_interval=200
 )
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
@@ -35,7 +36,7 @@ param_scheduler = [
 default_hooks = dict(
     logger=dict(log_metric_by_epoch=False),
     # The last is taken: choosing the best would tune on what is quoted.
-    checkpoint=dict(by_epoch=False, interval=500, max_keep_ckpts=1),
+    checkpoint=dict(by_epoch=False, interval=200, max_keep_ckpts=1),
     class_check=dict(type='NumClassCheckHook'),
 )
 log_processor = dict(by_epoch=False)

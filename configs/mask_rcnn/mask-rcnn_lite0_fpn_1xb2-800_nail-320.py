@@ -3,7 +3,7 @@
 _base_ = [
     '../_base_/models/mask-rcnn_lite0_fpn.py',
     '../_base_/datasets/nail_crops.py',
-    '../_base_/schedules/adamw_2k_detection.py',
+    '../_base_/schedules/adamw_cosine.py',
 ]
 
 head = dict(num_classes=_base_.num_classes)
