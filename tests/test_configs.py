@@ -9,9 +9,11 @@ from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, RUNNERS, DefaultScope
 from mmengine.runner import Runner
+from PIL import Image
 
 from helpers.configs import make_small, read_config
 from mmseg_ext.converters import idd, nails, nuimages
+from mmseg_ext.datasets import CamVid, LoadColorMasks
 from mmseg_ext.labels.nuimages import NUIMAGES, THING_OF, THINGS
 from mmseg_ext.launch.configs import data_sets, parse_pairs, scope_of
 from mmseg_ext.models.losses import BalancedCrossEntropy
@@ -43,6 +45,24 @@ pytestmark = pytest.mark.filterwarnings(
 
 def make_camvid(root):
     write_camvid(root, num=4, size=(128, 96), progress=False)
+
+
+def make_segnet(root):
+    """Write the layout of SegNet's copy: index masks, 11 for void."""
+    make_camvid(root)
+    for split in ('train', 'val'):
+        (root / f'{split}annot').mkdir()
+        labels = CamVid(
+            'camvid11',
+            {'img_path': split, 'seg_map_path': f'{split}_labels'},
+            data_root=str(root),
+            pipeline=[LoadColorMasks()],
+        )
+        for label in labels:
+            pixels = label['gt_seg_map']
+            pixels[pixels == 255] = 11
+            name = Path(label['img_path']).name
+            Image.fromarray(pixels).save(root / f'{split}annot' / name)
 
 
 def make_nuimages(root):
@@ -89,6 +109,8 @@ def sample_data(tmp_path_factory):
     def find(config):
         (dataset,) = data_sets(config.train_dataloader)
         make = MAKERS[dataset.type]
+        if dataset.data_prefix.get('seg_map_path') == 'trainannot':
+            make = make_segnet
         if make not in roots:
             roots[make] = tmp_path_factory.mktemp(make.__name__)
             make(roots[make])

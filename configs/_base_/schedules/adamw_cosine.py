@@ -1,5 +1,5 @@
-# AdamW with a short warm-up and a cosine decay for detectors whose
-# backbone is pretrained. A config that trains longer or shorter sets max_iters in
+# AdamW with a short warm-up and a cosine decay, for detectors whose backbone
+# is pretrained. A config that trains longer or shorter sets max_iters in
 # train_cfg and where the last scheduler ends.
 _base_ = 'mmdet::_base_/default_runtime.py'
 
