@@ -44,6 +44,7 @@ try:
     from mmseg_ext.models import (
         BalancedCrossEntropy,
         EfficientNetLite,
+        FastLovaszLoss,
         MMDeeplabV3,
         PackageWeights,
     )
@@ -61,6 +62,7 @@ __all__ = [
     'ColorMaskDataset',
     'EfficientNetLite',
     'FastLoadAnnotations',
+    'FastLovaszLoss',
     'FastPhotoMetricDistortion',
     'FastRandomCrop',
     'IDD_Data',

@@ -2,13 +2,14 @@
 
 from mmseg_ext.environment import has_mmdet
 from mmseg_ext.models.backbones import EfficientNetLite
-from mmseg_ext.models.losses import BalancedCrossEntropy
+from mmseg_ext.models.losses import BalancedCrossEntropy, FastLovaszLoss
 from mmseg_ext.models.package_weights import PackageWeights
 from mmseg_ext.models.segmentors import MMDeeplabV3
 
 __all__ = [
     'BalancedCrossEntropy',
     'EfficientNetLite',
+    'FastLovaszLoss',
     'MMDeeplabV3',
     'PackageWeights',
 ]

@@ -152,11 +152,11 @@ class EfficientNetLite(BaseModule):
             x: Normalized RGB images of shape (N, 3, H, W).
 
         Returns:
-            A map of shape (N, C, ceil(H / stride), ceil(W / stride)) for each
-            of ``out_indices``, in the order of the stages.
+            A contiguous map of shape (N, C, ceil(H / stride), ceil(W /
+            stride)) for each of ``out_indices``, in the order of the stages.
         """
         if x.device.type == 'cpu':
-            # A fifth of the time less, also in what uses the maps.
+            # A seventh of a training's time less.
             x = x.contiguous(memory_format=torch.channels_last)
         x = self.act(self.bn0(self.conv_stem(x)))
         maps, start = [], 0
@@ -165,7 +165,9 @@ class EfficientNetLite(BaseModule):
                 x = block(x)
             start = self.stage_ends[stage]
             if stage in self.out_indices:
-                maps.append(x)
+                # MMCV's RoIAlign and deformable convolution take any map for
+                # a contiguous one, and give other values without an error.
+                maps.append(x.contiguous())
         return tuple(maps)
 
     def train(self, mode: bool = True) -> 'EfficientNetLite':

@@ -142,6 +142,34 @@ def test_names_of_weights(arch):
     }
 
 
+def test_layout_changes_nothing_but_time(monkeypatch):
+    """Within, channels come last on a CPU; other parts need not know."""
+    results = []
+    for layout in (torch.channels_last, torch.contiguous_format):
+        monkeypatch.setattr(torch, 'channels_last', layout)
+        backbone = build().train().double()
+        inside = []
+        backbone.blocks[4].register_forward_hook(
+            lambda *args, inside=inside: inside.append(args[-1])
+        )
+        maps = backbone(BATCH.double())
+        loss_of(maps).backward()
+        assert inside[0].is_contiguous(memory_format=layout)
+        # RoIAlign of MMCV gives other values for other maps.
+        assert all(values.is_contiguous() for values in maps)
+        gradients = {n: p.grad for n, p in backbone.named_parameters()}
+        results.append((maps, gradients, statistics(backbone)))
+    torch.testing.assert_close(*results)
+
+
+@pytest.mark.filterwarnings('ignore::torch.jit.TracerWarning')
+@torch.no_grad()
+def test_trace():
+    backbone = build().eval()
+    traced = torch.jit.trace(backbone, BATCH[:1])
+    torch.testing.assert_close(traced(BATCH), backbone(BATCH))
+
+
 @torch.no_grad()
 def test_only_the_maps_asked_for():
     every = build().eval()(BATCH)
