@@ -25,7 +25,7 @@ from mmseg_ext_cli import (
 
 CONFIG = (
     Path(__file__).resolve().parents[1]
-    / 'configs/demo/fpn_lite0_1xb4-300_sample-192x256.py'
+    / 'configs/demo/fpn_lite0_1xb4-400_sample-192x256.py'
 )
 SIZE = (320, 240)  # (width, height)
 WRITER = 'mmseg_ext.sample_data:write_camvid'

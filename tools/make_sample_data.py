@@ -42,7 +42,7 @@ FORMATS = {
         """\
 a small model to train on it:
   python tools/train.py \\
-    configs/demo/fpn_lite0_1xb4-300_sample-192x256.py --cfg-options \\
+    configs/demo/fpn_lite0_1xb4-400_sample-192x256.py --cfg-options \\
     train_dataloader.dataset.data_root={root} \\
     val_dataloader.dataset.data_root={root} \\
     test_dataloader.dataset.data_root={root}""",

@@ -154,7 +154,7 @@ def test_wrong_values(name, argv, message):
                 *('FWIoU', 'bbox', 'segm', 'slurm', 'mpi'),
             ],
         ),
-        ('demo.py', '--help', ['(default: 300)']),
+        ('demo.py', '--help', ['(default: 400)']),
         ('crop_instances.py', '--help', ['(default: keep)']),
         (
             'analysis/class_weights.py',

@@ -6,7 +6,7 @@ _base_ = [
     '../_base_/datasets/camvid11.py',
 ]
 
-max_iters = 300
+max_iters = 400
 crop_size = (192, 256)  # (height, width)
 # Twice the images' size: poles and signs are few pixels wide.
 scale = (640, 480)
@@ -18,9 +18,12 @@ model = dict(
     decode_head=dict(
         num_classes=_base_.num_classes,
         loss_decode=[
-            dict(type='CrossEntropyLoss', avg_non_ignore=True),
+            dict(
+                type='BalancedCrossEntropy',
+                class_weight='sqrt_median_frequency',
+            ),
             # Counts all classes alike, small ones too.
-            dict(type='LovaszLoss', reduction='none'),
+            dict(type='FastLovaszLoss'),
         ],
     ),
 )
@@ -49,6 +52,7 @@ param_scheduler[1].end = max_iters
 default_hooks = dict(
     checkpoint=dict(interval=max_iters, max_keep_ckpts=1),
     label_check=dict(type='LabelCheckHook'),
+    class_weights=dict(type='ClassWeightsHook'),
 )
 custom_hooks = [dict(type='SegVisHook', vis_num=6)]
 randomness = dict(seed=0)
