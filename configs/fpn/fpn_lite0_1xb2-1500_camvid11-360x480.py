@@ -33,6 +33,15 @@ train_pipeline[3].crop_size = crop_size
 # Labels are as they were: predictions are compared at full size.
 test_pipeline = _base_.test_pipeline
 test_pipeline.insert(1, dict(type='Resize', scale=scale, keep_ratio=True))
+tta_pipeline = _base_.tta_pipeline
+tta_pipeline[1].transforms[0] = [
+    dict(
+        type='Resize',
+        scale=tuple(int(side * ratio) for side in scale),
+        keep_ratio=True,
+    )
+    for ratio in (0.75, 1.0, 1.25)
+]
 train_dataloader = dict(batch_size=2, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
