@@ -13,12 +13,13 @@ from mmseg_ext.engine.label_checks import (
     FirstLabel,
     LabelPlace,
     class_fault,
+    fitting_numbers,
     label_places,
     read_label,
     same_random_numbers,
     spread,
 )
-from mmseg_ext.formats.color_masks import IGNORE_INDEX, VOID_NAMES
+from mmseg_ext.formats.color_masks import IGNORE_INDEX
 from mmseg_ext.utils.text import listing, printable
 
 __all__ = ['count_classes']
@@ -107,11 +108,9 @@ def _check_number(dataset: Any, num_classes: int) -> None:
         ValueError: It is not, or below 1.
     """
     names = getattr(dataset, 'metainfo', {}).get('classes') or ()
-    fitting = {len(names)}
-    # Void at the end of a list has no label.
-    if names and names[-1].lower() in VOID_NAMES:
-        fitting.add(len(names) - 1)
-    if num_classes < 1 or (names and num_classes not in fitting):
+    if num_classes < 1 or (
+        names and num_classes not in fitting_numbers(names)
+    ):
         expected = f'{len(names)}, those of ' if names else '1 or more for '
         raise ValueError(
             f'num_classes={num_classes}: expected {expected}'

@@ -37,6 +37,7 @@ __all__ = [
     'classes_in',
     'count_within',
     'first_labels',
+    'fitting_numbers',
     'ignored_fault',
     'ignored_labels',
     'label_fault',
@@ -51,6 +52,8 @@ __all__ = [
     'samples_of',
     'spread',
     'trained_classes',
+    'transform_fault',
+    'unseen_classes',
     'value_fault',
 ]
 
@@ -192,6 +195,19 @@ def class_heads(model: nn.Module) -> list[ClassHead]:
     ]
 
 
+def fitting_numbers(classes: Sequence[str]) -> set[int]:
+    """Return the numbers of classes that fit a data set.
+
+    Void at the end of a list has no label, so a head can do without it.
+
+    Args:
+        classes: Its classes.
+    """
+    count = len(classes)
+    void = count > 0 and classes[-1].lower() in VOID_NAMES
+    return {count - void, count}
+
+
 def misfit(
     heads: Sequence[ClassHead], classes: Sequence[str], source: str
 ) -> str | None:
@@ -203,10 +219,7 @@ def misfit(
         source: The data set, in words.
     """
     count = len(classes)
-    counts = {count}
-    # Void at the end of a list has no label, so a head can do without it.
-    if count and classes[-1].lower() in VOID_NAMES:
-        counts.add(count - 1)
+    counts = fitting_numbers(classes)
     wrong = [head for head in heads if not any(map(head.fits, counts))]
     if not wrong:
         return None
@@ -217,6 +230,25 @@ def misfit(
         'or give the data set the classes that the model is for; a head that '
         'is meant to have others goes into skip_heads of LabelCheckHook'
     )
+
+
+def transform_fault(dataset: Any, classes: Sequence[str]) -> str | None:
+    """Say which transform is for other classes, if one is.
+
+    Those that can be, such as ``RareClassCrop``, have ``check_classes``.
+
+    Args:
+        dataset: Any data set, or a wrapper of some.
+        classes: Its classes.
+    """
+    for step in _steps(dataset):
+        check = getattr(step, 'check_classes', None)
+        if check is not None and _is_known(type(step)):
+            try:
+                check(fitting_numbers(classes))
+            except ValueError as error:
+                return f'{error} ({listing(classes)})'
+    return None
 
 
 def first_labels(dataset: Any, num: int) -> list[FirstLabel]:
@@ -512,7 +544,10 @@ def _hand_over(
         strict: Whether all errors are raised.
     """
     try:
-        sample = twin[index]['data_samples']
+        results = twin[index]
+        sample = results.get('data_samples')
+        if 'gt_sem_seg' not in (sample or ()) and 'gt_seg_map' not in results:
+            return
         label = sample.gt_sem_seg.data
     except Exception as error:
         # Others may depend on chance; the training will say what is wrong.
@@ -729,6 +764,21 @@ def trained_classes(info: Mapping[str, Any], names: Sequence[str]) -> set[int]:
     new = info.get('label_map') or {}
     indices = {new.get(index, index) for index in info['index_map']}
     return indices & set(range(len(names)))
+
+
+def unseen_classes(
+    dataset: Any, counts: np.ndarray, names: Sequence[str]
+) -> list[int]:
+    """Return the classes that labels can have, and of which none has a pixel.
+
+    Args:
+        dataset: Any data set of MMSeg, or a wrapper of some.
+        counts: Pixels of each class, (images, classes).
+        names: The classes.
+    """
+    trained = trained_classes(sample_info(dataset), names)
+    without = np.flatnonzero(counts.sum(axis=0) == 0).tolist()
+    return [index for index in without if index in trained]
 
 
 def may_be_black_and_white(dataset: Any) -> bool:

@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 
 from mmseg_ext.engine.class_counts import count_classes
+from mmseg_ext.engine.label_checks import unseen_classes
 from mmseg_ext.formats.color_masks import IGNORE_INDEX
 from mmseg_ext.launch.configs import (
     check_output,
@@ -17,6 +18,7 @@ from mmseg_ext.launch.configs import (
     scope_of,
 )
 from mmseg_ext.launch.errors import MISFITS, why_not_built
+from mmseg_ext.utils.arguments import require
 from mmseg_ext.utils.class_weights import (
     class_frequencies,
     class_weights,
@@ -60,12 +62,15 @@ class WeighedSet(NamedTuple):
         classes: The classes, in the order of their indices.
         counted: How many images were counted.
         total: How many there are.
+        unseen: The classes that labels can have, and of which none has a
+            pixel.
         warnings: What is strange about the options.
     """
 
     classes: list[WeighedClass]
     counted: int
     total: int
+    unseen: Sequence[str] = ()
     warnings: Sequence[str] = ()
 
     @property
@@ -99,11 +104,10 @@ class WeighedSet(NamedTuple):
                 f'{self.counted} of {self.total} images were counted, spread '
                 'over all'
             )
-        missing = [printable(c.name) for c in self.classes if not c.pixels]
-        if missing:
+        if self.unseen:
             yield (
                 f'no pixel of the {self.counted} image(s) has the class(es) '
-                f'{", ".join(missing)}: weight 1'
+                f'{", ".join(map(printable, self.unseen))}: weight 1'
             )
 
 
@@ -124,7 +128,7 @@ def weigh_classes(
         max_images: In larger data sets so many images are counted; None
             counts all.
         cfg_options: Entries to change in the config.
-        out: A file to write: the weights as a JSON list, which
+        out: A ``.json`` file to write: the weights as a JSON list, which
             ``class_weight`` of ``BalancedCrossEntropy`` takes.
 
     Returns:
@@ -138,6 +142,9 @@ def weigh_classes(
     if max_images is not None and max_images < 1:
         raise ValueError(f'max_images={max_images}: expected 1 or more')
     if out is not None:
+        require(
+            'out', out, out.endswith('.json'), 'a file that ends with .json'
+        )
         check_output('out', out, folder=False)
     warnings: list[str] = []
     cfg = load_config(config, None, cfg_options, warnings.append)
@@ -155,6 +162,11 @@ def weigh_classes(
         max_images=max_images,
     )
     weights = class_weights(counts, rule, bounds).round(_DIGITS).tolist()
+    if not any(weights):
+        raise ValueError(
+            f'bounds={bounds}: all weights are 0 to {_DIGITS} digits: '
+            'expected larger ones'
+        )
     rows = [
         WeighedClass(*row)
         for row in zip(
@@ -166,9 +178,10 @@ def weigh_classes(
             strict=True,
         )
     ]
+    unseen = [names[index] for index in unseen_classes(dataset, counts, names)]
     if out is not None:
         write_text(out, json.dumps(weights) + '\n')
-    return WeighedSet(rows, len(counts), len(dataset), warnings)
+    return WeighedSet(rows, len(counts), len(dataset), unseen, warnings)
 
 
 def _train_set(cfg: Config) -> Any:

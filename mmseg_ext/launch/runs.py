@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.dataset import InfiniteSampler
 from mmengine.hooks import CheckpointHook
 from mmengine.model import BaseModule
 from mmengine.registry import OPTIMIZERS, RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch import nn
 
 from mmseg_ext.checkpoint import (
@@ -126,7 +127,8 @@ def run_training(
     _check_late_parts(cfg, runner)
     # Both are made before the first iteration anyway.
     with _data_errors_named(cfg, 'train'):
-        _ = runner.train_loop
+        loop = runner.train_loop
+    _check_sampler(loop)
     with _data_errors_named(cfg, 'val'):
         _ = runner.val_loop
     with (
@@ -346,6 +348,19 @@ def _check_late_parts(cfg: Config, runner: Runner) -> None:
                 f'{type(hook).__name__} has no argument {argument!r}'
                 + closest(argument, {*names, *known})
             )
+
+
+def _check_sampler(loop: BaseLoop) -> None:
+    """Refuse an epoch that never ends."""
+    if isinstance(loop, EpochBasedTrainLoop) and isinstance(
+        loop.dataloader.sampler, InfiniteSampler
+    ):
+        raise LaunchError(
+            f'{type(loop.dataloader.sampler).__name__} draws without end, so '
+            'no epoch of EpochBasedTrainLoop would end: train by iterations '
+            "(train_cfg.type='IterBasedTrainLoop', max_iters), or set "
+            "train_dataloader.sampler.type='DefaultSampler'"
+        )
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mmseg_ext.utils.arguments import is_number, require
+
 __all__ = ['RULES', 'class_frequencies', 'class_weights', 'rule_bounds']
 
 #: Rules by which weights are made of pixels, with the least and the largest
@@ -32,18 +34,25 @@ def rule_bounds(
 
     Raises:
         ValueError: There is no such rule, or the bounds are not two numbers
-            of 0 or above in ascending order.
+            of 0 or above in ascending order, of which only the second may be
+            infinite.
     """
     if rule not in RULES:
         raise ValueError(
             f'rule={rule!r}: expected one of {", ".join(map(repr, RULES))}'
         )
-    pair = tuple(RULES[rule] if bounds is None else bounds)
-    if len(pair) != 2 or not 0 <= pair[0] <= pair[1] or pair[1] == 0:
-        raise ValueError(
-            'weight_bounds must be the least and the largest weight, such as '
-            f'(0.5, 6), got {bounds!r}'
-        )
+    pair = RULES[rule] if bounds is None else bounds
+    require(
+        'weight_bounds',
+        bounds,
+        isinstance(pair, Sequence)
+        and len(pair) == 2
+        and is_number(pair[0], 0)
+        and is_number(pair[1], pair[0])
+        and pair[0] < math.inf
+        and pair[1] > 0,
+        'the least and the largest weight, such as (0.5, 6)',
+    )
     return float(pair[0]), float(pair[1])
 
 

@@ -168,8 +168,12 @@ def test_a_data_set_without_labels_is_named(tmp_path):
 def test_a_pipeline_without_labels_is_named(tmp_path):
     steps = [dict(type='LoadImageFromFile'), dict(type='PackSegInputs')]
     dataset = make_set(tmp_path, LABELS, pipeline=steps)
-    with pytest.raises(ValueError, match=r'labels.0\.png cannot be loaded'):
+    message = r'images.0\.png has no label: expected .* LoadAnnotations in'
+    with pytest.raises(ValueError, match=message):
         count_classes(dataset, 3)
+    bare = make_set(tmp_path, LABELS, pipeline=steps[:1])
+    with pytest.raises(ValueError, match=message):
+        count_classes(bare, 3)
 
 
 @pytest.mark.parametrize('number', [0, -1, 2, 4, 19])

@@ -99,6 +99,21 @@ def test_class_without_pixels(config, run, tmp_path):
     ]
 
 
+def test_void_at_the_end_is_no_class_without_pixels(config, run):
+    text = config.read_text()
+    for old, new in (
+        ("'sky', 'wall', 'road'", "'sky', 'wall', 'road', 'Void'"),
+        ('[0, 255, 0]]', '[0, 255, 0], [0, 0, 0]]'),
+        ('num_classes = 3', 'num_classes = 4'),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    config.write_text(text)
+    printed = run(config)
+    assert printed.out.splitlines()[4].split()[:2] == ['Void', '0']
+    assert 'no pixel' not in printed.err
+
+
 def test_some_images(config, run):
     printed = run(config, '--max-images', 1)
     assert 'note: 1 of 2 images were counted' in printed.err
@@ -108,8 +123,11 @@ def test_some_images(config, run):
     ('argv', 'message'),
     [
         (['--max-images', '0'], '--max-images 0: expected 1 or more'),
-        (['--bounds', '3', '2'], 'weight_bounds must be'),
-        (['--out', '.'], '--out . is a folder'),
+        (['--bounds', '3', '2'], 'weight_bounds=[3.0, 2.0]: expected the'),
+        (['--bounds', 'inf', 'inf'], 'weight_bounds=[inf, inf]: expected'),
+        (['--bounds', '0', '1e-9'], '--bounds 0.0 1e-09: all weights are 0'),
+        (['--out', 'w.npy'], '--out w.npy: expected a file that ends with'),
+        (['--out', 'f.json'], '--out f.json is a folder'),
         (
             ['--cfg-options', 'train_dataloader.dataset.data_root=nowhere'],
             'nowhere',
@@ -127,7 +145,9 @@ def test_some_images(config, run):
         ),
     ],
 )
-def test_errors(config, run, capsys, argv, message):
+def test_errors(config, run, capsys, argv, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'f.json').mkdir()
     with pytest.raises(SystemExit) as caught:
         run(config, *argv)
     assert caught.value.code == 2

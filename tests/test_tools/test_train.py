@@ -222,6 +222,18 @@ def test_what_helps_without_network_is_told(
     assert "set runner_type='OfflineRunner'" in error
 
 
+@pytest.mark.parametrize('sampler', ['InfiniteSampler', 'RareClassSampler'])
+def test_an_epoch_without_end(segmentation, tmp_path, capsys, sampler):
+    config = tmp_path / 'epochs.py'
+    config.write_text(
+        f'_base_ = {str(segmentation)!r}\n'
+        'train_cfg = dict(_delete_=True, by_epoch=True, max_epochs=1)\n'
+        f'train_dataloader = dict(sampler=dict(type={sampler!r}))\n'
+    )
+    error = error_of(capsys, run_tool, 'train', config)
+    assert f'{sampler} draws without end, so no epoch of EpochB' in error
+
+
 def _weights_alone(segmentation, tmp_path, trained):
     path = tmp_path / 'weights.pth'
     torch.save({'state_dict': {}}, path)

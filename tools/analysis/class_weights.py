@@ -53,8 +53,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--out',
         metavar='FILE',
-        help='write the weights as a JSON list as well; class_weight takes '
-        'the path of the file',
+        help='write the weights to this .json file as well; class_weight '
+        'takes its path',
     )
     add_cfg_options(parser, 'train_dataloader.dataset.data_root=/data/camvid')
     return parser

@@ -1,12 +1,14 @@
 """Random crops that look for rare classes."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from mmcv.transforms.utils import cache_randomness
 from mmseg.registry import TRANSFORMS
 
 from mmseg_ext.datasets.transforms.fast_random_crop import FastRandomCrop
+from mmseg_ext.formats.color_masks import IGNORE_INDEX
+from mmseg_ext.utils.arguments import is_integer, is_number, require
 
 __all__ = ['RareClassCrop']
 
@@ -29,16 +31,18 @@ class RareClassCrop(FastRandomCrop):
         crop_size: Height and width, or one number for both.
         prob: How often to look for a class, 0 to 1.
         class_weights: How likely each class is drawn, relative to the others
-            in the image; 0 for never. Without weights that is one over the
-            square root of its pixels in the image: of two classes, the one
-            with a hundredth of the pixels is drawn ten times as often.
+            in the image: one number for each class of the data set, 0 for
+            never. Without weights that is one over the square root of its
+            pixels in the image: of two classes, the one with a hundredth of
+            the pixels is drawn ten times as often.
         cat_max_ratio: Share of a crop that one class may have; up to ten
             others are drawn where it has more, around pixels of the same
             class where it looks for one.
-        ignore_index: Label of pixels without class.
+        ignore_index: Label of pixels without class. It is never looked for,
+            nor are 255 and labels below 0.
 
     Raises:
-        ValueError: ``prob`` or ``class_weights`` is out of range, or a label
+        ValueError: An argument is no such number or out of range, or a label
             has no weight.
     """
 
@@ -51,13 +55,40 @@ class RareClassCrop(FastRandomCrop):
         prob: float = 0.5,
         class_weights: Sequence[float] | None = None,
         cat_max_ratio: float = 1.0,
-        ignore_index: int = 255,
+        ignore_index: int = IGNORE_INDEX,
     ) -> None:
         super().__init__(crop_size, cat_max_ratio, ignore_index)
-        if not 0 <= prob <= 1:
-            raise ValueError(f'prob={prob}: expected 0 to 1')
+        require('prob', prob, is_number(prob, 0, 1), 'a number from 0 to 1')
+        require(
+            'cat_max_ratio',
+            cat_max_ratio,
+            is_number(cat_max_ratio, 0),
+            'a number of 0 or more, of which 1 or more is no limit',
+        )
+        require(
+            'ignore_index',
+            ignore_index,
+            is_integer(ignore_index),
+            'an integer, such as 255',
+        )
         self.prob = prob
         self.class_weights = _checked(class_weights)
+
+    def check_classes(self, numbers: Collection[int]) -> None:
+        """Check that it fits a data set; ``LabelCheckHook`` calls it.
+
+        Args:
+            numbers: Numbers of classes that fit it.
+
+        Raises:
+            ValueError: There is another number of weights.
+        """
+        weights = self.class_weights
+        if weights is not None and len(weights) not in numbers:
+            raise ValueError(
+                f'class_weights of RareClassCrop has {len(weights)} numbers: '
+                f'expected {max(numbers)}, one for each class of the data set'
+            )
 
     @cache_randomness
     def crop_bbox(self, results: dict) -> tuple[int, int, int, int]:
@@ -87,11 +118,11 @@ class RareClassCrop(FastRandomCrop):
 
     def _draw_class(self, label: np.ndarray) -> int | None:
         """Draw one of the classes in an image, None if there is none."""
-        counts = np.bincount(label[label != self.ignore_index])
+        counts = self._counts(label)
         present = np.flatnonzero(counts)
         if self.class_weights is None:
             weights = 1 / np.sqrt(counts[present])
-        elif len(counts) > len(self.class_weights):
+        elif present.max(initial=0) >= len(self.class_weights):
             raise ValueError(
                 f'class_weights has {len(self.class_weights)} numbers, and '
                 f'a label holds class {present[-1]}: expected one for each '
@@ -103,6 +134,14 @@ class RareClassCrop(FastRandomCrop):
         if not total:
             return None
         return int(np.random.choice(present, p=weights / total))
+
+    def _counts(self, label: np.ndarray) -> np.ndarray:
+        """Return the pixels of each class."""
+        counts = np.bincount(label[label >= 0])
+        for ignored in (self.ignore_index, IGNORE_INDEX):
+            if 0 <= ignored < len(counts):
+                counts[ignored] = 0
+        return counts
 
     def _box_around(
         self, pixel: tuple[int, int], shape: tuple[int, ...]
@@ -121,7 +160,7 @@ class RareClassCrop(FastRandomCrop):
 
     def _is_varied(self, label: np.ndarray) -> bool:
         """Return whether no class has ``cat_max_ratio`` of the pixels."""
-        counts = np.bincount(label[label != self.ignore_index])
+        counts = self._counts(label)
         share: float = counts.max() / counts.sum()
         return share < self.cat_max_ratio
 
@@ -130,15 +169,19 @@ def _checked(weights: Sequence[float] | None) -> np.ndarray | None:
     """Return weights as float64 (classes,).
 
     Raises:
-        ValueError: They are negative, not finite, or all 0.
+        ValueError: They are no numbers, negative, not finite, or all 0.
     """
     if weights is None:
         return None
-    array = np.asarray(weights, np.float64)
-    good = array.ndim == 1 and np.isfinite(array).all() and (array >= 0).all()
-    if not good or not array.any():
-        raise ValueError(
-            f'class_weights={weights}: expected one number for each class, '
-            '0 or more, and at least one above 0'
-        )
-    return array
+    array = np.asarray(weights)
+    require(
+        'class_weights',
+        weights,
+        array.ndim == 1
+        and array.dtype.kind in 'iuf'
+        and bool(np.isfinite(array).all() and (array >= 0).all())
+        and bool(array.any()),
+        'one number for each class, 0 or more, and at least one above 0; '
+        'rules and files are for losses alone',
+    )
+    return array.astype(np.float64)

@@ -1,6 +1,6 @@
 """Pasting of the pixels of rare classes from other images."""
 
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Collection, Iterator, Sequence, Sized
 from typing import NamedTuple
 
 import cv2
@@ -8,6 +8,8 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
 from mmseg.registry import TRANSFORMS
+
+from mmseg_ext.utils.arguments import is_integer, is_number, require
 
 __all__ = ['SemanticCopyPaste']
 
@@ -63,8 +65,8 @@ class SemanticCopyPaste(BaseTransform):
         min_pixels: Smaller pieces are left out.
 
     Raises:
-        ValueError: An argument is out of range, or ``mix_results`` is
-            missing.
+        ValueError: An argument is no such number or out of range, or
+            ``mix_results`` is missing.
     """
 
     # A list of its own: see FastRandomCrop.
@@ -78,25 +80,42 @@ class SemanticCopyPaste(BaseTransform):
         max_pieces: int = 10,
         min_pixels: int = 16,
     ) -> None:
-        if not classes or min(classes) < 0:
-            raise ValueError(
-                f'classes={classes}: expected the indices of the classes to '
-                'paste, 0 or more'
-            )
-        if not 0 <= prob <= 1:
-            raise ValueError(f'prob={prob}: expected 0 to 1')
+        require(
+            'classes',
+            classes,
+            isinstance(classes, Sequence)
+            and bool(classes)
+            and all(is_integer(index, 0) for index in classes),
+            'the indices of the classes to paste, integers of 0 or more',
+        )
+        require('prob', prob, is_number(prob, 0, 1), 'a number from 0 to 1')
         for name, value in (
             ('num_images', num_images),
             ('max_pieces', max_pieces),
             ('min_pixels', min_pixels),
         ):
-            if value < 1:
-                raise ValueError(f'{name}={value}: expected 1 or more')
+            require(name, value, is_integer(value, 1), 'an integer above 0')
         self.classes = tuple(classes)
         self.prob = prob
         self.num_images = num_images
         self.max_pieces = max_pieces
         self.min_pixels = min_pixels
+
+    def check_classes(self, numbers: Collection[int]) -> None:
+        """Check that it fits a data set; ``LabelCheckHook`` calls it.
+
+        Args:
+            numbers: Numbers of classes that fit it.
+
+        Raises:
+            ValueError: It is to paste a class that the data set lacks.
+        """
+        if max(self.classes) >= max(numbers):
+            raise ValueError(
+                f'classes of SemanticCopyPaste has {max(self.classes)}: '
+                f'expected indices below {max(numbers)}, the number of '
+                'classes of the data set'
+            )
 
     @cache_randomness
     def get_indices(self, dataset: Sized) -> list[int]:

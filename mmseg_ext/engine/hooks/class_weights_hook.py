@@ -12,7 +12,7 @@ from mmseg.registry import HOOKS
 from torch import nn
 
 from mmseg_ext.engine.class_counts import count_classes
-from mmseg_ext.engine.label_checks import sample_info, trained_classes
+from mmseg_ext.engine.label_checks import unseen_classes
 from mmseg_ext.formats.color_masks import IGNORE_INDEX
 from mmseg_ext.utils.class_weights import class_weights
 from mmseg_ext.utils.text import listing, printable
@@ -155,11 +155,9 @@ class ClassWeightsHook(Hook):
             f'class weights of model.{place.name} by {rule}, from the pixels '
             f'of {images}: {listed}'
         )
-        trained = trained_classes(sample_info(dataset), names)
         missing = [
             f'{names[index]} ({index})'
-            for index in np.flatnonzero(counts.sum(axis=0) == 0)
-            if index in trained
+            for index in unseen_classes(dataset, counts, names)
         ]
         if missing:
             runner.logger.warning(

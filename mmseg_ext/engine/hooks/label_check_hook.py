@@ -29,6 +29,7 @@ from mmseg_ext.engine.label_checks import (
     sample_info,
     samples_of,
     trained_classes,
+    transform_fault,
     value_fault,
 )
 from mmseg_ext.formats.color_masks import IGNORE_INDEX
@@ -60,7 +61,8 @@ class LabelCheckHook(Hook):
     """Hook that tells of labels from which a model does not learn its classes.
 
     Before training, validation and test the number of classes of each head
-    must be that of the data set. Before training some labels are loaded
+    must be that of the data set, and before training that of ``RareClassCrop``
+    and ``SemanticCopyPaste``, too. Before training some labels are loaded
     through the pipeline: it is an error if there are none, if one holds a
     value that is no class, or if all their pixels are ignored, and those of
     32 times as many files. Over the first epoch the labels that the data
@@ -80,7 +82,8 @@ class LabelCheckHook(Hook):
 
     Args:
         num_files: Labels to load before training, validation and test, spread
-            over the data set; 0 loads none, and checks the heads alone.
+            over the data set; 0 loads none, and checks heads and transforms
+            alone.
         first_epoch: Look through the labels of the first epoch.
         skip_heads: Heads that are meant to have other classes, such as
             ``['auxiliary_head.1']``.
@@ -118,6 +121,8 @@ class LabelCheckHook(Hook):
         dataset = runner.train_dataloader.dataset
         heads = self._check_heads(runner, dataset, 'train')
         names = _classes(dataset)
+        if names and (fault := transform_fault(dataset, names)):
+            raise LabelCheckError(f'{fault} in train_dataloader')
         self._two_tones = (
             len(names) > 1
             and IGNORE_INDEX in ignored_labels(heads)

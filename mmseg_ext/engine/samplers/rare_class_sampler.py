@@ -11,7 +11,9 @@ from mmengine.logging import print_log
 from mmengine.registry import DATA_SAMPLERS
 
 from mmseg_ext.engine.class_counts import count_classes
-from mmseg_ext.formats.color_masks import IGNORE_INDEX, VOID_NAMES
+from mmseg_ext.engine.label_checks import unseen_classes
+from mmseg_ext.formats.color_masks import IGNORE_INDEX
+from mmseg_ext.utils.arguments import is_integer, is_number, require
 from mmseg_ext.utils.text import listing
 
 __all__ = ['RareClassSampler', 'repeat_factors']
@@ -37,7 +39,9 @@ class RareClassSampler(InfiniteSampler):
     count whether a class is in an image. In street scenes most classes are in
     most images, and only the amount tells them apart.
 
-    In place of mmengine's ``InfiniteSampler``, for training by iterations::
+    In place of mmengine's ``InfiniteSampler``, for training by iterations;
+    like that it never ends, and nor would an epoch of ``EpochBasedTrainLoop``,
+    which ``tools/train.py`` refuses with it::
 
         train_dataloader = dict(sampler=dict(type='RareClassSampler'))
 
@@ -83,8 +87,18 @@ class RareClassSampler(InfiniteSampler):
                 'shuffle=False: RareClassSampler draws at random; expected '
                 'True, or InfiniteSampler'
             )
-        if not max_factor >= 1:
-            raise ValueError(f'max_factor={max_factor}: expected 1 or more')
+        require(
+            'max_factor',
+            max_factor,
+            is_number(max_factor, 1),
+            'a number of 1 or more',
+        )
+        require(
+            'ignore_index',
+            ignore_index,
+            is_integer(ignore_index),
+            'an integer, such as 255',
+        )
         names = getattr(dataset, 'metainfo', {}).get('classes')
         if not names:
             raise ValueError(
@@ -94,7 +108,7 @@ class RareClassSampler(InfiniteSampler):
         chosen = None if classes is None else _indices_of(classes, names)
         super().__init__(dataset, seed=seed)
         counts = count_classes(dataset, len(names), ignore_index)
-        _warn_of_missing(counts, names)
+        _warn_of_missing(dataset, counts, names)
         self.factors = repeat_factors(counts, chosen, max_factor)
 
     def _infinite_indices(self) -> Iterator[int]:
@@ -147,23 +161,23 @@ def _indices_of(classes: Sequence[str], names: Sequence[str]) -> list[int]:
     Raises:
         ValueError: One is not in it, or there is none.
     """
-    unknown = [name for name in classes if name not in names]
     # A text would be taken for a list of letters.
-    if unknown or not classes or isinstance(classes, str):
-        raise ValueError(
-            f'classes={classes!r}: expected a list of names of the rare '
-            f'classes, out of {listing(names, _NAMED)}'
-        )
+    fits = isinstance(classes, Sequence) and not isinstance(classes, str)
+    require(
+        'classes',
+        classes,
+        fits and bool(classes) and all(name in names for name in classes),
+        'a list of names of the rare classes, out of '
+        f'{listing(names, _NAMED)}',
+    )
     return [list(names).index(name) for name in classes]
 
 
-def _warn_of_missing(counts: np.ndarray, names: Sequence[str]) -> None:
+def _warn_of_missing(
+    dataset: Any, counts: np.ndarray, names: Sequence[str]
+) -> None:
     """Name the classes that no image has."""
-    missing = [
-        name
-        for name, pixels in zip(names, counts.sum(axis=0), strict=True)
-        if not pixels and name.lower() not in VOID_NAMES
-    ]
+    missing = [names[i] for i in unseen_classes(dataset, counts, names)]
     if missing:
         print_log(
             f'RareClassSampler: none of the {len(counts)} images has the '

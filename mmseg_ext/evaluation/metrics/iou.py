@@ -3,7 +3,6 @@
 import logging
 import os
 from collections.abc import Collection, Sequence
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from mmseg_ext.evaluation.functional import (
     single_map,
 )
 from mmseg_ext.evaluation.metrics.label_map_writer import LabelMapWriter
+from mmseg_ext.utils.arguments import is_integer, is_number, require
 from mmseg_ext.utils.text import listing
 
 __all__ = ['IOU_METRICS', 'IoU']
@@ -134,28 +134,28 @@ class IoU(BaseMetric):
                 f'iou_metrics={self.iou_metrics}: expected one or more of '
                 f'{list(IOU_METRICS)}'
             )
-        _require(
+        require(
             'ignore_index',
             ignore_index,
-            _is_number(ignore_index, Integral),
+            is_integer(ignore_index),
             'an integer, such as 255',
         )
-        _require(
+        require(
             'beta',
             beta,
-            _is_number(beta, Real) and 0 < beta <= _MAX_BETA,
+            is_number(beta, 0, _MAX_BETA) and beta > 0,
             f'a positive number, at most {_MAX_BETA:g}',
         )
-        _require(
+        require(
             'resize',
             resize,
             resize is None or _is_size(resize),
             'width and height in pixels, such as (1280, 720), or None',
         )
-        _require(
+        require(
             'prefix', prefix, isinstance(prefix, str | None), 'a text or None'
         )
-        _require(
+        require(
             'output_dir',
             output_dir,
             isinstance(output_dir, str | os.PathLike | None),
@@ -165,7 +165,7 @@ class IoU(BaseMetric):
             ('classwise', classwise),
             ('format_only', format_only),
         ):
-            _require(name, switch, isinstance(switch, bool), 'True or False')
+            require(name, switch, isinstance(switch, bool), 'True or False')
         if format_only and not output_dir:
             raise ValueError(
                 'format_only=True writes label maps alone, so it needs '
@@ -400,19 +400,13 @@ class IoU(BaseMetric):
         print_log(text, logger='current', level=logging.WARNING)
 
 
-def _require(name: str, value: object, fits: bool, expected: str) -> None:
-    """Refuse an argument that does not fit."""
-    if not fits:
-        raise ValueError(f'{name}={value!r}: expected {expected}')
-
-
 def _names(argument: str, value: Any) -> list[str]:
     """Return the names of an argument, which may be a single one."""
     names = [value] if isinstance(value, str) else value
     fits = isinstance(names, Collection) and all(
         isinstance(name, str) for name in names
     )
-    _require(argument, value, fits, 'a name or a list of names')
+    require(argument, value, fits, 'a name or a list of names')
     return list(names)
 
 
@@ -433,17 +427,12 @@ def _name(sample: dict) -> str:
     return f'{sample.get("img_path")}' + (f' (label {label})' if label else '')
 
 
-def _is_number(value: object, kind: type) -> bool:
-    """Return whether a value is a number, NumPy's too; True is none."""
-    return isinstance(value, kind) and not isinstance(value, bool)
-
-
 def _is_size(value: object) -> bool:
     """Return whether a value is two positive whole numbers."""
     return (
         isinstance(value, Sequence)
         and len(value) == 2
-        and all(_is_number(side, Integral) and side > 0 for side in value)
+        and all(is_integer(side, 1) for side in value)
     )
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mmseg_ext.formats.color_masks import IGNORE_INDEX
 from mmseg_ext.formats.json_files import decode_json
+from mmseg_ext.utils.arguments import is_integer, is_number, require
 from mmseg_ext.utils.class_weights import RULES, rule_bounds
 
 __all__ = ['BalancedCrossEntropy']
@@ -19,6 +20,10 @@ __all__ = ['BalancedCrossEntropy']
 #: Files of weights. Pickles and YAML, which may run code where MMSeg reads
 #: them, are not read.
 _FILES = ('.json', '.npy')
+
+#: The largest weight: what all pixels of a batch lose with it is still a
+#: number of 32 bits, of which the largest is 3.4e38.
+_LARGEST = 1e30
 
 _REDUCTIONS = ('mean', 'sum', 'none')
 
@@ -80,10 +85,36 @@ class BalancedCrossEntropy(nn.Module):
         loss_name: str = 'loss_ce',
     ) -> None:
         super().__init__()
-        _check_share('label_smoothing', label_smoothing)
-        _check_share('ohem_min_kept', ohem_min_kept, above=True)
-        if ohem_thresh is not None:
-            _check_share('ohem_thresh', ohem_thresh)
+        require(
+            'label_smoothing',
+            label_smoothing,
+            is_number(label_smoothing, 0, 1),
+            'a number from 0 to 1',
+        )
+        require(
+            'ohem_min_kept',
+            ohem_min_kept,
+            is_number(ohem_min_kept, 0, 1) and ohem_min_kept > 0,
+            'a number above 0, at most 1',
+        )
+        require(
+            'ohem_thresh',
+            ohem_thresh,
+            ohem_thresh is None or is_number(ohem_thresh, 0, 1),
+            'a number from 0 to 1, or None',
+        )
+        require(
+            'ignore_index',
+            ignore_index,
+            is_integer(ignore_index),
+            'an integer, such as 255',
+        )
+        require(
+            'loss_weight',
+            loss_weight,
+            is_number(loss_weight) and math.isfinite(loss_weight),
+            'a finite number',
+        )
         _check_reduction(reduction)
         #: The rule by which a hook makes the weights; None where there is
         #: none.
@@ -129,25 +160,12 @@ class BalancedCrossEntropy(nn.Module):
         """Set what a pixel of each class counts.
 
         Args:
-            weights: One number of 0 or above for each class.
+            weights: One number for each class, 0 to 1e30.
 
         Raises:
-            ValueError: They are no such numbers, or all are 0.
+            ValueError: They are no such numbers, or all are 0 in 32 bits.
         """
-        try:
-            values = np.asarray(weights, np.float64)
-        except (TypeError, ValueError):
-            values = np.empty(())
-        if (
-            values.ndim != 1
-            or not (np.isfinite(values) & (values >= 0)).all()
-            or not values.any()
-        ):
-            raise ValueError(
-                'class_weight must be numbers of 0 or above, one for each '
-                f'class and not all 0, got {weights!r}'
-            )
-        self.class_weight = tuple(values.tolist())
+        self.class_weight = _checked(weights)
 
     def check_channels(self, channels: int) -> None:
         """Check that logits of so many channels can be trained with it.
@@ -296,11 +314,28 @@ def _check_reduction(reduction: str, avg_factor: float | None = None) -> None:
         raise ValueError("avg_factor cannot be used with reduction='sum'")
 
 
-def _check_share(name: str, value: float, above: bool = False) -> None:
-    """Check that a number is from 0 to 1, and above 0 if it has to be."""
-    if not 0 <= value <= 1 or (above and value == 0):
-        limits = 'above 0, at most 1' if above else 'from 0 to 1'
-        raise ValueError(f'{name} must be {limits}, got {value!r}')
+def _checked(weights: Any) -> tuple[float, ...]:
+    """Return weights of classes.
+
+    Raises:
+        ValueError: They are none.
+    """
+    try:
+        values = np.asarray(weights)
+    except ValueError:  # of lists of several lengths
+        values = np.empty(())
+    if (
+        values.ndim != 1
+        or values.dtype.kind not in 'iuf'
+        or not ((values >= 0) & (values <= _LARGEST)).all()
+        # Small ones are 0 in the 32 bits of the loss.
+        or not values.astype(np.float32).any()
+    ):
+        raise ValueError(
+            'class_weight must be numbers of 0 or above, one for each class, '
+            f'at most {_LARGEST:g} and not all 0, got {weights!r}'
+        )
+    return tuple(values.astype(np.float64).tolist())
 
 
 def _read(class_weight: Sequence[float] | str) -> Any:
@@ -316,9 +351,14 @@ def _read(class_weight: Sequence[float] | str) -> Any:
         )
     try:
         if path.suffix == '.npy':
-            return np.load(path)
-        return decode_json(path.read_bytes(), list[float])
+            return _checked(np.load(path))
+        return _checked(decode_json(path.read_bytes(), list[float]))
+    except OSError as error:
+        raise type(error)(
+            f'class_weight={class_weight!r} cannot be read: '
+            f'{error.strerror or error}'
+        ) from error
     except (ValueError, EOFError) as error:
         raise ValueError(
-            f'{path}, which class_weight names, is no list of numbers: {error}'
+            f'{path}, which class_weight names, holds no weights: {error}'
         ) from error

@@ -1,5 +1,6 @@
 """Lovasz-Softmax without sorting."""
 
+import math
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from mmseg_ext.formats.color_masks import IGNORE_INDEX
+from mmseg_ext.utils.arguments import is_integer, is_number, require
 
 __all__ = ['FastLovaszLoss']
 
@@ -42,7 +44,7 @@ class FastLovaszLoss(nn.Module):
         ignore_index: Label that takes no part, where the head does not say.
 
     Raises:
-        ValueError: ``classes`` is none of these.
+        ValueError: An argument is none of these.
     """
 
     def __init__(
@@ -57,6 +59,18 @@ class FastLovaszLoss(nn.Module):
             raise ValueError(
                 f"classes must be 'present' or 'all', got {classes!r}"
             )
+        require(
+            'ignore_index',
+            ignore_index,
+            is_integer(ignore_index),
+            'an integer, such as 255',
+        )
+        require(
+            'loss_weight',
+            loss_weight,
+            is_number(loss_weight) and math.isfinite(loss_weight),
+            'a finite number',
+        )
         self.classes = classes
         self.loss_weight = loss_weight
         self.ignore_index = ignore_index

@@ -194,8 +194,16 @@ def test_a_class_without_a_number_is_named():
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (dict(prob=1.1), 'prob=1.1: expected 0 to 1'),
-        (dict(prob=-1), 'prob=-1: expected 0 to 1'),
+        (dict(prob=1.1), 'prob=1.1: expected a number from 0 to 1'),
+        (dict(prob=-1), 'prob=-1: expected a number from 0 to 1'),
+        (dict(prob='a'), "prob='a': expected a number from 0 to 1"),
+        (dict(cat_max_ratio=-1), 'cat_max_ratio=-1: expected a number'),
+        (dict(ignore_index=None), 'ignore_index=None: expected an integer'),
+        (
+            dict(class_weights='sqrt_median_frequency'),
+            "class_weights='sqrt_median_frequency': expected one number .*rul",
+        ),
+        (dict(class_weights=['1', '2']), 'class_weights='),
         (dict(class_weights=[]), 'class_weights='),
         (dict(class_weights=[0, 0]), 'at least one above 0'),
         (dict(class_weights=[1, -1]), '0 or more'),
@@ -206,3 +214,23 @@ def test_a_class_without_a_number_is_named():
 def test_arguments_out_of_range(options, message):
     with pytest.raises(ValueError, match=message):
         RareClassCrop(SIZE, **options)
+
+
+def test_weights_of_another_number_of_classes():
+    crop = RareClassCrop(SIZE, class_weights=[1, 2, 3])
+    crop.check_classes({3, 4})
+    RareClassCrop(SIZE).check_classes({4})
+    for number in (2, 4):
+        message = f'class_weights .* has 3 numbers: expected {number}'
+        with pytest.raises(ValueError, match=message):
+            crop.check_classes({number})
+
+
+@pytest.mark.parametrize('weights', [None, [1, 1, 1]])
+@pytest.mark.parametrize(('odd', 'ignored'), [(255, 2), (255, -1), (-1, 255)])
+def test_what_is_no_class_is_not_looked_for(odd, ignored, weights):
+    label = np.full((4, 20), ignored, np.int16)
+    label[0, :10] = odd
+    label[1, 18] = 1
+    crop = RareClassCrop(SIZE, 1.0, weights, 0.9, ignored)
+    assert share_with(crop, 1, label, 100) == 1

@@ -172,12 +172,25 @@ def test_a_place_in_the_inner_pipeline_is_told():
     [
         (dict(classes=[]), 'indices of the classes'),
         (dict(classes=[2, -1]), 'indices of the classes'),
-        (dict(prob=2), 'prob=2: expected 0 to 1'),
-        (dict(num_images=0), 'num_images=0: expected 1'),
-        (dict(max_pieces=0), 'max_pieces=0: expected 1'),
-        (dict(min_pixels=0), 'min_pixels=0: expected 1'),
+        (dict(classes=[0.5]), 'indices of the classes'),
+        (dict(classes=2), 'classes=2: expected the indices'),
+        (dict(classes=['car']), 'indices of the classes'),
+        (dict(prob=2), 'prob=2: expected a number from 0 to 1'),
+        (dict(prob='a'), "prob='a': expected a number"),
+        (dict(num_images=0), 'num_images=0: expected an integer above 0'),
+        (dict(num_images=1.5), 'num_images=1.5: expected an integer'),
+        (dict(max_pieces=0), 'max_pieces=0: expected an integer'),
+        (dict(max_pieces=2.5), 'max_pieces=2.5: expected an integer'),
+        (dict(min_pixels=0), 'min_pixels=0: expected an integer'),
+        (dict(min_pixels='a'), "min_pixels='a': expected an integer"),
     ],
 )
 def test_arguments_out_of_range(options, message):
     with pytest.raises(ValueError, match=message):
         SemanticCopyPaste(**dict(classes=[2]) | options)
+
+
+def test_classes_that_the_data_set_lacks():
+    SemanticCopyPaste([10, 9]).check_classes({11})
+    with pytest.raises(ValueError, match='has 11: expected indices below 11'):
+        SemanticCopyPaste([9, 11, 10]).check_classes({11})

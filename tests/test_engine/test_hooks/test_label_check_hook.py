@@ -274,6 +274,31 @@ def test_unusable_labels(write, make_config, tmp_path, labels, said):
     assert not list(tmp_path.rglob('*.pth'))
 
 
+@pytest.mark.parametrize(
+    ('step', 'message'),
+    [
+        (
+            dict(
+                type='RareClassCrop',
+                crop_size=16,
+                class_weights=[1, 1, 1, 1, 1],
+            ),
+            r'class_weights of RareClassCrop has 5 numbers: expected 4, one',
+        ),
+        (
+            dict(type='SemanticCopyPaste', classes=[4]),
+            'classes of SemanticCopyPaste has 4: expected indices below 4',
+        ),
+    ],
+    ids=lambda value: value['type'] if isinstance(value, dict) else '',
+)
+def test_transforms_for_other_classes(write, make_config, step, message):
+    config = make_config(write(*GOOD))
+    config.train_dataloader.dataset.pipeline.insert(2, step)
+    with pytest.raises(LabelCheckError, match=message):
+        Runner.from_cfg(config).train()
+
+
 def test_no_labels(write, make_config):
     """Else the loss fails for want of `_gt_sem_seg`."""
     config = make_config(write(*GOOD))

@@ -202,8 +202,11 @@ def test_a_data_set_without_classes_is_refused():
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (dict(max_factor=0.5), 'max_factor=0.5: expected 1'),
-        (dict(max_factor=float('nan')), 'max_factor=nan: expected 1'),
+        (dict(max_factor=0.5), 'max_factor=0.5: expected a number of 1'),
+        (dict(max_factor=float('nan')), 'max_factor=nan: expected a number'),
+        (dict(max_factor='a'), "max_factor='a': expected a number of 1"),
+        (dict(classes=2), 'classes=2: expected a list of names'),
+        (dict(ignore_index=None), 'ignore_index=None: expected an integer'),
         (dict(classes=['car', 'boat']), "'boat'.*out of road, sky, car, bus"),
         (dict(classes=[]), 'expected a list of names'),
         (dict(classes='car'), "classes='car': expected a list"),

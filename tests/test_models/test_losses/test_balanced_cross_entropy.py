@@ -419,8 +419,11 @@ def test_files(tmp_path):
     ('name', 'content', 'message'),
     [
         ('w.pkl', b'', "expected a rule .*median_frequency.* file .*'?.json"),
-        ('w.json', b'{"a": 1}', 'w.json, .* is no list of numbers'),
+        ('w.json', b'{"a": 1}', 'w.json, .* holds no weights'),
         ('w.json', b'[1, "x"]', 'w.json'),
+        ('w.json', b'[1, "2"]', 'w.json'),
+        ('w.json', b'[true, false]', 'w.json'),
+        ('w.json', b'[]', r'w.json, .* got \[\]'),
         ('w.json', b'[1, 2', 'w.json'),
         ('w.json', b'', 'w.json'),
         ('w.npy', b'', 'w.npy'),
@@ -435,9 +438,35 @@ def test_wrong_files(tmp_path, name, content, message):
         BalancedCrossEntropy(str(path))
 
 
-def test_missing_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r'none\.json'):
-        BalancedCrossEntropy(str(tmp_path / 'none.json'))
+@pytest.mark.parametrize(
+    'array', [[1 + 1j, 1], ['1', '2'], [True, False], [], [[1, 2]]], ids=str
+)
+def test_wrong_arrays(tmp_path, array):
+    path = tmp_path / 'w.npy'
+    np.save(path, np.array(array))
+    with pytest.raises(ValueError, match=r'w\.npy, .* holds no weights'):
+        BalancedCrossEntropy(str(path))
+
+
+def test_several_arrays(tmp_path):
+    np.savez(tmp_path / 'w.npz', np.array(WEIGHTS))
+    path = (tmp_path / 'w.npz').rename(tmp_path / 'w.npy')
+    with pytest.raises(ValueError, match=r'w\.npy, .* holds no weights'):
+        BalancedCrossEntropy(str(path))
+
+
+@pytest.mark.parametrize('name', ['none.json', 'none.npy'])
+def test_missing_file(tmp_path, name):
+    message = rf"^class_weight='.*{name}' cannot be read: No such file"
+    with pytest.raises(FileNotFoundError, match=message):
+        BalancedCrossEntropy(str(tmp_path / name))
+
+
+def test_the_largest_weights_are_finite():
+    logits, label = make_batch()
+    loss = BalancedCrossEntropy([1e30] * 5)(logits, label)
+    expected = BalancedCrossEntropy()(logits, label)
+    assert loss.item() == pytest.approx(expected.item())
 
 
 @pytest.mark.parametrize(
@@ -451,16 +480,29 @@ def test_missing_file(tmp_path):
         (dict(class_weight=[[1, 2]]), 'class_weight'),
         (dict(class_weight=['a', 'b']), 'class_weight'),
         (dict(class_weight=3), 'class_weight'),
+        (dict(class_weight=['1', '2']), 'class_weight'),
+        (dict(class_weight=[True, False]), 'class_weight'),
+        (dict(class_weight=[[1], [1, 2]]), 'class_weight'),
+        # Those of 32 bits are 0 or infinite.
+        (dict(class_weight=[1e-50, 0]), 'not all 0'),
+        (dict(class_weight=[1, 1e39]), r'at most 1e\+30 .* got \[1, 1e\+39\]'),
+        (dict(class_weight=[10**400, 1]), 'class_weight'),
         (dict(class_weight='frequency'), "class_weight='frequency': expec"),
         (
             dict(class_weight='median_frequency', weight_bounds=(2, 1)),
-            'weight_bounds must be',
+            r'weight_bounds=\(2, 1\): expected the least',
         ),
         (dict(class_weight=[1, 1], weight_bounds=(1, 2)), 'for a rule'),
-        (dict(label_smoothing=1.5), 'label_smoothing must be from 0 to 1'),
-        (dict(ohem_thresh=70), 'ohem_thresh must be from 0 to 1'),
-        (dict(ohem_min_kept=0), 'ohem_min_kept must be above 0, at most 1'),
-        (dict(ohem_min_kept=100_000), 'ohem_min_kept'),
+        (dict(label_smoothing=1.5), '^label_smoothing=1.5: .* from 0 to 1'),
+        (dict(label_smoothing='a'), "^label_smoothing='a': .* from 0 to 1"),
+        (dict(ohem_thresh=70), '^ohem_thresh=70: .* from 0 to 1'),
+        (dict(ohem_thresh='0.7'), "^ohem_thresh='0.7': .* from 0 to 1"),
+        (dict(ohem_min_kept=0), '^ohem_min_kept=0: .* above 0, at most 1'),
+        (dict(ohem_min_kept=100_000), '^ohem_min_kept'),
+        (dict(ohem_min_kept=None), '^ohem_min_kept=None'),
+        (dict(loss_weight='a'), "^loss_weight='a': expected a finite number"),
+        (dict(loss_weight=math.nan), '^loss_weight=nan'),
+        (dict(ignore_index=None), '^ignore_index=None: expected an integer'),
         (dict(reduction='max'), "reduction='max'"),
     ],
     ids=str,

@@ -272,6 +272,14 @@ def test_classes():
         FastLovaszLoss([0, 1])
 
 
+@pytest.mark.parametrize(
+    'options', [dict(loss_weight='a'), dict(ignore_index=None)], ids=str
+)
+def test_arguments_that_are_no_numbers(options):
+    with pytest.raises(ValueError, match=f'^{next(iter(options))}='):
+        FastLovaszLoss(**options)
+
+
 def test_one_channel():
     with pytest.raises(ValueError, match=r"out_channels=2, .*'Lovasz"):
         FastLovaszLoss()(torch.randn(2, 1, 3, 4), torch.ones(2, 3, 4).long())
