@@ -196,7 +196,8 @@ def test_a_training_without_network(
     run_tool('train', segmentation, *argv)
     [log] = tmp_path.rglob('*.log')
     assert (
-        'OfflineRunner fetches nothing and leaves out what the config has as '
+        'OfflineRunner leaves out weights at an address, and trains what '
+        'would start from them; changed in the config: '
         'load_from, model.pretrained, model.backbone.frozen_stages\n'
     ) in log.read_text()
     # As a training of the config without all these.

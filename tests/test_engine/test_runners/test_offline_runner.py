@@ -27,7 +27,7 @@ def config_of(load_from=None, resume=False, **model):
     [
         *('http://example.org/x.pth', ADDRESS, 's3://bucket/x.pth'),
         *('open-mmlab://resnet50', 'torchvision://resnet50'),
-        'cluster:s3://bucket/x.pth',
+        *('cluster:s3://bucket/x.pth', 'https://example.org/x?format=raw'),
     ],
 )
 def test_addresses_are_taken_out_wherever_they_are(address):
@@ -65,12 +65,37 @@ def test_a_list_with_nothing_left_is_no_list():
     assert config.model.backbone.init_cfg is None
 
 
-def test_files_and_packages_stay():
+@pytest.mark.parametrize(
+    'key', ['backbone_init', 'teacher_ckpt', 'checkpoints', 'init']
+)
+def test_keys_that_mean_weights(key):
+    config = config_of(head={key: 'https://example.org/1'})
+    assert leave_out_addresses(config) == [f'model.head.{key}']
+    assert config.model.head == {key: None}
+    config = config_of(head={key: ['https://example.org/1', 'a.pth']})
+    assert leave_out_addresses(config) == [f'model.head.{key}.0']
+    assert config.model.head == {key: ['a.pth']}
+
+
+@pytest.mark.parametrize(
+    'address', ['torchvision://resnet50', 'https://example.org/x.pth?raw=1']
+)
+def test_values_that_are_weights(address):
+    config = config_of(head={'source': address})
+    assert leave_out_addresses(config) == ['model.head.source']
+
+
+def test_what_is_no_address_of_weights_stays():
     config = config_of(
-        load_from='../runs/best.pth',
-        pretrained='resnet50.pth',
+        load_from='file:///runs/best.pth',
+        pretrained='local://resnet50.pth',
         backbone={'init_cfg': PACKAGE, 'frozen_stages': 1},
         neck={'init_cfg': pretrained('/weights/neck.pth')},
+        heads=[
+            {'note': 'https://arxiv.org/abs/1'},
+            {'checkpoint_note': 'as in https://example.org/x.pth, but small'},
+            {'type': 'TIMMBackbone', 'pretrained': True},
+        ],
     )
     before = copy.deepcopy(config)
     assert leave_out_addresses(config) == []
@@ -111,6 +136,29 @@ FREE = {
             id='file-for-the-backbone',
         ),
         pytest.param(
+            {'load_from': ADDRESS, 'backbone': {'init_cfg': [HE]}},
+            FREE,
+            id='other-initializer',
+        ),
+        pytest.param(
+            {'backbone': {'init_cfg': [HE, pretrained(ADDRESS)]}},
+            FREE,
+            id='other-initializer-is-left',
+        ),
+        pytest.param(
+            {'pretrained': ADDRESS, 'init_cfg': HE},
+            FREE,
+            id='other-initializer-of-all',
+        ),
+        pytest.param(
+            {
+                'load_from': ADDRESS,
+                'backbone': {'init_cfg': [HE, pretrained('file.pth')]},
+            },
+            FROZEN,
+            id='other-initializer-and-file',
+        ),
+        pytest.param(
             {'load_from': 'file.pth', 'pretrained': ADDRESS},
             FROZEN,
             id='file-for-all',
@@ -134,6 +182,13 @@ def test_random_weights_are_not_frozen(settings, expected):
     assert {key: backbone[key] for key in expected} == expected
 
 
+def test_random_weights_in_a_list_are_not_frozen():
+    parts = [copy.deepcopy(FROZEN), {**FROZEN, 'init_cfg': PACKAGE}]
+    config = config_of(load_from=ADDRESS, backbones=parts)
+    leave_out_addresses(config)
+    assert config.model.backbones == [FREE, {**FROZEN, 'init_cfg': PACKAGE}]
+
+
 def test_the_config_of_the_caller_stays(monkeypatch, mmlog):
     """As with mmengine's runner; what the log says and the run gets."""
     given = {}
@@ -148,6 +203,7 @@ def test_the_config_of_the_caller_stays(monkeypatch, mmlog):
     assert given['load_from'] is None
     assert given['model'] == given['cfg'].model == {'init_cfg': None}
     assert [record.getMessage() for record in mmlog.records] == [
-        'OfflineRunner fetches nothing and leaves out what the config has as '
+        'OfflineRunner leaves out weights at an address, and trains what '
+        'would start from them; changed in the config: '
         'load_from, model.init_cfg'
     ]
