@@ -34,6 +34,16 @@ train_pipeline[2].update(scale=scale, ratio_range=(0.5, 1.5))
 train_pipeline[3].crop_size = crop_size
 test_pipeline = _base_.test_pipeline
 test_pipeline[1].scale = scale
+# Around the test's size, where the base has that of the file.
+tta_pipeline = _base_.tta_pipeline
+tta_pipeline[1].transforms[0] = [
+    dict(
+        type='Resize',
+        scale=tuple(int(side * ratio) for side in scale),
+        keep_ratio=True,
+    )
+    for ratio in (0.75, 1.0, 1.25)
+]
 train_dataloader = dict(
     batch_size=4,
     num_workers=2,

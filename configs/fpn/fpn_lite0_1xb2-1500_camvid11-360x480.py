@@ -33,6 +33,7 @@ train_pipeline[3].crop_size = crop_size
 # Labels are as they were: predictions are compared at full size.
 test_pipeline = _base_.test_pipeline
 test_pipeline.insert(1, dict(type='Resize', scale=scale, keep_ratio=True))
+# Around the test's size, where the base has that of the file.
 tta_pipeline = _base_.tta_pipeline
 tta_pipeline[1].transforms[0] = [
     dict(
