@@ -153,7 +153,7 @@ def test_nails(tmp_path):
             path.rename(data / folder / f'{path.parent.name}_{path.name}')
     nails.convert(data, data / 'annotations')
 
-    run_script('nails.md', tmp_path, 2000)
+    run_script('nails.md', tmp_path, 800)
 
     images = sorted((data / 'images').iterdir())
     assert len(images) == 8

@@ -487,7 +487,7 @@ def test_the_largest_weights_are_finite():
         (dict(class_weight=[1e-50, 0]), 'not all 0'),
         (dict(class_weight=[1, 1e39]), r'at most 1e\+30 .* got \[1, 1e\+39\]'),
         (dict(class_weight=[10**400, 1]), 'class_weight'),
-        (dict(class_weight='frequency'), "class_weight='frequency': expec"),
+        (dict(class_weight='frequency'), "class_weight='frequency': expected"),
         (
             dict(class_weight='median_frequency', weight_bounds=(2, 1)),
             r'weight_bounds=\(2, 1\): expected the least',
