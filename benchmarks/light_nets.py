@@ -1,9 +1,10 @@
-"""Light nets in inference: EfficientNet-Lite 0 against the R18 nets.
+"""Light nets in inference: those of the lite0 recipes against the R18 ones.
 
-Segmentors of 11 classes label an image of 480x360, detectors look for nails in
-one of 320x320; from pixels to results, one image at a time, on one thread. The
-lite0 recipes themselves test on larger images than these. Weights are random,
-and detectors are held to ten instances.
+Nets are compared at the same size, and not recipes: segmentors of 11 classes
+label an image of 480x360, detectors look for nails in one of 320x320, as the
+R18 recipes test. The lite0 recipes test on larger images, 720x540 and 512x512,
+and take longer there. From pixels to results, one image at a time, on one
+thread. Weights are random, and detectors are held to ten instances.
 
 Run by itself it prints images per second.
 """

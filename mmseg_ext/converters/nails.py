@@ -26,7 +26,7 @@ from mmseg_ext.utils.processes import check_nproc
 from mmseg_ext.utils.scratch import working_in
 from mmseg_ext.utils.text import csv_text, normal_form, printable
 
-__all__ = ['SEGMENTATIONS', 'SPLITS', 'Report', 'convert']
+__all__ = ['SEGMENTATIONS', 'SPLITS', 'VAL_FRACTION', 'Report', 'convert']
 
 #: The splits, by the names of their COCO files, that a data set has.
 SPLITS = ('train', 'valid')
@@ -36,6 +36,9 @@ _TEST = 'test'
 
 #: Forms of the masks in the COCO files.
 SEGMENTATIONS = ('rle', 'polygon', 'contour')
+
+#: Share of the pairs for validation, where nothing else is said.
+VAL_FRACTION = 0.2
 
 #: Names of folders, in any case, and what they say about the files in them.
 _ROLES = {'images': 'image', 'masks': 'mask', 'labels': 'mask'}
@@ -152,7 +155,7 @@ def convert(
     ids: str = 'auto',
     min_area: int = 20,
     split_touching: bool = False,
-    val_fraction: float = 0.2,
+    val_fraction: float | None = None,
     folds: int | None = None,
     fold: int = 0,
     seed: int = 0,
@@ -195,11 +198,13 @@ def convert(
         min_area: Components and ids of fewer pixels are left out.
         split_touching: Cut blobs of one color apart where they narrow.
         val_fraction: Share of each group for validation, where no folders
-            give train and valid. Each group has at least one image there;
-            groups of one image are taken together.
+            give train and valid, by default :data:`VAL_FRACTION`. Each group
+            has at least one image there; groups of one image are taken
+            together.
         folds: Divide into so many parts of equal size, give or take one
             image, with a share of each group in each: for cross-validation.
-            Takes the place of ``val_fraction``.
+            Takes the place of ``val_fraction``, and divides the pairs that
+            no folder gives to a split.
         fold: Which of these parts is for validation, 0 to ``folds - 1``; the
             others are for training.
         seed: What the choice of these depends on, besides the names.
@@ -216,8 +221,10 @@ def convert(
         ValueError: An argument is out of range, the layout ambiguous, or a
             file invalid.
     """
-    _check_arguments(segmentation, ids, min_area, val_fraction)
-    _check_folds(folds, fold)
+    _check_arguments(segmentation, ids, min_area)
+    _check_folds(folds, fold, val_fraction)
+    share = VAL_FRACTION if val_fraction is None else val_fraction
+    core.check_share('val_fraction', share)
     check_nproc(nproc)
     data_root = Path(data_root).expanduser()
     out_dir = Path(out_dir or data_root / 'annotations').expanduser()
@@ -233,7 +240,7 @@ def convert(
             items.append(_Item(pair, converted))
         given = {pair.split for pair in pairs}
         if folds is None:
-            chosen = _choose(_free(items), val_fraction, seed)
+            chosen = _choose(_free(items), share, seed)
         else:
             chosen = _choose_fold(_free(items), folds, fold, seed, data_root)
         splits = _split(items, given, chosen)
@@ -263,9 +270,7 @@ def convert(
     return report
 
 
-def _check_arguments(
-    segmentation: str, ids: str, min_area: int, val_fraction: float
-) -> None:
+def _check_arguments(segmentation: str, ids: str, min_area: int) -> None:
     if segmentation not in SEGMENTATIONS:
         raise ValueError(
             f'segmentation={segmentation!r}: expected one of {SEGMENTATIONS}'
@@ -274,10 +279,11 @@ def _check_arguments(
         raise ValueError(f'ids={ids!r}: expected one of {IDS}')
     if min_area < 1:
         raise ValueError(f'min_area={min_area}: expected 1 or more pixels')
-    core.check_share('val_fraction', val_fraction)
 
 
-def _check_folds(folds: int | None, fold: int) -> None:
+def _check_folds(
+    folds: int | None, fold: int, val_fraction: float | None
+) -> None:
     if folds is None:
         if fold != 0:
             raise ValueError(f'fold={fold}: expected 0 without folds')
@@ -286,6 +292,11 @@ def _check_folds(folds: int | None, fold: int) -> None:
     elif fold not in range(folds):
         raise ValueError(
             f'fold={fold}: expected 0 to {folds - 1} with folds={folds}'
+        )
+    elif val_fraction is not None:
+        raise ValueError(
+            f'val_fraction={val_fraction}: expected none with folds={folds}, '
+            'which are parts of equal size'
         )
 
 
@@ -518,8 +529,10 @@ def _choose_fold(
     """
     if len(pairs) < folds:
         raise ValueError(
-            f'folds={folds}: {root} has {len(pairs)} valid pairs outside of '
-            'folders of splits; expected one at least for each fold'
+            f'folds={folds}: {root} has {len(pairs)} pairs of image and mask '
+            'to divide, those outside of folders such as train and val; '
+            'expected one at least for each fold: take fewer folds, or move '
+            'the pairs out of such folders'
         )
     ordered = [
         pair

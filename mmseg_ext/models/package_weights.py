@@ -77,7 +77,8 @@ class PackageWeights:
     """
 
     def __init__(self, package: str) -> None:
-        if package not in _FILES:
+        # A list has no hash.
+        if package not in list(_FILES):
             raise ValueError(
                 'init_cfg.package: expected one of '
                 f'{listing(sorted(_FILES))}, got {package!r}'
@@ -154,10 +155,12 @@ class PackageWeights:
         if wrong:
             raise ValueError(
                 f'init_cfg: the weights of {self.package} are those of '
-                f'{_FILES[self.package].model}, and {len(wrong)} of '
-                f'{len(needed)} tensors of this {type(module).__name__} '
-                f'differ: {listing(sorted(wrong), 3)}; set its arch to that '
-                'and its normalization to BN, or take the package of its arch'
+                f'{_FILES[self.package].model} with batch normalization, and '
+                f'{len(wrong)} tensors of these or of this '
+                f'{type(module).__name__} are not the same in both: '
+                f'{listing(sorted(wrong), 3)}; set its arch to that and its '
+                "norm_cfg to dict(type='BN') without affine or "
+                'track_running_stats, or take the package of its arch'
             )
 
     @property

@@ -989,7 +989,7 @@ def test_folds_go_by_the_names(tmp_path, out):
         (4, 4, 'fold=4: expected 0 to 3 with folds=4'),
         (4, -1, 'fold=-1: expected 0 to 3 with folds=4'),
         (None, 1, 'fold=1: expected 0 without folds'),
-        (4, 1, 'folds=4: .* has 3 valid pairs outside of folders of splits'),
+        (4, 1, 'folds=4: .* has 3 pairs of image and mask to .* take fewer'),
     ],
 )
 def test_wrong_folds(tmp_path, out, folds, fold, expected):
@@ -999,11 +999,22 @@ def test_wrong_folds(tmp_path, out, folds, fold, expected):
     assert not out.exists()
 
 
+@pytest.mark.parametrize('share', [0.2, 0.3])
+def test_folds_and_a_share(tmp_path, out, share):
+    add_groups(tmp_path, {'1': 3})
+    expected = f'^val_fraction={share}: expected none with folds=3, which are '
+    with pytest.raises(ValueError, match=expected):
+        convert(tmp_path, out, folds=3, val_fraction=share)
+    assert not out.exists()
+
+
 def test_folds_where_folders_give_the_split(tmp_path, out):
     for split in ('train', 'valid'):
         folders = f'{split}/images', f'{split}/masks'
         add(tmp_path, 'x', folders=folders)
-    with pytest.raises(ValueError, match=r'^folds=2: .* has 0 valid pairs'):
+    with pytest.raises(
+        ValueError, match=r'^folds=2: .* has 0 pairs .* move the pairs out of '
+    ):
         convert(tmp_path, out, folds=2)
 
 

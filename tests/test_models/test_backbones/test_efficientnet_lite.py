@@ -6,6 +6,7 @@ import mmengine.registry
 import mmseg.registry
 import pytest
 import torch
+from mmengine.config import ConfigDict
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -347,8 +348,8 @@ def test_all_registries_find_it(registry):
         ({'arch': ['lite0']}, r"^arch: .* got \['lite0'\]$"),
         (
             {'out_indices': (0, 4)},
-            r'^out_indices: expected one or more of 0 to 3, rising, got '
-            r'\(0, 4\)$',
+            r'^out_indices: expected one or more of the integers 0 to 3, '
+            r'rising, got \(0, 4\)$',
         ),
         ({'out_indices': (1, 0)}, r'^out_indices: .* got \(1, 0\)$'),
         ({'out_indices': (1, 1)}, r'^out_indices: .* got \(1, 1\)$'),
@@ -356,11 +357,47 @@ def test_all_registries_find_it(registry):
         ({'out_indices': ()}, r'^out_indices: .* got \(\)$'),
         ({'out_indices': 3}, '^out_indices: .* got 3$'),
         ({'out_indices': 'all'}, "^out_indices: .* got 'all'$"),
-        ({'frozen_stages': 5}, '^frozen_stages: expected -1 to 4, got 5$'),
+        ({'out_indices': [0.0, 1]}, r'^out_indices: .* got \[0.0, 1\]$'),
+        ({'out_indices': (True, 2)}, r'^out_indices: .* got \(True, 2\)$'),
+        (
+            {'frozen_stages': 5},
+            '^frozen_stages: expected an integer from -1 to 4, got 5$',
+        ),
+        ({'frozen_stages': 1.0}, '^frozen_stages: .* got 1.0$'),
+        ({'frozen_stages': True}, '^frozen_stages: .* got True$'),
         ({'frozen_stages': 1.5}, '^frozen_stages: .* got 1.5$'),
         ({'frozen_stages': None}, '^frozen_stages: .* got None$'),
+        (
+            {'norm_eval': 'False'},
+            "^norm_eval: expected True or False, got 'False'$",
+        ),
+        ({'with_cp': 'no'}, "^with_cp: expected True or False, got 'no'$"),
+        (
+            {'norm_cfg': 'BN'},
+            r"^norm_cfg: expected the type of .* dict\(type='BN'\), got 'BN' ",
+        ),
+        ({'norm_cfg': {}}, '^norm_cfg: .* got {} '),
+        ({'norm_cfg': {'type': 'XN'}}, "^norm_cfg: .* got {'type': 'XN'} "),
+        ({'norm_cfg': {'type': 'GN'}}, "^norm_cfg: .* got {'type': 'GN'} "),
+        ({'norm_cfg': {'type': 'BN', 'x': 1}}, "^norm_cfg: .* argument 'x'"),
     ],
 )
 def test_wrong_arguments(options, message):
     with pytest.raises(ValueError, match=message):
         EfficientNetLite(**options)
+
+
+def test_weights_of_a_base_config():
+    """Semantic FPN of MMSeg has those of ResNet, and hands them on."""
+    model = ConfigDict(
+        type='EncoderDecoder',
+        pretrained='open-mmlab://resnet50_v1c',
+        backbone={'type': 'EfficientNetLite'},
+        decode_head={'type': 'FCNHead', 'in_channels': 320},
+    )
+    expected = (
+        "pretrained: expected None, got 'open-mmlab://resnet50_v1c'; .* set "
+        'model.pretrained=None, and weights in model.backbone.init_cfg'
+    )
+    with pytest.raises(ValueError, match=expected):
+        mmseg.registry.MODELS.build(model)
