@@ -109,7 +109,8 @@ def sample_data(tmp_path_factory):
     def find(config):
         (dataset,) = data_sets(config.train_dataloader)
         make = MAKERS[dataset.type]
-        if dataset.data_prefix.get('seg_map_path') == 'trainannot':
+        prefix = dataset.get('data_prefix', {})
+        if prefix.get('seg_map_path') == 'trainannot':
             make = make_segnet
         if make not in roots:
             roots[make] = tmp_path_factory.mktemp(make.__name__)
