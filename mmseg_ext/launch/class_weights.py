@@ -17,7 +17,7 @@ from mmseg_ext.launch.configs import (
     require_keys,
     scope_of,
 )
-from mmseg_ext.launch.errors import MISFITS, why_not_built
+from mmseg_ext.launch.errors import MISFITS, is_empty_set, why_not_built
 from mmseg_ext.utils.arguments import require
 from mmseg_ext.utils.class_weights import (
     class_frequencies,
@@ -192,6 +192,11 @@ def _train_set(cfg: Config) -> Any:
         except MISFITS as error:
             if isinstance(error, OSError):
                 raise
+            if is_empty_set(error):
+                raise ValueError(
+                    'train_dataloader.dataset is empty: expected images with '
+                    'labels'
+                ) from error
             reason = why_not_built(cfg, error)
             if reason is None:
                 raise

@@ -21,6 +21,7 @@ __all__ = [
     'came_through',
     'closest',
     'entries',
+    'is_empty_set',
     'one_line',
     'unknown_type',
     'why_not_built',
@@ -70,6 +71,15 @@ def came_through(error: BaseException, module: str) -> bool:
     """Return whether an error was raised in a module, or in what it called."""
     return any(
         frame.f_globals.get('__name__') == module
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+    )
+
+
+def is_empty_set(error: BaseException) -> bool:
+    """Return whether an error is that of a data set without images."""
+    # mmengine joins what is known of each image, and numpy wants one.
+    return isinstance(error, ValueError) and any(
+        frame.f_code.co_name == '_serialize_data'
         for frame, _ in traceback.walk_tb(error.__traceback__)
     )
 

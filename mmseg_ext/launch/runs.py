@@ -49,6 +49,7 @@ from mmseg_ext.launch.errors import (
     MISFITS,
     came_through,
     closest,
+    is_empty_set,
     one_line,
     unknown_type,
     why_not_built,
@@ -377,7 +378,9 @@ def _data_errors_named(cfg: Config, mode: str) -> Iterator[None]:
         ) from error
     except ValueError as error:
         raise LaunchError(
-            f'the data of the config cannot be used: {error}'
+            f'{mode}_dataloader.dataset is empty: expected images'
+            if is_empty_set(error)
+            else f'the data of the config cannot be used: {error}'
         ) from error
     except AttributeError as error:
         # Those for addresses lack what data sets ask of folders.

@@ -133,6 +133,10 @@ def test_some_images(config, run):
             'nowhere',
         ),
         (
+            ['--cfg-options', 'train_dataloader.dataset.indices=0'],
+            'train_dataloader.dataset is empty: expected images with labels',
+        ),
+        (
             ['--cfg-options', 'train_dataloader.dataset.type=Nothing'],
             "there is no 'Nothing' in the registry",
         ),

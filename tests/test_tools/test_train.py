@@ -395,6 +395,8 @@ MISTAKES = {
     'train_dataloader.dataset.data_root=http://127.0.0.1:9/data': ''
     'mmengine reads single files from such an address, and no folders',
     'train_dataloader.dataset.data_root=s3://data': 'petrel_client',
+    'train_dataloader.dataset.indices=0': 'train_dataloader.dataset is empty: '
+    'expected images',
     'optim_wrapper.optimizer.type=SGDD': 'optim_wrapper.optimizer: there is '
     "no 'SGDD' in the registry mmseg::optimizer; close: SGD",
     'optim_wrapper.optimizer.lrr=1': 'optim_wrapper.optimizer (SGD) cannot '
