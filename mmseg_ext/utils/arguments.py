@@ -2,6 +2,7 @@
 
 import math
 from numbers import Integral, Real
+from typing import cast
 
 __all__ = ['is_integer', 'is_number', 'require']
 
@@ -32,11 +33,9 @@ def is_number(
         least: The smallest number that counts.
         largest: The largest one; infinity is a number, too.
     """
-    return (
-        isinstance(value, Real)
-        and not isinstance(value, bool)
-        and bool(least <= value <= largest)
-    )
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return False
+    return bool(least <= cast(float, value) <= largest)
 
 
 def is_integer(value: object, least: float = -math.inf) -> bool:
