@@ -379,15 +379,17 @@ def _checked_norm(norm_cfg: dict[str, Any]) -> dict[str, Any]:
         ValueError: MMCV cannot build it.
     """
     try:
-        norm_cfg = dict(norm_cfg)
-        if norm_cfg.get('type') in ('BN', 'BN2d', 'SyncBN'):
+        if norm_cfg['type'] in ('BN', 'BN2d', 'SyncBN'):
             norm_cfg = {**_NORM, **norm_cfg}
         build_norm_layer(norm_cfg, _STEM_CHANNELS)
     except (AssertionError, KeyError, TypeError, ValueError) as error:
+        # The others are of MMCV, and say less than this.
+        told = isinstance(norm_cfg, dict) and isinstance(error, TypeError)
+        reason = f' ({error})' if told else ''
         raise ValueError(
             'norm_cfg: expected the type of a normalization that MMCV knows, '
-            f"and its arguments, such as dict(type='BN'), got {norm_cfg!r} "
-            f'({type(error).__name__}: {error})'
+            f"and its arguments, such as dict(type='BN'), got {norm_cfg!r}"
+            f'{reason}'
         ) from error
     return norm_cfg
 

@@ -374,12 +374,15 @@ def test_all_registries_find_it(registry):
         ({'with_cp': 'no'}, "^with_cp: expected True or False, got 'no'$"),
         (
             {'norm_cfg': 'BN'},
-            r"^norm_cfg: expected the type of .* dict\(type='BN'\), got 'BN' ",
+            r"^norm_cfg: expected the type of .* dict\(type='BN'\), got 'BN'$",
         ),
-        ({'norm_cfg': {}}, '^norm_cfg: .* got {} '),
-        ({'norm_cfg': {'type': 'XN'}}, "^norm_cfg: .* got {'type': 'XN'} "),
-        ({'norm_cfg': {'type': 'GN'}}, "^norm_cfg: .* got {'type': 'GN'} "),
-        ({'norm_cfg': {'type': 'BN', 'x': 1}}, "^norm_cfg: .* argument 'x'"),
+        ({'norm_cfg': {}}, '^norm_cfg: .* got {}$'),
+        ({'norm_cfg': {'type': 'XN'}}, "^norm_cfg: .* got {'type': 'XN'}$"),
+        ({'norm_cfg': {'type': 'GN'}}, "^norm_cfg: .* got {'type': 'GN'}$"),
+        (
+            {'norm_cfg': {'type': 'BN', 'x': 1}},
+            r"^norm_cfg: .* argument 'x'\)$",
+        ),
     ],
 )
 def test_wrong_arguments(options, message):
