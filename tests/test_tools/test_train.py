@@ -492,7 +492,10 @@ def test_weights_of_classes_are_made(segmentation, tmp_path, capsys):
             'the head tells 3 classes apart',
         ),
         ('[1,2,-1]', 'class_weight must be numbers of 0 or above'),
-        ('nothing.json', "No such file or directory: 'nothing.json'"),
+        (
+            'nothing.json',
+            "class_weight='nothing.json' cannot be read: No such file",
+        ),
         ('median', "class_weight='median': expected a rule"),
     ],
 )
