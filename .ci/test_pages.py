@@ -110,7 +110,7 @@ def environment(tmp_path_factory):
         script.chmod(0o755)
     path = f'{python.parent}{os.pathsep}{os.environ["PATH"]}'
     kept = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}
-    return {**kept, 'PATH': path, 'PYTHONWARNINGS': 'ignore'}
+    return {**kept, 'PATH': path}
 
 
 def test_the_package_is_that_of_the_wheel(environment, tmp_path):
