@@ -16,7 +16,7 @@ SOURCES := $(shell find mmseg_ext mmseg_ext_cli.py configs tools -type f \
 
 .DEFAULT_GOAL := help
 .PHONY: help env test-env demo test test-onedl bench campaign lint format \
-    wheel clean clean-env
+    wheel pages clean clean-env
 .NOTPARALLEL:
 
 help:  ## Show the targets
@@ -69,6 +69,10 @@ wheel: test-env  ## Build sdist and wheel into dist/ and check the wheel
 	rm -rf dist
 	$(VENV)/bin/python -m build
 	$(VENV)/bin/python .ci/check_wheel.py dist/*.whl
+
+# Minutes, in a fresh environment with nothing but the wheel.
+pages: test-env  ## Walk the task pages of docs/ as a new user does
+	$(VENV)/bin/pytest -c pyproject.toml .ci/test_pages.py $(PYTEST)
 
 clean:  ## Remove what was built and cached
 	rm -rf dist .pytest_cache .ruff_cache
