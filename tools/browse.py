@@ -12,8 +12,8 @@ For looking at labels before training. SOURCE is one of
 What is wrong or odd comes first, with the reason under it: images and labels
 that are missing, broken or of different sizes, values that are no class, boxes
 that leave the image, nothing labeled, unusual sizes, tiny boxes, rare classes.
-The first sheet has a legend with the counts of all classes. Pixels with black
-and white stripes are ignored, those with red and white ones are no class.
+The first sheet has a legend with the counts of all classes. Squares of two
+grays are pixels to ignore, red and white ones are values that are no class.
 Writes OUT_DIR/<name of the data>_001.jpg and so on, and prints their names.
 """
 

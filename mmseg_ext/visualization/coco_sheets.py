@@ -167,7 +167,7 @@ def draw_coco_sheets(
         return coco_facts(paths[index], image, found, listed)
 
     facts = look_through(look, range(len(coco.images)))
-    if fault := load_failed(facts, f'the images of {name}'):
+    if fault := load_failed(facts, name):
         raise ValueError(fault)
     odd = find_odd(facts, classes.names)
     names = [image.file_name for image in coco.images]

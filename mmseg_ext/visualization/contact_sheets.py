@@ -161,12 +161,12 @@ def size_text(facts: ImageFacts) -> str:
     return f'{facts.size[0]}x{facts.size[1]}'
 
 
-def load_failed(facts: Sequence[ImageFacts], what: str) -> str | None:
+def load_failed(facts: Sequence[ImageFacts], name: str) -> str | None:
     """Say that there is nothing to draw, if that is so.
 
     Args:
         facts: Those of all images.
-        what: The images, in words.
+        name: Of the set.
     """
     first = [
         next((f.text for f in fact.findings if f.kind == Kind.UNREADABLE), '')
@@ -175,7 +175,10 @@ def load_failed(facts: Sequence[ImageFacts], what: str) -> str | None:
     ]
     if len(first) < len(facts) or not all(first):
         return None
-    return f'{what}: none of {len(facts)} can be shown; the first: {first[0]}'
+    return (
+        f'{name}: none of {len(facts)} images can be shown; the first: '
+        f'{first[0]}'
+    )
 
 
 def shrink(

@@ -35,18 +35,18 @@ from mmseg_ext.visualization.contact_sheets import (
     size_text,
     write_sheets,
 )
-from mmseg_ext.visualization.patterns import hatch
+from mmseg_ext.visualization.patterns import IGNORED, STRANGE, squares
 
 __all__ = ['draw_mask_sheets']
 
-#: Share of a class's color in what is seen.
-_OPACITY = 0.45
+#: Share of a class's color in what is seen, and that of patterns.
+_OPACITY, _OPACITY_OF_PATTERNS = 0.45, 0.8
 
-#: Stands for an image that cannot be read, and for what is behind a pattern.
+#: Stands for an image that cannot be read.
 _GRAY = 128
 
-#: Dark side of the stripes on values that are no class.
-_RED = (200, 0, 0)
+#: Height and width of a pattern in the legend.
+_SWATCH = (15, 15)
 
 
 def draw_mask_sheets(
@@ -56,12 +56,12 @@ def draw_mask_sheets(
 ) -> list[Path]:
     """Draw images with their label maps, some on a sheet.
 
-    Classes have their colors; ignored pixels have black and white stripes,
-    values that are no class red and white ones in two directions. Under each
-    image are its size and the shares of its classes, and what is wrong or
-    odd: see :class:`~mmseg_ext.formats.image_facts.Kind`. The first sheet
-    begins with a legend: the share of each class in all pixels that have one,
-    and the number of images that have it.
+    Classes have their colors; ignored pixels have squares of two grays, and
+    values that are no class red and white ones. Under each image are its size
+    and the shares of its classes, and what is wrong or odd: see
+    :class:`~mmseg_ext.formats.image_facts.Kind`. The first sheet begins with
+    a legend: the share of each class in all pixels that have one, and the
+    number of images that have it.
 
     Args:
         labeled: The images.
@@ -84,7 +84,7 @@ def draw_mask_sheets(
         partial(label_facts, names=labeled.names, ignored=labeled.ignored),
         labeled.images,
     )
-    if fault := load_failed(facts, f'the images of {labeled.name}'):
+    if fault := load_failed(facts, labeled.name):
         raise ValueError(fault)
     classes = _Classes(labeled, facts)
     found = find_odd(facts, classes.names)
@@ -146,14 +146,13 @@ class _Classes:
             )
             for key, name in self.names.items()
         ]
-        square = np.full((15, 15, 3), _GRAY, np.uint8)
         if ignored := sum(fact.ignored > 0 for fact in facts):
-            hatch(striped := square.copy(), square[..., 0] > 0)
-            entries.append((striped, f'ignored  in {ignored}'))
+            square = squares(_SWATCH, IGNORED)
+            entries.append((square, f'ignored  in {ignored}'))
         kinds = [{f.kind for f in fact.findings} for fact in facts]
         if wrong := sum(Kind.NO_CLASS in found for found in kinds):
-            hatch(crossed := square.copy(), square[..., 0] > 0, _RED, True)
-            entries.append((crossed, f'no class  in {wrong}'))
+            square = squares(_SWATCH, STRANGE)
+            entries.append((square, f'no class  in {wrong}'))
         return Legend(
             f'{printable(name)}: {len(facts)} images. Of each class its share '
             'of the labeled pixels, and the number of images that it is in',
@@ -169,12 +168,12 @@ class _Classes:
         ignored = np.isin(labels, self.ignored)
         known &= ~ignored
         colors = table[np.where(known, labels, 0)]
-        mixed = canvas + _OPACITY * (colors - canvas)
-        edges = _edges(labels)[..., None]
-        shown = np.where(edges, colors, mixed).astype(np.uint8)
-        canvas[known] = shown[known]
-        hatch(canvas, ignored)
-        hatch(canvas, ~known & ~ignored, _RED, crossed=True)
+        opacity = np.where(known, _OPACITY, _OPACITY_OF_PATTERNS)
+        opacity[_edges(labels)] = 1
+        strange = ~known & ~ignored
+        for where, pair in ((ignored, IGNORED), (strange, STRANGE)):
+            colors[where] = squares(labels.shape, pair)[where]
+        canvas[:] = canvas + opacity[..., None] * (colors - canvas)
 
 
 def _edges(labels: np.ndarray) -> np.ndarray:

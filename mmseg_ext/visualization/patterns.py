@@ -2,35 +2,32 @@
 
 import numpy as np
 
-__all__ = ['hatch']
+__all__ = ['IGNORED', 'STRANGE', 'squares']
 
-#: Pixels from a stripe to the next one, and how many of them are its dark and
-#: its light side.
-_PERIOD, _WIDTH = 8, 2
+#: Light and dark squares of pixels that are ignored, two grays as in panels.
+IGNORED = (236, 236, 236), (144, 144, 144)
 
-_LIGHT = (255, 255, 255)
+#: Light and dark squares of values that are no class, white and red.
+STRANGE = (255, 255, 255), (200, 0, 0)
+
+#: So many squares fit along a picture, of at least so many pixels.
+_ALONG, _LEAST = 90, 3
 
 
-def hatch(
-    picture: np.ndarray,
-    where: np.ndarray,
-    dark: tuple[int, int, int] = (0, 0, 0),
-    crossed: bool = False,
-) -> None:
-    """Draw stripes on a part of a picture, in place.
+def squares(
+    shape: tuple[int, int],
+    colors: tuple[tuple[int, int, int], tuple[int, int, int]],
+) -> np.ndarray:
+    """Return squares of two colors in turn.
 
     Args:
-        picture: uint8 RGB, (H, W, 3).
-        where: bool, (H, W).
-        dark: RGB color of the dark side of a stripe; the other one is white.
-        crossed: Draw stripes in both directions.
+        shape: Height and width, in pixels.
+        colors: RGB, 0 to 255.
+
+    Returns:
+        uint8 RGB, (H, W, 3).
     """
-    rows, columns = np.ogrid[: where.shape[0], : where.shape[1]]
-    steps = [(rows + columns) % _PERIOD]
-    if crossed:
-        steps.append((rows - columns) % _PERIOD)
-    for step in steps:
-        picture[where & (step < _WIDTH)] = dark
-        picture[where & (step >= _WIDTH) & (step < 2 * _WIDTH)] = _LIGHT
-    if crossed:  # so that both directions are seen
-        picture[where & (steps[0] < _WIDTH)] = dark
+    side = max(max(shape) // _ALONG, _LEAST)
+    rows, columns = (np.arange(length) // side for length in shape)
+    odd = (rows[:, None] + columns) % 2
+    return np.array(colors, np.uint8)[odd]

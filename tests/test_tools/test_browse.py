@@ -393,7 +393,9 @@ def test_missing_and_broken_images(tmp_path):
     [sheet] = draw_coco_file(path, tmp_path / 'vis', options=options)
     assert np.ptp(middle(first_image(sheet), box)) > 40
     (tmp_path / 'photos/0.png').write_bytes(b'')
-    with pytest.raises(ValueError, match=r'none of 3 can be shown.*0\.png'):
+    with pytest.raises(
+        ValueError, match=r'none of 3 images can be shown.*0\.png'
+    ):
         draw_coco_file(path, tmp_path / 'other')
     for photo in (tmp_path / 'photos').iterdir():
         photo.unlink()
@@ -477,8 +479,9 @@ def test_ignored_pixels_look_like_no_class(tmp_path):
     run_tool(images, '--masks', masks, '--out-dir', tmp_path / 'vis')
     pixels = first_image(tmp_path / 'vis/img_001.jpg')
     ignored, labeled = pixels[20:-20, 220:-20], pixels[20:-20, 20:180]
-    assert ignored.min() < 60
-    assert ignored.max() > 220
+    # Squares of two grays, and both over the gray of the image.
+    assert (ignored < 155).mean() > 0.3
+    assert (ignored > 195).mean() > 0.3
     assert np.ptp(labeled) < 12
 
 
