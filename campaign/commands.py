@@ -83,7 +83,7 @@ COMMANDS = {
         processes=True,
     ),
     'browse': Command(
-        'browse_coco.py',
+        'browse.py',
         lambda data, out: [
             *(data / 'coco/train.json', '--img-dir', data / 'nails'),
             *('--out-dir', out),

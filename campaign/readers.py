@@ -23,7 +23,8 @@ from mmseg_ext.datasets.camvid import CamVid
 from mmseg_ext.datasets.nails import NailDataset
 from mmseg_ext.utils.files import read_file
 from mmseg_ext.utils.images import decode_image
-from mmseg_ext.visualization.contact_sheets import draw_sheets
+from mmseg_ext.visualization.coco_sheets import draw_coco_file
+from mmseg_ext.visualization.contact_sheets import SheetOptions
 from mmseg_ext.visualization.curves import plot_work_dir
 
 __all__ = ['READERS', 'Reader']
@@ -91,7 +92,7 @@ def _pixels(root: Path, path: Path, out: Path, skip: bool) -> None:
 
 
 def _sheets(root: Path, path: Path, out: Path, skip: bool) -> None:
-    draw_sheets(path, out, img_dir=root, num=1)
+    draw_coco_file(path, out, root, SheetOptions(num=1))
 
 
 def _nail_dataset(root: Path, path: Path, out: Path, skip: bool) -> None:

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from mmengine.config import Config
-from mmengine.registry import DATASETS, DefaultScope
 
 from mmseg_ext.engine.class_counts import count_classes
 from mmseg_ext.engine.label_checks import unseen_classes
@@ -17,7 +16,7 @@ from mmseg_ext.launch.configs import (
     require_keys,
     scope_of,
 )
-from mmseg_ext.launch.errors import MISFITS, is_empty_set, why_not_built
+from mmseg_ext.launch.data_sets import build_data_set
 from mmseg_ext.utils.arguments import require
 from mmseg_ext.utils.class_weights import (
     class_frequencies,
@@ -151,7 +150,7 @@ def weigh_classes(
     require_keys(cfg, 'train_dataloader')
     if scope_of(cfg) == 'mmdet':
         raise ValueError(f'{cfg.filename}: expected an MMSeg config')
-    dataset = _train_set(cfg)
+    dataset = build_data_set(cfg)
     names = dataset.metainfo['classes']
     head = _head(cfg)
     num_classes = head.get('num_classes', len(names))
@@ -182,25 +181,6 @@ def weigh_classes(
     if out is not None:
         write_text(out, json.dumps(weights) + '\n')
     return WeighedSet(rows, len(counts), len(dataset), unseen, warnings)
-
-
-def _train_set(cfg: Config) -> Any:
-    """Return the built training set of a config."""
-    with DefaultScope.overwrite_default_scope(scope_of(cfg)):
-        try:
-            return DATASETS.build(cfg.train_dataloader.dataset)
-        except MISFITS as error:
-            if isinstance(error, OSError):
-                raise
-            if is_empty_set(error):
-                raise ValueError(
-                    'train_dataloader.dataset is empty: expected images with '
-                    'labels'
-                ) from error
-            reason = why_not_built(cfg, error)
-            if reason is None:
-                raise
-            raise ValueError(reason) from error
 
 
 def _head(cfg: Config) -> dict[str, Any]:

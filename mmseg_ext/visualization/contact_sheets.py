@@ -1,276 +1,381 @@
-"""Contact sheets of a COCO file: its images with boxes and masks."""
+"""Contact sheets: many small pictures with a legend, some on a sheet."""
 
 import colorsys
-import os
-from collections import defaultdict
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
-from mmseg_ext.formats.coco import (
-    Annotation,
-    CocoFile,
-    CocoImage,
-    Id,
-    decode_coco,
-    decode_mask,
+from mmseg_ext.formats.image_facts import (
+    Finding,
+    ImageFacts,
+    Kind,
+    worst_first,
 )
-from mmseg_ext.utils.files import path_inside, read_file, write_bytes
-from mmseg_ext.utils.images import decode_image
+from mmseg_ext.utils.arguments import require
+from mmseg_ext.utils.files import write_bytes
 from mmseg_ext.utils.scratch import working_in
 from mmseg_ext.visualization.fonts import draw_text, text_length
+from mmseg_ext.visualization.panel import flow
 
-__all__ = ['draw_sheets']
+__all__ = [
+    'ORDERS',
+    'Legend',
+    'SheetOptions',
+    'Tile',
+    'choose',
+    'distinct_color',
+    'draw_label',
+    'load_failed',
+    'shrink',
+    'size_text',
+    'write_sheets',
+]
+
+#: The orders of the images on sheets.
+ORDERS = ('worst', 'name')
 
 #: The longer side of an image on a sheet, height of text and space between
 #: images, in pixels.
 _SIDE, _FONT, _MARGIN = 400, 11, 8
 
+#: Height of the text of a legend, in pixels, and that of its lines.
+_LEGEND_FONT, _LEGEND_LINE = 14, 21
+
+#: Height of a line of text on a filled box.
+_LINE = _FONT + 5
+
 #: Rows of a sheet.
 _ROWS = 3
 
+#: What an image has, and a reason, take so many lines at most.
+_TEXT_LINES, _REASON_LINES = 2, 3
+
 _PAPER, _INK = (255, 255, 255), (0, 0, 0)
 
-#: Share of a mask's color in what is seen.
-_OPACITY = 0.45
+#: Text on filled boxes, and the boxes of captions, reasons and missing images.
+_WHITE, _DARK, _ALARM, _GRAY = (
+    *((255, 255, 255), (48, 48, 48)),
+    *((150, 20, 20), (128, 128, 128)),
+)
 
 #: Colors differ in hue by this part of the circle, the golden section: those
 #: that follow one another are far apart, however many there are.
 _HUE_STEP = 0.618034
 
+#: Relative luminance of the lightest color on which white has a contrast of
+#: 4.5 to 1, (1 + 0.05) / (x + 0.05). Source: WCAG 2.2, 1.4.3.
+_LIGHTEST = 0.183
 
-def draw_sheets(
-    ann_file: str | os.PathLike,
-    out_dir: str | os.PathLike,
-    img_dir: str | os.PathLike | None = None,
-    columns: int = 4,
-    num: int | None = None,
-) -> list[Path]:
-    """Draw the images of a COCO file, some on a sheet.
 
-    The file may be any that pycocotools reads. Masks may be polygons,
-    compressed or uncompressed RLE, or missing; so may boxes, which then are
-    those of the masks. If the file has several categories, each has a color;
-    otherwise each instance has one, so that neighbors can be told apart. A
-    category that has no name is shown by its id.
+class SheetOptions(NamedTuple):
+    """What is drawn, and how.
+
+    Attributes:
+        columns: Number of images side by side.
+        num: At most so many images; by default all.
+        order: ``'worst'`` draws what is wrong or odd first, and with ``num``
+            the worst alone; ``'name'`` is that of the names, of which ``num``
+            are evenly spread.
+    """
+
+    columns: int = 4
+    num: int | None = None
+    order: str = 'worst'
+
+    def check(self) -> None:
+        """Check them.
+
+        Raises:
+            ValueError: One is out of range.
+        """
+        for name, value in (('columns', self.columns), ('num', self.num)):
+            if value is not None:
+                require(name, value, value >= 1, '1 or more')
+        require('order', self.order, self.order in ORDERS, ' or '.join(ORDERS))
+
+
+class Tile(NamedTuple):
+    """An image on a sheet.
+
+    Attributes:
+        picture: At most as wide as :func:`shrink` makes it.
+        name: The image; of a long one the end is shown.
+        text: What it has.
+        reason: What is wrong or odd; empty for nothing.
+    """
+
+    picture: Image.Image
+    name: str
+    text: str
+    reason: str = ''
+
+
+class Legend(NamedTuple):
+    """What stands over the images of the first sheet.
+
+    Attributes:
+        title: A line of text.
+        entries: Squares, uint8 RGB (h, w, 3), each with its text.
+    """
+
+    title: str
+    entries: Sequence[tuple[np.ndarray, str]]
+
+
+def choose(
+    names: Sequence[str],
+    facts: Sequence[ImageFacts],
+    found: Sequence[Sequence[Finding]],
+    options: SheetOptions,
+) -> list[int]:
+    """Return which images to draw, in their order.
 
     Args:
-        ann_file: The COCO file.
-        out_dir: Gets ``<name of ann_file>_001.jpg`` and so on.
-        img_dir: What file names are relative to; by default the nearest
-            folder above ``ann_file`` that has the first image. Absolute
-            names have to lie in it, too.
-        columns: Number of images side by side.
-        num: At most so many images, evenly spread over the file; by default
-            all.
+        names: Those of all images.
+        facts: What is known of them.
+        found: What is wrong or odd about each.
+        options: What is asked for.
+    """
+    num = len(names) if options.num is None else options.num
+    if options.order == 'worst':
+        return worst_first(facts, found)[:num]
+    order = sorted(range(len(names)), key=names.__getitem__)
+    num = min(num, len(names))
+    return [order[index * len(names) // num] for index in range(num)]
+
+
+def size_text(facts: ImageFacts) -> str:
+    """Return the size of an image in words.
+
+    Args:
+        facts: What is known of it.
+    """
+    if facts.size is None:
+        return 'unknown size'
+    return f'{facts.size[0]}x{facts.size[1]}'
+
+
+def load_failed(facts: Sequence[ImageFacts], name: str) -> str | None:
+    """Say that there is nothing to draw, if that is so.
+
+    Args:
+        facts: Those of all images.
+        name: Of the set.
+    """
+    first = [
+        next((f.text for f in fact.findings if f.kind == Kind.UNREADABLE), '')
+        for fact in facts
+        if fact.size is None or not fact.counts
+    ]
+    if len(first) < len(facts) or not all(first):
+        return None
+    return (
+        f'{name}: none of {len(facts)} images can be shown; the first: '
+        f'{first[0]}'
+    )
+
+
+def shrink(
+    pixels: np.ndarray, method: int = cv2.INTER_AREA
+) -> tuple[np.ndarray, float]:
+    """Bring the longer side of an image to that of a tile.
+
+    Args:
+        pixels: uint8, (H, W) or (H, W, 3).
+        method: OpenCV's interpolation.
 
     Returns:
-        Paths of the sheets, in the order of the images.
-
-    Raises:
-        FileNotFoundError: The COCO file or an image is missing.
-        ValueError: An argument is out of range, the COCO file is broken, or
-            an image lies elsewhere, cannot be read or is not of the size in
-            the COCO file.
+        uint8 (h, w) or (h, w, 3), and the factor.
     """
-    for name, value in (('columns', columns), ('num', num)):
-        if value is not None and value < 1:
-            raise ValueError(f'{name}={value}: expected 1 or more')
-    ann_file, out_dir = Path(ann_file), Path(out_dir)
-    data = read_file(ann_file, most=None)
-    coco = decode_coco(data, str(ann_file), CocoFile)
-    img_dir = Path(img_dir) if img_dir else _find_images(ann_file, coco)
-    colors = _Colors(coco)
-    annotations = defaultdict(list)
-    for annotation in coco.annotations:
-        annotations[annotation.image_id].append(annotation)
-    images = _spread(coco.images, num)
+    size = pixels.shape[:2]
+    scale = _SIDE / max(size)
+    height, width = (max(1, round(scale * side)) for side in size)
+    return cv2.resize(pixels, (width, height), interpolation=method), scale
+
+
+def distinct_color(number: int) -> tuple[int, int, int]:
+    """Return an RGB color that is far from those of the numbers near it.
+
+    Args:
+        number: 0 or more.
+    """
+    # Hues that are near one another differ in brightness.
+    value = (1.0, 0.7)[number // 8 % 2]
+    rgb = colorsys.hsv_to_rgb(number * _HUE_STEP % 1, 0.9, value)
+    red, green, blue = (round(255 * part) for part in rgb)
+    return red, green, blue
+
+
+def draw_label(
+    picture: Image.Image,
+    corner: tuple[float, float],
+    text: str,
+    color: tuple[int, int, int],
+) -> None:
+    """Write white text on a filled box over a corner, within the picture.
+
+    Args:
+        picture: What is drawn on.
+        corner: x and y of the left lower corner of the box, in pixels.
+        text: One line.
+        color: The box has it, as dark as white text needs.
+    """
+    text = _fit(text, picture.width - 4)
+    width = text_length(text, _FONT) + 4
+    left = max(0, min(corner[0], picture.width - width))
+    top = max(0, min(corner[1], picture.height) - _LINE)
+    _write(ImageDraw.Draw(picture), (left, top, width), text, _darker(color))
+
+
+def _darker(color: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Return a color on which white can be read."""
+    light = (np.array(color) / 255) ** 2.2
+    luminance = float(light @ (0.2126, 0.7152, 0.0722))
+    factor = min(1, _LIGHTEST / max(luminance, 1e-9)) ** (1 / 2.2)
+    red, green, blue = (int(factor * part) for part in color)
+    return red, green, blue
+
+
+def _write(
+    draw: ImageDraw.ImageDraw,
+    place: tuple[float, float, float],
+    text: str,
+    color: tuple[int, int, int],
+) -> None:
+    """Write white text on a box, by its left, top and width."""
+    left, top, width = place
+    draw.rectangle((left, top, left + width - 1, top + _LINE - 1), color)
+    middle = (left + 2, top + _LINE / 2)
+    draw_text(draw, middle, text, _WHITE, _FONT, middle=True)
+
+
+def write_sheets(
+    out_dir: Path,
+    stem: str,
+    jobs: Sequence[Callable[[], Tile]],
+    columns: int,
+    legend: Legend,
+) -> list[Path]:
+    """Draw tiles in rows on sheets, and write these.
+
+    Args:
+        out_dir: Gets ``<stem>_001.jpg`` and so on.
+        stem: What the names begin with.
+        jobs: Each returns a tile; called one after another.
+        columns: Tiles side by side.
+        legend: It is at the top of the first sheet.
+
+    Returns:
+        Paths of the sheets.
+    """
     sheets: list[Path] = []
-    with working_in(out_dir), tqdm(total=len(images), unit=' images') as bar:
-        for start in range(0, len(images), columns * _ROWS):
-            tiles = []
-            for image in images[start : start + columns * _ROWS]:
-                pixels = _load(img_dir, image)
-                name, found = image.file_name, annotations[image.id]
-                try:
-                    tiles.append(_tile(pixels, name, found, colors))
-                except ValueError as error:
-                    raise ValueError(
-                        f'{ann_file}: image {image.file_name}: {error}'
-                    ) from None
-                bar.update()
-            number = len(sheets) + 1
-            path = out_dir / f'{ann_file.stem}_{number:03d}.jpg'
-            write_bytes(path, _encode(_sheet(tiles, columns)))
+    bar = tqdm(jobs, desc='drawing', unit=' images')
+    with working_in(out_dir), bar:
+        tiles = (job() for job in bar)
+        while some := list(islice(tiles, columns * _ROWS)):
+            path = out_dir / f'{stem}_{len(sheets) + 1:03d}.jpg'
+            sheet = _sheet(some, columns, None if sheets else legend)
+            write_bytes(path, _encode(sheet))
             sheets.append(path)
     return sheets
 
 
-def _find_images(ann_file: Path, coco: CocoFile) -> Path:
-    """Return the nearest folder above the COCO file with its first image."""
-    name = coco.images[0].file_name
-    folders = list(ann_file.resolve().parents)
-    if os.path.isabs(name):  # All files lie below the last, so that says none.
-        del folders[-1]
-    for folder in folders:
-        with suppress(ValueError):
-            if _place(folder, name).is_file():
-                return folder
-    raise FileNotFoundError(
-        f'image {name} is in no folder above {ann_file}; say with img_dir '
-        'where it is'
-    )
-
-
-def _spread(images: list[CocoImage], num: int | None) -> list[CocoImage]:
-    """Return so many images, evenly spread."""
-    if num is None or num >= len(images):
-        return images
-    return [images[index * len(images) // num] for index in range(num)]
-
-
-def _place(img_dir: Path, name: str) -> Path:
-    """Return the path of an image, which must lie in the folder."""
-    if not os.path.isabs(name):
-        return path_inside(img_dir, name)
-    path = Path(os.path.normpath(name))
-    if not path.is_relative_to(os.path.abspath(img_dir)):
-        raise ValueError(
-            f'image {name} does not lie in {img_dir}; say with img_dir in '
-            'which folder it may be'
-        )
-    return path
-
-
-class _Colors:
-    """Colors of categories, or of instances where there is one category."""
-
-    def __init__(self, coco: CocoFile) -> None:
-        self.names: dict[Id | None, str] = {
-            category.id: category.name for category in coco.categories
-        }
-        for annotation in coco.annotations:
-            key = annotation.category_id
-            self.names.setdefault(key, '' if key is None else str(key))
-        self.numbers = {key: n for n, key in enumerate(self.names)}
-
-    def of(self, index: int, annotation: Annotation) -> tuple[int, int, int]:
-        """Return the RGB color of an instance, by its index in the image."""
-        several = len(self.numbers) > 1
-        number = self.numbers[annotation.category_id] if several else index
-        # Hues that are near one another differ in brightness.
-        value = (1.0, 0.7)[number // 8 % 2]
-        rgb = colorsys.hsv_to_rgb(number * _HUE_STEP % 1, 0.9, value)
-        red, green, blue = (round(255 * part) for part in rgb)
-        return red, green, blue
-
-    def label(self, annotation: Annotation) -> str:
-        """Return the text at a box; a single name is not repeated."""
-        several = len(self.numbers) > 1
-        return self.names[annotation.category_id] if several else ''
-
-
-def _load(img_dir: Path, image: CocoImage) -> np.ndarray:
-    """Read an image as RGB, uint8 (H, W, 3)."""
-    path = _place(img_dir, image.file_name)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f'image {path} is missing; say with img_dir where '
-            f'{image.file_name} is'
-        )
-    pixels = decode_image(read_file(path), str(path))[..., ::-1]
-    height, width = pixels.shape[:2]
-    told = (
-        width if image.width is None else image.width,
-        height if image.height is None else image.height,
-    )
-    if (width, height) != told:
-        raise ValueError(
-            f'{path} has {width}x{height} pixels, the COCO file says '
-            f'{told[0]:g}x{told[1]:g}'
-        )
-    return pixels
-
-
-def _tile(
-    pixels: np.ndarray,
-    name: str,
-    annotations: list[Annotation],
-    colors: _Colors,
+def _sheet(
+    tiles: Iterable[Tile], columns: int, legend: Legend | None
 ) -> Image.Image:
-    """Draw an image with its instances, and its name below."""
-    size = pixels.shape[:2]
-    scale = _SIDE / max(size)
-    height, width = (max(1, round(scale * side)) for side in size)
-    canvas = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
-    boxes: list[Sequence[float]] = []
-    for index, annotation in enumerate(annotations):
-        mask = decode_mask(annotation.segmentation, size)
-        boxes.append(annotation.bbox or ())
-        if mask is not None:
-            _blend(canvas, mask, colors.of(index, annotation))
-            boxes[-1] = boxes[-1] or cv2.boundingRect(mask)
-    picture = Image.fromarray(canvas)
-    draw = ImageDraw.Draw(picture)
-    for index, (annotation, box) in enumerate(
-        zip(annotations, boxes, strict=True)
-    ):
-        if not box:
-            continue
-        left, top, *extent = (scale * side for side in box)
-        right, bottom = left + max(extent[0], 0), top + max(extent[1], 0)
-        color = colors.of(index, annotation)
-        draw.rectangle((left, top, right, bottom), None, color)
-        label, corner = colors.label(annotation), (left + 2, top + 1)
-        draw_text(draw, corner, label, color, _FONT, edge=_INK)
-    tile = Image.new('RGB', (_SIDE, height + 2 * _FONT), _PAPER)
-    tile.paste(picture)
-    text = f'{name}: {len(annotations)}'
-    # The end of a path tells more than its beginning.
-    while text_length(text, _FONT) > _SIDE:
-        text = '…' + text[2:]
-    draw_text(ImageDraw.Draw(tile), (0, height + 2), text, _INK, _FONT)
-    return tile
-
-
-def _blend(
-    canvas: np.ndarray, mask: np.ndarray, color: tuple[int, int, int]
-) -> None:
-    """Color a mask of any size on an image, uint8 (h, w, 3), in place."""
-    size = canvas.shape[1::-1]
-    shown = cv2.resize(
-        mask * np.uint8(255), size, interpolation=cv2.INTER_AREA
-    )
-    share = _OPACITY / 255 * shown[..., None].astype(np.float32)
-    canvas[:] = canvas + share * (np.array(color, np.float32) - canvas)
-    edges, _ = cv2.findContours(
-        (shown > 127).astype(np.uint8),
-        cv2.RETR_CCOMP,
-        cv2.CHAIN_APPROX_NONE,
-    )
-    cv2.drawContours(canvas, edges, -1, color, 1)
-
-
-def _sheet(tiles: list[Image.Image], columns: int) -> Image.Image:
     """Return a sheet with the tiles in rows."""
-    rows = [
-        tiles[start : start + columns]
-        for start in range(0, len(tiles), columns)
-    ]
-    heights = [max(tile.height for tile in row) + _MARGIN for row in rows]
-    size = columns * (_SIDE + _MARGIN) + _MARGIN, sum(heights) + _MARGIN
-    sheet = Image.new('RGB', size, _PAPER)
+    pictures = [_with_caption(tile) for tile in tiles]
+    width = columns * (_SIDE + _MARGIN) - _MARGIN
+    parts = [_legend(legend, width)] if legend else []
+    for start in range(0, len(pictures), columns):
+        row = pictures[start : start + columns]
+        part = Image.new('RGB', (width, max(p.height for p in row)), _PAPER)
+        for column, picture in enumerate(row):
+            part.paste(picture, (column * (_SIDE + _MARGIN), 0))
+        parts.append(part)
+    height = sum(part.height + _MARGIN for part in parts) + _MARGIN
+    sheet = Image.new('RGB', (width + 2 * _MARGIN, height), _PAPER)
     top = _MARGIN
-    for row, height in zip(rows, heights, strict=True):
-        for column, tile in enumerate(row):
-            sheet.paste(tile, (_MARGIN + column * (_SIDE + _MARGIN), top))
-        top += height
+    for part in parts:
+        sheet.paste(part, (_MARGIN, top))
+        top += part.height + _MARGIN
     return sheet
+
+
+def _with_caption(tile: Tile) -> Image.Image:
+    """Return a picture over what is said of it."""
+    lines = [
+        (_fit(tile.name, _SIDE - 4, end=True), _DARK),
+        *((line, _DARK) for line in _wrap(tile.text, _TEXT_LINES)),
+        *((line, _ALARM) for line in _wrap(tile.reason, _REASON_LINES)),
+    ]
+    height = tile.picture.height
+    whole = Image.new('RGB', (_SIDE, height + len(lines) * _LINE), _PAPER)
+    whole.paste(tile.picture)
+    draw = ImageDraw.Draw(whole)
+    for number, (line, color) in enumerate(lines):
+        _write(draw, (0, height + number * _LINE, _SIDE), line, color)
+    return whole
+
+
+def _fit(text: str, width: float, end: bool = False) -> str:
+    """Shorten a text, so that its beginning or its end is left."""
+    if text_length(text, _FONT) <= width:
+        return text
+    keep = len(text) - 1
+    while keep and text_length(_cut(text, keep, end), _FONT) > width:
+        keep -= 1
+    return _cut(text, keep, end)
+
+
+def _cut(text: str, keep: int, end: bool) -> str:
+    return f'…{text[-keep:]}' if end else f'{text[:keep]}…'
+
+
+def _wrap(text: str, most: int) -> list[str]:
+    """Divide a text into lines; what does not go in is cut off."""
+    width = _SIDE - 4
+    lines = ['']
+    for word in text.split():
+        longer = f'{lines[-1]} {word}'.lstrip()
+        fits = text_length(longer, _FONT) <= width
+        if fits or not lines[-1] or len(lines) == most:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return [_fit(line, width) for line in lines if line]
+
+
+def _legend(legend: Legend, width: int) -> Image.Image:
+    """Return squares and texts in columns, under a title."""
+    widest = max(
+        (text_length(text, _LEGEND_FONT) for _, text in legend.entries),
+        default=0,
+    )
+    cell = min(width, widest + 3 * _LEGEND_FONT)
+    places, lines = flow([cell] * len(legend.entries), width)
+    size = width, (lines + 1) * _LEGEND_LINE
+    picture = Image.new('RGB', size, _PAPER)
+    draw = ImageDraw.Draw(picture)
+    draw_text(draw, (0, 0), legend.title, _INK, _LEGEND_FONT)
+    for (square, text), (left, line) in zip(
+        legend.entries, places, strict=True
+    ):
+        x, y = round(left), (line + 1) * _LEGEND_LINE
+        side = _LEGEND_FONT + 1
+        color = cv2.resize(
+            square, (side, side), interpolation=cv2.INTER_NEAREST
+        )
+        picture.paste(Image.fromarray(color), (x, y))
+        draw.rectangle((x, y, x + side - 1, y + side - 1), None, _GRAY)
+        draw_text(draw, (x + 1.5 * side, y), text, _INK, _LEGEND_FONT)
+    return picture
 
 
 def _encode(sheet: Image.Image) -> bytes:

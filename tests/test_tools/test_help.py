@@ -88,7 +88,7 @@ def test_wrong_arguments(name):
         ),
         ('demo.py', '--num many', "--num: invalid int value: 'many'"),
         (
-            'browse_coco.py',
+            'browse.py',
             'x.json --columns two',
             "--columns: invalid int value: 'two'",
         ),
@@ -182,7 +182,7 @@ def test_choices_and_defaults_are_shown(name, argv, words):
         ('train.py', 'c.py'),
         ('test.py', 'c.py x.pth'),
         ('demo.py', ''),
-        ('browse_coco.py', 'x.json'),
+        ('browse.py', 'x.json'),
         ('crop_instances.py', 'c.py x.pth x.jpg'),
         ('make_sample_data.py', 'idd out'),
         ('analysis/class_weights.py', 'c.py'),

@@ -1,0 +1,396 @@
+"""Contact sheets of COCO files: their images with boxes and masks."""
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw
+
+from mmseg_ext.formats.coco import (
+    Annotation,
+    CocoFile,
+    CocoImage,
+    Id,
+    decode_coco,
+    decode_mask,
+)
+from mmseg_ext.formats.image_facts import (
+    Finding,
+    ImageFacts,
+    Kind,
+    coco_facts,
+    find_odd,
+    look_through,
+)
+from mmseg_ext.utils.files import path_inside, read_file, visible_entries
+from mmseg_ext.utils.images import decode_image
+from mmseg_ext.utils.text import listing, printable
+from mmseg_ext.visualization.contact_sheets import (
+    Legend,
+    SheetOptions,
+    Tile,
+    choose,
+    distinct_color,
+    draw_label,
+    load_failed,
+    shrink,
+    size_text,
+    write_sheets,
+)
+
+__all__ = ['draw_coco_file', 'draw_coco_sheets']
+
+#: Share of a mask's color in what is seen.
+_OPACITY = 0.45
+
+#: Stands for an image that cannot be read; such an image is as wide and high
+#: as 4 by 3.
+_GRAY, _SHAPE = 128, (300, 400, 3)
+
+#: Colors in the square of a legend where each instance has its own.
+_SHOWN = 4
+
+#: Names of folders of images, as data sets have them beside their labels.
+_USUAL = ('images', 'imgs', 'img', 'JPEGImages')
+
+#: So many folders are looked into for images, and named where there are none.
+_MOST_FOLDERS, _NAMED = 500, 8
+
+
+def draw_coco_file(
+    ann_file: str | os.PathLike[str],
+    out_dir: str | os.PathLike[str],
+    img_dir: str | os.PathLike[str] | None = None,
+    options: SheetOptions | None = None,
+    on_note: Callable[[str], None] | None = None,
+) -> list[Path]:
+    """Draw the images of a COCO file, some on a sheet.
+
+    The file may be any that pycocotools reads. Masks may be polygons,
+    compressed or uncompressed RLE, or missing; so may boxes, which then are
+    those of the masks. If the file has several categories, each has a color;
+    otherwise each instance has one, so that neighbors can be told apart. A
+    category that has no name is shown by its id.
+
+    Args:
+        ann_file: The COCO file.
+        out_dir: Gets ``<name of ann_file>_001.jpg`` and so on.
+        img_dir: What file names are relative to; by default the nearest
+            folder above ``ann_file`` that has the first image, else one
+            beside it: ``images``, ``img``, ``JPEGImages``, one that is named
+            as a part of ``ann_file``, or any other. Absolute names have to
+            lie in it, too.
+        options: Which images, and in which order; by default all, the worst
+            first.
+        on_note: Called with what a reader has to know, a line each.
+
+    Returns:
+        Paths of the sheets, in the order of the images.
+
+    Raises:
+        FileNotFoundError: The COCO file is missing, or so are all images.
+        ValueError: An option is out of range, the COCO file is broken, an
+            image lies elsewhere, or none can be read.
+    """
+    options = options or SheetOptions()
+    options.check()
+    ann_file = Path(ann_file)
+    data = read_file(ann_file, most=None)
+    coco = decode_coco(data, str(ann_file), CocoFile)
+    folder = Path(img_dir) if img_dir else _find_images(ann_file, coco)
+    if on_note and not img_dir and folder not in ann_file.resolve().parents:
+        on_note(f'images: {folder}')
+    paths = [_place(folder, image.file_name) for image in coco.images]
+    if not any(path.is_file() for path in paths):
+        raise FileNotFoundError(
+            f'image {paths[0]} is missing, and so are all that {ann_file} '
+            'lists; say with img_dir where they are'
+        )
+    return draw_coco_sheets(
+        coco, paths, ann_file.stem, out_dir, options, on_note
+    )
+
+
+def draw_coco_sheets(
+    coco: CocoFile,
+    paths: Sequence[Path],
+    name: str,
+    out_dir: str | os.PathLike[str],
+    options: SheetOptions | None = None,
+    on_note: Callable[[str], None] | None = None,
+) -> list[Path]:
+    """Draw images with instances, some on a sheet.
+
+    Under each image are its size and its instances, and what is wrong or odd:
+    see :class:`~mmseg_ext.formats.image_facts.Kind`. An image that is missing
+    or broken is a gray one. The first sheet begins with a legend: instances
+    of each class, and images that have one.
+
+    Args:
+        coco: Images, instances and classes.
+        paths: The files of the images.
+        name: What the names of the sheets begin with.
+        out_dir: Gets ``<name>_001.jpg`` and so on.
+        options: Which images, and in which order; by default all, the worst
+            first.
+        on_note: Called with what a reader has to know, a line each.
+
+    Returns:
+        Paths of the sheets, in the order of the images.
+
+    Raises:
+        ValueError: An option is out of range, or no image can be read.
+    """
+    options = options or SheetOptions()
+    options.check()
+    annotations = defaultdict(list)
+    for annotation in coco.annotations:
+        annotations[annotation.image_id].append(annotation)
+    left = set(annotations) - {image.id for image in coco.images}
+    if left and on_note:
+        on_note(
+            f'{sum(len(annotations[key]) for key in left)} annotation(s) are '
+            f'of images that are not listed: {listing(sorted(map(str, left)))}'
+        )
+    classes = _Classes(coco)
+    listed = [category.id for category in coco.categories]
+
+    def look(index: int) -> ImageFacts:
+        image = coco.images[index]
+        found = annotations.get(image.id, [])
+        return coco_facts(paths[index], image, found, listed)
+
+    facts = look_through(look, range(len(coco.images)))
+    if fault := load_failed(facts, name):
+        raise ValueError(fault)
+    odd = find_odd(facts, classes.names)
+    names = [image.file_name for image in coco.images]
+    jobs = [
+        partial(
+            _tile,
+            path=paths[k],
+            image=coco.images[k],
+            facts=facts[k],
+            findings=odd[k],
+            annotations=annotations.get(coco.images[k].id, []),
+            classes=classes,
+        )
+        for k in choose(names, facts, odd, options)
+    ]
+    legend = classes.legend(name, facts)
+    return write_sheets(Path(out_dir), name, jobs, options.columns, legend)
+
+
+def _find_images(ann_file: Path, coco: CocoFile) -> Path:
+    """Return the folder of the images of a COCO file.
+
+    Some of its images are looked for, since the first may be missing.
+    """
+    images = coco.images
+    some = [images[k].file_name for k in (0, len(images) // 2, -1)]
+    names = list(dict.fromkeys(some))
+    folders = list(ann_file.resolve().parents)
+    if os.path.isabs(names[0]):  # All lie below the last: that says none.
+        del folders[-1]
+    else:
+        folders += islice(_beside(ann_file.resolve()), _MOST_FOLDERS)
+    for enough in (all, any):
+        for folder in folders:
+            if enough(_has(folder, name) for name in names):
+                return folder
+    raise FileNotFoundError(
+        f'image {names[0]} is in none of the {len(folders)} folders above and '
+        f'beside {ann_file}: {listing(folders, _NAMED)}; say with img_dir '
+        'where it is'
+    )
+
+
+def _has(folder: Path, name: str) -> bool:
+    with suppress(ValueError, OSError):
+        return _place(folder, name).is_file()
+    return False
+
+
+def _beside(ann_file: Path) -> Iterator[Path]:
+    """Yield folders in and beside that of a file, those near it first."""
+    inner = list(_folders(ann_file.parent, ann_file.stem))
+    yield from inner
+    outer = list(_folders(ann_file.parent.parent, ann_file.stem))
+    yield from outer
+    for folder in inner + outer:
+        yield from _folders(folder, ann_file.stem)
+
+
+def _folders(folder: Path, stem: str) -> list[Path]:
+    """Return the folders in a folder, the likely ones first."""
+    with suppress(OSError):
+        found = [
+            Path(entry.path)
+            for entry in visible_entries(folder)
+            if entry.is_dir()
+        ]
+        return sorted(
+            found,
+            key=lambda path: (
+                path.name not in stem,
+                path.name not in _USUAL,
+                path,
+            ),
+        )
+    return []
+
+
+def _place(img_dir: Path, name: str) -> Path:
+    """Return the path of an image, which must lie in the folder."""
+    if not os.path.isabs(name):
+        return path_inside(img_dir, name)
+    path = Path(os.path.normpath(name))
+    if not path.is_relative_to(os.path.abspath(img_dir)):
+        raise ValueError(
+            f'image {name} does not lie in {img_dir}; say with img_dir in '
+            'which folder it may be'
+        )
+    return path
+
+
+class _Classes:
+    """Categories, and their colors, or those of instances if there is one."""
+
+    def __init__(self, coco: CocoFile) -> None:
+        self.names: dict[Id | None, str] = {
+            category.id: category.name for category in coco.categories
+        }
+        for annotation in coco.annotations:
+            key = annotation.category_id
+            self.names.setdefault(key, '' if key is None else str(key))
+        self.numbers = {key: n for n, key in enumerate(self.names)}
+        self.several = len(self.names) > 1
+
+    def color(
+        self, index: int, annotation: Annotation
+    ) -> tuple[int, int, int]:
+        """Return the RGB color of an instance, by its index in the image."""
+        number = self.numbers[annotation.category_id]
+        return distinct_color(number if self.several else index)
+
+    def label(self, annotation: Annotation) -> str:
+        """Return the text at a box; a single name is not repeated."""
+        name = self.names[annotation.category_id]
+        return printable(name) if self.several else ''
+
+    def counts(self, counts: Counter[Id | None]) -> list[str]:
+        """Return the number of instances of each class, in words."""
+        return [
+            f'{printable(self.names[key])} {count}'.lstrip()
+            for key, count in counts.most_common()
+        ]
+
+    def legend(self, name: str, facts: Sequence[ImageFacts]) -> Legend:
+        """Return the legend, with what all images have of each class."""
+        instances: Counter[Id | None] = Counter()
+        images: Counter[Id | None] = Counter()
+        for fact in facts:
+            instances.update(fact.counts)
+            images.update(fact.counts.keys())
+        squares = [[distinct_color(k)] for k in self.numbers.values()]
+        if not self.several:
+            squares = [[distinct_color(k) for k in range(_SHOWN)]]
+        entries = [
+            (
+                np.array([square], np.uint8),
+                f'{printable(self.names[key])}  {instances[key]} in '
+                f'{images[key]}'
+                if images[key]
+                else f'{printable(self.names[key])}  absent',
+            )
+            for square, key in zip(squares, self.names, strict=False)
+        ]
+        return Legend(
+            f'{printable(name)}: {len(facts)} images. Of each class its '
+            'instances, and the number of images that they are in',
+            entries,
+        )
+
+
+def _tile(
+    path: Path,
+    image: CocoImage,
+    facts: ImageFacts,
+    findings: Sequence[Finding],
+    annotations: Sequence[Annotation],
+    classes: _Classes,
+) -> Tile:
+    """Draw an image with its instances."""
+    texts = [finding.text for finding in findings]
+    kinds = {finding.kind for finding in findings}
+    pixels = np.full(_SHAPE, _GRAY, np.uint8)
+    drawn: Sequence[Annotation] = ()
+    try:
+        pixels = decode_image(read_file(path), path.name)[..., ::-1]
+        # Where the sizes differ, boxes and masks are of another image.
+        if Kind.OTHER_SIZE not in kinds:
+            drawn = annotations
+    except (OSError, ValueError) as error:
+        # That a file is cut off may be seen when it is decoded.
+        if Kind.UNREADABLE not in kinds:
+            texts.insert(0, str(error))
+    return Tile(
+        _draw(pixels, drawn, classes),
+        printable(image.file_name),
+        ', '.join([size_text(facts), *classes.counts(Counter(facts.counts))]),
+        '; '.join(texts),
+    )
+
+
+def _draw(
+    pixels: np.ndarray, annotations: Sequence[Annotation], classes: _Classes
+) -> Image.Image:
+    """Draw boxes and masks on an image, uint8 RGB (H, W, 3)."""
+    canvas, scale = shrink(pixels)
+    boxes: list[Sequence[float]] = []
+    for index, annotation in enumerate(annotations):
+        boxes.append(annotation.bbox or ())
+        # Those that are broken are told of below the image.
+        with suppress(ValueError):
+            mask = decode_mask(annotation.segmentation, pixels.shape[:2])
+            if mask is not None:
+                _blend(canvas, mask, classes.color(index, annotation))
+                boxes[-1] = boxes[-1] or cv2.boundingRect(mask)
+    picture = Image.fromarray(canvas)
+    draw = ImageDraw.Draw(picture)
+    for index, (annotation, box) in enumerate(
+        zip(annotations, boxes, strict=True)
+    ):
+        if not box:
+            continue
+        left, top, *extent = (scale * side for side in box)
+        right, bottom = left + max(extent[0], 0), top + max(extent[1], 0)
+        color = classes.color(index, annotation)
+        draw.rectangle((left, top, right, bottom), None, color)
+        if label := classes.label(annotation):
+            draw_label(picture, (left, top), label, color)
+    return picture
+
+
+def _blend(
+    canvas: np.ndarray, mask: np.ndarray, color: tuple[int, int, int]
+) -> None:
+    """Color a mask of any size on an image, uint8 (h, w, 3), in place."""
+    size = canvas.shape[1::-1]
+    shown = cv2.resize(
+        mask * np.uint8(255), size, interpolation=cv2.INTER_AREA
+    )
+    share = _OPACITY / 255 * shown[..., None].astype(np.float32)
+    canvas[:] = canvas + share * (np.array(color, np.float32) - canvas)
+    edges, _ = cv2.findContours(
+        (shown > 127).astype(np.uint8),
+        cv2.RETR_CCOMP,
+        cv2.CHAIN_APPROX_NONE,
+    )
+    cv2.drawContours(canvas, edges, -1, color, 1)

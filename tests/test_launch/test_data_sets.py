@@ -1,0 +1,84 @@
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from mmseg_ext.launch.data_sets import labels_of_config
+
+CAMVID = 'fpn_lite0_1xb4-400_sample-192x256'
+NAILS = 'mask-rcnn_lite0_fpn_1xb2-800_nail-320'
+
+
+def write_camvid(root):
+    for folder in ('train', 'train_labels'):
+        (root / folder).mkdir(parents=True)
+    image = np.full((4, 6, 3), 50, np.uint8)
+    cv2.imwrite(str(root / 'train/a.png'), image)
+    # Sky, road and void in the colors of the release, BGR.
+    image[:2], image[2], image[3] = (128,) * 3, (128, 64, 128), (0, 0, 0)
+    cv2.imwrite(str(root / 'train_labels/a_L.png'), image)
+    (root / 'class_dict.csv').write_text(
+        'name,r,g,b\nSky,128,128,128\nRoad,128,64,128\nVoid,0,0,0\n'
+    )
+
+
+def test_label_maps_are_those_of_the_data_set(tmp_path):
+    """Before crops and flips, and once, however often wrappers repeat them."""
+    write_camvid(tmp_path)
+    dataset = {
+        'type': 'CamVid',
+        'grouping': 'camvid11',
+        'data_root': str(tmp_path),
+        'data_prefix': {'img_path': 'train', 'seg_map_path': 'train_labels'},
+        'pipeline': [
+            {'type': 'LoadImageFromFile'},
+            {'type': 'LoadColorMasks'},
+            {'type': 'RandomCrop', 'crop_size': (2, 2)},
+            {'type': 'PackSegInputs'},
+        ],
+    }
+    repeated = {'type': 'RepeatDataset', 'times': 3, 'dataset': dataset}
+    options = {'train_dataloader.dataset': repeated | {'_delete_': True}}
+    found = labels_of_config(CAMVID, cfg_options=options)
+    assert found.name == f'{CAMVID}_train'
+    sky, road = map(found.names.index, ('Sky', 'Road'))
+    assert list(found.palette[sky]) == [128, 128, 128]
+    assert found.ignored == [255]
+    [image] = found.images
+    assert image.image == tmp_path / 'train/a.png'
+    label, _ = image.read_label()
+    expected = [[sky] * 6] * 2 + [[road] * 6, [255] * 6]
+    assert label.tolist() == expected
+
+
+def test_instances(tmp_path):
+    (tmp_path / 'annotations').mkdir()
+    cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((40, 60, 3), np.uint8))
+    polygon = [10, 10, 30, 10, 30, 30, 10, 30]
+    box = {'id': 1, 'image_id': 5, 'category_id': 1, 'bbox': [10, 10, 20, 20]}
+    box |= {'area': 400, 'iscrowd': 0, 'segmentation': [polygon]}
+    coco = {
+        'images': [{'id': 5, 'file_name': 'a.png', 'width': 60, 'height': 40}],
+        'annotations': [box],
+        'categories': [{'id': 1, 'name': 'nail'}],
+    }
+    path = tmp_path / 'annotations/train.json'
+    path.write_text(json.dumps(coco))
+    found = labels_of_config(
+        NAILS,
+        cfg_options={'train_dataloader.dataset.data_root': str(tmp_path)},
+    )
+    assert found.paths == [tmp_path / 'a.png']
+    [image], [instance] = found.coco.images, found.coco.annotations
+    assert (image.width, image.height) == (60, 40)
+    assert [c.name for c in found.coco.categories] == ['nail']
+    assert instance.image_id == image.id
+    assert instance.category_id == found.coco.categories[0].id
+    assert instance.bbox == [10, 10, 20, 20]
+    assert instance.segmentation == [polygon]
+
+
+def test_unknown_split():
+    with pytest.raises(ValueError, match=r"^split='all': expected train, val"):
+        labels_of_config(CAMVID, 'all')
