@@ -248,6 +248,9 @@ def main(argv: list[str] | None = None) -> None:
     if args.iterations < 1:
         parser.error(f'--iterations {args.iterations}: expected 1 or more')
     out_dir = args.out_dir.resolve()
+    if ' ' in str(out_dir):
+        # mmengine takes blanks out of the values of --cfg-options.
+        parser.error(f'--out-dir {out_dir}: expected a path without blanks')
     demo = Demo(parser, out_dir, args.num, args.iterations)
     call(parser, demo.run)
 
