@@ -1,5 +1,9 @@
 """The front of all command lines: parse, then import, then call.
 
+:func:`main` is the command ``mmseg-ext``. Each of its sub-commands is a tool,
+a file of ``tools/``, which the package brings along; a new one is a line in
+``COMMANDS``. Tools run by themselves, too, and by ``mim run mmseg_ext``.
+
 ``import mmseg_ext`` imports PyTorch and OpenMMLab, which takes seconds that
 neither help nor a wrong argument needs. So this module lies beside the package
 and not in it, and imports the standard library alone. A tool is::
@@ -19,7 +23,9 @@ one line as well, with the exit status 130, and SIGTERM with 143.
 
 import argparse
 import ast
+import difflib
 import importlib
+import importlib.util
 import io
 import os
 import re
@@ -30,10 +36,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any, NoReturn
 
 __all__ = [
+    'COMMANDS',
     'PASSIVE',
     'add_cfg_options',
     'add_converter_options',
@@ -41,13 +48,38 @@ __all__ = [
     'constant',
     'launch',
     'load',
+    'look_at',
+    'main',
     'make_converter_parser',
     'make_launch_parser',
     'make_parser',
     'name_flags',
     'read_constant',
+    'spell',
+    'tool_of',
     'wait_passively',
 ]
+
+#: The commands of ``mmseg-ext``: each a file of ``tools/``, or a folder whose
+#: files are commands after its name. Help lists them in this order, with the
+#: first lines of their docstrings.
+COMMANDS = {
+    'train': 'train.py',
+    'test': 'test.py',
+    'convert': 'dataset_converters',
+    'sample': 'make_sample_data.py',
+    'browse': 'browse.py',
+    'crop': 'crop_instances.py',
+    'plot': 'analysis/plot_log.py',
+    'class-weights': 'analysis/class_weights.py',
+    'demo': 'demo.py',
+}
+
+#: What users type.
+_SCRIPT = 'mmseg-ext'
+
+#: Where the package has the tools once it is installed, as MIM wants it.
+_INSTALLED = Path('mmseg_ext', '.mim', 'tools')
 
 #: Settings of OpenMP with which threads that wait sleep soon. Those of GCC's
 #: OpenMP, which PyTorch's builds for Linux have, do so after so many turns:
@@ -60,9 +92,160 @@ _WAIT_SETTINGS = (*PASSIVE, 'KMP_BLOCKTIME', 'KMP_LIBRARY')
 #: By one of these a process of a distributed job knows which one it is.
 _RANKS = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
 
+#: Images that are enough for a first look: a few sheets.
+_LOOKED_AT = 40
+
 #: How long the other processes wait for the first to tell an error, in
 #: seconds: longer than the starts of processes lie apart.
 _PATIENCE = 10
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run a command of ``mmseg-ext``.
+
+    Args:
+        argv: The command and its arguments (default: those of the process).
+
+    Raises:
+        SystemExit: Help was asked for, with status 0, or there is no such
+            command, with status 2, or the command ends in this way.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    files = _files()
+    for command in (' '.join(words[:2]), ' '.join(words[:1])):
+        if command in files:
+            _run(command, words[len(command.split()) :])
+            return
+    group = words.pop(0) if words[:1] and words[0] in COMMANDS else ''
+    if not words or words[0] in ('-h', '--help'):
+        print(_help(group))
+    elif words[0] == '--version' and not group:
+        init = Path(__file__).parent / 'mmseg_ext' / '__init__.py'
+        print(_SCRIPT, read_constant(init, '__version__'))
+    else:
+        sys.stderr.write(f'{_SCRIPT}: error: {_unknown(group, words[0])}\n')
+        sys.exit(2)
+
+
+def _run(command: str, argv: Sequence[str]) -> None:
+    """Call the tool of a command, which finds the command in its name."""
+    before = sys.argv
+    sys.argv = [f'{_SCRIPT} {command}', *argv]
+    try:
+        tool_of(command).main(sys.argv[1:])
+    finally:
+        sys.argv = before
+
+
+def tool_of(command: str) -> ModuleType:
+    """Load the file of a command.
+
+    Args:
+        command: Such as ``'plot'`` or ``'convert nails'``.
+
+    Returns:
+        A module with ``build_parser()`` and ``main(argv)``.
+    """
+    path = _folder() / _files()[command]
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f'{path} cannot be loaded')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _folder() -> Path:
+    """Return the folder of the tools: the package's, or that of a clone."""
+    root = Path(__file__).parent
+    installed = root / _INSTALLED
+    return installed if installed.is_dir() else root / 'tools'
+
+
+def _files() -> dict[str, str]:
+    """Return the file of each command, relative to the folder of tools."""
+    files = {}
+    for name, file in COMMANDS.items():
+        if file.endswith('.py'):
+            files[name] = file
+        else:
+            for path in sorted((_folder() / file).glob('*.py')):
+                files[f'{name} {path.stem}'] = f'{file}/{path.name}'
+    return files
+
+
+def _help(group: str) -> str:
+    """Return what ``--help`` says of all commands, or of those of a group."""
+    files = {
+        name: file
+        for name, file in _files().items()
+        if name.startswith(f'{group} ' if group else '')
+    }
+    width = max(map(len, files))
+    usage = f'{group} NAME' if group else 'COMMAND'
+    lines = [f'usage: {_SCRIPT} {usage} ...', '']
+    for name, file in files.items():
+        tree = ast.parse((_folder() / file).read_bytes())
+        first = (ast.get_docstring(tree) or '').partition('\n')[0]
+        lines.append(f'  {name:{width}}  {first}')
+    lines += ['', f'{_SCRIPT} {usage} --help says more about each.']
+    if not group:
+        lines.append(f'{_SCRIPT} --version prints the version.')
+    return '\n'.join(lines)
+
+
+def _unknown(group: str, word: str) -> str:
+    """Return what is said of a command that there is not."""
+    meant = {}
+    for name, file in _files().items():
+        # What a command is called, and what its tool is.
+        for key in (name, name.rpartition(' ')[2], Path(file).stem):
+            meant[key] = name
+    close = difflib.get_close_matches(word, meant)
+    names = dict.fromkeys(meant[key] for key in close)
+    return (
+        f'there is no command {" ".join([group, word]).strip()!r}'
+        + (f'; did you mean {" or ".join(names)}?' if names else '')
+        + f'; {_SCRIPT} --help lists all' * (not names)
+    )
+
+
+def spell(command: str, *arguments: object) -> str:
+    """Return a command as a user has to type it, for hints of tools.
+
+    Args:
+        command: Such as ``'plot'`` or ``'convert nails'``; more words are
+            arguments.
+        *arguments: Arguments, which are quoted for a shell.
+
+    Returns:
+        ``mmseg-ext plot X``; ``python tools/analysis/plot_log.py X`` where the
+        running tool was called in this way, and ``mim run mmseg_ext plot_log
+        X`` where MIM called it.
+    """
+    files = _files()
+    words = command.split()
+    count = 2 if ' '.join(words[:2]) in files else 1
+    name = ' '.join(words[:count])
+    start = _called_as(files, name)
+    rest = [*words[count:], *map(str, arguments)]
+    return ' '.join([start, *map(shlex.quote, rest)])
+
+
+def _called_as(files: dict[str, str], command: str) -> str:
+    """Return how a command starts that is called as the running one was."""
+    called = os.path.abspath(sys.argv[0])
+    for file in files.values():
+        if not called.endswith(os.sep + os.path.join('tools', file)):
+            continue
+        folder = called.removesuffix(file)
+        if folder.endswith(f'{_INSTALLED}{os.sep}'):
+            return f'mim run mmseg_ext {Path(files[command]).stem}'
+        path = os.path.join(folder, files[command])
+        if not os.path.isabs(sys.argv[0]):
+            path = os.path.relpath(path)
+        return f'python {shlex.quote(path)}'
+    return f'{_SCRIPT} {command}'
 
 
 def wait_passively() -> None:
@@ -433,6 +616,17 @@ def add_converter_options(
     )
 
 
+def look_at(ann_file: Path, img_dir: Path) -> str:
+    """Return a hint to look at the COCO file that a converter wrote.
+
+    Args:
+        ann_file: The COCO file.
+        img_dir: What its file names are relative to.
+    """
+    arguments = [ann_file, '--img-dir', img_dir, '--num', _LOOKED_AT]
+    return f'next: {spell("browse", *arguments)}  # look before you train'
+
+
 class _LaunchParser(argparse.ArgumentParser):
     """A parser whose errors one process of a distributed job tells."""
 
@@ -550,3 +744,8 @@ def launch(
     except Exception:
         _let_the_first_speak()
         raise
+
+
+if __name__ == '__main__':
+    # This is another copy than the one that the tools import.
+    importlib.import_module('mmseg_ext_cli').main()

@@ -21,6 +21,9 @@ PARTS = {
     'model-index.yml': 'mmseg_ext/.mim/model-index.yml',
 }
 
+#: The command that pip makes.
+SCRIPT = 'mmseg-ext = mmseg_ext_cli:main'
+
 #: pip would fetch or build these wrongly, or put those of one stack over the
 #: other's, see docs/install.md.
 NEVER_REQUIRED = {
@@ -57,13 +60,17 @@ def find_faults(wheel: Path) -> list[str]:
         names = set(archive.namelist())
         info = next(name for name in names if name.endswith('/METADATA'))
         metadata = Parser().parsestr(archive.read(info).decode())
-    info = info.removesuffix('METADATA')
+        info = info.removesuffix('METADATA')
+        scripts = f'{info}entry_points.txt'
+        made = archive.read(scripts).decode() if scripts in names else ''
     own = {name for name in names if not name.startswith(info)}
     expected = expected_files()
     faults = [f'missing: {name}' for name in sorted(expected - own)]
     faults += [f'unexpected: {name}' for name in sorted(own - expected)]
     if f'{info}licenses/LICENSE' not in names:
         faults.append('missing: LICENSE')
+    if SCRIPT not in made.splitlines():
+        faults.append(f'missing: the command {SCRIPT}')
     requirements = map(Requirement, metadata.get_all('Requires-Dist'))
     faults += [
         f'required without an extra: {needed}'

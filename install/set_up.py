@@ -384,7 +384,7 @@ def list_package_first() -> None:
     """Put the package's files before all others in its list of files.
 
     MIM's fork takes the folder of the first file there for the package's, and
-    pip writes the ``.dist-info`` folder first.
+    pip writes the command in ``bin`` first.
     """
     files = metadata.files('mmseg-ext')
     (record,) = (file.locate() for file in files if file.name == 'RECORD')

@@ -16,6 +16,7 @@ from PIL import Image
 
 from helpers.camvid import write_class_dict
 from mmseg_ext.labels.camvid import CAMVID32
+from mmseg_ext.launch.configs import find_config
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / 'docs/camvid.md').read_text()
@@ -97,7 +98,7 @@ def config_of(text, name):
     (script,) = re.findall(r'^```python\n(.+?)^```$', text, re.M | re.S)
     assert f'`{name}`' in text
     Path(name).write_text(script)
-    tools = commands(text, 'python tools/')
+    tools = commands(text, 'mmseg-ext ')
     assert [command.split()[2] for command in tools] == [name, name]
     return Config.fromfile(name)
 
@@ -140,10 +141,10 @@ def test_kaggle(repository):
     (name,) = re.findall(r'CONFIG=(\S+)', text)
     train, test = (
         shlex.split(command.replace('\\\n', ' '))
-        for command in commands(text, 'python tools/')
+        for command in commands(text, 'mmseg-ext ')
     )
     for argv, splits in ((train, ('train', 'val')), (test, ('test',))):
-        config = Config.fromfile(name)
+        config = Config.fromfile(find_config(name))
         options = argv[argv.index('--cfg-options') + 1 :]
         config.merge_from_dict(dict(word.split('=') for word in options))
         for split in splits:

@@ -2,7 +2,6 @@
 
 import json
 import re
-import runpy
 import shlex
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from PIL import Image
 from mmseg_ext.converters import idd, nails
 from mmseg_ext.labels.idd import IDD_LEVEL3
 from mmseg_ext.sample_data import write_idd, write_nails
+from mmseg_ext_cli import COMMANDS, spell, tool_of
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
@@ -111,14 +111,89 @@ def test_links(page):
         assert not anchor or anchor in anchors(target), link
 
 
+def commands(text):
+    """Return the words of each line of code that has our command in it.
+
+    Others may stand before it: ``torchrun --no-python mmseg-ext train ...``.
+    The variable of a loop has its first value.
+    """
+    text = text.replace('\\\n', ' ')
+    for name, value in re.findall(r'^ +for (\w+) in (\S+)', text, re.M):
+        text = text.replace(f'${name}', value)
+    fenced = re.findall(r'^```(?:bash|sh)\n(.+?)^```$', text, re.M | re.S)
+    lines = re.findall(r'^    .+$', text, re.M)
+    lines += [line for block in fenced for line in block.splitlines()]
+    for line in lines:
+        words = shlex.split(line, comments=True)
+        if 'mmseg-ext' in words:
+            yield words[words.index('mmseg-ext') + 1 :]
+
+
+def test_commands_are_found():
+    text = (
+        'Of `mmseg-ext typo`:\n\n    mmseg-ext a \\\n      b  # c\n\n'
+        'text\n\n    for x in 1 2; do\n'
+        '        torchrun --no-python mmseg-ext d $x\n'
+        '    pip install x\n```bash\nmmseg-ext e f\n```\n'
+        '```text\nmmseg-ext typo\n```\n'
+    )
+    assert list(commands(text)) == [['a', 'b'], ['d', '1'], ['e', 'f']]
+
+
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: page.stem)
-def test_options_of_tools(page):
-    text = page.read_text().replace('\\\n', ' ')
-    for line in re.findall(r'^    python (tools/\S+\.py .+)$', text, re.M):
-        tool, *argv = shlex.split(line, comments=True)
-        build = runpy.run_path(str(ROOT / tool)).get('build_parser')
-        if build:  # exits with 2 where an option is wrong
-            build().parse_args(argv)
+def test_commands_have_these_options(page):
+    for words in commands(page.read_text()):
+        if words == ['--help']:
+            continue
+        name = ' '.join(words[: 1 + (words[0] == 'convert')])
+        parser = tool_of(name).build_parser()
+        if words[-1] == '--help':
+            continue
+        # Exits with 2 where an option is wrong.
+        parser.parse_args(words[len(name.split()) :])
+
+
+def test_pages_have_commands():
+    """So that the test above reads some, and those of each tool."""
+    used = {
+        ' '.join(words[: 1 + (words[0] == 'convert')])
+        for page in PAGES
+        for words in commands(page.read_text())
+    }
+    assert {'train', 'test', 'sample', 'crop', 'convert idd'} <= used
+    assert len(used) > 10
+
+
+def test_ways_to_call(monkeypatch):
+    """The table has each command as the hints of tools spell it."""
+    text = (ROOT / 'docs/install.md').read_text()
+    ways = {
+        'mim run mmseg_ext': '/x/mmseg_ext/.mim/tools/train.py',
+        'python tools/': 'tools/train.py',
+    }
+    rows = [
+        dict(zip(ways, cells, strict=True)) | {'mmseg-ext': own}
+        for own, *cells in re.findall(
+            r'\| `mmseg-ext (\S+(?: \S+)?)` \| `(mim run [^`]+)` \| '
+            r'`(python [^`]+)` \|$',
+            text,
+            re.M,
+        )
+    ]
+    assert len(rows) == len(COMMANDS) - 3  # train, test and demo
+    monkeypatch.chdir(ROOT)
+    for row in rows:
+        for way, called in ways.items():
+            monkeypatch.setattr(sys, 'argv', [called])
+            assert spell(row['mmseg-ext']) == row[way]
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.stem)
+def test_pages_have_one_spelling(page):
+    """Where the others are compared they stand in tables."""
+    text = page.read_text()
+    if page.stem not in ('distributed', 'own_data'):
+        assert not re.search(r'^\s+(?:python tools/|mim run)', text, re.M)
 
 
 def test_idd(tmp_path):
@@ -188,9 +263,12 @@ def read_samples(folder, monkeypatch, script, key='train_dataloader'):
 def run_tool(page, name, folder):
     """Run the command of a page that names a tool, in a folder."""
     text = (ROOT / 'docs' / page).read_text()
-    (line,) = re.findall(rf'^    python (tools/.*{name}.*)$', text, re.M)
-    (folder / 'tools').symlink_to(ROOT / 'tools')
-    done = run_python(folder, *line.split())
+    old = re.findall(rf'^    python tools/\S*/{name}\.py (.*)$', text, re.M)
+    (line,) = old or re.findall(
+        rf'^ *mmseg-ext convert {name} (.*)$', text, re.M
+    )
+    module = ('-m', 'mmseg_ext_cli', 'convert', name)
+    done = run_python(folder, *module, *line.split())
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -231,7 +309,7 @@ def test_masks_of_own_data(tmp_path, monkeypatch):
     config = own_snippet('RandomCrop')
     check_flipped(read_samples(tmp_path, monkeypatch, config), expected)
 
-    run_tool('own_data.md', 'camvid.py', tmp_path)
+    run_tool('own_data.md', 'camvid', tmp_path)
     index = config.replace("'train_labels'", "'index/train_labels'")
     assert index != config
     check_flipped(read_samples(tmp_path, monkeypatch, index), expected)
@@ -263,7 +341,7 @@ def test_labelme_of_own_data(tmp_path, monkeypatch):
             'shapes': [shape],
         }
         (data / f'{number}.json').write_text(json.dumps(content))
-    told = run_tool('own_data.md', 'labelme.py', tmp_path)
+    told = run_tool('own_data.md', 'labelme', tmp_path)
     assert '4 train, 1 val' in told
 
     config = own_snippet('splits/train.txt')

@@ -2,6 +2,7 @@ import argparse
 import io
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -18,11 +19,194 @@ from helpers.command_lines import error_of
 ROOT = Path(__file__).parents[1]
 
 
+TOOLS = ROOT / 'tools'
+
+
 def constants():
     """List what the tools and the front itself read of the package."""
     files = [*ROOT.glob('tools/**/*.py'), Path(cli.__file__)]
     text = ''.join(path.read_text() for path in files)
     return sorted(set(re.findall(r"constant\(\s*'([^']+)'", text)))
+
+
+def listed(text):
+    """Return the lines of help by command."""
+    rows = re.findall(r'^  (\S+(?: \S+)?)  +(.+)$', text, re.M)
+    assert len(rows) == len(dict(rows))
+    return dict(rows)
+
+
+def first_lines():
+    """Return the first line of each tool's docstring, by its file."""
+    return {
+        path.relative_to(TOOLS).as_posix(): path.read_text()
+        .split('"""')[1]
+        .splitlines()[0]
+        for path in TOOLS.rglob('*.py')
+    }
+
+
+@pytest.mark.parametrize('argv', [[], ['-h'], ['--help']])
+def test_help_lists_all_tools(capsys, argv):
+    cli.main(argv)
+    text = capsys.readouterr().out
+    assert text.startswith('usage: mmseg-ext COMMAND ...\n')
+    assert sorted(listed(text).values()) == sorted(first_lines().values())
+    assert list(listed(text))[:4] == [
+        *('train', 'test', 'convert camvid', 'convert cityscapes')
+    ]
+
+
+@pytest.mark.parametrize('argv', [['convert'], ['convert', '--help']])
+def test_help_of_a_group_lists_its_own(capsys, argv):
+    cli.main(argv)
+    found = listed(capsys.readouterr().out)
+    expected = {
+        f'convert {Path(file).stem}': line
+        for file, line in first_lines().items()
+        if file.startswith('dataset_converters/')
+    }
+    assert found == expected
+    assert len(expected) == 6
+
+
+@pytest.mark.parametrize(
+    ('argv', 'told'),
+    [
+        ('trian', "'trian'; did you mean train?"),
+        ('convert nial', "'convert nial'; did you mean convert nails?"),
+        ('nails', "'nails'; did you mean convert nails?"),
+        ('plot_log work', "'plot_log'; did you mean plot?"),
+        ('make_sample_data', "'make_sample_data'; did you mean sample?"),
+        ('t', "'t'; mmseg-ext --help lists all"),
+        ('--amp train', "'--amp'; mmseg-ext --help lists all"),
+        ('convert --version', "'convert --version'; mmseg-ext --help lists"),
+    ],
+)
+def test_a_misspelt_command_is_one_line(capsys, argv, told):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(argv.split())
+    assert caught.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ''
+    assert err.startswith(f'mmseg-ext: error: there is no command {told}')
+    assert err.count('\n') == 1
+
+
+def test_version(capsys):
+    cli.main(['--version'])
+    version = cli.load('mmseg_ext:__version__')
+    assert capsys.readouterr().out == f'mmseg-ext {version}\n'
+
+
+def test_pip_makes_the_command():
+    tomllib = pytest.importorskip('tomllib')
+    project = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']
+    assert project['scripts'] == {'mmseg-ext': 'mmseg_ext_cli:main'}
+
+
+@pytest.mark.parametrize(
+    'command', ['train', 'convert nails', 'sample camvid', 'class-weights']
+)
+def test_help_of_a_command(capsys, command):
+    with pytest.raises(SystemExit) as caught:
+        cli.main([*command.split(), '--help'])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.startswith(
+        f'usage: mmseg-ext {command} [-h]'
+    )
+
+
+def test_examples_are_what_was_typed(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(['crop', '--help'])
+    examples = capsys.readouterr().out.partition('examples:')[2]
+    assert len(re.findall('^    mmseg-ext crop CONFIG', examples, re.M)) == 2
+    assert '.py ' not in examples.replace('CONFIG.py', '')
+
+
+def test_a_command_does_what_its_tool_does(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys, 'argv', ['pytest', '-q'])
+    out = tmp_path / 'out'
+    words = ['sample', 'nails', str(out), '--num', '5', '--size', '96x64']
+    assert cli.main(words) is None
+    assert len(list(out.glob('Masks/*/*.png'))) == 5
+    following = capsys.readouterr().out.splitlines()[1]
+    hint = f'mmseg-ext convert nails {out}'
+    assert following.startswith(f'next: {hint}  # ')
+    cli.main([*shlex.split(hint)[1:], '--no-progress'])
+    following = capsys.readouterr().out.splitlines()[-1]
+    browse, file, option, folder, *_ = shlex.split(following)[2:]
+    assert (browse, option, folder) == ('browse', '--img-dir', str(out))
+    assert Path(file).is_file()
+    assert sys.argv == ['pytest', '-q']
+
+
+def test_errors_of_a_command_have_its_name(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys, 'argv', ['/bin/mmseg-ext', 'plot', 'gone'])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 2
+    assert re.fullmatch(
+        'mmseg-ext plot: error: .*gone.*\n', capsys.readouterr().err
+    )
+
+
+def test_the_status_is_that_of_the_tool(monkeypatch):
+    """A script ends with what its function returns: nothing, then."""
+    monkeypatch.setattr(
+        cli, 'tool_of', lambda _: argparse.Namespace(main=lambda _: {'a': 1})
+    )
+    assert cli.main(['test']) is None
+
+
+@pytest.mark.parametrize(
+    ('called', 'expected'),
+    [
+        ('mmseg-ext train', 'mmseg-ext plot'),
+        ('/x/bin/pytest', 'mmseg-ext plot'),
+        ('tools/train.py', 'python tools/analysis/plot_log.py'),
+        ('../tools/train.py', 'python ../tools/analysis/plot_log.py'),
+        ('/a b/tools/train.py', "python '/a b/tools/analysis/plot_log.py'"),
+        (
+            '/x/mmseg_ext/.mim/tools/dataset_converters/nails.py',
+            'mim run mmseg_ext plot_log',
+        ),
+    ],
+)
+def test_hints_are_what_the_user_can_type(monkeypatch, called, expected):
+    monkeypatch.setattr(sys, 'argv', [called, 'x'])
+    assert cli.spell('plot', Path('a b'), 3) == f"{expected} 'a b' 3"
+
+
+@pytest.mark.parametrize(
+    ('folder', 'called', 'expected'),
+    [
+        ('tools', 'demo.py', 'python dataset_converters/nails.py'),
+        (
+            'tools/analysis',
+            'plot_log.py',
+            'python ../dataset_converters/nails.py',
+        ),
+    ],
+)
+def test_hints_within_the_folder_of_tools(
+    tmp_path, monkeypatch, folder, called, expected
+):
+    (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / folder)
+    monkeypatch.setattr(sys, 'argv', [called])
+    assert cli.spell('convert nails', 'x') == f'{expected} x'
+
+
+def test_hints_name_more_words_than_a_command(monkeypatch):
+    monkeypatch.setattr(sys, 'argv', ['/x/mmseg_ext/.mim/tools/train.py'])
+    assert cli.spell('sample camvid', 'out') == (
+        'mim run mmseg_ext make_sample_data camvid out'
+    )
+    with pytest.raises(KeyError):
+        cli.spell('sampel camvid')
 
 
 def test_any_name_can_be_printed(monkeypatch):

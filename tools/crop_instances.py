@@ -23,9 +23,9 @@ from mmseg_ext_cli import call, constant, load, make_parser
 EXAMPLES = """\
 examples:
   the nails in some photographs
-    crop_instances.py CONFIG.py CHECKPOINT.pth hand.jpg more_hands/
+    %(prog)s CONFIG.py CHECKPOINT.pth hand.jpg more_hands/
   upright, on white
-    crop_instances.py CONFIG.py CHECKPOINT.pth hands/ --upright \\
+    %(prog)s CONFIG.py CHECKPOINT.pth hands/ --upright \\
         --background white
 """
 

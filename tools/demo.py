@@ -8,6 +8,7 @@ images that it has not seen. Ends with mIoU, times and where the pictures are.
 import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from mmseg_ext_cli import (
     load,
     make_parser,
     read_constant,
+    spell,
     wait_passively,
 )
 
@@ -64,6 +66,7 @@ class Demo:
         trained = self.work_dir / f'iter_{self.iterations}.pth'
         # Imported before a step takes its time.
         load(WRITER)
+        find_mim()
         with self._step('sample data'):
             call(self.parser, WRITER, self.data, num=self.num, size=SIZE)
         with self._step('test, untrained'):
@@ -89,6 +92,7 @@ class Demo:
         print('pictures:')
         for folder in pictures:
             print(f'  {folder}')
+        print(f'next: {spell("plot", self.work_dir)}')
 
     @contextmanager
     def _step(self, name: str) -> Iterator[None]:
@@ -171,21 +175,48 @@ def trainer() -> str:
 
 
 def mim(*arguments: str | Path) -> None:
-    """Run MIM of this environment as a user would."""
+    """Run MIM of this environment as a user would.
+
+    Raises:
+        ValueError: It is not installed, or fails.
+    """
     folder = Path(sys.executable).parent
     print('$ mim', *arguments, flush=True)
     # MIM starts `python` by its name.
     path = f'{folder}{os.pathsep}{os.environ["PATH"]}'
     wait_passively()
-    subprocess.run(
-        [folder / 'mim', *arguments],
-        check=True,
+    done = subprocess.run(
+        [find_mim(), *arguments],
         env={**os.environ, 'PATH': path, 'PYTHONWARNINGS': 'ignore'},
     )
+    if done.returncode:
+        raise ValueError(
+            f'mim {arguments[0]} ended with status {done.returncode}; what it '
+            'said stands above'
+        )
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Run the demo."""
+def find_mim() -> Path:
+    """Return the path of MIM.
+
+    Raises:
+        ValueError: It is not installed in this environment.
+    """
+    from mmseg_ext.environment import FORKS, requirement, stack_of
+
+    path = Path(sys.executable).with_name('mim')
+    if not path.exists():
+        own = stack_of() == 'openmmlab'
+        needed = requirement('openmim' if own else FORKS['openmim'])
+        raise ValueError(
+            f'the demo trains with MIM, and there is no {path}; try: pip '
+            f'install {shlex.quote(needed)}'
+        )
+    return path
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = make_parser(__doc__)
     parser.add_argument(
         '--out-dir',
@@ -205,12 +236,21 @@ def main(argv: list[str] | None = None) -> None:
         default=read_constant(CONFIG, 'max_iters'),
         help='training iterations (default: %(default)s)',
     )
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the demo."""
+    parser = build_parser()
     args = parser.parse_args(argv)
     if args.num < LEAST_IMAGES:
         parser.error(f'--num {args.num}: expected {LEAST_IMAGES} or more')
     if args.iterations < 1:
         parser.error(f'--iterations {args.iterations}: expected 1 or more')
     out_dir = args.out_dir.resolve()
+    if ' ' in str(out_dir):
+        # mmengine takes blanks out of the values of --cfg-options.
+        parser.error(f'--out-dir {out_dir}: expected a path without blanks')
     demo = Demo(parser, out_dir, args.num, args.iterations)
     call(parser, demo.run)
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mmseg_ext_cli import call, make_parser
+from mmseg_ext_cli import call, make_parser, spell
 
 
 class Format(NamedTuple):
@@ -19,7 +19,9 @@ class Format(NamedTuple):
     Attributes:
         size: Width and height by default.
         help: What is written.
-        next: What to do with the data; {root} is where it was written.
+        next: What to do with the data, in a few words.
+        command: The command that does it, with its arguments; {root} is where
+            the data was written.
         counted: What the numbers that the writer returns count.
         parts: How the scenes are divided.
     """
@@ -27,6 +29,7 @@ class Format(NamedTuple):
     size: str
     help: str
     next: str
+    command: tuple[str, ...]
     counted: str = 'images'
     parts: str = (
         'three fifths are for training and one fifth each for validation and '
@@ -39,22 +42,19 @@ FORMATS = {
         '480x360',
         'CamVid, 32 classes: {train,val,test}/X.png, '
         '{train,val,test}_labels/X_L.png, class_dict.csv',
-        """\
-a small model to train on it:
-  python tools/train.py \\
-    configs/demo/fpn_lite0_1xb4-400_sample-192x256.py --cfg-options \\
-    train_dataloader.dataset.data_root={root} \\
-    val_dataloader.dataset.data_root={root} \\
-    test_dataloader.dataset.data_root={root}""",
+        'a small model for a CPU',
+        (
+            *('train', 'fpn_lite0_1xb4-400_sample-192x256.py'),
+            *('--cfg-options', 'data_root={root}'),
+        ),
     ),
     'cityscapes': Format(
         '1024x512',
         'Cityscapes: leftImg8bit/SPLIT/CITY/X_leftImg8bit.png, '
         'gtFine/SPLIT/CITY/X_gtFine_{instanceIds,labelIds,color}.png, '
         'X_gtFine_polygons.json',
-        """\
-COCO files of the instances:
-  python tools/dataset_converters/cityscapes.py {root}""",
+        'COCO files of the instances',
+        ('convert cityscapes', '{root}'),
     ),
     'idd': Format(
         '480x360',
@@ -62,28 +62,27 @@ COCO files of the instances:
         '{IDD_Segmentation,idd20kII}/leftImg8bit/SPLIT/SEQ/X_leftImg8bit.'
         '{png,jpg}, gtFine/SPLIT/SEQ/X_gtFine_polygons.json; a third of the '
         'sequences is of a smaller size',
-        """\
-label maps and splits from the polygons of both parts:
-  python tools/dataset_converters/idd.py {root}/IDD_Segmentation \\
-    {root}/idd20kII --out-dir {root}/idd""",
+        'label maps and splits',
+        (
+            *('convert idd', '{root}/IDD_Segmentation', '{root}/idd20kII'),
+            *('--out-dir', '{root}/idd'),
+        ),
         counted='images, the larger ones',
     ),
     'nails': Format(
         '480x360',
         'hands with masks of their nails: Images/{1,2,3,4}/X.png, '
         'Masks/{1,2,3,4}/X.png',
-        """\
-COCO files from the masks:
-  python tools/dataset_converters/nails.py {root}""",
+        'COCO files',
+        ('convert nails', '{root}'),
         parts='they are not split',
     ),
     'nuimages': Format(
         '1600x900',
         'nuImages, 25 classes: v1.0-{train,val,test}/TABLE.json, '
         'samples/CAM/X.jpg, sweeps/CAM/X.jpg; each scene is a key frame',
-        """\
-label maps and COCO files from the tables:
-  python tools/dataset_converters/nuimages.py {root}""",
+        'label maps and COCO files',
+        ('convert nuimages', '{root}'),
         counted='key frames',
     ),
 }
@@ -155,7 +154,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     width, height = args['size']
     form = FORMATS[name]
     print(f'{out_dir}: {parts} {form.counted} of {width}x{height}')
-    print(f'next: {form.next.format(root=out_dir)}')
+    command = spell(*(word.format(root=out_dir) for word in form.command))
+    print(f'next: {command}  # {form.next}')
 
 
 if __name__ == '__main__':

@@ -1,5 +1,6 @@
-"""Test a checkpoint of a segmentor or detector, see --help."""
+"""Test a checkpoint of a segmentor or detector."""
 
+import argparse
 from collections.abc import Sequence
 
 from mmseg_ext_cli import constant, launch, make_launch_parser
@@ -7,11 +8,11 @@ from mmseg_ext_cli import constant, launch, make_launch_parser
 EXAMPLES = """\
 examples:
   scores of the config's own test evaluator
-    test.py CONFIG.py work_dirs/first/iter_20000.pth
+    %(prog)s CONFIG.py work_dirs/first/iter_20000.pth
   mean IoU and Dice of a segmentor, label maps as PNG files
-    test.py CONFIG.py CHECKPOINT.pth --eval mIoU mDice --out predictions/
+    %(prog)s CONFIG.py CHECKPOINT.pth --eval mIoU mDice --out predictions/
   box and mask AP of a detector, pictures of the predictions
-    test.py CONFIG.py CHECKPOINT.pth --eval bbox segm --show-dir pictures/
+    %(prog)s CONFIG.py CHECKPOINT.pth --eval bbox segm --show-dir pictures/
 
 A checkpoint is only loaded if it holds weights and mmengine's own records,
 and only tested if it has all parameters of the model in the same shapes, but
@@ -19,8 +20,8 @@ for auxiliary heads.
 """
 
 
-def main(argv: Sequence[str] | None = None) -> dict[str, float]:
-    """Test as the command line says and return the scores."""
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = make_launch_parser(
         'Test a checkpoint with the model and test set of an MMSegmentation '
         'or MMDetection config.',
@@ -73,6 +74,12 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         help='test-time augmentation by tta_model and tta_pipeline of the '
         'config; MMDet configs without them get horizontal flips',
     )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, float]:
+    """Test as the command line says and return the scores."""
+    parser = build_parser()
     options = vars(parser.parse_args(argv))
     return launch(parser, 'mmseg_ext.launch.runs:run_test', **options)
 

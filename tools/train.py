@@ -1,5 +1,6 @@
-"""Train a segmentor or detector from a config, see --help."""
+"""Train a segmentor or detector from a config."""
 
+import argparse
 from collections.abc import Sequence
 
 from mmseg_ext_cli import launch, make_launch_parser
@@ -7,16 +8,17 @@ from mmseg_ext_cli import launch, make_launch_parser
 EXAMPLES = """\
 examples:
   train, and validate as the config says
-    train.py CONFIG.py --work-dir work_dirs/first
+    %(prog)s CONFIG.py --work-dir work_dirs/first
   go on after an interruption, from the latest checkpoint in the work dir
-    train.py CONFIG.py --work-dir work_dirs/first --resume
+    %(prog)s CONFIG.py --work-dir work_dirs/first --resume
   four GPUs of one machine, or four processes where there is no GPU
-    torchrun --nproc-per-node 4 train.py CONFIG.py --launcher pytorch
+    torchrun --nproc-per-node 4 --no-python mmseg-ext train CONFIG.py \\
+        --launcher pytorch
 """
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Train as the command line says."""
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = make_launch_parser(
         'Train the model of an MMSegmentation or MMDetection config.', EXAMPLES
     )
@@ -41,6 +43,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         help='scale the learning rate by the actual batch size over all '
         'GPUs, relative to auto_scale_lr.base_batch_size of the config',
     )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train as the command line says."""
+    parser = build_parser()
     options = vars(parser.parse_args(argv))
     launch(parser, 'mmseg_ext.launch.runs:run_training', **options)
 

@@ -19,7 +19,7 @@ class CamVid(ColorMaskDataset):
     and ``class_dict.csv`` in the data root. Without one the classes are the
     32 of the release, and masks have to be in exactly their colors. Index
     masks written by
-    ``tools/dataset_converters/camvid.py`` are read by pointing
+    ``mmseg-ext convert camvid`` are read by pointing
     ``seg_map_path`` at them.
 
     Arguments and errors are those of :class:`ColorMaskDataset`.

@@ -38,7 +38,7 @@ class ColorMaskDataset(PairedDataset):
     """A folder of images and one of masks in which each class has a color.
 
     Load the labels with ``LoadColorMasks``, which takes index masks as well,
-    such as those that ``tools/dataset_converters/camvid.py`` writes.
+    such as those that ``mmseg-ext convert camvid`` writes.
 
     The class list and the palette are those of ``class_dict``; else of the
     ``class_dict.csv`` beside the folder of the labels; else of the one in the

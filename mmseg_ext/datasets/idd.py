@@ -17,7 +17,7 @@ _COLORS = {label.name: label.color for label in IDD_LABELS}
 class IDD_Data(PairedDataset):
     """IDD 20K: street scenes of India with the classes of level 3.
 
-    Expects what ``tools/dataset_converters/idd.py`` writes: images of part I
+    Expects what ``mmseg-ext convert idd`` writes: images of part I
     (PNG) and part II (JPEG) side by side in ``train_img`` and ``val_img``,
     8-bit level-3 ids of the same stems in ``train_label`` and ``val_label``,
     and the stems of each split in ``splits``.

@@ -16,7 +16,7 @@ from mmseg_ext.utils.files import read_file
 
 __all__ = ['NailDataset']
 
-_CONVERT = 'write it with tools/dataset_converters/nails.py'
+_CONVERT = 'write it with mmseg-ext convert nails'
 _EXPECTED = f'a COCO file of nails: {_CONVERT}'
 
 
@@ -39,7 +39,7 @@ class _Coco(COCO):
 class NailDataset(CocoDataset):
     """Photographs of hands with one instance for each nail.
 
-    ``ann_file`` is a COCO file as ``tools/dataset_converters/nails.py``
+    ``ann_file`` is a COCO file as ``mmseg-ext convert nails``
     writes it, with a category ``nail``. Unlike its base class, which finds no
     instances then, it refuses a file without that category.
 

@@ -19,7 +19,7 @@ from mmseg_ext.labels.nuimages import NUIMAGES
 
 __all__ = ['NuImagesDataset']
 
-_CONVERT = 'write it with tools/dataset_converters/nuimages.py'
+_CONVERT = 'write it with mmseg-ext convert nuimages'
 _EXPECTED = f'a COCO file of nuImages: {_CONVERT}'
 
 
@@ -27,7 +27,7 @@ _EXPECTED = f'a COCO file of nuImages: {_CONVERT}'
 class NuImagesDataset(BaseSegDataset):
     """nuImages: street scenes with 25 classes in index masks.
 
-    ``ann_file`` is a COCO file that ``tools/dataset_converters/nuimages.py``
+    ``ann_file`` is a COCO file that ``mmseg-ext convert nuimages``
     wrote, for a version or for the 2,400 images of ``val2400``; one of
     OpenMMLab's tutorial does as well. Its ``images`` are read and their order
     is kept; the instances, nearly all of the file, are passed over. The mask

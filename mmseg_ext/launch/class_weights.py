@@ -1,4 +1,4 @@
-"""What ``tools/analysis/class_weights.py`` prints."""
+"""What ``mmseg-ext class-weights`` prints."""
 
 import json
 from collections.abc import Iterator, Sequence

@@ -434,3 +434,6 @@ def test_tool_says_what_is_wrong(root, capsys):
     out = capsys.readouterr().out
     assert 'lindau_000000_000019_leftImg8bit.png: has no instance ids' in out
     assert '1 invalid files skipped' in out
+    train = 'annotations/instancesonly_filtered_gtFine_train.json'
+    assert f'\nnext: mmseg-ext browse {root}/{train} --img-dir ' in out
+    assert f'--img-dir {root}/leftImg8bit/train --num' in out

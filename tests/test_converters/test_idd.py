@@ -995,6 +995,8 @@ def test_tool(root, part2, out, capsys):
     assert f'{out}: 15 images written, 0 were there already' in printed
     assert '1 test images left out: they have no labels' in printed
     assert 'val: 5 images; 5 labels drawn and 0 found' in printed
+    assert printed.endswith(f'--cfg-options data_root={out}\n')
+    assert '\nnext: mmseg-ext train deeplabv3plus_r18' in printed
     pixels = json.loads((out / 'report.json').read_text())['splits']
     (row,) = (line for line in printed.splitlines() if ' drivable' in line)
     assert [cell.strip().replace(',', '') for cell in row.split('|')[1:4]] == [

@@ -1236,6 +1236,8 @@ def test_tool(tmp_path, capsys):
         'out as too small',
         f'skipped {tmp_path}/Images/x.jpg: the image has no mask',
         f'1 invalid files skipped, see {annotations / "skipped.json"}',
+        f'next: mmseg-ext browse {annotations}/train.json --img-dir {tmp_path}'
+        ' --num 40  # look before you train',
     ]
     convert(tmp_path, tmp_path / 'same', val_fraction=0.4, skip_invalid=True)
     assert contents(annotations) == contents(tmp_path / 'same')

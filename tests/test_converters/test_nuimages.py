@@ -1098,11 +1098,15 @@ def test_tool(root, tables, capsys):
     message = error_of(capsys, run_tool, *common, '--out-dir', root / 'out')
     assert re.search(r'object_ann\.json.*3 image 0', message)
     run_tool(*common, '--out-dir', root / 'out', '--skip-invalid')
-    first, skip, last = capsys.readouterr().out.splitlines()
+    first, skip, last, following = capsys.readouterr().out.splitlines()
     assert ': v1.0-mini: 3 images, ' in first
     assert f': image {IMAGE}: category_token' in skip
     listed = root / 'out' / 'skipped.json'
     assert last == f'1 invalid files skipped, see {listed}'
+    assert following.startswith(
+        f'next: mmseg-ext browse {root}/out/nuimages_v1.0-mini.json '
+        f'--img-dir {root} '
+    )
     assert len(read_masks(root / 'out')) == 3
 
 
@@ -1112,7 +1116,7 @@ def test_tool_counts_what_it_does_not_name(tmp_path, capsys):
         row['category_token'] = 'x'
     write_tables(tmp_path, tables)
     run_tool(tmp_path, '--skip-invalid')
-    first, *skips, last = capsys.readouterr().out.splitlines()
+    first, *skips, last, _ = capsys.readouterr().out.splitlines()
     assert ': v1.0-mini: 2 images, ' in first
     assert len(skips) == 10
     assert last.startswith('12 invalid files skipped, 2 of them not named')

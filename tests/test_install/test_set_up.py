@@ -363,7 +363,9 @@ def test_environment_stays_what_it_was_made_as(prefix):
             set_up.choose(*wanted)
 
 
-@pytest.mark.parametrize('first', ['mmseg_ext-0.1.0.dist-info', '__pycache__'])
+@pytest.mark.parametrize(
+    'first', ['mmseg_ext-0.1.0.dist-info', '__pycache__', '../../../bin']
+)
 def test_package_is_listed_before_all_else(tmp_path, monkeypatch, first):
     """MIM's fork takes the folder of the first file for the package's."""
     info = tmp_path / 'mmseg_ext-0.1.0.dist-info'

@@ -454,10 +454,9 @@ def test_tool(tool, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert f'{out}: train 3, val 1, test 1 images' in printed
     assert (
-        f'python tools/dataset_converters/idd.py {out}/IDD_Segmentation '
-        f'{out}/idd20kII --out-dir {out}/idd'
-    ) in ' '.join(printed.replace('\\\n', '').split())
-    assert (ROOT / 'tools' / 'dataset_converters' / 'idd.py').is_file()
+        f'\nnext: mmseg-ext convert idd {out}/IDD_Segmentation '
+        f'{out}/idd20kII --out-dir {out}/idd  # '
+    ) in printed
     write_idd(tmp_path / 'api', num=5, size=(64, 48), progress=False)
     assert contents(out) == contents(tmp_path / 'api')
 

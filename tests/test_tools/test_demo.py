@@ -1,6 +1,7 @@
 import json
 import re
 import runpy
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ def test_whole_way_with_mim(tmp_path, capsys):
     seconds = re.findall(r'^  ([a-z ,]+?) +[\d.]+$', text, re.MULTILINE)
     assert {'sample data', 'train', 'inference'} <= set(seconds)
     assert (tmp_path / 'train' / 'iter_3.pth').is_file()
+    assert text.endswith(f'next: mmseg-ext plot {tmp_path}/train\n')
     images = {path.name for path in tmp_path.glob('data/test/*.png')}
     shown = {path.name for path in tmp_path.glob('inference/vis/*')}
     assert images == shown != set()
@@ -74,3 +76,13 @@ def test_too_little_is_told_at_once(tmp_path, capsys, options):
     told = f'error: {" ".join(options)}: expected {least} or more'
     assert told in capsys.readouterr().err
     assert not (tmp_path / 'out').exists()
+
+
+def test_what_cannot_be_done_is_told_at_once(tmp_path, capsys, monkeypatch):
+    main = runpy.run_path(str(TOOL))['main']
+    told = error_of(capsys, main, ['--out-dir', str(tmp_path / 'a b')])
+    assert told == f'--out-dir {tmp_path}/a b: expected a path without blanks'
+    monkeypatch.setattr(sys, 'executable', str(tmp_path / 'python'))
+    told = error_of(capsys, main, ['--out-dir', str(tmp_path / 'out')])
+    assert f'there is no {tmp_path}/mim; try: pip install ' in told
+    assert list(tmp_path.iterdir()) == []

@@ -61,6 +61,16 @@ def check_error(done, name, message):
     assert message in lines[-1]
 
 
+@pytest.mark.parametrize(
+    'argv', ['', '--version', 'trian', 'convert', 'train --help']
+)
+def test_the_command_answers_as_soon(argv):
+    done = start('../mmseg_ext_cli.py', *argv.split())
+    shown, status = (done.stderr, 2) if argv == 'trian' else (done.stdout, 0)
+    assert done.returncode == status, done.stderr
+    assert shown.removeprefix('usage: ').startswith('mmseg-ext')
+
+
 @pytest.mark.parametrize('name', NAMES)
 def test_help(name):
     done = start(name, '--help')

@@ -16,7 +16,13 @@ missing, or have no gtFine: its JSON then lists the images only.
 
 import argparse
 
-from mmseg_ext_cli import add_converter_options, call, make_converter_parser
+from mmseg_ext_cli import (
+    add_converter_options,
+    call,
+    constant,
+    look_at,
+    make_converter_parser,
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -34,7 +40,12 @@ def main(argv: list[str] | None = None) -> None:
     """Run the converter."""
     parser = build_parser()
     options = vars(parser.parse_args(argv))
-    print(call(parser, 'mmseg_ext.converters.cityscapes:convert', **options))
+    report = call(parser, 'mmseg_ext.converters.cityscapes:convert', **options)
+    print(report)
+    split = next(iter(report.splits))
+    file = constant('mmseg_ext.converters.cityscapes:_FILE').format(split)
+    images = options['data_root'] / 'leftImg8bit' / split
+    print(look_at(report.out_dir / file, images))
 
 
 if __name__ == '__main__':

@@ -22,7 +22,10 @@ stopped is continued by starting it again.
 import argparse
 from pathlib import Path
 
-from mmseg_ext_cli import add_converter_options, call, make_parser
+from mmseg_ext_cli import add_converter_options, call, make_parser, spell
+
+#: Trains on a GPU that is not large.
+CONFIG = 'deeplabv3plus_r18-d8_1xb4-80k_idd-512x512.py'
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -58,7 +61,10 @@ def main(argv: list[str] | None = None) -> None:
     """Run the converter."""
     parser = build_parser()
     options = vars(parser.parse_args(argv))
-    print(call(parser, 'mmseg_ext.converters.idd:convert', **options))
+    report = call(parser, 'mmseg_ext.converters.idd:convert', **options)
+    print(report)
+    root = f'data_root={report.out_dir}'
+    print(f'next: {spell("train", CONFIG, "--cfg-options", root)}')
 
 
 if __name__ == '__main__':

@@ -26,6 +26,7 @@ from mmseg_ext_cli import (
     add_converter_options,
     call,
     constant,
+    look_at,
     make_converter_parser,
     name_flags,
 )
@@ -94,6 +95,7 @@ def main(argv: list[str] | None = None) -> None:
     options = vars(parser.parse_args(argv))
     report = call(parser, 'mmseg_ext.converters.nails:convert', **options)
     print(name_flags(str(report), parser, options.values()))
+    print(look_at(report.out_dir / 'train.json', options['data_root']))
 
 
 if __name__ == '__main__':

@@ -19,7 +19,13 @@ A run that was stopped is continued by starting it again.
 import argparse
 from pathlib import Path
 
-from mmseg_ext_cli import add_converter_options, call, constant, make_parser
+from mmseg_ext_cli import (
+    add_converter_options,
+    call,
+    constant,
+    look_at,
+    make_parser,
+)
 
 _DATA_ROOT = Path('data/nuimages')
 
@@ -65,7 +71,10 @@ def main(argv: list[str] | None = None) -> None:
     if all(roots):
         parser.error('DATA_ROOT and --data-root: give one of them')
     options['data_root'] = roots[0] or roots[1] or _DATA_ROOT
-    print(call(parser, 'mmseg_ext.converters.nuimages:convert', **options))
+    report = call(parser, 'mmseg_ext.converters.nuimages:convert', **options)
+    print(report)
+    file = f'nuimages_{next(iter(report.versions))}.json'
+    print(look_at(report.out_dir / file, options['data_root']))
 
 
 if __name__ == '__main__':

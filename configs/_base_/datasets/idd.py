@@ -35,6 +35,6 @@ test_dataloader = val_dataloader
 val_evaluator = dict(
     exclude=['unlabelled'],
     resize=None,
-    classwise=True,  # for tools/analysis/plot_log.py
+    classwise=True,  # for mmseg-ext plot
 )
 test_evaluator = val_evaluator

@@ -41,7 +41,7 @@ class RareClassSampler(InfiniteSampler):
 
     In place of mmengine's ``InfiniteSampler``, for training by iterations;
     like that it never ends, and nor would an epoch of ``EpochBasedTrainLoop``,
-    which ``tools/train.py`` refuses with it::
+    which ``mmseg-ext train`` refuses with it::
 
         train_dataloader = dict(sampler=dict(type='RareClassSampler'))
 

@@ -95,7 +95,7 @@ class IoU(BaseMetric):
             The benchmark of IDD uses (1280, 720).
         output_dir: Also write the predicted label maps to this folder, as
             PNG files with the names of their images. Where two images have
-            the same name :class:`LabelMapWriter`, as ``tools/test.py --out``
+            the same name :class:`LabelMapWriter`, as ``mmseg-ext test --out``
             has it, keeps them apart.
         format_only: Only write label maps: labels are not needed, and there
             are no scores.

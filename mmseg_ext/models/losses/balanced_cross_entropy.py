@@ -263,7 +263,7 @@ class BalancedCrossEntropy(nn.Module):
                 f'class_weight={self.class_weight_rule!r} is made of the '
                 'training set by ClassWeightsHook: add class_weights=dict('
                 "type='ClassWeightsHook') to default_hooks, or write the "
-                'numbers that tools/analysis/class_weights.py prints'
+                'numbers that mmseg-ext class-weights prints'
             )
         if cls_score.ndim < 2 or label.shape != (
             *cls_score.shape[:1],
