@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: The file of a matrix in the log folder of its run.
-CONFUSION_FILE = 'confusion.json'
+#: The file of a matrix in the log folder of its run: beside the scalars, not
+#: beside the scores of a test, which are found as the only JSON there.
+CONFUSION_FILE = 'vis_data/confusion.json'
 
 #: So many classes have cells with room for a number.
 _NUMBERED = 20

@@ -155,6 +155,7 @@ def draw_curves(history: History) -> 'Figure':
     """
     # Not pyplot, which keeps figures and looks for a display.
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     one_unit = history.scores_over == 'iteration'
     percent = any(name.endswith('mIoU') for name in history.scores)
@@ -185,6 +186,7 @@ def draw_curves(history: History) -> 'Figure':
     ):
         axes.set(title=title, ylabel=ylabel, xlabel=unit)
         axes.tick_params(labelbottom=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         marker = 'o' if curves is history.scores else ''
         _draw(axes, curves, marker, smoothed=curves is history.losses)
     return figure

@@ -113,7 +113,8 @@ def read_work_dir(work_dir: str | os.PathLike) -> RunLog:
 
     Args:
         work_dir: Holds ``TIME/vis_data/scalars.json`` of trainings,
-            ``TIME/TIME.json`` of tests and ``TIME/confusion.json`` of either.
+            ``TIME/TIME.json`` of tests, and of both
+            ``TIME/vis_data/confusion.json``.
 
     Raises:
         FileNotFoundError: There is no ``work_dir``, or no scalars in it.

@@ -196,7 +196,7 @@ def _write_run(work_dir, time, scores, matrix=None, training=True):
     if training:
         path.with_name('config.py').write_text('resume = False\n')
     if matrix:
-        write_confusion(matrix, folder / 'confusion.json')
+        write_confusion(matrix, folder / 'vis_data' / 'confusion.json')
     return folder
 
 
@@ -250,9 +250,9 @@ def test_a_broken_matrix_does_not_hide_another(tmp_path, monkeypatch):
     folder = _write_run(
         tmp_path, '20260102_000000', {'mIoU': 2.0}, MATRIX, training=False
     )
-    (folder / 'confusion.json').write_text('{"source"')
+    (folder / 'vis_data' / 'confusion.json').write_text('{"source"')
     drawn, report = _drawn(tmp_path, monkeypatch)
     assert _same(drawn['draw_confusion'], MATRIX)
     [note] = report.notes
-    assert str(folder / 'confusion.json') in note
+    assert str(folder / 'vis_data' / 'confusion.json') in note
     assert note.endswith('left out')

@@ -38,9 +38,9 @@ class RunPicturesHook(Hook):
     something to put in.
 
     After each validation and test with the metric ``IoU`` its confusion
-    matrix is kept in the log folder of the run as ``confusion.json``, also
-    for runs that are killed. It replaces that of the evaluation before. Of
-    several such metrics the first counts.
+    matrix is kept in the log folder of the run, in
+    ``vis_data/confusion.json``, also for runs that are killed. It replaces
+    that of the evaluation before. Of several such metrics the first counts.
 
     Works with MMSeg, MMDet and mmengine's own runners, needs no display, and
     writes in the first process only. What cannot be written or drawn is a

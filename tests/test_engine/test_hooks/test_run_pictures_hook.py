@@ -131,7 +131,9 @@ def _runner(work_dir, hook=None, **settings):
 
 
 def _kept(runner):
-    return json.loads(Path(runner.log_dir, 'confusion.json').read_text())
+    return json.loads(
+        Path(runner.log_dir, 'vis_data/confusion.json').read_text()
+    )
 
 
 PICTURES = [
@@ -233,7 +235,7 @@ def test_only_the_first_process_writes(tmp_path, monkeypatch):
     monkeypatch.setattr(place, lambda: False)
     runner = _runner(tmp_path)
     runner.train()
-    assert not Path(runner.log_dir, 'confusion.json').exists()
+    assert not Path(runner.log_dir, 'vis_data/confusion.json').exists()
     assert not (tmp_path / 'plots').exists()
 
 
