@@ -38,6 +38,7 @@ try:
         LabelCheckHook,
         OfflineRunner,
         RareClassSampler,
+        RunPicturesHook,
         SegVisHook,
     )
     from mmseg_ext.evaluation import IoU
@@ -76,6 +77,7 @@ __all__ = [
     'PairedDataset',
     'RareClassCrop',
     'RareClassSampler',
+    'RunPicturesHook',
     'SegVisHook',
     'SemanticCopyPaste',
 ]

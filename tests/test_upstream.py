@@ -508,7 +508,7 @@ def test_the_runner_joins_only_what_is_not_joined():
 
 
 def test_files_of_a_log():
-    """curves.py reads WORK_DIR/TIME/vis_data/scalars.json."""
+    """logs.py reads WORK_DIR/TIME/vis_data/scalars.json."""
     parameters = inspect.signature(
         mmengine.visualization.LocalVisBackend
     ).parameters

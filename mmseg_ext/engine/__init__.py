@@ -3,6 +3,7 @@
 from mmseg_ext.engine.hooks import (
     ClassWeightsHook,
     LabelCheckHook,
+    RunPicturesHook,
     SegVisHook,
 )
 from mmseg_ext.engine.runners import OfflineRunner
@@ -13,5 +14,6 @@ __all__ = [
     'LabelCheckHook',
     'OfflineRunner',
     'RareClassSampler',
+    'RunPicturesHook',
     'SegVisHook',
 ]

@@ -32,6 +32,7 @@ from mmseg_ext.engine.hooks import (
     ClassWeightsHook,
     LabelCheckError,
     LabelCheckHook,
+    RunPicturesHook,
 )
 from mmseg_ext.evaluation.metrics.label_map_writer import LabelMapWriter
 from mmseg_ext.launch.configs import (
@@ -234,6 +235,8 @@ def _build_runner(
             isinstance(hook, kind) for hook in runner.hooks
         ):
             runner.register_hook(kind())
+    if not any(isinstance(hook, RunPicturesHook) for hook in runner.hooks):
+        runner.register_hook(RunPicturesHook())
     for lines, level in (
         (warnings, logging.WARNING),
         (notes, logging.INFO),

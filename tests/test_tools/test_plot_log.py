@@ -15,7 +15,13 @@ val_dataloader = test_dataloader
 val_evaluator = dict(type='IoU', classwise=True)
 val_cfg = dict(type='ValLoop')
 train_cfg['val_interval'] = 1
+custom_hooks = []
 """
+
+NAMES = [
+    *('curves.png', 'class_iou.png', 'class_iou.md', 'class_iou.csv'),
+    *('confusion.png', 'confusion.md', 'confusion.csv'),
+]
 
 
 def _plot(*argv):
@@ -44,17 +50,23 @@ def config(tmp_path_factory):
 def test_training_then_test(config, tmp_path, capsys):
     run_tool('train', config, '--work-dir', tmp_path)
     [scalars] = tmp_path.glob('*/vis_data/scalars.json')
-    _plot(tmp_path)
+    # Drawn without asking, and again.
     plots = tmp_path / 'plots'
-    names = ['curves.png', 'class_iou.png', 'class_iou.md', 'class_iou.csv']
-    printed = capsys.readouterr().out.splitlines()[-4:]
-    assert printed == [str(plots / name) for name in names]
+    files = [plots / name for name in NAMES]
+    assert sorted(plots.iterdir()) == sorted(files)
+    drawn = [path.read_bytes() for path in files]
+    for path in files:
+        path.unlink()
+    capsys.readouterr()
+    _plot(tmp_path)
+    assert capsys.readouterr().out.splitlines() == list(map(str, files))
+    assert [path.read_bytes() for path in files] == drawn
     last = json.loads(scalars.read_text().splitlines()[-1])
     classes = ('sky', 'wall', 'road')
     assert _table(plots / 'class_iou.csv') == pytest.approx(
         {name: last[f'IoU.{name}'] for name in classes}, nan_ok=True
     )
-    for name in names[:2]:
+    for name in [name for name in NAMES if name.endswith('.png')]:
         assert cv2.imread(str(plots / name)).std() > 5
 
     # The way that the tool names where a training logged no classes.
@@ -76,6 +88,9 @@ def test_training_then_test(config, tmp_path, capsys):
 
 
 def test_resumed_training(config, tmp_path, monkeypatch):
+    text = config.read_text().replace('custom_hooks = []', '')
+    config = config.with_name('silent.py')
+    config.write_text(text)
     first = ['--cfg-options', 'train_cfg.max_iters=1']
     run_tool('train', config, '--work-dir', tmp_path, *first)
     run_tool('train', config, '--work-dir', tmp_path, '--resume')

@@ -10,15 +10,17 @@ import pytest
 from markdown_it import MarkdownIt
 
 from mmseg_ext.utils.text import printable, unguarded
-from mmseg_ext.visualization.curves import (
+from mmseg_ext.visualization.class_iou import (
     ClassIoU,
     draw_class_iou,
-    draw_curves,
     markdown_table,
-    plot_work_dir,
-    read_history,
-    read_scalars,
 )
+from mmseg_ext.visualization.curves import (
+    draw_curves,
+    plot_work_dir,
+    smooth,
+)
+from mmseg_ext.visualization.logs import read_history, read_scalars
 
 CLASSES = {'vehicle.car': 81.25, 'a|b': 7.0 / 3, 'sky': 0.0, '$_{$': 100.0}
 
@@ -108,7 +110,7 @@ def test_files_hold_the_last_validation(tmp_path, prefix):
         r'| a\|b | 2.33 |',
         '| sky | 0.00 |',
         r'| \$\_{\$ | 100.00 |',
-        '| never seen | nan |',
+        '| never seen | absent |',
         '| **mIoU** | 45.90 |',
     ]
     for name in ('curves.png', 'class_iou.png'):
@@ -128,7 +130,7 @@ def test_curves():
         _valid(160, 40.0),
     ]
     figure = draw_curves(read_history(records))
-    losses, scores = figure.axes
+    losses, scores, rates = figure.axes
     steps, values = _lines(losses).pop('loss')
     assert steps == [50, 100, 150]
     np.testing.assert_array_equal(values, [2.0, math.nan, 0.5])
@@ -137,6 +139,55 @@ def test_curves():
     assert _lines(scores) == {'mIoU': ([100, 160], [20.0, 40.0])}
     assert scores.get_xlabel() == 'iteration'
     assert scores.get_ylabel() == 'percent'
+    assert _lines(rates) == {'lr': ([50, 100, 150], [0.1] * 3)}
+    assert rates.get_xlabel() == 'iteration'
+
+
+def test_rates_of_several_optimizers():
+    record = {'iter': 1, 'step': 1, 'generator.lr': 0.5, 'critic.base_lr': 2}
+    history = read_history([record | {'loss': 1.0, 'blr': 3.0, 'lrs': 4.0}])
+    assert history.rates == {
+        'generator.lr': ([1], [0.5]),
+        'critic.base_lr': ([1], [2]),
+    }
+
+
+def test_many_points_are_smoothed():
+    losses = np.random.default_rng(0).random(100)
+    losses[[7, 60]] = math.nan, math.inf
+    records = [_train(n, loss) for n, loss in enumerate(losses.tolist())]
+    axes, _ = draw_curves(read_history(records)).axes
+    raw, smoothed = axes.lines
+    np.testing.assert_array_equal(raw.get_ydata(), losses)
+    means = [
+        np.mean([x for x in losses[max(n - 2, 0) : n + 3] if np.isfinite(x)])
+        if np.isfinite(losses[n])
+        else math.nan
+        for n in range(100)
+    ]
+    np.testing.assert_allclose(smoothed.get_ydata(), means)
+    assert raw.get_color() == smoothed.get_color()
+    assert raw.get_linewidth() < smoothed.get_linewidth()
+    assert raw.get_alpha() < 0.5
+    assert raw.get_zorder() < smoothed.get_zorder()
+    [text] = axes.legend_.get_texts()
+    assert text.get_text() == 'loss (mean of 5 points)'
+
+
+def test_smoothing_loses_nothing_beside_large_values():
+    values = [3e38, -3e38, 1.0, 2.0, 3.0]
+    np.testing.assert_allclose(smooth(values, 3)[3:], [2.0, 2.5])
+
+
+@pytest.mark.parametrize(
+    ('points', 'window'), [(1, 1), (39, 1), (40, 3), (99, 5), (5000, 101)]
+)
+def test_window_of_the_smoothing(points, window):
+    history = read_history([_train(n, 1.0) for n in range(points)])
+    axes = draw_curves(history).axes[0]
+    [text] = axes.legend_.get_texts()
+    expected = f'loss (mean of {window} points)' if window > 1 else 'loss'
+    assert text.get_text() == expected
 
 
 def test_curves_of_a_detector_validated_by_epoch():
@@ -147,7 +198,8 @@ def test_curves_of_a_detector_validated_by_epoch():
         _train(150, 2.0, loss_rpn_bbox=0.5, epoch=2),
         {**scores, 'coco/segm_mAP': 0.4, 'step': 2},
     ]
-    upper, lower = draw_curves(read_history(records)).axes
+    upper, lower, rates = draw_curves(read_history(records)).axes
+    assert _lines(rates) == {'lr': ([50, 150], [0.1, 0.1])}
     assert _lines(upper) == {
         'loss': ([50, 150], [3.0, 2.0]),
         'loss_rpn_bbox': ([50, 150], [1.0, 0.5]),
@@ -176,10 +228,15 @@ def test_bars():
     ]
     assert [t.get_text() for t in axes.get_yticklabels()] == list(classes)
     numbers = [text.get_text() for text in axes.texts]
-    assert numbers == ['81.25', '2.33', '0.00', '100.00', 'nan']
+    assert numbers == ['81.25', '2.33', '0.00', '100.00', 'absent']
     assert _lines(axes)['mIoU 45.50'][0] == [45.5, 45.5]
     assert axes.yaxis_inverted()
     assert 'a test' in axes.get_title()
+    assert axes.get_xlim() == (0, 100)
+    # Nothing is drawn through the numbers.
+    axes.figure.canvas.draw()
+    right = axes.get_window_extent().x1
+    assert all(text.get_window_extent().x0 > right for text in axes.texts)
 
 
 def test_a_resumed_run_goes_on_and_a_new_one_does_not(tmp_path, monkeypatch):
@@ -224,7 +281,7 @@ def test_what_is_missing_is_said(tmp_path):
     files, [note] = plot_work_dir(tmp_path / 'b', tmp_path / 'out')
     assert [file.name for file in files] == ['curves.png']
     assert 'no IoU per class' in note
-    assert 'test_evaluator.classwise=True' in note
+    assert 'test_evaluator.type=IoU' in note
 
 
 @pytest.mark.parametrize(
@@ -353,7 +410,7 @@ def test_numbers_beyond_all_bounds(tmp_path, monkeypatch):
     )
     table = _read_csv(tmp_path / 'plots/class_iou.csv')
     assert table == {'a': inf, 'b': 5.0, 'c': 1e30}
-    upper, _ = draw_curves(history).axes
+    upper, *_ = draw_curves(history).axes
     assert upper.get_ylim() == pytest.approx((0.95, 2.05))
     [axes] = draw_class_iou(ClassIoU(table, inf, 'a test')).axes
     assert [bar.get_width() for bar in axes.patches] == [0.0, 5.0, 1e30]

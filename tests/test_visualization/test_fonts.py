@@ -10,7 +10,7 @@ from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont, features
 
 from mmseg_ext.visualization import fonts
-from mmseg_ext.visualization.curves import ClassIoU, draw_class_iou
+from mmseg_ext.visualization.class_iou import ClassIoU, draw_class_iou
 from mmseg_ext.visualization.fonts import (
     FontSet,
     draw_text,

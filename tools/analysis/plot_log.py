@@ -1,22 +1,30 @@
 """Draw what a training or test logged into its work dir.
 
-Reads::
+Our train and test do so at the end of each run; this draws the same again,
+also of a run that was killed. Reads::
 
     WORK_DIR/TIME/vis_data/scalars.json   of the newest training, and of those
                                           that it was resumed from
     WORK_DIR/TIME/TIME.json               of tests
+    WORK_DIR/TIME/vis_data/confusion.json of the last validation or test
 
 and writes into OUT_DIR::
 
-    curves.png      losses, and mIoU (or mAP of an MMDet config), over time
+    curves.png      losses, mIoU (or mAP of an MMDet config) and learning
+                    rate over time
     class_iou.png   IoU per class: a bar chart,
     class_iou.md    the rounded table,
     class_iou.csv   and the exact one
+    confusion.png   which part of each class is taken for which,
+    confusion.md    the ten worst confusions in words,
+    confusion.csv   and as a table
 
-IoU per class is that of the newest validation or test that logged it, which
-the metric IoU does with classwise=True. What a killed run left half-written is
-left out, and said. Names in class_iou.csv that a spreadsheet would run as a
-formula have an apostrophe in front.
+From 40 logged losses on there is a smoothed line over them; the legend says
+over how many points. IoU per class and confusions are those of the newest
+validation or test with the metric IoU; a class that is neither labeled nor
+predicted is "absent", in class_iou.csv "nan". What a killed run left
+half-written is left out, and said. Names in the CSV files that a spreadsheet
+would run as a formula have an apostrophe in front.
 """
 
 import argparse

@@ -102,6 +102,11 @@ class IoU(BaseMetric):
         keep_results: Without effect, as with MMSeg's ``IoUMetric``, to which
             MMSeg's own ``test.py --out`` hands it.
 
+    Attributes:
+        confusion: The matrix of the newest evaluation, int64 (C, C), row
+            label, column prediction, the same on all ranks; None before the
+            first one and with ``format_only``.
+
     Raises:
         ValueError: An argument is of another type or out of range,
             ``iou_metrics`` holds an unknown name, or ``format_only`` comes
@@ -179,6 +184,7 @@ class IoU(BaseMetric):
         self.ignore_index = int(ignore_index)
         self.classwise = classwise
         self.beta = float(beta)
+        self.confusion: np.ndarray | None = None
         self._reset()
 
     def _reset(self) -> None:
@@ -282,7 +288,8 @@ class IoU(BaseMetric):
                 'data set empty?'
             )
         all_reduce(matrix)
-        return self.compute_metrics([matrix.cpu().numpy()])
+        self.confusion = matrix.cpu().numpy()
+        return self.compute_metrics([self.confusion])
 
     def _own_matrix(self, size: int, num_classes: int) -> torch.Tensor:
         """Return the matrix of this rank's samples, but for a padded last."""
