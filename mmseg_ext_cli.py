@@ -49,6 +49,7 @@ __all__ = [
     'launch',
     'load',
     'look_at',
+    'look_at_masks',
     'main',
     'make_converter_parser',
     'make_launch_parser',
@@ -623,8 +624,23 @@ def look_at(ann_file: Path, img_dir: Path) -> str:
         ann_file: The COCO file.
         img_dir: What its file names are relative to.
     """
-    arguments = [ann_file, '--img-dir', img_dir, '--num', _LOOKED_AT]
-    return f'next: {spell("browse", *arguments)}  # look before you train'
+    return _look('browse', ann_file, '--img-dir', img_dir)
+
+
+def look_at_masks(masks: Path, images: Path) -> str:
+    """Return a hint to look at the label maps that a converter wrote.
+
+    Args:
+        masks: Their folder.
+        images: Folder of their images.
+    """
+    return _look('browse', images, '--masks', masks)
+
+
+def _look(*arguments: str | Path) -> str:
+    """Return a hint to look at some of what was written."""
+    command = spell(*arguments, '--num', _LOOKED_AT)
+    return f'next: {command}  # look before you train'
 
 
 class _LaunchParser(argparse.ArgumentParser):

@@ -22,6 +22,7 @@ from mmseg_ext_cli import (
     add_converter_options,
     call,
     constant,
+    look_at_masks,
     make_converter_parser,
 )
 
@@ -65,7 +66,11 @@ def main(argv: list[str] | None = None) -> None:
     """Run the converter."""
     parser = build_parser()
     options = vars(parser.parse_args(argv))
-    print(call(parser, 'mmseg_ext.converters.camvid:convert', **options))
+    report = call(parser, 'mmseg_ext.converters.camvid:convert', **options)
+    print(report)
+    for masks in sorted(report.out_dir.glob('*_labels'))[:1]:
+        images = options['data_root'] / masks.name.removesuffix('_labels')
+        print(look_at_masks(masks, images))
 
 
 if __name__ == '__main__':

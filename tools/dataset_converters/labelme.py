@@ -20,7 +20,12 @@ stopped is continued by starting it again.
 import argparse
 from pathlib import Path
 
-from mmseg_ext_cli import add_converter_options, call, make_converter_parser
+from mmseg_ext_cli import (
+    add_converter_options,
+    call,
+    look_at_masks,
+    make_converter_parser,
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -52,7 +57,9 @@ def main(argv: list[str] | None = None) -> None:
     """Run the converter."""
     parser = build_parser()
     options = vars(parser.parse_args(argv))
-    print(call(parser, 'mmseg_ext.converters.labelme:convert', **options))
+    report = call(parser, 'mmseg_ext.converters.labelme:convert', **options)
+    print(report)
+    print(look_at_masks(report.out_dir / 'labels', report.out_dir / 'images'))
 
 
 if __name__ == '__main__':
