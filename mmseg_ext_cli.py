@@ -639,7 +639,7 @@ def look_at_masks(masks: Path, images: Path) -> str:
 
 def _look(*arguments: str | Path) -> str:
     """Return a hint to look at some of what was written."""
-    command = spell(*arguments, '--num', _LOOKED_AT)
+    command = spell(*map(str, arguments), '--num', _LOOKED_AT)
     return f'next: {command}  # look before you train'
 
 
