@@ -1,6 +1,7 @@
 """What a run shows on the console: a summary, its progress and its end."""
 
 import time
+import warnings
 from contextlib import ExitStack
 from typing import TextIO
 
@@ -53,9 +54,15 @@ class Console:
     def build(self, cfg: Config) -> Runner:
         """Return the runner of a config, which shows how far it is."""
         runner = build_runner(cfg, self._quiet)
-        if self._quiet is not None and is_main_process():
+        if self._quiet is None:
+            return runner
+        if is_main_process():
             self._progress = ProgressHook(self._quiet, self._terminal)
             runner.register_hook(self._progress)
+        else:
+            # What the first process warns of is enough.
+            self._stack.enter_context(warnings.catch_warnings())
+            warnings.simplefilter('ignore')
         return runner
 
     def say(self, text: str) -> None:

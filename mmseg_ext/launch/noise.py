@@ -84,6 +84,13 @@ WARNED = {
     'config says',
     "Failed to add <class 'mmengine.visualization.vis_backend."
     "LocalVisBackend'>": 'of a visualizer that draws and writes nothing',
+    'Setting OMP_NUM_THREADS environment variable for each process': 'the '
+    'summary gives the number of threads',
+    'Setting MKL_NUM_THREADS environment variable for each process': 'the '
+    'same of another library',
+    '`broadcast_buffers` is deprecated': 'of PyTorch, to MMEngine',
+    'Grad strides do not match bucket view strides': 'what PyTorch says of '
+    'depthwise convolutions in several processes; it costs little',
     'The shape of value will convert from ': 'MMSeg hands maps over without '
     'their first axis, which is what is added',
     'Warning: The bbox is out of bounds': 'a predicted box may reach beyond '

@@ -12,6 +12,7 @@ from contextlib import (
     redirect_stdout,
 )
 from datetime import timedelta
+from numbers import Real
 from typing import Any, TextIO
 
 import torch
@@ -88,9 +89,7 @@ def headlines(scores: Mapping[str, Any], first: Iterable[str] = ()) -> str:
     for name in known or list(scores)[:_UNKNOWN]:
         chosen.setdefault(name, scores[name])
     return '  '.join(
-        f'{name} {value:.4g}'
-        if isinstance(value, float)
-        else f'{name} {value}'
+        f'{name} {value:.4g}' if isinstance(value, Real) else f'{name} {value}'
         for name, value in chosen.items()
     )
 
@@ -116,16 +115,17 @@ class ProgressHook(Hook):
         self.terminal = terminal
         self.scores: dict[str, Any] = {}
         self.best = self._text = ''
-        self._best_value: float | None = None
+        # With a minus where less is better.
+        self._best_value = -math.inf
         self._bar: tqdm | None = None
         self._recent: deque[tuple[float, int]] = deque(maxlen=_WINDOW)
 
     def before_train(self, runner: Runner) -> None:
         """Begin, or go on with what was the best score until now."""
-        keys, _ = _judges(runner)
+        keys, sign = _judges(runner)
         score = runner.message_hub.runtime_info.get('best_score')
         if runner.iter and keys and score is not None:
-            self._best_value = score
+            self._best_value = sign * score
             self.best = f'best {keys[0]} {score:.4g} before this run'
         self._begin(runner, runner.max_iters, runner.iter)
 
@@ -174,12 +174,12 @@ class ProgressHook(Hook):
             where = f'epoch {runner.epoch}'
         text = headlines(self.scores, keys)
         name = text.partition(' ')[0]
-        value = self.scores.get(name)
-        if isinstance(value, (int, float)) and not math.isnan(value):
-            known = self._best_value
-            if known is None or sign * value > sign * known:
-                self._best_value = value
-                self.best = f'best {name} {value:.4g} at {where}'
+        found = self.scores.get(name)
+        value = float(found) if isinstance(found, Real) else math.nan
+        # Which no NaN is.
+        if sign * value > self._best_value:
+            self._best_value = sign * value
+            self.best = f'best {name} {value:.4g} at {where}'
         best = f'  ({self.best})' if self.best else ''
         print(f'{where}  validation  {text or "no scores"}{best}', flush=True)
         if self._bar is not None:

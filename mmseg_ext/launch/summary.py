@@ -5,8 +5,9 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
+from numbers import Real
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from mmengine.config import Config
@@ -123,7 +124,7 @@ def summary_of_training(
         rows += _data_rows('val', runner.val_dataloader.dataset, loaded)
     rows += [
         *_class_rows(runner.train_dataloader.dataset),
-        *_model_rows(cfg, runner, _start(cfg, runner.model), True),
+        *_model_rows(cfg, runner, _start(cfg, _bare(runner.model)), True),
         *_schedule_rows(cfg, runner),
         ('device', _device(cfg, runner)),
         ('writes', f'{_path(runner.work_dir)}: {_saved(runner)}'),
@@ -306,9 +307,7 @@ def _model_rows(
     cfg: Config, runner: Runner, start: Sequence[str], train: bool
 ) -> list[tuple[str, str]]:
     """Return what a model is, its parameters, weights and heads."""
-    model, model_cfg = runner.model, cfg.model
-    while is_model_wrapper(model):
-        model = model.module
+    model, model_cfg = _bare(runner.model), cfg.model
     while 'module' in model_cfg:
         model_cfg = model_cfg['module']
     parts = [
@@ -325,6 +324,13 @@ def _model_rows(
         *_column('weights', start),
         *_column('heads', _heads(model)),
     ]
+
+
+def _bare(model: nn.Module) -> nn.Module:
+    """Return the model that several processes train, without its wrapper."""
+    while is_model_wrapper(model):
+        model = cast(nn.Module, model.module)
+    return model
 
 
 def _parameters(model: nn.Module, train: bool) -> str:
@@ -401,11 +407,17 @@ def _schedule_rows(cfg: Config, runner: Runner) -> list[tuple[str, str]]:
         length += ' iterations'
     val = 'no validation'
     if runner.val_loop is not None:
-        val = f'validation every {runner.val_interval} {unit}'
+        total = runner.max_epochs if unit == 'epochs' else runner.max_iters
+        val = f'validation {_often(runner.val_interval, total, unit)}'
     return [
         ('schedule', f'{length}, {_batch(cfg)}; {val}'),
         ('', _optimizer(cfg)),
     ]
+
+
+def _often(interval: int, total: int, unit: str) -> str:
+    """Return when something happens that happens at the end, too."""
+    return f'every {interval} {unit}' if 0 < interval < total else 'at the end'
 
 
 def _batch(cfg: Config) -> str:
@@ -450,11 +462,12 @@ def _saved(runner: Runner) -> str:
     texts = ['whole config']
     for hook in runner.hooks:
         if isinstance(hook, CheckpointHook):
-            unit = 'epochs' if hook.by_epoch else 'iterations'
+            unit, total = 'iterations', runner.max_iters
+            if hook.by_epoch:
+                unit, total = 'epochs', runner.max_epochs
             kept = hook.max_keep_ckpts
-            often = f'every {hook.interval} {unit}'
             texts.append(
-                f'checkpoint {often if hook.interval > 0 else "at the end"}'
+                f'checkpoint {_often(hook.interval, total, unit)}'
                 + (f', keeping the last {kept}' if kept > 0 else '')
             )
             if hook.save_best:
@@ -471,7 +484,7 @@ def _best(runner: Runner) -> Iterator[tuple[str, str]]:
             continue
         score = info.get(f'best_score{key.removeprefix("best_ckpt")}')
         if os.path.isfile(path):
-            number = f' {score:.4g}' if isinstance(score, float) else ''
+            number = f' {score:.4g}' if isinstance(score, Real) else ''
             yield _path(path), f'the best,{number}'.rstrip(',')
 
 
