@@ -383,8 +383,8 @@ def test_a_killed_process_ends_the_job_and_it_goes_on(job, tmp_path):
 
     status, text, _ = train_together(job.config, work_dir, '--resume')
     assert status == 0, text
-    assert 'Iter(train) [3/3]' in text
-    assert 'Iter(train) [2/3]' not in text
+    assert '\n3/3  eta ' in text
+    assert '\n2/3  eta ' not in text
     found, expected = map(
         load_checkpoint, (work_dir / job.checkpoint.name, job.checkpoint)
     )
