@@ -34,6 +34,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType, ModuleType
@@ -324,9 +325,18 @@ def read_constant(path: Path, name: str) -> Any:
 def load(target: str) -> Any:
     """Import a module and return a name of it, ``'package.module:name'``."""
     wait_passively()
+    _hush()
     module, _, name = target.partition(':')
     with _Stop(os.path.basename(sys.argv[0]), at_once=True):
         return getattr(importlib.import_module(module), name)
+
+
+def _hush() -> None:
+    """Leave out what upstream is known to warn of, from its import on."""
+    # A user's own -W and PYTHONWARNINGS stay.
+    if not sys.warnoptions and '--verbose' not in sys.argv:
+        for text in constant('mmseg_ext.launch.noise:WARNED'):
+            warnings.filterwarnings('ignore', re.escape(text))
 
 
 def call(
@@ -692,6 +702,12 @@ def make_launch_parser(
         default='none',
         help='what started the processes of a distributed job (default: '
         '%(default)s)',
+    )
+    parser.add_argument(
+        '--verbose',
+        action='store_true',
+        help='show all that is logged, with the whole config, and no line of '
+        'progress; the log file has it in any case',
     )
     # torch.distributed.launch hands over one or the other.
     parser.add_argument(

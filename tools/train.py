@@ -1,9 +1,12 @@
 """Train a segmentor or detector from a config."""
 
 import argparse
-from collections.abc import Sequence
+import json
+import shlex
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-from mmseg_ext_cli import launch, make_launch_parser
+from mmseg_ext_cli import launch, make_launch_parser, spell
 
 EXAMPLES = """\
 examples:
@@ -43,6 +46,11 @@ def build_parser() -> argparse.ArgumentParser:
         help='scale the learning rate by the actual batch size over all '
         'GPUs, relative to auto_scale_lr.base_batch_size of the config',
     )
+    parser.add_argument(
+        '--tensorboard',
+        action='store_true',
+        help='write for TensorBoard, too (needs the package tensorboard)',
+    )
     return parser
 
 
@@ -50,7 +58,34 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Train as the command line says."""
     parser = build_parser()
     options = vars(parser.parse_args(argv))
-    launch(parser, 'mmseg_ext.launch.runs:run_training', **options)
+    run = launch(parser, 'mmseg_ext.launch.runs:run_training', **options)
+    if run.files:
+        print('\n'.join(next_steps(run.files)))
+
+
+def next_steps(files: Any) -> Iterator[str]:
+    """Yield lines that say what to do after a training.
+
+    Args:
+        files: The ``RunFiles`` of the training.
+    """
+    if files.checkpoint:
+        detects = files.scope == 'mmdet'
+        package, kind = (
+            ('mmdet', 'DetInferencer')
+            if detects
+            else ('mmseg', 'MMSegInferencer')
+        )
+        code = (
+            f'import mmseg_ext; from {package}.apis import {kind}; {kind}('
+            f'{json.dumps(files.config)}, {json.dumps(files.checkpoint)})'
+            '("IMAGE", out_dir="predictions")'
+        )
+        yield f'next: {spell("test", files.config, files.checkpoint)}'
+        yield f'      python -c {shlex.quote(code)}'
+    yield f'      {spell("plot", files.work_dir)}'
+    if files.tensorboard:
+        yield f'      tensorboard --logdir {shlex.quote(files.tensorboard)}'
 
 
 if __name__ == '__main__':

@@ -6,17 +6,17 @@ a user can put right raises :class:`LaunchError` before the run starts;
 """
 
 import inspect
-import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from mmengine.config import Config
 from mmengine.dataset import InfiniteSampler
-from mmengine.hooks import CheckpointHook
+from mmengine.dist import is_main_process
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.model import BaseModule
-from mmengine.registry import OPTIMIZERS, RUNNERS
+from mmengine.registry import OPTIMIZERS
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch import nn
 
@@ -41,6 +41,7 @@ from mmseg_ext.launch.configs import (
     require_keys,
     scope_of,
 )
+from mmseg_ext.launch.console import Console
 from mmseg_ext.launch.distributed import (
     SameBuffersHook,
     join_processes,
@@ -56,19 +57,37 @@ from mmseg_ext.launch.errors import (
     why_not_built,
 )
 from mmseg_ext.launch.evaluators import prediction_writer, set_evaluator
+from mmseg_ext.launch.noise import TOLD
+from mmseg_ext.launch.summary import (
+    RunFiles,
+    files_of,
+    results_of_test,
+    results_of_training,
+    summary_of_test,
+    summary_of_training,
+)
 from mmseg_ext.launch.switches import (
     set_resume,
     turn_on_amp,
     turn_on_drawing,
     turn_on_lr_scaling,
+    turn_on_tensorboard,
     turn_on_tta,
 )
 from mmseg_ext.utils.scratch import working_in
 
-__all__ = ['LaunchError', 'run_test', 'run_training']
+__all__ = ['LaunchError', 'TrainedRun', 'run_test', 'run_training']
 
 #: Where weights are loaded that a config starts from.
 _PACKAGE_WEIGHTS = 'mmseg_ext.models.package_weights'
+
+#: Hooks that our commands add where a config has none of the kind: to both
+#: packages' configs, and to those of MMSeg.
+_HOOKS: tuple[type[Hook], ...] = (RunPicturesHook,)
+_SEGMENTATION_HOOKS: tuple[type[Hook], ...] = (
+    LabelCheckHook,
+    ClassWeightsHook,
+)
 
 #: Where MMDet asserts that heads and data set have the same classes.
 _CLASS_CHECK_OF_MMDET = 'mmdet.engine.hooks.num_class_check_hook'
@@ -76,6 +95,19 @@ _CLASS_CHECK_OF_MMDET = 'mmdet.engine.hooks.num_class_check_hook'
 
 class LaunchError(Exception):
     """Something that the user can put right, told in one line."""
+
+
+class TrainedRun(NamedTuple):
+    """What a training gives.
+
+    Attributes:
+        model: The trained model.
+        files: What was written, and where; None in all processes of a job
+            but the first.
+    """
+
+    model: nn.Module
+    files: RunFiles | None
 
 
 # A config may name checkpoints too, by address.
@@ -86,10 +118,12 @@ def run_training(
     resume: str | None = None,
     amp: bool = False,
     auto_scale_lr: bool = False,
+    tensorboard: bool = False,
     cfg_options: dict | None = None,
     launcher: str = 'none',
-) -> nn.Module:
-    """Train the model of a config.
+    verbose: bool = False,
+) -> TrainedRun:
+    """Train the model of a config, and show a summary and the progress.
 
     Args:
         config: Path or name of a config.
@@ -98,11 +132,13 @@ def run_training(
             in the work dir, if there is one. By default as the config says.
         amp: Train with automatic mixed precision.
         auto_scale_lr: Scale the learning rate to the actual batch size.
+        tensorboard: Write for TensorBoard, too.
         cfg_options: Entries to change in the config.
         launcher: What started the processes of a distributed job.
+        verbose: Show all that upstream says, and no line of progress.
 
     Returns:
-        The trained model.
+        The trained model, and what was written.
 
     Raises:
         LaunchError: The arguments, config, checkpoint or data do not fit.
@@ -119,25 +155,41 @@ def run_training(
             turn_on_amp(cfg)
         if auto_scale_lr:
             turn_on_lr_scaling(cfg)
+        if tensorboard:
+            turn_on_tensorboard(cfg)
         if cfg.get('resume') and not cfg.get('load_from'):
             resume = resume or 'auto'
         notes = [set_resume(cfg, resume)] if resume else []
-    runner = _build_runner(cfg, notes, warnings)
-    with _told_in_one_line():
-        # A runner may leave out what the config starts from.
-        _check_weights(runner.cfg, runner)
-    _check_late_parts(cfg, runner)
-    # Both are made before the first iteration anyway.
-    with _data_errors_named(cfg, 'train'):
-        loop = runner.train_loop
-    _check_sampler(loop)
-    with _data_errors_named(cfg, 'val'):
-        _ = runner.val_loop
-    with (
-        working_in(runner.work_dir),
-        _config_errors_named(cfg, any_reason=False),
-    ):
-        return runner.train()
+    with Console(verbose) as console:
+        runner = _build_runner(cfg, notes, warnings, console)
+        with _told_in_one_line():
+            # A runner may leave out what the config starts from.
+            _check_weights(runner.cfg, runner)
+        _check_late_parts(cfg, runner)
+        # Both are made before the first iteration anyway.
+        with _data_errors_named(cfg, 'train'):
+            loop = runner.train_loop
+        _check_sampler(loop)
+        with _data_errors_named(cfg, 'val'):
+            _ = runner.val_loop
+        console.say(
+            summary_of_training(
+                runner, _pairs(cfg_options), notes, console.loaded
+            )
+        )
+        with (
+            working_in(runner.work_dir),
+            _config_errors_named(cfg, any_reason=False),
+        ):
+            model = runner.train()
+        console.say(
+            results_of_training(
+                runner, console.seconds, console.tables, console.scores
+            )
+        )
+        return TrainedRun(
+            model, files_of(runner) if is_main_process() else None
+        )
 
 
 @weights_only()
@@ -153,8 +205,11 @@ def run_test(
     tta: bool = False,
     cfg_options: dict | None = None,
     launcher: str = 'none',
+    verbose: bool = False,
 ) -> dict[str, float]:
     """Test a checkpoint with the model and test set of a config.
+
+    A summary, the progress and the scores are shown.
 
     Args:
         config: Path or name of a config.
@@ -170,6 +225,7 @@ def run_test(
         tta: Test with augmentation.
         cfg_options: Entries to change in the config.
         launcher: What started the processes of a distributed job.
+        verbose: Show all that upstream says, and no line of progress.
 
     Returns:
         The scores.
@@ -192,23 +248,44 @@ def run_test(
                 notes.append('only the first process draws its images')
         if tta:
             notes += turn_on_tta(cfg)
-        writer = prediction_writer(cfg, out) if out else None
         cfg.load_from, cfg.resume = existing_checkpoint(checkpoint), False
-    runner = _build_runner(cfg, notes, warnings)
-    with _told_in_one_line():
-        check_checkpoint(runner.model, cfg.load_from)
-    with _data_errors_named(cfg, 'test'):
-        loop = runner.test_loop
-    if isinstance(writer, LabelMapWriter):
+    with Console(verbose) as console:
         with _told_in_one_line():
-            writer.check(_samples(loop.dataloader.dataset))
-    if writer:
-        loop.evaluator.metrics.append(writer)
-    with (
-        working_in(runner.work_dir),
-        _config_errors_named(cfg, any_reason=False),
-    ):
-        return runner.test()
+            writer = prediction_writer(cfg, out) if out else None
+        runner = _build_runner(cfg, notes, warnings, console)
+        with _told_in_one_line():
+            check_checkpoint(runner.model, cfg.load_from)
+        with _data_errors_named(cfg, 'test'):
+            loop = runner.test_loop
+        if isinstance(writer, LabelMapWriter):
+            with _told_in_one_line():
+                writer.check(_samples(loop.dataloader.dataset))
+        if writer:
+            loop.evaluator.metrics.append(writer)
+        console.say(
+            summary_of_test(runner, _pairs(cfg_options), notes, console.loaded)
+        )
+        with (
+            working_in(runner.work_dir),
+            _config_errors_named(cfg, any_reason=False),
+        ):
+            scores = runner.test()
+        console.say(
+            results_of_test(
+                runner,
+                console.seconds,
+                console.tables,
+                scores,
+                out,
+                show_dir,
+            )
+        )
+        return scores
+
+
+def _pairs(cfg_options: dict | None) -> list[str]:
+    """Return the options that were given as one types them."""
+    return [f'{key}={value}' for key, value in (cfg_options or {}).items()]
 
 
 @contextmanager
@@ -222,27 +299,28 @@ def _told_in_one_line() -> Iterator[None]:
 
 
 def _build_runner(
-    cfg: Config, notes: Sequence[str], warnings: Sequence[str]
+    cfg: Config,
+    notes: Sequence[str],
+    warnings: Sequence[str],
+    console: Console,
 ) -> Runner:
     """Return the runner of a config and log what was changed in its config."""
     join_processes(cfg)
     with _config_errors_named(cfg):
-        runner = RUNNERS.build(cfg)
+        runner = console.build(cfg)
     if runner.distributed:
         runner.register_hook(SameBuffersHook())
-    for kind in (LabelCheckHook, ClassWeightsHook):
-        if scope_of(cfg) != 'mmdet' and not any(
-            isinstance(hook, kind) for hook in runner.hooks
-        ):
+    kinds = _HOOKS
+    if scope_of(cfg) != 'mmdet':
+        kinds += _SEGMENTATION_HOOKS
+    for kind in kinds:
+        if not any(isinstance(hook, kind) for hook in runner.hooks):
             runner.register_hook(kind())
-    if not any(isinstance(hook, RunPicturesHook) for hook in runner.hooks):
-        runner.register_hook(RunPicturesHook())
-    for lines, level in (
-        (warnings, logging.WARNING),
-        (notes, logging.INFO),
-    ):
-        for line in lines:
-            runner.logger.log(level, line)
+    for line in warnings:
+        runner.logger.warning(line)
+    for line in notes:
+        # The console has it in the summary.
+        runner.logger.info(line, extra=TOLD)
     return runner
 
 

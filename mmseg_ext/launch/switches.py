@@ -1,6 +1,7 @@
 """What options of training and test change in a config."""
 
 import copy
+import importlib.util
 import os
 import sys
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ __all__ = [
     'turn_on_amp',
     'turn_on_drawing',
     'turn_on_lr_scaling',
+    'turn_on_tensorboard',
     'turn_on_tta',
 ]
 
@@ -149,6 +151,32 @@ def _check_display() -> None:
             'show=True needs a display, and neither DISPLAY nor '
             'WAYLAND_DISPLAY is set; use show_dir'
         )
+
+
+def turn_on_tensorboard(cfg: Config) -> None:
+    """Make the visualizer write for TensorBoard, too.
+
+    The local files of scalars, which curves are drawn from, stay.
+
+    Args:
+        cfg: Changed in place.
+
+    Raises:
+        ValueError: The package tensorboard is absent.
+    """
+    if importlib.util.find_spec('tensorboard') is None:
+        raise ValueError(
+            'tensorboard=True needs the package tensorboard, which is not '
+            'installed; try: pip install tensorboard'
+        )
+    if not cfg.get('visualizer'):
+        cfg.visualizer = dict(type='Visualizer')
+    backends = list(cfg.visualizer.get('vis_backends') or [])
+    there = [type_name(backend) for backend in backends]
+    for kind in ('LocalVisBackend', 'TensorboardVisBackend'):
+        if kind not in there:
+            backends.append(ConfigDict(type=kind))
+    cfg.visualizer.vis_backends = backends
 
 
 def turn_on_tta(cfg: Config) -> list[str]:

@@ -420,6 +420,8 @@ def test_tool(root, tmp_path, capsys):
         'road: 2 shapes',
         f'{tmp_path / "out"}: 4 train, 1 val images; 5 written, 0 were there '
         'already',
+        f'next: mmseg-ext browse {tmp_path / "out/images"} --masks '
+        f'{tmp_path / "out/labels"} --num 40  # look before you train',
     ]
     assert shown == ''
     (root / 'a.json').write_text('')

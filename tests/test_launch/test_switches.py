@@ -173,3 +173,19 @@ def test_tta_of_a_segmentor_needs_settings():
     cfg = _tta('mmseg', tta_model=dict(type='SegTTAModel'))
     with pytest.raises(ValueError, match='has no tta_pipeline; see'):
         switches.turn_on_tta(cfg)
+
+
+def test_tensorboard(monkeypatch):
+    local, board = (
+        dict(type=f'{n}VisBackend') for n in ('Local', 'Tensorboard')
+    )
+    for given in (None, dict(type='V'), dict(type='V', vis_backends=[local])):
+        cfg = Config(dict(visualizer=given))
+        switches.turn_on_tensorboard(cfg)
+        assert cfg.visualizer.vis_backends == [local, board]
+        # Once is enough.
+        switches.turn_on_tensorboard(cfg)
+        assert len(cfg.visualizer.vis_backends) == 2
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
+    with pytest.raises(ValueError, match='try: pip install tensorboard'):
+        switches.turn_on_tensorboard(Config(dict(visualizer=None)))

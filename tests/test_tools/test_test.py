@@ -1,4 +1,5 @@
 import json
+import os
 import pickle
 import runpy
 import subprocess
@@ -120,12 +121,31 @@ def test_segmentor(segmentation, tmp_path, capsys):
         "the test evaluator is IoU(ignore_index=255, prefix='seg', "
         f'iou_metrics={METRICS}) in place of IoUMetric'
     )
-    assert line in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert line in shown
+    assert_said(shown, tmp_path / 'work', scores, out, pictures)
     [log] = (tmp_path / 'work').rglob('*.log')
     assert line in log.read_text()
     # MMSeg names a picture after its file, and a number.
     drawn = {p.name.partition('.png_')[0] for p in pictures.rglob('*.png')}
     assert drawn == {'test_0', 'test_1'}
+
+
+def assert_said(shown, work_dir, scores, out, pictures):
+    """Compare what a test says in a screen with what it did."""
+    assert len(shown.splitlines()) <= 40
+    assert 'all from ' in shown
+    assert '\ntest       BaseSegDataset, 4 images, ' in shown
+    assert '\n4/4  eta 0:00:00  ' in shown
+    for name, value in scores.items():
+        assert f'{name} {value:.4g}' in shown
+    [file] = work_dir.glob('*/*.json')
+    end = shown[shown.index('\ndone ') :]
+    for path in (file, out, pictures):
+        assert os.path.relpath(path) in end or str(path) in end
+    # What upstream says of itself, and one table of the classes.
+    assert 'Config:' not in shown
+    assert shown.count('Class') == 1
 
 
 def test_tta_averages_the_flipped_views(segmentation, tmp_path):
@@ -176,7 +196,10 @@ def test_detector(detection, tmp_path, capsys):
         '--show-dir',
         pictures,
     )
-    assert 'the test evaluator is CocoMetric(' in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert 'the test evaluator is CocoMetric(' in shown
+    # pycocotools prints its steps.
+    assert 'DONE (t=' not in shown
     found = []
     for sample in pickle.loads(out.read_bytes()):
         boxes = sample['pred_instances']

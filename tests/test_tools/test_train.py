@@ -1,5 +1,11 @@
 import inspect
+import io
+import json
+import re
+import shlex
 import shutil
+from contextlib import redirect_stdout
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -8,8 +14,12 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
+from tensorboard.backend.event_processing.event_accumulator import (
+    EventAccumulator,
+)
 
 from helpers.command_lines import error_of
+from helpers.terminals import Terminal
 from mmseg_ext.launch.runs import _keep_files_of_others
 from test_tools.tiny_runs import run_tool, write_detection, write_segmentation
 
@@ -541,6 +551,184 @@ def test_new_keys_are_told_and_used(segmentation, tmp_path, capsys):
     assert line in log.read_text()
     [dumped] = tmp_path.glob('*.py')
     assert Config.fromfile(dumped).train_cf == dict(max_iters=7)
+
+
+@pytest.fixture(scope='module')
+def validated(segmentation, tmp_path_factory):
+    """A training with validation: what it shows, and its work dir."""
+    folder = tmp_path_factory.mktemp('validated')
+    config = folder / 'validated.py'
+    config.write_text(
+        f'_base_ = {str(segmentation)!r}\n'
+        'val_dataloader = _base_.test_dataloader\n'
+        'val_evaluator = _base_.test_evaluator\n'
+        "val_cfg = dict(type='ValLoop')\n"
+        "default_hooks = dict(checkpoint=dict(save_best='seg/mIoU'))\n"
+        'train_dataloader = dict(batch_size=3)\n'
+    )
+    # A checkpoint after each iteration, of which the last is kept.
+    options = ['train_cfg.max_iters=4', 'train_cfg.val_interval=2']
+    options += ['default_hooks.checkpoint.max_keep_ckpts=1']
+    argv = [config, '--work-dir', folder / 'work', '--tensorboard']
+    shown = io.StringIO()
+    with redirect_stdout(shown):
+        run_tool('train', *argv, '--cfg-options', *options)
+    return shown.getvalue(), folder / 'work'
+
+
+def _row(shown, name):
+    """Return what stands at a name at the beginning of a line."""
+    [text] = re.findall(rf'^{name:11}(.*)$', shown, re.MULTILINE)
+    return text
+
+
+def test_a_summary_comes_before_the_first_step(segmentation, validated):
+    shown, work = validated
+    root = segmentation.parent
+    head, _, _ = shown.partition('\n1/4 ')
+    assert len(head.splitlines()) <= 30
+    assert _row(head, 'config').endswith('validated.py')
+    assert _row(head, 'overridden').startswith('train_cfg.max_iters=4, ')
+    for name in ('train', 'val'):
+        kind, count, place = _row(head, name).split(', ')
+        assert (kind, count) == ('BaseSegDataset', '4 images')
+        assert Path(place).samefile(root / 'images')
+    assert _row(head, 'classes') == '3: sky, wall, road'
+    state = _load(work / 'iter_4.pth')['state_dict']
+    count = sum(
+        value.numel()
+        for key, value in state.items()
+        if not key.endswith(('_mean', '_var', '_tracked'))
+    )
+    assert _row(head, 'model') == (
+        f'EncoderDecoder, ResNetV1c; {count / 1e6:.2f} M parameters, all '
+        'trained'
+    )
+    assert _row(head, 'weights') == 'random'
+    assert _row(head, 'heads') == 'decode_head: FCNHead, num_classes=3'
+    assert _row(head, 'schedule') == (
+        '4 iterations, batches of 3; validation every 2 iterations'
+    )
+    assert 'SGD, learning rate 0.01, constant' in head
+    assert re.fullmatch(r'(CPU|cuda).*, float32', _row(head, 'device'))
+    assert _row(head, 'writes').endswith(
+        'whole config, checkpoint every 1 iterations, keeping the last 1, '
+        'the best by seg/mIoU'
+    )
+
+
+def test_progress_and_validations_are_lines(validated):
+    shown, work = validated
+    [scalars] = work.glob('*/vis_data/scalars.json')
+    rows = [json.loads(line) for line in scalars.read_text().splitlines()]
+    trained = [row for row in rows if 'loss' in row]
+    # Of the four there are, as the window of the means is longer.
+    lines = re.findall(
+        r'^(\d)/4  eta (.+?)  loss (.+?)  (.+?) images/s  .*lr (.+)$',
+        shown,
+        re.MULTILINE,
+    )
+    assert [line[0] for line in lines] == ['1', '2', '3', '4']
+    assert lines[-1][1] == '0:00:00'
+    for row, (_, _, loss, speed, rate) in zip(trained, lines, strict=True):
+        assert float(loss) == pytest.approx(row['loss'], rel=1e-3)
+        assert float(rate) == row['lr']
+        assert float(speed) > 0
+    scores = [row['seg/mIoU'] for row in rows if 'seg/mIoU' in row]
+    best = max(scores)
+    told = re.findall(
+        r'^iter (\d)  validation  seg/mIoU (\S+) .*\(best seg/mIoU (\S+) at ',
+        shown,
+        re.MULTILINE,
+    )
+    assert [number for number, _, _ in told] == ['2', '4']
+    assert [float(value) for _, value, _ in told] == pytest.approx(
+        scores, rel=1e-3
+    )
+    assert float(told[-1][2]) == pytest.approx(best, rel=1e-3)
+    # One table of the classes, after all.
+    assert shown.count('Class') == 1
+    assert shown.index('Class') > shown.rindex('validation')
+
+
+def test_the_end_names_what_is_there(validated):
+    shown, work = validated
+    end = shown[shown.index('\ndone ') :]
+    # Those before are not kept, and the best is another file.
+    [best] = work.glob('best_*.pth')
+    named = re.findall(r'\S+[.](?:pth|json|log)\b', end.partition('next:')[0])
+    assert {Path(path).resolve() for path in named} == {
+        *(best, work / 'iter_4.pth'),
+        *work.glob('*/*.log'),
+        *work.glob('*/vis_data/scalars.json'),
+    }
+    test, infer, plot, board = (
+        shlex.split(line) for line in end.partition('next: ')[2].splitlines()
+    )
+    config, checkpoint = map(Path, test[-2:])
+    assert checkpoint.resolve() == best
+    assert Config.fromfile(config).train_cfg.max_iters == 4
+    assert f'MMSegInferencer("{config}", "{checkpoint}")' in infer[-1]
+    assert Path(plot[-1]).resolve() == work
+    assert list(Path(board[-1]).glob('events.out.tfevents.*'))
+
+
+def test_tensorboard_has_the_local_scalars(validated):
+    _, work = validated
+    [scalars] = work.glob('*/vis_data/scalars.json')
+    rows = [json.loads(line) for line in scalars.read_text().splitlines()]
+    events = EventAccumulator(str(scalars.parent))
+    events.Reload()
+    losses = [row['loss'] for row in rows if 'loss' in row]
+    assert len(losses) == 4
+    assert [e.value for e in events.Scalars('loss')] == pytest.approx(losses)
+
+
+UPSTREAM = ('Config:\n', 'Hooks will be executed', 'System environment:')
+
+
+def test_the_log_file_has_what_the_console_leaves_out(validated):
+    shown, work = validated
+    [log] = work.glob('*/*.log')
+    written = log.read_text()
+    for text in (*UPSTREAM, 'Iter(train) [4/4]', 'Iter(val) [4/4]'):
+        assert text in written
+        assert text not in shown
+
+
+def test_verbose_shows_all(segmentation, tmp_path, capsys):
+    argv = [segmentation, '--work-dir', tmp_path, '--verbose']
+    run_tool('train', *argv, '--cfg-options', 'train_cfg.max_iters=1')
+    shown = capsys.readouterr().out
+    for text in (*UPSTREAM, 'Iter(train) [1/1]'):
+        assert text in shown
+    assert 'images/s' not in shown
+
+
+def test_the_class_of_the_runner_stays(segmentation, tmp_path, capsys):
+    """Console and config know nothing of the subclass that filters."""
+    argv = [segmentation, '--work-dir', tmp_path, '--cfg-options']
+    argv += ['train_cfg.max_iters=1', 'runner_type=OfflineRunner']
+    run_tool('train', *argv)
+    assert 'Config:' not in capsys.readouterr().out
+    dumped = Config.fromfile(tmp_path / 'tiny_seg.py')
+    assert dumped.runner_type == 'OfflineRunner'
+
+
+def test_a_bar_on_a_terminal(segmentation, tmp_path, monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr('sys.stdout', terminal)
+    argv = [segmentation, '--work-dir', tmp_path]
+    run_tool('train', *argv, '--cfg-options', 'train_cf=1')
+    lines = terminal.screen()
+    [warning] = [line for line in lines if 'train_cf' in line[30:]]
+    assert warning.endswith('the nearest key that it has is train_cfg')
+    [bar] = [line for line in lines if '2/2 |' in line]
+    assert re.match(
+        r'2/2 \|[█#]+\| eta 0:00:00  loss .* images/s .*lr 0.01', bar
+    )
+    # Nor is there a line for each iteration beside it.
+    assert not [line for line in lines if line.startswith('1/2  eta')]
 
 
 def test_help(capsys):

@@ -1,0 +1,60 @@
+import io
+import sys
+
+import pytest
+from tqdm import tqdm
+
+from helpers.terminals import Terminal
+from mmseg_ext.launch.progress import headlines, one_screen, span
+
+
+def test_what_is_printed_does_not_tear_the_bar(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, 'stdout', terminal)
+    monkeypatch.setattr(sys, 'stderr', terminal)
+    with one_screen() as found:
+        assert found is terminal
+        bar = tqdm(total=3, file=found, bar_format='{n_fmt} |{bar:4}|')
+        for number in range(3):
+            print(f'line {number}')
+            print(f'fault {number}', file=sys.stderr)
+            bar.update()
+        bar.close()
+    said = [f'{word} {n}' for n in range(3) for word in ('line', 'fault')]
+    assert terminal.screen() == [*said, '3 |####|', '']
+    assert sys.stdout is terminal
+
+
+def test_files_get_no_bar(monkeypatch):
+    monkeypatch.setattr(sys, 'stdout', io.StringIO())
+    with one_screen() as found:
+        assert found is None
+        print('line')
+        assert sys.stdout.getvalue() == 'line\n'
+
+
+@pytest.mark.parametrize(
+    ('scores', 'first', 'line'),
+    [
+        (
+            {'mAcc': 3.0, 'aAcc': 2.0, 'mIoU': 12.3456, 'IoU.sky': 4.0},
+            [],
+            'mIoU 12.35  aAcc 2  mAcc 3',
+        ),
+        (
+            {'coco/bbox_mAP': 0.5, 'coco/bbox_mAP_75': 0.1, 'coco/x': 1.0},
+            [],
+            'coco/bbox_mAP 0.5',
+        ),
+        ({'a': 1.0, 'mIoU': 2.0}, ['a'], 'a 1  mIoU 2'),
+        # Of metrics that nobody knows the first ones.
+        (dict.fromkeys('abcdef', 1), [], 'a 1  b 1  c 1  d 1'),
+        ({}, ['mIoU'], ''),
+    ],
+)
+def test_headlines(scores, first, line):
+    assert headlines(scores, first) == line
+
+
+def test_span():
+    assert span(3661.6) == '1:01:02'

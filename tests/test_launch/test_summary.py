@@ -1,0 +1,48 @@
+import json
+
+from mmdet.datasets import CocoDataset
+from mmengine.dataset import BaseDataset
+
+from mmseg_ext.launch.summary import count_loaded
+
+
+def test_images_that_are_left_out_are_counted(tmp_path):
+    images = [
+        dict(id=n, file_name=f'{n}.png', height=64, width=64) for n in range(5)
+    ]
+    boxes = [
+        dict(id=n, image_id=n, category_id=1, bbox=[0, 0, 9, 9], area=81)
+        | dict(iscrowd=0)
+        for n in range(2)
+    ]
+    path = tmp_path / 'boxes.json'
+    path.write_text(
+        json.dumps(
+            dict(
+                images=images,
+                annotations=boxes,
+                categories=[dict(id=1, name='disc')],
+            )
+        )
+    )
+    before = BaseDataset.__init__
+
+    def dataset(**options):
+        return CocoDataset(
+            ann_file=str(path),
+            data_prefix=dict(img=''),
+            metainfo=dict(classes=('disc',)),
+            **options,
+        )
+
+    with count_loaded() as loaded:
+        filtered = dataset(filter_cfg=dict(filter_empty_gt=True))
+        first = dataset(indices=3)
+        # As mmengine's dataloaders do.
+        late = dataset(lazy_init=True, test_mode=True)
+        late.full_init()
+    assert [len(d) for d in (filtered, first, late)] == [2, 3, 5]
+    assert [loaded[id(d)] for d in (filtered, first)] == [5, 5]
+    assert BaseDataset.__init__ is before
+    # Processes that load images get it whole.
+    assert 'load_data_list' not in vars(filtered)
