@@ -2,18 +2,22 @@ import math
 from functools import partial
 from pathlib import Path
 
+import mmengine
+import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, RUNNERS, DefaultScope
 from mmengine.runner import Runner
+from mmseg.registry import DATASETS
 from PIL import Image
 
 from helpers.configs import make_small, read_config
 from mmseg_ext.converters import idd, nails, nuimages
 from mmseg_ext.datasets import CamVid, LoadColorMasks
+from mmseg_ext.labels.camvid import CAMVID32
 from mmseg_ext.labels.nuimages import NUIMAGES, THING_OF, THINGS
 from mmseg_ext.launch.configs import data_sets, parse_pairs, scope_of
 from mmseg_ext.models.losses import BalancedCrossEntropy
@@ -81,6 +85,36 @@ def make_nails(root):
     nails.convert(root, root / 'annotations')
 
 
+def make_own_masks(root):
+    """Write the folders of own_data: index masks, where road is 1."""
+    make_camvid(root)
+    for path in root.glob('*_labels/*_L.png'):
+        is_road = (np.array(Image.open(path)) == CAMVID32['Road']).all(axis=2)
+        name = path.name.replace('_L', '')
+        Image.fromarray(is_road.astype(np.uint8)).save(path.with_name(name))
+        path.unlink()
+
+
+def make_own_color_masks(root):
+    """Write the same in black and white, with the list of these."""
+    make_own_masks(root)
+    for path in root.glob('*_labels/*.png'):
+        white = np.array(Image.open(path)) * np.uint8(255)
+        Image.fromarray(np.stack([white] * 3, axis=2)).save(path)
+    (root / 'class_dict.csv').write_text(
+        'name,r,g,b\nbackground,0,0,0\nobject,255,255,255\n'
+    )
+
+
+def make_own_instances(root):
+    """Write COCO files with the names of own_data."""
+    make_nails(root)
+    for ours, theirs in (('train', 'train'), ('valid', 'val')):
+        rows = mmengine.load(root / f'annotations/{ours}.json')
+        rows['categories'][0]['name'] = 'object'
+        mmengine.dump(rows, root / f'annotations/{theirs}.json')
+
+
 #: Kind of data set in a config -> what writes sample data for it.
 MAKERS = {
     'CamVid': make_camvid,
@@ -88,6 +122,12 @@ MAKERS = {
     'IDD_Data': make_idd,
     'NailDataset': make_nails,
     'NuImagesDataset': make_nuimages,
+}
+#: The same for own_data.
+OWN_MAKERS = {
+    'ColorMaskDataset': make_own_color_masks,
+    'CocoDataset': make_own_instances,
+    'PairedDataset': make_own_masks,
 }
 
 
@@ -108,7 +148,8 @@ def sample_data(tmp_path_factory):
 
     def find(config):
         (dataset,) = data_sets(config.train_dataloader)
-        make = MAKERS[dataset.type]
+        is_own = dataset.data_root.startswith('data/mine')
+        make = (OWN_MAKERS if is_own else MAKERS)[dataset.type]
         prefix = dataset.get('data_prefix', {})
         if prefix.get('seg_map_path') == 'trainannot':
             make = make_segnet
@@ -118,6 +159,34 @@ def sample_data(tmp_path_factory):
         return roots[make]
 
     return find
+
+
+@pytest.mark.parametrize('name', ['semantic', 'color_masks'])
+def test_labels_of_own_data(name, sample_data, tmp_path):
+    """The object is the road of the scenes that were drawn."""
+    config = read_config(CONFIGS / f'own_data/{name}.py')
+    (dataset,) = data_sets(config.val_dataloader)
+    dataset.data_root = str(sample_data(config))
+    make_camvid(tmp_path)
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        samples = list(DATASETS.build(dataset))
+    assert samples
+    for sample in samples:
+        labels = sample['data_samples'].gt_sem_seg.data[0].numpy()
+        stem = Path(sample['data_samples'].img_path).stem
+        drawn = np.array(Image.open(tmp_path / f'val_labels/{stem}_L.png'))
+        assert (labels == (drawn == CAMVID32['Road']).all(axis=2)).all()
+
+
+@pytest.mark.parametrize('name', ['semantic', 'color_masks', 'instance'])
+def test_heads_of_own_data_are_no_lists(name):
+    """A child that sets an entry of a list would lose all others."""
+    config = read_config(CONFIGS / f'own_data/{name}.py')
+    heads = {**config.model, **config.model.get('roi_head', {})}
+    kinds = [type(v) for key, v in heads.items() if key.endswith('head')]
+    assert len(kinds) >= 1
+    assert set(kinds) == {ConfigDict}
+    assert not config.get('custom_hooks')
 
 
 def train(runner):

@@ -221,17 +221,13 @@ def test_idd(tmp_path):
 
 def test_nails(tmp_path):
     data = tmp_path / 'data' / 'nails'
-    write_nails(tmp_path / 'raw', num=8, progress=False)
-    for kind, folder in (('Images', 'images'), ('Masks', 'labels')):
-        (data / folder).mkdir(parents=True)
-        for path in (tmp_path / 'raw' / kind).rglob('*.png'):
-            path.rename(data / folder / f'{path.parent.name}_{path.name}')
+    write_nails(data, num=8, progress=False)
     nails.convert(data, data / 'annotations')
 
     run_script('nails.md', tmp_path, 800)
 
-    images = sorted((data / 'images').iterdir())
-    assert len(images) == 8
+    images = sorted((data / 'Images' / '1').iterdir())
+    assert len(images) == 2
     for path in images:
         shown = cv2.imread(str(tmp_path / 'out' / 'vis' / path.name))
         assert shown.shape == cv2.imread(str(path)).shape
@@ -239,9 +235,9 @@ def test_nails(tmp_path):
         assert set(json.loads(found.read_text())['labels']) <= {0}
 
 
-def own_snippet(word):
-    """Return the piece of Python on the page of own data with a word."""
-    (found,) = (s for s in scripts('own_data.md') if word in s)
+def snippet(page, word):
+    """Return the piece of Python on a page that has a word."""
+    (found,) = (s for s in scripts(page) if word in s)
     return found
 
 
@@ -260,17 +256,100 @@ def read_samples(folder, monkeypatch, script, key='train_dataloader'):
     }
 
 
-def run_tool(page, name, folder):
-    """Run the command of a page that names a tool, in a folder."""
+def run_converter(page, name, folder):
+    """Run the command of a page that converts, in a folder."""
     text = (ROOT / 'docs' / page).read_text()
-    old = re.findall(rf'^    python tools/\S*/{name}\.py (.*)$', text, re.M)
-    (line,) = old or re.findall(
-        rf'^ *mmseg-ext convert {name} (.*)$', text, re.M
-    )
+    (line,) = re.findall(rf'^    mmseg-ext convert {name} (.*)$', text, re.M)
     module = ('-m', 'mmseg_ext_cli', 'convert', name)
     done = run_python(folder, *module, *line.split())
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def saved_config(page, name, folder):
+    """Read a config that a page says to save, beside its others."""
+    text = (ROOT / 'docs' / page).read_text()
+    blocks = re.findall(
+        r'^Save as `(\w+\.py)`:\n\n```python\n(.+?)^```$', text, re.M | re.S
+    )
+    for file, block in blocks:
+        block = block.replace('mmseg_ext::', f'{ROOT}/configs/')
+        (folder / file).write_text(block)
+    return Config.fromfile(folder / name)
+
+
+#: What configs of own_data.md say of classes, and where they look for labels.
+OWN = [
+    ('mine', 11, 'data/mine', 'val_labels', '_L.png'),
+    ('color', 32, 'data/color', 'val_labels', '_L.png'),
+    ('coco', 1, 'data/nails/', 'annotations/valid.json', None),
+]
+
+
+@pytest.mark.parametrize(('name', 'number', 'root', 'labels', 'suffix'), OWN)
+def test_lines_of_own_data_reach_what_is_built(
+    name, number, root, labels, suffix, tmp_path
+):
+    config = saved_config('own_data.md', f'{name}.py', tmp_path)
+    train, val, test = (
+        config[f'{mode}_dataloader'].dataset
+        for mode in ('train', 'val', 'test')
+    )
+    assert val == test != train
+    for dataset in (train, val):
+        assert dataset.data_root == root
+        assert dataset.get('seg_map_suffix') == suffix
+    assert labels in (val.data_prefix.get('seg_map_path'), val.get('ann_file'))
+    assert config.test_evaluator.get('ann_file') in (None, root + labels)
+    assert config.train_dataloader.batch_size == config.batch_size
+    (crop,) = (s for s in train.pipeline if s.get('crop_size'))
+    assert crop.crop_size == config.crop_size
+    assert config.train_cfg.max_iters == config.max_iters == 400
+    assert config.param_scheduler[-1].end == config.max_iters
+    model = config.model
+    heads = (
+        [model.decode_head]
+        if 'decode_head' in model
+        else [model.roi_head.bbox_head, model.roi_head.mask_head]
+    )
+    assert {head.num_classes for head in heads} == {number}
+    if name != 'color':
+        assert len(train.metainfo.classes) == number
+        assert train.metainfo == val.metainfo
+
+
+def test_configs_of_change_things(tmp_path):
+    def read(name):
+        return saved_config('change_things.md', name, tmp_path)
+
+    base, longer, smaller = map(read, ('mine.py', 'longer.py', 'smaller.py'))
+    assert base.param_scheduler[1].end != 4000
+    assert longer.param_scheduler[1].end == longer.train_cfg.max_iters == 4000
+    assert longer.train_dataloader.dataset == base.train_dataloader.dataset
+    assert longer.optim_wrapper.optimizer == {
+        **base.optim_wrapper.optimizer,
+        'lr': 5e-4,
+    }
+    steps = [
+        [step.type for step in loader.dataset.pipeline]
+        for loader in (
+            smaller.train_dataloader,
+            smaller.val_dataloader,
+            smaller.test_dataloader,
+        )
+    ]
+    assert [names.index('Resize') for names in steps] == [2, 1, 1]
+    assert [names.index('LoadColorMasks') for names in steps] == [1, 2, 2]
+    two = read('two_classes.py')
+    assert two.model.decode_head.num_classes == 2
+    assert two.test_dataloader.dataset.metainfo.classes == ('Road', 'Car')
+    stop = read('stop.py')
+    assert stop.default_hooks.checkpoint.save_best == 'mIoU'
+    assert stop.default_hooks.panels.type == 'SegVisHook'
+    heads = read('heads.py').model
+    assert [h.num_classes for h in heads.auxiliary_head] == [5, 5]
+    assert {head.type for head in heads.auxiliary_head} == {'FCNHead'}
+    assert heads.decode_head.num_classes == 5
 
 
 def write_pairs(folder, masks):
@@ -296,7 +375,7 @@ def check_flipped(samples, masks):
         )
 
 
-def test_masks_of_own_data(tmp_path, monkeypatch):
+def test_masks_of_data_sets(tmp_path, monkeypatch):
     data = tmp_path / 'data' / 'mine'
     colors = np.array([(128, 64, 128), (0, 0, 0), (255, 0, 0)], np.uint8)
     rng = np.random.default_rng(1)
@@ -306,10 +385,10 @@ def test_masks_of_own_data(tmp_path, monkeypatch):
         'name,r,g,b\nroad,128,64,128\nVoid,0,0,0\npothole,255,0,0\n'
     )
     expected = {n: np.where(row == 1, 255, row) for n, row in rows.items()}
-    config = own_snippet('RandomCrop')
+    config = snippet('data_sets.md', 'RandomCrop')
     check_flipped(read_samples(tmp_path, monkeypatch, config), expected)
 
-    run_tool('own_data.md', 'camvid', tmp_path)
+    run_converter('data_sets.md', 'camvid', tmp_path)
     index = config.replace("'train_labels'", "'index/train_labels'")
     assert index != config
     check_flipped(read_samples(tmp_path, monkeypatch, index), expected)
@@ -317,14 +396,14 @@ def test_masks_of_own_data(tmp_path, monkeypatch):
     # Masks of one channel are read as they are, with classes or without.
     write_pairs(data, rows)
     check_flipped(read_samples(tmp_path, monkeypatch, config), expected)
-    config = own_snippet('BaseSegDataset')
+    config = snippet('data_sets.md', "'PairedDataset'")
     assert {
         name: labels.tolist()
         for name, labels in read_samples(tmp_path, monkeypatch, config).items()
     } == {name: row.tolist() for name, row in rows.items()}
 
 
-def test_labelme_of_own_data(tmp_path, monkeypatch):
+def test_labelme(tmp_path, monkeypatch):
     data = tmp_path / 'data' / 'mine' / 'a'
     data.mkdir(parents=True)
     for number in range(5):
@@ -341,10 +420,10 @@ def test_labelme_of_own_data(tmp_path, monkeypatch):
             'shapes': [shape],
         }
         (data / f'{number}.json').write_text(json.dumps(content))
-    told = run_tool('own_data.md', 'labelme', tmp_path)
+    told = run_converter('labelme.md', 'labelme', tmp_path)
     assert '4 train, 1 val' in told
 
-    config = own_snippet('splits/train.txt')
+    config = snippet('labelme.md', 'splits/train.txt')
     train = read_samples(tmp_path, monkeypatch, config)
     val = read_samples(tmp_path, monkeypatch, config, 'val_dataloader')
     assert (len(train), len(val)) == (4, 1)
@@ -354,8 +433,10 @@ def test_labelme_of_own_data(tmp_path, monkeypatch):
         assert (labels == expected).all()
 
 
-def test_class_of_own_data(tmp_path):
-    (tmp_path / 'potholes.py').write_text(own_snippet('class Potholes'))
+def test_data_set_class(tmp_path):
+    (tmp_path / 'potholes.py').write_text(
+        snippet('data_sets.md', 'class Potholes')
+    )
     for folder, suffix in (('images', 'jpg'), ('labels', 'png')):
         (tmp_path / folder).mkdir()
         for name in 'ab':
@@ -363,10 +444,12 @@ def test_class_of_own_data(tmp_path):
     assert run(USE_CLASS, tmp_path).splitlines()[-1] == '2 road pothole'
 
 
-def test_converter_of_own_data(tmp_path, monkeypatch):
-    (tmp_path / 'cracks.py').write_text(own_snippet('class Worker'))
+def test_converter(tmp_path, monkeypatch):
+    (tmp_path / 'cracks.py').write_text(
+        snippet('converters.md', 'class Worker')
+    )
     (tmp_path / 'convert_cracks.py').write_text(
-        own_snippet("'cracks:convert'")
+        snippet('converters.md', "'cracks:convert'")
     )
     rng = np.random.default_rng(0)
     masks = {}

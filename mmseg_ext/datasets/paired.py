@@ -7,6 +7,7 @@ from typing import Any
 
 from mmengine.logging import print_log
 from mmseg.datasets import BaseSegDataset
+from mmseg.registry import DATASETS
 
 from mmseg_ext.datasets.checks import (
     SEG_FOLDERS,
@@ -28,16 +29,18 @@ from mmseg_ext.utils.text import (
 __all__ = ['PairedDataset']
 
 
+@DATASETS.register_module()
 class PairedDataset(BaseSegDataset):
     """A folder of images and one of labels, paired by the files' stems.
 
-    The base for classes of your own. Unlike MMSeg's ``BaseSegDataset``, whose
-    arguments it has, it takes images of several suffixes, and names every
-    missing image or label before the first is loaded. A stem is the path of a
-    file in its folder without the suffix, in Unicode's form NFC: a name that
-    macOS wrote matches the same name of another system::
+    For index masks as it is, with ``metainfo``, and the base for classes of
+    your own. Unlike MMSeg's ``BaseSegDataset``, whose arguments it has, it
+    takes images of several suffixes, and names every missing image or label
+    before the first is loaded. A stem is the path of a file in its folder
+    without the suffix, in Unicode's form NFC: a name that macOS wrote matches
+    the same name of another system. A class of your own, to be registered in
+    MMSeg's ``DATASETS``::
 
-        @DATASETS.register_module()
         class Potholes(PairedDataset):
             METAINFO = {
                 'classes': ('road', 'pothole'),

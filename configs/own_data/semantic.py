@@ -1,0 +1,45 @@
+# Your own images and index masks, whose values are classes, with the light
+# net of configs/fpn. docs/own_data.md has a config that inherits this one.
+_base_ = [
+    '../_base_/models/fpn_lite0.py',
+    'mmseg::_base_/default_runtime.py',
+    '../_base_/schedules/adamw_poly_pretrained.py',
+    '../_base_/datasets/own_masks.py',
+]
+
+data_root = 'data/mine'  # holds train, train_labels, val, val_labels
+classes = ('background', 'object')  # names of the values 0, 1, ...
+crop_size = (256, 256)  # (height, width)
+batch_size = 4
+max_iters = 1000
+
+num_classes = len(classes)
+model = dict(
+    # Not the crop's size, which would have to be changed in two places.
+    data_preprocessor=dict(size_divisor=32),
+    decode_head=dict(num_classes=num_classes),
+)
+dataset = dict(
+    type='PairedDataset',
+    data_root=data_root,
+    metainfo=dict(classes=classes),
+    seg_map_suffix='.png',
+)
+train_pipeline = _base_.train_pipeline
+train_pipeline[3].crop_size = crop_size
+train_dataloader = dict(
+    batch_size=batch_size, dataset=dict(**dataset, pipeline=train_pipeline)
+)
+val_dataloader = dict(dataset=dataset)
+test_dataloader = val_dataloader
+
+train_cfg = dict(max_iters=max_iters, val_interval=200)
+param_scheduler = _base_.param_scheduler
+param_scheduler[1].end = max_iters
+# What --auto-scale-lr scales the learning rate from.
+auto_scale_lr = dict(base_batch_size=4)
+# A dict, to which others add by name: a list would be replaced as a whole.
+default_hooks = dict(
+    checkpoint=dict(interval=200), panels=dict(type='SegVisHook')
+)
+custom_hooks = []
