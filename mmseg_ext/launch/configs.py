@@ -12,13 +12,13 @@ from typing import Any
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.runner import Runner
 
-import mmseg_ext
 from mmseg_ext.launch.errors import (
     closest,
     entries,
     one_line,
     why_not_read,
 )
+from mmseg_ext.registry import configs_folder
 
 __all__ = [
     'check_output',
@@ -167,10 +167,7 @@ def find_config(name: str) -> Path:
         return path
     if path.is_dir():
         raise ValueError(f'{name} is a folder: expected a config file')
-    package = Path(mmseg_ext.__file__).parent
-    root = package / '.mim' / 'configs'
-    if not root.is_dir():
-        root = package.parent / 'configs'
+    root = configs_folder()
     configs = sorted(root.rglob('*.py'))
     found = [c for c in configs if path.name in (c.name, c.stem)]
     if len(found) == 1:

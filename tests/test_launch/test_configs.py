@@ -2,6 +2,7 @@ import sys
 
 import pytest
 
+from mmseg_ext import registry
 from mmseg_ext.launch import configs
 
 
@@ -16,9 +17,7 @@ def package(tmp_path, monkeypatch):
     """A package folder in place of that of mmseg_ext."""
     folder = tmp_path / 'site' / 'mmseg_ext'
     folder.mkdir(parents=True)
-    monkeypatch.setattr(
-        configs.mmseg_ext, '__file__', str(folder / '__init__.py')
-    )
+    monkeypatch.setattr(registry, '__file__', str(folder / 'registry.py'))
     return folder
 
 
