@@ -12,6 +12,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.runner import Runner
 
+from mmseg_ext.launch.custom_modules import import_custom_modules
 from mmseg_ext.launch.errors import (
     closest,
     entries,
@@ -42,25 +43,27 @@ def load_config(
     config: str,
     work_dir: str | None = None,
     cfg_options: dict | None = None,
-    on_new_key: Callable[[str], None] | None = None,
+    on_warning: Callable[[str], None] | None = None,
 ) -> Config:
-    """Read a config and set its work dir.
+    """Read a config, import what it imports, and set its work dir.
 
     Args:
         config: Path or name of a config.
         work_dir: Overrides the config's. Where neither gives one it is
             ``./work_dirs/<name of the config>``.
         cfg_options: Entries to change.
-        on_new_key: Called with a line for each of these that the config does
-            not have yet: it may be new, or misspelt.
+        on_warning: Called with a line for each of these that the config does
+            not have yet, since it may be new, or misspelt, and for what is
+            strange about the modules that it imports.
 
     Raises:
         ValueError: There is no such config, it cannot be read, an option
-            does not fit it, or its package is not installed.
+            does not fit it, or its package or a module that it imports is
+            not installed.
     """
     path = find_config(config)
     try:
-        cfg = Config.fromfile(path)
+        cfg = Config.fromfile(path, import_custom_modules=False)
     # A config is code: anything may come out of it.
     except Exception as error:
         raise ValueError(why_not_read(path, error)) from error
@@ -72,9 +75,10 @@ def load_config(
         raise ValueError(
             f'cfg_options do not fit {path}: {one_line(error)}'
         ) from error
-    if on_new_key:
-        for line in new_keys:
-            on_new_key(line)
+    warnings = [*new_keys, *import_custom_modules(cfg, path)]
+    if on_warning:
+        for line in warnings:
+            on_warning(line)
     scope = scope_of(cfg)
     if importlib.util.find_spec(scope) is None:
         raise ValueError(

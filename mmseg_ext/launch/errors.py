@@ -104,9 +104,6 @@ def why_not_read(path: Path, error: Exception) -> str:
             return str(named)
     if isinstance(error, SyntaxError):
         line, error = error.lineno or 0, SyntaxError(error.msg)
-    # What mmengine adds to an import that failed is the whole search path.
-    if isinstance(error, ImportError) and error.__cause__:
-        error = ImportError(error.__cause__)
     of = '' if Path(file).resolve() == path.resolve() else f' (for {path})'
     where = f', line {line}' if line else ''
     return f'{file}{where} cannot be read as a config{of}: {one_line(error)}'
