@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import Registry
 from mmengine.runner import Runner
 
@@ -23,6 +23,7 @@ __all__ = [
     'entries',
     'is_empty_set',
     'one_line',
+    'type_name',
     'unknown_type',
     'why_not_built',
     'why_not_read',
@@ -236,3 +237,9 @@ def entries(node: Any, path: str = '') -> Iterator[tuple[str, Any]]:
         inner = f'{path}.{key}' if path else str(key)
         yield inner, value
         yield from entries(value, inner)
+
+
+def type_name(cfg: ConfigDict) -> str:
+    """Return the name of the class of a config, without its scope."""
+    kind = cfg.get('type', '')
+    return str(getattr(kind, '__name__', kind)).rpartition('.')[2]

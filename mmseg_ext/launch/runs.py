@@ -107,8 +107,11 @@ def run_training(
         LaunchError: The arguments, config, checkpoint or data do not fit.
     """
     warnings: list[str] = []
+    notes: list[str] = []
     with _told_in_one_line():
-        cfg = load_config(config, work_dir, cfg_options, warnings.append)
+        cfg = load_config(
+            config, work_dir, cfg_options, warnings.append, notes.append
+        )
         check_output('work_dir', cfg.work_dir)
         set_launcher(cfg, launcher)
         require_keys(
@@ -120,7 +123,7 @@ def run_training(
             turn_on_lr_scaling(cfg)
         if cfg.get('resume') and not cfg.get('load_from'):
             resume = resume or 'auto'
-        notes = [set_resume(cfg, resume)] if resume else []
+        notes += [set_resume(cfg, resume)] if resume else []
     runner = _build_runner(cfg, notes, warnings)
     with _told_in_one_line():
         # A runner may leave out what the config starts from.
@@ -177,11 +180,14 @@ def run_test(
         LaunchError: The arguments, config, checkpoint or data do not fit.
     """
     warnings: list[str] = []
+    notes: list[str] = []
     with _told_in_one_line():
-        cfg = load_config(config, work_dir, cfg_options, warnings.append)
+        cfg = load_config(
+            config, work_dir, cfg_options, warnings.append, notes.append
+        )
         check_output('work_dir', cfg.work_dir)
         set_launcher(cfg, launcher)
-        notes = [set_evaluator(cfg, metrics)] if metrics else []
+        notes += [set_evaluator(cfg, metrics)] if metrics else []
         require_keys(
             cfg, 'model', 'test_dataloader', 'test_cfg', 'test_evaluator'
         )

@@ -155,7 +155,7 @@ def test_folder_in_place_of_a_config(tmp_path):
 CONFIG_WITH_KEYS = """
 train_cfg = dict(max_iters=3)
 model = dict(decode_head=dict(num_classes=2), heads=[dict(depth=1)])
-train_dataloader = dict(dataset=dict(data_root='x'))
+train_dataloader = dict(dataset=dict(ann_file='x'))
 """
 
 
@@ -165,7 +165,7 @@ train_dataloader = dict(dataset=dict(data_root='x'))
         pytest.param('train_cfg.max_iter', 'train_cfg.max_iters', id='letter'),
         pytest.param('train_cg.max_iters', 'train_cfg.max_iters', id='above'),
         pytest.param(
-            'data_root', 'train_dataloader.dataset.data_root', id='inner'
+            'ann_file', 'train_dataloader.dataset.ann_file', id='inner'
         ),
         pytest.param(
             'model.num_classes', 'model.decode_head.num_classes', id='level'
