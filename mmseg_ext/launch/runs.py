@@ -330,7 +330,7 @@ def _config_errors_named(
                 if isinstance(error, (CheckpointError, FileNotFoundError))
                 else 'weights of the config cannot be loaded: '
                 f'{one_line(error)}; to train without those at an address, '
-                "set runner_type='OfflineRunner'"
+                'give cfg_options runner_type=OfflineRunner'
             ) from error
         reason = why_not_built(cfg, error, any_reason)
         if reason is None:
