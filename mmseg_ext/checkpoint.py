@@ -115,7 +115,7 @@ def _guarded(loader: Callable) -> Callable:
 
 @contextmanager
 def _limited_wait() -> Iterator[None]:
-    """Give up on an address that does not answer; a user's limit stays."""
+    """Limit how long an address may be silent; a user's limit stays."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_PATIENCE if before is None else before)
     try:

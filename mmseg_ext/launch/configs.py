@@ -15,7 +15,6 @@ from mmseg_ext.launch.errors import (
     closest,
     entries,
     one_line,
-    type_name,
     why_not_read,
 )
 from mmseg_ext.launch.options import (
@@ -36,7 +35,6 @@ __all__ = [
     'parse_pairs',
     'require_keys',
     'scope_of',
-    'type_name',
 ]
 
 
