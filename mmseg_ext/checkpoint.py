@@ -3,13 +3,17 @@
 import os
 import pickle
 import re
+import socket
+import traceback
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlparse
 
 import mmengine.runner.checkpoint
 import torch
@@ -48,6 +52,13 @@ _TRAINING_ONLY = re.compile(r'(?:^|[.])(?:auxiliary_|aux_classifier[.])')
 
 #: Buffers that are learned. What others hold, the constructor computes.
 _STATISTICS = ('.running_mean', '.running_var')
+
+#: What comes out of the attempt to fetch something.
+_UNREACHABLE = (OSError, HTTPException)
+
+#: How long an address may be silent, in seconds. Python would wait as long as
+#: the system, minutes for each try.
+_PATIENCE = 30
 
 #: The names that mmengine gives checkpoints.
 _NUMBERED = re.compile(r'(?:iter|epoch)_(\d+)[.]pth')
@@ -93,13 +104,24 @@ def _guarded(loader: Callable) -> Callable:
     def load(*args: Any, **kwargs: Any) -> Any:
         source = args[0] if args else kwargs['filename']
         try:
-            with weights_only():
+            with weights_only(), _limited_wait():
                 loaded = loader(*args, **kwargs)
-        except pickle.UnpicklingError as error:
+        except (pickle.UnpicklingError, *_UNREACHABLE) as error:
             raise CheckpointError(_why_not_loaded(source, error)) from error
         return _checked(source, loaded)
 
     return load
+
+
+@contextmanager
+def _limited_wait() -> Iterator[None]:
+    """Limit how long an address may be silent; a user's limit stays."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_PATIENCE if before is None else before)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 @contextmanager
@@ -251,14 +273,36 @@ def _why_not_loaded(path: str | os.PathLike, error: Exception) -> str:
     reason = re.sub('^.*(trusted source[.]|Unpickler error:) ', '', reason)
     reason = reason.partition(' Check the documentation')[0][:200]
     # No network, or no package that knows such addresses.
-    if '://' in str(path) and isinstance(error, (OSError, ImportError)):
-        return (
-            f'{path} cannot be loaded ({type(error).__name__}: {reason}); to '
-            "train without it, set runner_type='OfflineRunner'"
-        )
+    if '://' in str(path) and isinstance(error, (*_UNREACHABLE, ImportError)):
+        return _why_not_fetched(str(path), error, reason)
     return (
         f'{path} cannot be loaded; it is truncated, no PyTorch checkpoint, or '
         f'holds what is not allowed ({type(error).__name__}: {reason})'
+    )
+
+
+def _why_not_fetched(source: str, error: Exception, reason: str) -> str:
+    """Return in one line what was to be fetched, and where it may lie."""
+    addresses = [
+        frame.f_locals['filename']
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+        if frame.f_code.co_name == 'load_from_http'
+    ]
+    mend = 'train without it by cfg_options runner_type=OfflineRunner'
+    if not addresses:
+        return (
+            f'{source} cannot be loaded ({type(error).__name__}: {reason}); '
+            f'download it and give the file instead, or {mend}'
+        )
+    # What names of a collection stand for.
+    address = addresses[-1]
+    origin = '' if address == source else f' from {address}'
+    # As torch.hub names what it has fetched.
+    folder = os.path.join(torch.hub.get_dir(), 'checkpoints')
+    name = os.path.basename(urlparse(address).path)
+    return (
+        f'{source} cannot be loaded{origin} ({type(error).__name__}: '
+        f'{reason}); put the file into {folder} as {name}, or {mend}'
     )
 
 

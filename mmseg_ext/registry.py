@@ -4,16 +4,21 @@ The classes of the package live in the registries of MMSeg and MMDet, under
 plain names. The children here are empty: they only make ``mmseg_ext`` a scope
 that OpenMMLab's inferencers accept, as in
 ``MMSegInferencer(NAME, scope='mmseg_ext')``, and fall back to MMSeg for every
-class.
+class. Once the package is imported, configs anywhere inherit ours by
+``_base_ = 'mmseg_ext::FOLDER/NAME.py'``.
 """
 
+import difflib
+from pathlib import Path
+
+from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import Registry
 from mmseg.registry import registry as mmseg_registries
 
 from mmseg_ext.environment import FORKS, stack_of
 
-__all__ = ['CHILDREN', 'SCOPE']
+__all__ = ['CHILDREN', 'SCOPE', 'configs_folder', 'inherit_from_anywhere']
 
 #: The scope under which models and configs are found by name.
 SCOPE = 'mmseg_ext'
@@ -27,8 +32,47 @@ CHILDREN = {
     if isinstance(parent, Registry) and parent.scope == 'mmseg'
 }
 
-MODULE2PACKAGE[SCOPE] = 'mmseg-ext'
+# Not the distribution's name: the folder of the package has this one.
+MODULE2PACKAGE[SCOPE] = SCOPE
 if stack_of() == 'onedl':
     # MMEngine's fork itself looks for upstream's distribution, and finds no
     # config of mmseg:: without it.
     MODULE2PACKAGE['mmseg'] = FORKS['mmsegmentation']
+
+
+def configs_folder() -> Path:
+    """Return the folder of our configs: that of a wheel, or of a clone."""
+    package = Path(__file__).parent
+    installed = package / '.mim' / 'configs'
+    return installed if installed.is_dir() else package.parent / 'configs'
+
+
+def inherit_from_anywhere() -> None:
+    """Let configs inherit ours by ``_base_ = 'mmseg_ext::FOLDER/NAME.py'``.
+
+    mmengine would look in what is installed under the name, which a source
+    tree or an editable install is not. It would also mark each part with the
+    scope, under which the classes of MMDet are not found.
+    """
+    upstream = Config._get_cfg_path
+
+    def get_cfg_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
+        package, _, name = cfg_path.partition('::')
+        if package != SCOPE or not name:
+            return upstream(cfg_path, filename)
+        root = configs_folder()
+        if not (root / name).is_file():
+            names = [
+                c.relative_to(root).as_posix() for c in root.rglob('*.py')
+            ]
+            close = difflib.get_close_matches(name, names)
+            raise FileNotFoundError(
+                f'there is no config {cfg_path}, expected a file in {root}'
+                + (f'; close: {", ".join(close)}' if close else '')
+            )
+        return str(root / name), None
+
+    Config._get_cfg_path = staticmethod(get_cfg_path)
+
+
+inherit_from_anywhere()

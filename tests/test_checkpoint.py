@@ -1,13 +1,16 @@
 import os
 import pickle
+import socket
 import subprocess
 import sys
 import zipfile
 from contextlib import suppress
 from functools import partial
+from http.client import IncompleteRead
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from urllib.error import URLError
 
 import mmdet.apis
 import mmengine.runner.checkpoint
@@ -16,13 +19,14 @@ import numpy as np
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer, MessageHub
-from mmengine.model import BaseTTAModel
+from mmengine.model import BaseModule, BaseTTAModel, initialize
 from mmengine.registry import DefaultScope
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
 import mmseg_ext  # noqa: F401  (allows mmengine's classes)
 from mmseg_ext.checkpoint import (
+    CheckpointError,
     check_checkpoint,
     check_start,
     find_checkpoint,
@@ -410,6 +414,56 @@ def test_a_start_that_is_not_there(source, message, monkeypatch, tmp_path):
     with pytest.raises((ValueError, FileNotFoundError), match=message) as e:
         check_start(_Model(3), source)
     assert '\n' not in str(e.value)
+
+
+RESNET = (
+    'https://download.openmmlab.com/pretrain/third_party/'
+    'resnet18_v1c-b5776b93.pth'
+)
+
+
+@pytest.mark.parametrize(
+    ('source', 'origin'),
+    [
+        pytest.param(f'{RESNET}?x=1', '', id='address'),
+        pytest.param(
+            'open-mmlab://resnet18_v1c', f' from {RESNET}', id='name'
+        ),
+    ],
+)
+@pytest.mark.parametrize('error', [URLError, TimeoutError, IncompleteRead])
+def test_address_that_cannot_be_reached(
+    source, origin, error, monkeypatch, tmp_path
+):
+    """The line says where the file may lie, and there it is found."""
+    waits = []
+
+    def download(address, *args, **kwargs):
+        waits.append(socket.getdefaulttimeout())
+        raise error('no route')
+
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    monkeypatch.setattr(torch.hub, 'download_url_to_file', download)
+    init_cfg = dict(type='Pretrained', checkpoint=source)
+    model = BaseModule(init_cfg)
+    model.weight = nn.Parameter(torch.zeros(2))
+    with pytest.raises(CheckpointError) as caught:
+        model.init_weights()
+    folder, name = tmp_path / 'hub/checkpoints', 'resnet18_v1c-b5776b93.pth'
+    line = str(caught.value)
+    assert line.startswith(
+        f'{source} cannot be loaded{origin} ({error.__name__}: '
+    )
+    assert line.endswith(
+        f'); put the file into {folder} as {name}, or train without it by '
+        'cfg_options runner_type=OfflineRunner'
+    )
+    assert len(waits) == 1
+    assert waits[0] is not None
+    assert socket.getdefaulttimeout() is None
+    torch.save({'weight': torch.ones(2)}, folder / name)
+    initialize(model, init_cfg)
+    assert model.weight.tolist() == [1, 1]
 
 
 def test_a_start_of_another_model(path):

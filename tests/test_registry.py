@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import DefaultScope, Registry, init_default_scope
+from mmengine.utils import get_installed_path
 from mmseg.apis import MMSegInferencer, inference_model, init_model
 from mmseg.registry import MODELS
 from PIL import Image
 
 import mmseg_ext
 from helpers.configs import read_config
-from mmseg_ext.registry import CHILDREN
+from mmseg_ext.registry import CHILDREN, SCOPE
 
 ROOT = Path(__file__).parents[1]
 NAME = 'bisenetv1_r18-d32_1xb4-1k_camvid11-240x320'
@@ -146,6 +148,48 @@ def test_inferencer_finds_a_model_by_name(checkpoint, tmp_path):
     assert (result == expected.pred_sem_seg.data[0].numpy()).all()
     assert result.shape == (60, 80)
     assert list(tmp_path.glob('out/vis/*'))
+
+
+@pytest.mark.parametrize(
+    ('name', 'kind'),
+    [
+        pytest.param(f'bisenetv1/{NAME}', 'EncoderDecoder', id='mmseg'),
+        pytest.param(
+            'mask_rcnn/mask-rcnn_lite0_fpn_1xb2-800_nail-320',
+            'MaskRCNN',
+            id='mmdet',
+        ),
+    ],
+)
+def test_config_inherits_from_any_folder(tmp_path, name, kind):
+    """What it takes from the base means the same classes there."""
+    path = tmp_path / 'own.py'
+    path.write_text(
+        f"_base_ = 'mmseg_ext::{name}.py'\n"
+        'train_pipeline = _base_.train_pipeline\n'
+        'train_dataloader = dict(batch_size=7)\n'
+    )
+    own = Config.fromfile(path)
+    assert own.model.type == kind
+    assert own.train_dataloader.pop('batch_size') == 7
+    expected = read_config(ROOT / 'configs' / f'{name}.py')
+    expected.train_dataloader.pop('batch_size')
+    assert own.to_dict() == expected.to_dict()
+    assert "_scope_='mmseg_ext'" not in own.pretty_text
+
+
+def test_base_that_is_not_there(tmp_path):
+    path = tmp_path / 'own.py'
+    path.write_text(f"_base_ = 'mmseg_ext::bisenet/{NAME}.py'")
+    with pytest.raises(FileNotFoundError, match='there is no config') as e:
+        Config.fromfile(path)
+    assert f'close: bisenetv1/{NAME}.py' in str(e.value)
+
+
+def test_installed_package_is_found_by_its_scope():
+    path = Path(get_installed_path(MODULE2PACKAGE[SCOPE]))
+    assert path.name == 'mmseg_ext'
+    assert (path / '__init__.py').is_file()
 
 
 def test_unknown_name():

@@ -272,7 +272,7 @@ def test_one_table_of_scopes():
     """registry.py puts our scope there, for configs and inferencers."""
     for module in (mmengine.infer.infer, mmengine.registry.registry):
         assert module.MODULE2PACKAGE is MODULE2PACKAGE
-    assert MODULE2PACKAGE[SCOPE] == 'mmseg-ext'
+    assert MODULE2PACKAGE[SCOPE] == SCOPE
     assert 'mmseg' in MODULE2PACKAGE
 
 

@@ -63,7 +63,7 @@ class WeighedSet(NamedTuple):
         total: How many there are.
         unseen: The classes that labels can have, and of which none has a
             pixel.
-        warnings: What is strange about the options.
+        warnings: What is strange about the options, and what they set.
     """
 
     classes: list[WeighedClass]
@@ -146,7 +146,8 @@ def weigh_classes(
         )
         check_output('out', out, folder=False)
     warnings: list[str] = []
-    cfg = load_config(config, None, cfg_options, warnings.append)
+    tell = warnings.append
+    cfg = load_config(config, None, cfg_options, tell, tell)
     require_keys(cfg, 'train_dataloader')
     if scope_of(cfg) == 'mmdet':
         raise ValueError(f'{cfg.filename}: expected an MMSeg config')

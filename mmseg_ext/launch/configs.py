@@ -3,22 +3,29 @@
 import argparse
 import difflib
 import importlib.util
-import inspect
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict, DictAction
-from mmengine.runner import Runner
 
-import mmseg_ext
+from mmseg_ext.launch.custom_modules import import_custom_modules
 from mmseg_ext.launch.errors import (
     closest,
     entries,
     one_line,
     why_not_read,
 )
+from mmseg_ext.launch.options import (
+    OPTIONS,
+    check_class_weights,
+    is_read,
+    set_options,
+    stale_names,
+    used_up_keys,
+)
+from mmseg_ext.registry import configs_folder
 
 __all__ = [
     'check_output',
@@ -28,53 +35,64 @@ __all__ = [
     'parse_pairs',
     'require_keys',
     'scope_of',
-    'type_name',
 ]
-
-#: Entries of configs that the runner reads beside its arguments.
-_TOP_LEVEL = (
-    *('activation_checkpointing', 'compile', 'efficient_conv_bn_eval'),
-    *('custom_imports', 'runner_type', 'tta_model', 'tta_pipeline'),
-)
 
 
 def load_config(
     config: str,
     work_dir: str | None = None,
     cfg_options: dict | None = None,
-    on_new_key: Callable[[str], None] | None = None,
+    on_warning: Callable[[str], None] | None = None,
+    on_change: Callable[[str], None] | None = None,
 ) -> Config:
-    """Read a config and set its work dir.
+    """Read a config, import what it imports, and set its work dir.
 
     Args:
         config: Path or name of a config.
         work_dir: Overrides the config's. Where neither gives one it is
             ``./work_dirs/<name of the config>``.
-        cfg_options: Entries to change.
-        on_new_key: Called with a line for each of these that the config does
-            not have yet: it may be new, or misspelt.
+        cfg_options: Entries to change, and the options of
+            :mod:`mmseg_ext.launch.options`, which stand for several.
+        on_warning: Called with a line for each of these that the config does
+            not have yet, since it may be new, or misspelt; for entries that
+            are used up when a config is read; and for what is strange about
+            the modules that it imports.
+        on_change: Called with a line for each option that stands for several
+            entries, which names these.
 
     Raises:
         ValueError: There is no such config, it cannot be read, an option
-            does not fit it, or its package is not installed.
+            does not fit it, or its package or a module that it imports is
+            not installed.
     """
     path = find_config(config)
     try:
-        cfg = Config.fromfile(path)
+        cfg = Config.fromfile(path, import_custom_modules=False)
     # A config is code: anything may come out of it.
     except Exception as error:
         raise ValueError(why_not_read(path, error)) from error
-    new_keys = list(_new_keys(cfg, cfg_options or {}))
+    options = cfg_options or {}
+    plain = {k: v for k, v in options.items() if k not in OPTIONS}
+    warnings = [
+        *stale_names(cfg, path, options),
+        *used_up_keys(cfg, plain),
+        *_new_keys(cfg, plain),
+    ]
+    changes = set_options(cfg, options)
     try:
-        cfg.merge_from_dict(cfg_options or {})
+        cfg.merge_from_dict(plain)
     # mmengine merges without a look at what is there.
     except (AttributeError, IndexError, KeyError, TypeError) as error:
         raise ValueError(
             f'cfg_options do not fit {path}: {one_line(error)}'
         ) from error
-    if on_new_key:
-        for line in new_keys:
-            on_new_key(line)
+    if 'num_classes' in options:
+        check_class_weights(cfg)
+    warnings += import_custom_modules(cfg, path)
+    for lines, tell in ((warnings, on_warning), (changes, on_change)):
+        if tell:
+            for line in lines:
+                tell(line)
     scope = scope_of(cfg)
     if importlib.util.find_spec(scope) is None:
         raise ValueError(
@@ -122,10 +140,10 @@ def check_output(name: str, path: str, folder: bool = True) -> None:
 
 def _new_keys(cfg: Config, options: Iterable[str]) -> Iterator[str]:
     """Yield a line for each option that the config does not have yet."""
-    known = {*inspect.signature(Runner.__init__).parameters, *_TOP_LEVEL}
     keys = [key for key, _ in entries(cfg.to_dict())]
     for option in options:
-        if option in keys or option.partition('.')[0] in known - set(cfg):
+        own = option.partition('.')[0] in cfg
+        if option in keys or (is_read(cfg, option) and not own):
             continue
         near = _nearest(option, keys)
         yield (
@@ -167,10 +185,7 @@ def find_config(name: str) -> Path:
         return path
     if path.is_dir():
         raise ValueError(f'{name} is a folder: expected a config file')
-    package = Path(mmseg_ext.__file__).parent
-    root = package / '.mim' / 'configs'
-    if not root.is_dir():
-        root = package.parent / 'configs'
+    root = configs_folder()
     configs = sorted(root.rglob('*.py'))
     found = [c for c in configs if path.name in (c.name, c.stem)]
     if len(found) == 1:
@@ -225,12 +240,6 @@ def require_keys(cfg: Config, *keys: str) -> None:
 def scope_of(cfg: Config) -> str:
     """Return the name of the package whose classes the config means."""
     return cfg.get('default_scope') or 'mmengine'
-
-
-def type_name(cfg: ConfigDict) -> str:
-    """Return the name of the class of a config, without its scope."""
-    kind = cfg.get('type', '')
-    return str(getattr(kind, '__name__', kind)).rpartition('.')[2]
 
 
 def data_sets(cfg: ConfigDict) -> list[ConfigDict]:

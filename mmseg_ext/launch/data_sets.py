@@ -103,7 +103,7 @@ def labels_of_config(
         ValueError: The config is wrong, or has no such data set.
     """
     require('split', split, split in SPLITS, ', '.join(SPLITS))
-    cfg = load_config(config, None, cfg_options, on_note)
+    cfg = load_config(config, None, cfg_options, on_note, on_note)
     name = f'{Path(cfg.filename).stem}_{split}'
     # pycocotools prints what it does.
     with redirect_stdout(sys.stderr):

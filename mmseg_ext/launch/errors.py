@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import Registry
 from mmengine.runner import Runner
 
@@ -23,6 +23,7 @@ __all__ = [
     'entries',
     'is_empty_set',
     'one_line',
+    'type_name',
     'unknown_type',
     'why_not_built',
     'why_not_read',
@@ -104,9 +105,6 @@ def why_not_read(path: Path, error: Exception) -> str:
             return str(named)
     if isinstance(error, SyntaxError):
         line, error = error.lineno or 0, SyntaxError(error.msg)
-    # What mmengine adds to an import that failed is the whole search path.
-    if isinstance(error, ImportError) and error.__cause__:
-        error = ImportError(error.__cause__)
     of = '' if Path(file).resolve() == path.resolve() else f' (for {path})'
     where = f', line {line}' if line else ''
     return f'{file}{where} cannot be read as a config{of}: {one_line(error)}'
@@ -239,3 +237,9 @@ def entries(node: Any, path: str = '') -> Iterator[tuple[str, Any]]:
         inner = f'{path}.{key}' if path else str(key)
         yield inner, value
         yield from entries(value, inner)
+
+
+def type_name(cfg: ConfigDict) -> str:
+    """Return the name of the class of a config, without its scope."""
+    kind = cfg.get('type', '')
+    return str(getattr(kind, '__name__', kind)).rpartition('.')[2]

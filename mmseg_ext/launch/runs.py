@@ -144,8 +144,11 @@ def run_training(
         LaunchError: The arguments, config, checkpoint or data do not fit.
     """
     warnings: list[str] = []
+    notes: list[str] = []
     with _told_in_one_line():
-        cfg = load_config(config, work_dir, cfg_options, warnings.append)
+        cfg = load_config(
+            config, work_dir, cfg_options, warnings.append, notes.append
+        )
         check_output('work_dir', cfg.work_dir)
         set_launcher(cfg, launcher)
         require_keys(
@@ -159,7 +162,7 @@ def run_training(
             turn_on_tensorboard(cfg)
         if cfg.get('resume') and not cfg.get('load_from'):
             resume = resume or 'auto'
-        notes = [set_resume(cfg, resume)] if resume else []
+        notes += [set_resume(cfg, resume)] if resume else []
     with Console(verbose) as console:
         runner = _build_runner(cfg, notes, warnings, console)
         with _told_in_one_line():
@@ -234,11 +237,14 @@ def run_test(
         LaunchError: The arguments, config, checkpoint or data do not fit.
     """
     warnings: list[str] = []
+    notes: list[str] = []
     with _told_in_one_line():
-        cfg = load_config(config, work_dir, cfg_options, warnings.append)
+        cfg = load_config(
+            config, work_dir, cfg_options, warnings.append, notes.append
+        )
         check_output('work_dir', cfg.work_dir)
         set_launcher(cfg, launcher)
-        notes = [set_evaluator(cfg, metrics)] if metrics else []
+        notes += [set_evaluator(cfg, metrics)] if metrics else []
         require_keys(
             cfg, 'model', 'test_dataloader', 'test_cfg', 'test_evaluator'
         )
@@ -405,7 +411,7 @@ def _config_errors_named(
                 if isinstance(error, (CheckpointError, FileNotFoundError))
                 else 'weights of the config cannot be loaded: '
                 f'{one_line(error)}; to train without those at an address, '
-                "set runner_type='OfflineRunner'"
+                'give cfg_options runner_type=OfflineRunner'
             ) from error
         reason = why_not_built(cfg, error, any_reason)
         if reason is None:

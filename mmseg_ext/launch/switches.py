@@ -14,8 +14,8 @@ from mmseg_ext.launch.configs import (
     check_output,
     data_sets,
     scope_of,
-    type_name,
 )
+from mmseg_ext.launch.errors import type_name
 
 __all__ = [
     'set_resume',

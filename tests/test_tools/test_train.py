@@ -230,7 +230,8 @@ def test_what_helps_without_network_is_told(
     error = error_of(capsys, run_tool, 'train', segmentation, *argv)
     assert 'cannot be loaded' in error
     assert 'URLError' in error
-    assert "set runner_type='OfflineRunner'" in error
+    assert f'put the file into {tmp_path}/hub/checkpoints as x.pth' in error
+    assert 'by --cfg-options runner_type=OfflineRunner' in error
 
 
 @pytest.mark.parametrize('sampler', ['InfiniteSampler', 'RareClassSampler'])
