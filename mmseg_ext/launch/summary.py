@@ -19,7 +19,8 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
 
 from mmseg_ext.engine.label_checks import leaves
-from mmseg_ext.launch.configs import scope_of, type_name
+from mmseg_ext.launch.configs import scope_of
+from mmseg_ext.launch.errors import type_name
 from mmseg_ext.launch.progress import headlines, span
 from mmseg_ext.utils.text import listing, printable
 
