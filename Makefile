@@ -8,6 +8,9 @@ ifneq ($(words $(VENV)),1)
     $(error VENV='$(VENV)': Make cannot work with blanks in it)
 endif
 
+# Each takes 2 GB; more than cores are of no use.
+TEST_PROCESSES ?= 2
+
 INSTALL = $(PYTHON) install --venv '$(VENV)' \
     $(if $(TORCH),--torch '$(TORCH)') $(if $(STACK),--stack '$(STACK)')
 INSTALLER := $(shell find install -name '*.py')
@@ -42,9 +45,10 @@ test-env: env $(VENV)/.test-ready  ## Set up with what the tests need
 demo: env  ## Set up, then train, test and show a model on a toy data set
 	$(VENV)/bin/python -W ignore tools/demo.py
 
-# Not `python -m pytest`, which would put the source tree on sys.path.
+# Not `python -m pytest`, which would put the source tree on sys.path. A test
+# file runs in one process, since its tests share what is made for them.
 test: test-env  ## Set up, then run the tests on the installed package
-	$(VENV)/bin/pytest $(PYTEST)
+	$(VENV)/bin/pytest -n $(TEST_PROCESSES) --dist loadfile $(PYTEST)
 
 test-onedl:  ## The same with the maintained forks, in .venv-onedl
 	$(MAKE) test STACK=onedl VENV=.venv-onedl
@@ -72,7 +76,7 @@ wheel: test-env  ## Build sdist and wheel into dist/ and check the wheel
 
 # Minutes, in a fresh environment with nothing but the wheel.
 pages: test-env  ## Walk the task pages of docs/ as a new user does
-	$(VENV)/bin/pytest -c pyproject.toml .ci/test_pages.py $(PYTEST)
+	$(VENV)/bin/pytest -n $(TEST_PROCESSES) .ci/test_pages.py $(PYTEST)
 
 clean:  ## Remove what was built and cached
 	rm -rf dist .pytest_cache .ruff_cache
