@@ -36,9 +36,9 @@ PAGES = [
 #: Scripts of packages that pages call; they start their environment's Python.
 SCRIPTS = ('mim', 'torchrun')
 
-#: Lines that a training may print: a screen before the first step, another
-#: for steps and validation, and where everything lies.
-LINES = 70
+#: Lines that a training may print, beside the table of classes: a screen before
+#: the first step, another for steps, validation and where everything lies.
+LINES = 60
 
 #: In seconds, for a block; such as a busy machine takes.
 PATIENCE = 600
@@ -157,6 +157,6 @@ def run(block, folder, environment, where):
     assert done.returncode == 0, where
     trainings = len(re.findall(r'^mmseg-ext train', block.text, re.M))
     if trainings and '--verbose' not in shlex.split(block.text):
-        lines = len(done.stdout.splitlines())
+        lines = len(re.findall(r'^(?![|+]).+$', done.stdout, re.M))
         print(f'{where}: {lines} lines, {trainings} training(s)')
         assert lines <= trainings * LINES, where
