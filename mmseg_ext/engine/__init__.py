@@ -3,6 +3,7 @@
 from mmseg_ext.engine.hooks import (
     ClassWeightsHook,
     LabelCheckHook,
+    LeanCheckpointHook,
     SegVisHook,
 )
 from mmseg_ext.engine.runners import OfflineRunner
@@ -11,6 +12,7 @@ from mmseg_ext.engine.samplers import RareClassSampler
 __all__ = [
     'ClassWeightsHook',
     'LabelCheckHook',
+    'LeanCheckpointHook',
     'OfflineRunner',
     'RareClassSampler',
     'SegVisHook',

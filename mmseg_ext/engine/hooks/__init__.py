@@ -8,6 +8,7 @@ from mmseg_ext.engine.hooks.label_check_hook import (
     LabelCheckError,
     LabelCheckHook,
 )
+from mmseg_ext.engine.hooks.lean_checkpoint_hook import LeanCheckpointHook
 from mmseg_ext.engine.hooks.seg_vis_hook import SegVisHook
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     'ClassWeightsHook',
     'LabelCheckError',
     'LabelCheckHook',
+    'LeanCheckpointHook',
     'SegVisHook',
 ]
