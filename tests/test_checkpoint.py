@@ -630,7 +630,9 @@ def test_weights_alone_name_what_can_be_resumed_from(tmp_path, name):
     lean = _resumable(optimizer=None)
     torch.save(lean, tmp_path / name)
     torch.save(lean, tmp_path / 'iter_5.pth')
-    with pytest.raises(ValueError, match=f'{name} has no optimizer, so no') as e:
+    with pytest.raises(
+        ValueError, match=f'{name} has no optimizer, so no'
+    ) as e:
         check_checkpoint(_Model(3), tmp_path / name, resume=True)
     whole = tmp_path / 'iter_4.pth'
     assert f'; to go on give resume={whole}, to start' in str(e.value)

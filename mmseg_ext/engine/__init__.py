@@ -2,6 +2,7 @@
 
 from mmseg_ext.engine.hooks import (
     ClassWeightsHook,
+    FirstBatchHook,
     LabelCheckHook,
     LeanCheckpointHook,
     SegVisHook,
@@ -11,6 +12,7 @@ from mmseg_ext.engine.samplers import RareClassSampler
 
 __all__ = [
     'ClassWeightsHook',
+    'FirstBatchHook',
     'LabelCheckHook',
     'LeanCheckpointHook',
     'OfflineRunner',

@@ -14,7 +14,7 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.dataset import InfiniteSampler
-from mmengine.hooks import CheckpointHook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.model import BaseModule
 from mmengine.registry import OPTIMIZERS, RUNNERS
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
@@ -30,6 +30,7 @@ from mmseg_ext.checkpoint import (
 from mmseg_ext.engine.hooks import (
     ClassWeightsError,
     ClassWeightsHook,
+    FirstBatchHook,
     LabelCheckError,
     LabelCheckHook,
 )
@@ -229,10 +230,11 @@ def _build_runner(
         runner = RUNNERS.build(cfg)
     if runner.distributed:
         runner.register_hook(SameBuffersHook())
-    for kind in (LabelCheckHook, ClassWeightsHook):
-        if scope_of(cfg) != 'mmdet' and not any(
-            isinstance(hook, kind) for hook in runner.hooks
-        ):
+    kinds: list[type[Hook]] = [FirstBatchHook]
+    if scope_of(cfg) != 'mmdet':
+        kinds += [LabelCheckHook, ClassWeightsHook]
+    for kind in kinds:
+        if not any(isinstance(hook, kind) for hook in runner.hooks):
             runner.register_hook(kind())
     for lines, level in (
         (warnings, logging.WARNING),

@@ -4,6 +4,7 @@ from mmseg_ext.engine.hooks.class_weights_hook import (
     ClassWeightsError,
     ClassWeightsHook,
 )
+from mmseg_ext.engine.hooks.first_batch_hook import FirstBatchHook
 from mmseg_ext.engine.hooks.label_check_hook import (
     LabelCheckError,
     LabelCheckHook,
@@ -14,6 +15,7 @@ from mmseg_ext.engine.hooks.seg_vis_hook import SegVisHook
 __all__ = [
     'ClassWeightsError',
     'ClassWeightsHook',
+    'FirstBatchHook',
     'LabelCheckError',
     'LabelCheckHook',
     'LeanCheckpointHook',

@@ -37,10 +37,10 @@ class LeanCheckpointHook(CheckpointHook):
     ``save_optimizer=False, save_param_scheduler=False``. The ``best_*`` files
     never have them, as with ``CheckpointHook``.
 
-    Files are written whole or not at all, the newest before others are changed
-    or removed. So whatever ends the training, there is one to resume from; for
-    the moment there is one more than ``max_keep_ckpts``. A file that cannot be
-    made smaller stays as it is, with a warning.
+    Files with numbers are written whole or not at all, the newest before
+    others are changed or removed. So whatever ends the training, there is one
+    to resume from; for a moment there is one more than ``max_keep_ckpts``. A
+    file that cannot be made smaller stays as it is, with a warning.
 
     On other than local disks, and with mmengine's ``FlexibleRunner``, this is
     ``CheckpointHook``. Arguments are those of ``CheckpointHook``.
