@@ -36,8 +36,8 @@ PAGES = [
 #: Scripts of packages that pages call; they start their environment's Python.
 SCRIPTS = ('mim', 'torchrun')
 
-#: Lines that a training may print, beside the table of classes: a screen before
-#: the first step, another for steps, validation and where everything lies.
+#: Lines that a training may print, beside the table of classes: a screen
+#: before the first step, another for steps, validation and where all lies.
 LINES = 60
 
 #: In seconds, for a block; such as a busy machine takes.

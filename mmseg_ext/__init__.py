@@ -35,7 +35,9 @@ try:
     )
     from mmseg_ext.engine import (
         ClassWeightsHook,
+        FirstBatchHook,
         LabelCheckHook,
+        LeanCheckpointHook,
         OfflineRunner,
         RareClassSampler,
         RunPicturesHook,
@@ -66,9 +68,11 @@ __all__ = [
     'FastLovaszLoss',
     'FastPhotoMetricDistortion',
     'FastRandomCrop',
+    'FirstBatchHook',
     'IDD_Data',
     'IoU',
     'LabelCheckHook',
+    'LeanCheckpointHook',
     'LoadColorMasks',
     'MMDeeplabV3',
     'NuImagesDataset',

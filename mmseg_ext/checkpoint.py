@@ -8,7 +8,7 @@ import traceback
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from http.client import HTTPException
 from pathlib import Path
@@ -59,6 +59,9 @@ _UNREACHABLE = (OSError, HTTPException)
 #: How long an address may be silent, in seconds. Python would wait as long as
 #: the system, minutes for each try.
 _PATIENCE = 30
+
+#: The file in which mmengine notes the last checkpoint.
+_RECORD = 'last_checkpoint'
 
 #: The names that mmengine gives checkpoints.
 _NUMBERED = re.compile(r'(?:iter|epoch)_(\d+)[.]pth')
@@ -333,7 +336,8 @@ def check_checkpoint(
         FileNotFoundError: There is no such file.
         ValueError: The file cannot be loaded, or parameters differ in shape
             or are missing. If a training is to be resumed, it names the
-            newest earlier checkpoint that can be loaded.
+            newest checkpoint beside it from which one can; for a damaged one
+            the newest earlier.
     """
     try:
         checkpoint = _load(str(path))
@@ -494,9 +498,11 @@ def _check_resumable(
     for names in (_RESUMED[:2], (*_RESUMED[2:], *parts)):
         absent = [name for name in names if name not in checkpoint]
         if absent:
+            whole = newest_checkpoint(Path(path).with_name(_RECORD))
+            hint = f'to go on give resume={whole}, ' if whole else ''
             raise ValueError(
                 f'{path} has no {" and no ".join(absent)}, so no training can '
-                'be resumed from it; to start from its weights use '
+                f'be resumed from it; {hint}to start from its weights use '
                 f'cfg_options load_from={path}'
             )
     meta, hub = checkpoint['meta'], checkpoint['message_hub']
@@ -525,7 +531,7 @@ def find_checkpoint(work_dir: str | os.PathLike) -> tuple[str, str] | None:
     the work dir may have been moved, renamed or copied. If ``last_checkpoint``
     is not there, is empty or names what is gone, it is the newest whole one of
     the work dir's ``iter_*.pth`` and ``epoch_*.pth``: the one with the highest
-    number that can be loaded.
+    number that can be loaded and has the optimizer's state.
 
     Returns:
         The path, and a line that says which one it is and why; None if the
@@ -534,10 +540,10 @@ def find_checkpoint(work_dir: str | os.PathLike) -> tuple[str, str] | None:
     Raises:
         FileNotFoundError: The one that is named is gone, and there is no
             other.
-        ValueError: There are checkpoints, but none can be loaded.
+        ValueError: There are checkpoints, but no whole one.
     """
     folder = Path(work_dir)
-    record = folder / 'last_checkpoint'
+    record = folder / _RECORD
     named, reason = '', 'there is no last_checkpoint'
     if record.is_file():
         named = os.fsdecode(record.read_bytes().strip())
@@ -554,7 +560,8 @@ def find_checkpoint(work_dir: str | os.PathLike) -> tuple[str, str] | None:
     newest = newest_checkpoint(record)
     if newest is None:
         raise ValueError(
-            f'no checkpoint in {folder} can be loaded, of '
+            f'no checkpoint in {folder} has the state of the optimizer and '
+            'can be loaded, of '
             f'{listing([path.name for path in numbered])}; to start anew, '
             'move them away or take another work_dir'
         )
@@ -573,18 +580,17 @@ def newest_checkpoint(path: str | os.PathLike) -> Path | None:
             beside a file of another name all count.
 
     Returns:
-        The one with the highest number that can be loaded, if there is one.
+        The one with the highest number that can be loaded and has what
+        resuming needs, if there is one.
     """
     path = Path(path)
     own = _NUMBERED.fullmatch(path.name)
     for found in _numbered(path.parent):
         if found == path or (own and _number(found) >= int(own[1])):
             continue
-        try:
-            read_checkpoint(found)
-        except (ValueError, OSError):
-            continue
-        return found
+        with suppress(ValueError, OSError):
+            if read_checkpoint(found).keys() >= {*_RESUMED}:
+                return found
     return None
 
 

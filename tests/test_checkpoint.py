@@ -612,7 +612,7 @@ def test_no_config_comes_from_a_checkpoint(path, tmp_path):
 
 def _numbered(folder, *names):
     for name in names:
-        torch.save(_state(3), folder / name)
+        torch.save(_resumable(), folder / name)
 
 
 def test_the_last_checkpoint_is_the_one_that_is_named(tmp_path):
@@ -663,6 +663,39 @@ def test_else_it_is_the_newest_whole_one(tmp_path, record, reason):
         f'resuming from {path}, the newest whole one, since {reason}'
     )
     assert line.endswith('; not whole: iter_11.pth')
+
+
+def test_what_holds_weights_alone_is_passed_over(tmp_path):
+    _numbered(tmp_path, 'iter_1.pth', 'iter_2.pth')
+    torch.save(_resumable(optimizer=None), tmp_path / 'iter_3.pth')
+    path, line = find_checkpoint(tmp_path)
+    assert path == str(tmp_path / 'iter_2.pth')
+    assert line.endswith('; not whole: iter_3.pth')
+    (tmp_path / 'iter_1.pth').unlink()
+    (tmp_path / 'iter_2.pth').unlink()
+    with pytest.raises(ValueError, match=r'state of the optimizer.*iter_3'):
+        find_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize('name', ['iter_3.pth', 'best_mIoU_iter_3.pth'])
+def test_weights_alone_name_what_can_be_resumed_from(tmp_path, name):
+    """It may be a newer one: the newest is whole."""
+    _numbered(tmp_path, 'iter_2.pth', 'iter_4.pth')
+    lean = _resumable(optimizer=None)
+    torch.save(lean, tmp_path / name)
+    torch.save(lean, tmp_path / 'iter_5.pth')
+    with pytest.raises(
+        ValueError, match=f'{name} has no optimizer, so no'
+    ) as e:
+        check_checkpoint(_Model(3), tmp_path / name, resume=True)
+    whole = tmp_path / 'iter_4.pth'
+    assert f'; to go on give resume={whole}, to start' in str(e.value)
+    assert '\n' not in str(e.value)
+    (tmp_path / 'iter_2.pth').unlink()
+    whole.unlink()
+    with pytest.raises(ValueError, match='has no optimizer, so no') as e:
+        check_checkpoint(_Model(3), tmp_path / name, resume=True)
+    assert 'resume=' not in str(e.value)
 
 
 def test_epochs_count_as_iterations_do(tmp_path):

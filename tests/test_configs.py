@@ -273,6 +273,8 @@ def test_heads_are_compared_with_the_data_set(path, tmp_path):
     for config in (read_config(path), Config.fromfile(child)):
         kinds = [hook['type'] for hook in config.default_hooks.values()]
         assert kinds.count(CHECKS[scope_of(config)]) == 1
+        # Nor is the optimizer's state in each of the checkpoints.
+        assert kinds.count('LeanCheckpointHook') == 1
 
 
 @pytest.fixture

@@ -14,4 +14,7 @@ model = dict(
         bbox_head=dict(loss_bbox=dict(type='SmoothL1Loss', beta=1.0)),
     ),
 )
-default_hooks = dict(class_check=dict(type='NumClassCheckHook'))
+default_hooks = dict(
+    checkpoint=dict(type='LeanCheckpointHook'),
+    class_check=dict(type='NumClassCheckHook'),
+)

@@ -6,4 +6,7 @@ custom_imports = dict(imports=['mmseg_ext'], allow_failed_imports=False)
 model = dict(
     neck=dict(type='AugFPN'), bbox_head=dict(type='ConsistentFCOSHead')
 )
-default_hooks = dict(class_check=dict(type='NumClassCheckHook'))
+default_hooks = dict(
+    checkpoint=dict(type='LeanCheckpointHook'),
+    class_check=dict(type='NumClassCheckHook'),
+)

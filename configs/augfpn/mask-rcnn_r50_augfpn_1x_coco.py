@@ -17,4 +17,7 @@ model = dict(
         auxiliary_mask_head=dict(),
     ),
 )
-default_hooks = dict(class_check=dict(type='NumClassCheckHook'))
+default_hooks = dict(
+    checkpoint=dict(type='LeanCheckpointHook'),
+    class_check=dict(type='NumClassCheckHook'),
+)

@@ -11,4 +11,7 @@ model = dict(
         loss_bbox=dict(type='SmoothL1Loss', beta=0.11),
     ),
 )
-default_hooks = dict(class_check=dict(type='NumClassCheckHook'))
+default_hooks = dict(
+    checkpoint=dict(type='LeanCheckpointHook'),
+    class_check=dict(type='NumClassCheckHook'),
+)

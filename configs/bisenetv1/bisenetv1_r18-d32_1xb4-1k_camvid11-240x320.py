@@ -22,7 +22,12 @@ param_scheduler = _base_.param_scheduler
 param_scheduler[0].end = param_scheduler[1].begin = 50
 param_scheduler[1].end = max_iters
 default_hooks = dict(
-    checkpoint=dict(interval=250, max_keep_ckpts=1, save_best='mIoU'),
+    checkpoint=dict(
+        type='LeanCheckpointHook',
+        interval=250,
+        max_keep_ckpts=1,
+        save_best='mIoU',
+    ),
     label_check=dict(type='LabelCheckHook'),
 )
 randomness = dict(seed=0)

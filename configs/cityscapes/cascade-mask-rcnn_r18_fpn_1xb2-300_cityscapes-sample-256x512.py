@@ -104,7 +104,12 @@ param_scheduler = [
     ),
 ]
 default_hooks = dict(
-    checkpoint=dict(by_epoch=False, interval=max_iters, max_keep_ckpts=1),
+    checkpoint=dict(
+        type='LeanCheckpointHook',
+        by_epoch=False,
+        interval=max_iters,
+        max_keep_ckpts=1,
+    ),
     logger=dict(interval=25),
     class_check=dict(type='NumClassCheckHook'),
 )

@@ -87,5 +87,8 @@ param_scheduler = [
     ),
 ]
 auto_scale_lr = dict(base_batch_size=8)
-default_hooks = dict(class_check=dict(type='NumClassCheckHook'))
+default_hooks = dict(
+    checkpoint=dict(type='LeanCheckpointHook'),
+    class_check=dict(type='NumClassCheckHook'),
+)
 randomness = dict(seed=0)

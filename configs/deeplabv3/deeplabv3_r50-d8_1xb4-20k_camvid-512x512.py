@@ -16,7 +16,9 @@ model = dict(
 )
 train_dataloader = dict(batch_size=4)
 default_hooks = dict(
-    checkpoint=dict(max_keep_ckpts=1, save_best='mIoU'),
+    checkpoint=dict(
+        type='LeanCheckpointHook', max_keep_ckpts=1, save_best='mIoU'
+    ),
     label_check=dict(type='LabelCheckHook'),
 )
 randomness = dict(seed=0)

@@ -56,7 +56,10 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=20),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(
-        type='CheckpointHook', interval=1, max_keep_ckpts=1, save_best='mIoU'
+        type='LeanCheckpointHook',
+        interval=1,
+        max_keep_ckpts=1,
+        save_best='mIoU',
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     label_check=dict(type='LabelCheckHook'),

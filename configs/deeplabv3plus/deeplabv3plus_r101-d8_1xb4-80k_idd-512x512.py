@@ -29,7 +29,12 @@ load_from = (
 interval = 10000
 train_cfg = dict(val_interval=interval)
 default_hooks = dict(
-    checkpoint=dict(interval=interval, max_keep_ckpts=1, save_best='mIoU'),
+    checkpoint=dict(
+        type='LeanCheckpointHook',
+        interval=interval,
+        max_keep_ckpts=1,
+        save_best='mIoU',
+    ),
     label_check=dict(type='LabelCheckHook'),
 )
 randomness = dict(seed=0)

@@ -122,6 +122,7 @@ param_scheduler = [
 default_hooks = dict(
     logger=dict(log_metric_by_epoch=False),
     checkpoint=dict(
+        type='LeanCheckpointHook',
         by_epoch=False,
         interval=val_interval,
         max_keep_ckpts=1,

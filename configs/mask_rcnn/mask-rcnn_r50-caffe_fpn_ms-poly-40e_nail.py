@@ -45,7 +45,9 @@ param_scheduler = [
 optim_wrapper = dict(optimizer=dict(lr=0.0025))
 auto_scale_lr = dict(base_batch_size=2)
 default_hooks = dict(
-    checkpoint=dict(max_keep_ckpts=1, save_best='coco/segm_mAP'),
+    checkpoint=dict(
+        type='LeanCheckpointHook', max_keep_ckpts=1, save_best='coco/segm_mAP'
+    ),
     visualization=dict(draw=True, interval=10, score_thr=0.5),
     class_check=dict(type='NumClassCheckHook'),
 )

@@ -9,7 +9,9 @@ _base_ = [
 head = dict(num_classes=_base_.num_classes)
 model = dict(roi_head=dict(bbox_head=head, mask_head=head))
 default_hooks = dict(
-    checkpoint=dict(max_keep_ckpts=1, save_best='coco/segm_mAP'),
+    checkpoint=dict(
+        type='LeanCheckpointHook', max_keep_ckpts=1, save_best='coco/segm_mAP'
+    ),
     class_check=dict(type='NumClassCheckHook'),
 )
 randomness = dict(seed=0)

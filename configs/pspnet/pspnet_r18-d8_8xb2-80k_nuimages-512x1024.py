@@ -21,7 +21,9 @@ load_from = (
     'pspnet_r18-d8_512x1024_80k_cityscapes_20201225_021458-09ffa746.pth'
 )
 default_hooks = dict(
-    checkpoint=dict(max_keep_ckpts=1, save_best='mIoU'),
+    checkpoint=dict(
+        type='LeanCheckpointHook', max_keep_ckpts=1, save_best='mIoU'
+    ),
     label_check=dict(type='LabelCheckHook'),
 )
 randomness = dict(seed=0)

@@ -2,7 +2,9 @@
 
 from mmseg_ext.engine.hooks import (
     ClassWeightsHook,
+    FirstBatchHook,
     LabelCheckHook,
+    LeanCheckpointHook,
     RunPicturesHook,
     SegVisHook,
 )
@@ -11,7 +13,9 @@ from mmseg_ext.engine.samplers import RareClassSampler
 
 __all__ = [
     'ClassWeightsHook',
+    'FirstBatchHook',
     'LabelCheckHook',
+    'LeanCheckpointHook',
     'OfflineRunner',
     'RareClassSampler',
     'RunPicturesHook',

@@ -30,6 +30,7 @@ from mmseg_ext.checkpoint import (
 from mmseg_ext.engine.hooks import (
     ClassWeightsError,
     ClassWeightsHook,
+    FirstBatchHook,
     LabelCheckError,
     LabelCheckHook,
     RunPicturesHook,
@@ -83,7 +84,7 @@ _PACKAGE_WEIGHTS = 'mmseg_ext.models.package_weights'
 
 #: Hooks that our commands add where a config has none of the kind: to both
 #: packages' configs, and to those of MMSeg.
-_HOOKS: tuple[type[Hook], ...] = (RunPicturesHook,)
+_HOOKS: tuple[type[Hook], ...] = (FirstBatchHook, RunPicturesHook)
 _SEGMENTATION_HOOKS: tuple[type[Hook], ...] = (
     LabelCheckHook,
     ClassWeightsHook,

@@ -7,6 +7,7 @@ with the alphabets of Europe and Arabic; all others are fonts of the system.
 import functools
 import sys
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,7 @@ __all__ = [
     'FontSet',
     'draw_text',
     'font_families',
+    'shorten',
     'system_fonts',
     'text_length',
 ]
@@ -224,6 +226,28 @@ def text_length(text: str, size: int) -> float:
     """
     runs = _fonts().runs(text)
     return sum(_load(path, size).getlength(part) for part, path in runs)
+
+
+def shorten(text: str, size: int, length: float) -> str:
+    """Return a text that is no longer, without its middle where it would be.
+
+    Args:
+        text: One line.
+        size: Height of the font in pixels.
+        length: The most pixels; there is room for an ellipsis.
+    """
+    if text_length(text, size) <= length:
+        return text
+
+    def keeping(count: int) -> str:
+        start = count // 2
+        return f'{text[:start]}…{text[len(text) - count + start :]}'
+
+    def too_long(count: int) -> bool:
+        return text_length(keeping(count), size) > length
+
+    count = bisect_left(range(1, len(text)), True, key=too_long)
+    return keeping(count)
 
 
 def font_families(texts: Iterable[str]) -> list[str]:

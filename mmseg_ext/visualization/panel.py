@@ -1,5 +1,6 @@
 """Panels: an image beside its label maps, over a legend of their classes."""
 
+import math
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -11,15 +12,22 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from mmseg_ext.utils.files import write_bytes
-from mmseg_ext.visualization.fonts import draw_text, text_length
+from mmseg_ext.visualization.fonts import draw_text, shorten, text_length
 
 __all__ = [
     'NO_CLASS',
+    'Entry',
     'Style',
+    'class_entries',
     'class_map',
     'draw_panel',
     'fit_tile',
     'flow',
+    'grid_columns',
+    'lay_out',
+    'mean_iou',
+    'overlay',
+    'paint',
     'read_style',
     'write_indexed_png',
 ]
@@ -36,10 +44,44 @@ _TILE_SIDE = (320, 800)
 _MIN_FONT = 15
 _ROW_EMS = 90
 
+#: Lengths in such heights: the least of a tile, for its caption, and the most
+#: of a title or name where the tiles are narrower.
+_CAPTION_EMS, _TEXT_EMS = 6, 40
+
+#: Width by height that a grid of tiles comes near to: that of most screens.
+_PAGE = 1.6
+
+#: Share of the classes' colors in what is seen of an image below them.
+_OPACITY = 0.55
+
+#: Grays of the squares that stand for pixels of no class, or what is next to
+#: them where a class has that gray, and squares along a tile's longer side.
+_LIGHT, _DARK = 236, 144
+_SQUARES = 90
+
+#: In the map of errors: grays of an image where the prediction is right, from
+#: what is black to what is white, their middle, and the color of the others.
+_QUIET = (200, 250)
+_RIGHT = (225, 225, 225)
+_WRONG = (230, 20, 60)
+
 _INK = (32, 32, 32)
 _FAINT_INK = (112, 112, 112)
 _FRAME = (160, 160, 160)
 _PAPER = (255, 255, 255)
+
+
+class Entry(NamedTuple):
+    """An entry of a legend.
+
+    Attributes:
+        text: Its name.
+        swatch: uint8 RGB (1, 1, 3) for one color, or a pattern, (h, w, 3);
+            None for a word that is followed by entries.
+    """
+
+    text: str
+    swatch: np.ndarray | None
 
 
 class Style(NamedTuple):
@@ -138,58 +180,285 @@ def write_indexed_png(path: Path, indices: np.ndarray, style: Style) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def draw_panel(
-    title: str, image: np.ndarray, maps: dict[str, np.ndarray], style: Style
-) -> np.ndarray:
-    """Draw an image and its maps side by side, over a legend.
+def paint(indices: np.ndarray, style: Style) -> np.ndarray:
+    """Color a map, with squares of two grays for pixels of no class.
+
+    Squares are no color, so that no class can be taken for them. Neither gray
+    is the color of a class.
 
     Args:
-        title: Text at the top.
+        indices: uint8 class indices, (H, W).
+        style: Colors of the classes.
+
+    Returns:
+        uint8 RGB, (H, W, 3).
+    """
+    colors = style.colors[indices]
+    absent = indices == NO_CLASS
+    if absent.any():
+        colors[absent] = _squares(style, *indices.shape)[absent]
+    return colors
+
+
+def _squares(style: Style, height: int, width: int) -> np.ndarray:
+    """Return the pattern of pixels of no class, uint8 (height, width, 3)."""
+    light, dark = _free_gray(style, _LIGHT), _free_gray(style, _DARK)
+    side = max(max(height, width) // _SQUARES, 3)
+    rows, columns = np.arange(height) // side, np.arange(width) // side
+    odd = (rows[:, None] + columns) % 2 == 1
+    pattern = np.where(odd, dark, light).astype(np.uint8)
+    return np.repeat(pattern[..., None], 3, axis=2)
+
+
+def _free_gray(style: Style, wanted: int) -> int:
+    """Return the gray next to one that is no color of a class."""
+    classes = style.colors[: len(style.names)].tolist()
+    # There are fewer classes than grays.
+    free = [gray for gray in range(256) if [gray] * 3 not in classes]
+    return min(free, key=lambda gray: abs(gray - wanted))
+
+
+def overlay(
+    image: np.ndarray, indices: np.ndarray, style: Style
+) -> np.ndarray:
+    """Lay the colors of a map over an image.
+
+    Args:
         image: uint8 RGB, (H, W, 3).
-        maps: uint8 class indices, (H, W), by their captions; at least one.
+        indices: uint8 class indices, (H, W).
+        style: Colors of the classes.
+
+    Returns:
+        uint8 RGB, (H, W, 3).
+    """
+    colors = paint(indices, style)
+    return cv2.addWeighted(image, 1 - _OPACITY, colors, _OPACITY, 0)
+
+
+def _paint_errors(
+    image: np.ndarray,
+    label: np.ndarray,
+    prediction: np.ndarray,
+    style: Style,
+) -> np.ndarray:
+    """Return where a prediction is right, wrong, or not told, uint8 RGB."""
+    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    low, high = _QUIET
+    quiet = np.round(low + gray / 255 * (high - low)).astype(np.uint8)
+    errors = np.repeat(quiet[..., None], 3, axis=2)
+    errors[prediction != label] = _WRONG
+    ignored = label == NO_CLASS
+    errors[ignored] = paint(label, style)[ignored]
+    return errors
+
+
+def mean_iou(label: np.ndarray, prediction: np.ndarray) -> float | None:
+    """Return the mean IoU of one image.
+
+    The mean is over the classes that occur in the label or, where that has a
+    class, in the prediction. Pixels without a class in the label do not
+    count; one without a class in the prediction counts as wrong.
+
+    Args:
+        label: uint8 class indices, (H, W), :data:`NO_CLASS` for none.
+        prediction: The same.
+
+    Returns:
+        0 to 1; None if no pixel has a label.
+    """
+    told = label != NO_CLASS
+    counts = np.bincount(
+        256 * label[told].astype(np.int64) + prediction[told],
+        minlength=256 * 256,
+    ).reshape(256, 256)
+    right = counts.diagonal()
+    union = counts.sum(0) + counts.sum(1) - right
+    union[NO_CLASS] = 0
+    occurring = union > 0
+    if not occurring.any():
+        return None
+    return float((right[occurring] / union[occurring]).mean())
+
+
+def draw_panel(
+    title: str,
+    image: np.ndarray,
+    maps: dict[str, np.ndarray],
+    style: Style,
+    note: str = '',
+) -> np.ndarray:
+    """Draw an image, its label and its prediction, over a legend.
+
+    Beside them are the prediction laid over the image and, where there is a
+    label, a map of the errors: quiet where the prediction is right, red where
+    it is wrong. Pixels without a class show squares of two grays.
+
+    Args:
+        title: Text at the top, such as the name of the image.
+        image: uint8 RGB, (H, W, 3).
+        maps: uint8 class indices, (H, W), by their captions: ``'prediction'``
+            and, if there is one, ``'label'`` before it.
         style: Names and colors of the classes.
+        note: What stands below the title. With a label, the mean IoU of the
+            image (:func:`mean_iou`) follows it.
 
     Returns:
         uint8 RGB, (h, w, 3). The legend names the classes that occur.
     """
-    tiles = {'image': fit_tile(image, cv2.INTER_AREA)}
-    for caption, indices in maps.items():
-        tiles[caption] = style.colors[fit_tile(indices, cv2.INTER_NEAREST)]
-    height, width = tiles['image'].shape[:2]
+    shown = fit_tile(image, cv2.INTER_AREA)
+    fitted = {
+        caption: fit_tile(indices, cv2.INTER_NEAREST)
+        for caption, indices in maps.items()
+    }
+    tiles = {
+        'image': shown,
+        'overlay': overlay(shown, fitted['prediction'], style),
+        **{key: paint(indices, style) for key, indices in fitted.items()},
+    }
+    occurring = np.unique(np.concatenate([*map(np.ravel, maps.values())]))
+    legend = [class_entries(occurring, style)]
+    if 'label' in maps:
+        tiles['errors'] = _paint_errors(
+            shown, fitted['label'], fitted['prediction'], style
+        )
+        right, wrong = np.array([[[_RIGHT]], [[_WRONG]]], np.uint8)
+        legend.append(
+            [
+                Entry('errors:', None),
+                Entry('right', right),
+                Entry('wrong', wrong),
+            ]
+        )
+        iou = mean_iou(maps['label'], maps['prediction'])
+        if iou is not None:
+            score = f'mIoU of this image {100 * iou:.2f} %'
+            note = ', '.join(filter(None, [note, score]))
+    return lay_out([title, note], list(tiles.items()), legend)
 
-    em = max(_MIN_FONT, len(tiles) * width // _ROW_EMS)
-    line = 3 * em // 2
-    present = np.unique(np.concatenate([m.ravel() for m in maps.values()]))
-    entries = [
-        'ignored' if index == NO_CLASS else style.names[index]
-        for index in present
+
+def class_entries(
+    classes: Sequence[int] | np.ndarray, style: Style
+) -> list[Entry]:
+    """Return what a legend says of classes.
+
+    Args:
+        classes: Their indices; :data:`NO_CLASS` is called ``ignored``.
+        style: Names and colors of the classes.
+    """
+    return [
+        Entry('ignored', _squares(style, 12, 12))
+        if index == NO_CLASS
+        else Entry(style.names[index], style.colors[index][None, None])
+        for index in classes
     ]
-    # Each entry is a square of one em, half an em, the name, and a gap.
-    lengths = [text_length(entry, em) + 3 * em for entry in entries]
-    tiled = len(tiles) * (width + em) - em
-    row = max(tiled, text_length(title, em), *lengths)
-    places, lines = flow(lengths, row)
 
-    top = em + 2 * line
-    legend = top + height + em
-    size = round(row) + 2 * em, legend + lines * line + em // 2
+
+def lay_out(
+    titles: Sequence[str],
+    tiles: Sequence[tuple[str, np.ndarray]],
+    legend: Sequence[Sequence[Entry]],
+) -> np.ndarray:
+    """Set tiles in a grid, below a title and over a legend.
+
+    The grid has about the shape of a screen. A text that is longer than a
+    line loses its middle.
+
+    Args:
+        titles: Lines of text; empty ones are left out.
+        tiles: Captions and uint8 RGB pictures, (H, W, 3); at least one.
+        legend: Its entries; each group begins a line.
+
+    Returns:
+        uint8 RGB, (h, w, 3).
+    """
+    width = max(tile.shape[1] for _, tile in tiles)
+    height = max(tile.shape[0] for _, tile in tiles)
+    columns = grid_columns(len(tiles), width, height)
+    em = max(_MIN_FONT, columns * width // _ROW_EMS)
+    line = 3 * em // 2
+    width = max(width, _CAPTION_EMS * em)
+    tiled = columns * (width + em) - em
+    longest = max(tiled, _TEXT_EMS * em)
+    titles = [shorten(text, em, longest) for text in titles if text]
+    entries = [_set_entries(group, em, longest) for group in legend if group]
+    lengths = [length for group in entries for *_, length in group]
+    row = max(tiled, *lengths, *(text_length(text, em) for text in titles))
+
+    top = 2 * em + len(titles) * line
+    rows = -(-len(tiles) // columns)
+    bottom = top + rows * (line + height + em)
+    flows = [flow([length for *_, length in group], row) for group in entries]
+    lines = sum(count for _, count in flows)
+    size = round(row) + 2 * em, bottom + lines * line + em // 2
     canvas = Image.new('RGB', size, _PAPER)
     draw = ImageDraw.Draw(canvas)
-    draw_text(draw, (em, em), title, _INK, em)
-    for number, (caption, tile) in enumerate(tiles.items()):
-        left = em + number * (width + em)
-        draw_text(draw, (left, em + line), caption, _FAINT_INK, em)
-        canvas.paste(Image.fromarray(tile), (left, top))
-        edges = left - 1, top - 1, left + width, top + height
+    for number, text in enumerate(titles):
+        ink = _FAINT_INK if number else _INK
+        draw_text(draw, (em, em + number * line), text, ink, em)
+    for number, (caption, tile) in enumerate(tiles):
+        left = em + number % columns * (width + em)
+        upper = top + number // columns * (line + height + em)
+        caption = shorten(caption, em, width)
+        draw_text(draw, (left, upper), caption, _FAINT_INK, em)
+        upper += line
+        canvas.paste(Image.fromarray(tile), (left, upper))
+        high, wide = tile.shape[:2]
+        edges = left - 1, upper - 1, left + wide, upper + high
         draw.rectangle(edges, None, _FRAME)
-    for color, entry, (offset, number) in zip(
-        style.colors[present].tolist(), entries, places, strict=True
-    ):
-        x, y = em + offset, legend + number * line
-        draw.rectangle((x, y, x + em, y + em), tuple(color), _FRAME)
-        place = x + 3 * em / 2, y + em / 2
-        draw_text(draw, place, entry, _INK, em, middle=True)
+    for group, (places, count) in zip(entries, flows, strict=True):
+        for (text, swatch, _), (x, n) in zip(group, places, strict=True):
+            place = em + round(x), bottom + n * line
+            _draw_entry(canvas, place, text, swatch, em)
+        bottom += count * line
     return np.asarray(canvas)
+
+
+def _set_entries(
+    entries: Sequence[Entry], em: int, longest: int
+) -> list[tuple[str, np.ndarray | None, float]]:
+    """Return text, swatch and length of entries that are not too long."""
+    found = []
+    for text, swatch in entries:
+        # A square of one em, half an em, the name, and a gap.
+        extra = (1 if swatch is None else 3) * em
+        text = shorten(text, em, longest - extra)
+        found.append((text, swatch, text_length(text, em) + extra))
+    return found
+
+
+def _draw_entry(
+    canvas: Image.Image,
+    place: tuple[int, int],
+    text: str,
+    swatch: np.ndarray | None,
+    em: int,
+) -> None:
+    """Draw an entry of a legend."""
+    draw = ImageDraw.Draw(canvas)
+    (x, y), ink = place, _FAINT_INK
+    if swatch is not None:
+        square = Image.fromarray(swatch)
+        square = square.resize((em, em), Image.Resampling.NEAREST)
+        canvas.paste(square, place)
+        draw.rectangle((x, y, x + em, y + em), None, _FRAME)
+        x, ink = x + 3 * em // 2, _INK
+    draw_text(draw, (x, y + em / 2), text, ink, em, middle=True)
+
+
+def grid_columns(count: int, width: int, height: int) -> int:
+    """Return in how many columns a grid of tiles is most like a screen.
+
+    Args:
+        count: Number of tiles.
+        width: That of a tile in pixels.
+        height: That of a tile in pixels.
+    """
+
+    def unlikeness(columns: int) -> float:
+        rows = -(-count // columns)
+        return abs(math.log(columns * width / (rows * height) / _PAGE))
+
+    return min(range(1, count + 1), key=unlikeness)
 
 
 def fit_tile(array: np.ndarray, reduction: int) -> np.ndarray:

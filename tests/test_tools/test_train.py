@@ -70,6 +70,9 @@ def test_resumed_training_ends_like_an_uninterrupted_one(
             whole / 'last_checkpoint'
         )
     assert not (named / 'iter_1.pth').exists()
+    # A resumed run draws its first batch, too, and each draws one.
+    for folder in (whole, parts, named):
+        assert len(list(folder.glob('*/first_batch.png'))) == 1
 
 
 def test_detector(tmp_path):
@@ -83,6 +86,7 @@ def test_detector(tmp_path):
     losses = checkpoint['message_hub']['log_scalars']['train/loss_bbox']
     assert losses.data[0].shape == (2,)
     assert (losses.data[0] > 0).all()
+    assert len(list(work_dir.glob('*/first_batch.png'))) == 1
 
 
 def test_options_reach_the_run(segmentation, tmp_path):
@@ -94,8 +98,11 @@ def test_options_reach_the_run(segmentation, tmp_path):
         '--cfg-options',
         'train_cfg.max_iters=1',
         'auto_scale_lr.base_batch_size=8',
+        'default_hooks.first_batch.type=FirstBatchHook',
+        'default_hooks.first_batch.max_images=0',
         '--auto-scale-lr',
     )
+    assert not list(tmp_path.glob('*/first_batch.png'))
     assert not (tmp_path / 'iter_2.pth').exists()
     optimizer = _load(tmp_path / 'iter_1.pth')['optimizer']
     # Batches of 2, where the learning rate is meant for 8.

@@ -14,6 +14,7 @@ from mmseg_ext.visualization.class_iou import ClassIoU, draw_class_iou
 from mmseg_ext.visualization.fonts import (
     FontSet,
     draw_text,
+    shorten,
     system_fonts,
     text_length,
 )
@@ -178,7 +179,7 @@ def test_names_in_panel_and_diagram(only_chinese):
     widths = []
     for index in (0, 1):
         image = np.full((40, 60, 3), 200, np.uint8)
-        maps = {'label': np.full((40, 60), index, np.uint8)}
+        maps = {'prediction': np.full((40, 60), index, np.uint8)}
         panel = draw_panel('a.png', image, maps, style)
         legend = panel[-22:, 34:, 0] < 128
         widths.append(int(legend.any(axis=0).sum()))
@@ -190,3 +191,19 @@ def test_names_in_panel_and_diagram(only_chinese):
         # That there is no glyph.
         warnings.simplefilter('error')
         figure.savefig(BytesIO(), format='png')
+
+
+@pytest.mark.parametrize('text', ['a' * 300 + '.png', 'ab', 'ä' * 40])
+@pytest.mark.parametrize('length', [5000, 200, 31])
+def test_long_texts_lose_their_middle(text, length):
+    short = shorten(text, 15, length)
+    assert text_length(short, 15) <= length
+    if text_length(text, 15) <= length:
+        assert short == text
+        return
+    start, end = short.split('…')
+    assert text.startswith(start)
+    assert text.endswith(end)
+    assert len(end) - len(start) in (0, 1)
+    longer = f'{start}…{text[len(text) - len(end) - 1 :]}'
+    assert text_length(longer, 15) > length

@@ -36,7 +36,12 @@ param_scheduler = [
 default_hooks = dict(
     logger=dict(log_metric_by_epoch=False),
     # The last is taken: choosing the best would tune on what is quoted.
-    checkpoint=dict(by_epoch=False, interval=200, max_keep_ckpts=1),
+    checkpoint=dict(
+        type='LeanCheckpointHook',
+        by_epoch=False,
+        interval=200,
+        max_keep_ckpts=1,
+    ),
     class_check=dict(type='NumClassCheckHook'),
 )
 log_processor = dict(by_epoch=False)

@@ -9,4 +9,6 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, begin=0, end=20, by_epoch=False),
     dict(type='PolyLR', eta_min=1e-5, power=0.9, begin=20, by_epoch=False),
 ]
-default_hooks = dict(logger=dict(interval=25))
+default_hooks = dict(
+    logger=dict(interval=25), checkpoint=dict(type='LeanCheckpointHook')
+)

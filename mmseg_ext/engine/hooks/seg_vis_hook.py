@@ -63,7 +63,14 @@ class SegVisHook(Hook):
             image.png       the image as it was before resizing and cropping
             label.png       only where the data set gives labels
             prediction.png
-            panel.png       all of them side by side, with a legend
+            panel.png       all of them, with an overlay, errors and a legend
+
+    The panel has a title with the image's name, the iteration where there is
+    one and, with a label, the mean IoU of this image over the classes that
+    occur in its label or prediction. Beside image, label and prediction it
+    shows the prediction laid over the image and a map of the errors: a quiet
+    image where the prediction is right, red where it is wrong. In a panel,
+    pixels of no class show squares of two grays, which no class does.
 
     The leading number is the position of the sample in the data set for
     MMSeg's usual samplers, over all processes. A test writes to
@@ -72,7 +79,7 @@ class SegVisHook(Hook):
 
     ``label.png`` and ``prediction.png`` are indexed PNG files: a viewer, or
     OpenCV, shows the colors of the data set's palette, and Pillow reads the
-    class indices, with 255 for pixels of no class. In pictures those pixels
+    class indices, with 255 for pixels of no class. In these files such pixels
     are black, or white or a gray where a class is black.
 
     The panel also goes to the backends of the runner's visualizer, such as
@@ -207,7 +214,8 @@ class SegVisHook(Hook):
             image = self._read_image(path, maps['prediction'].shape)
             step = 'drawn'
             _check_sizes(image, maps)
-            panel = draw_panel(Path(path).name, image, maps, self._style)
+            note = f'iteration {runner.iter}' if self._trains else ''
+            panel = draw_panel(Path(path).name, image, maps, self._style, note)
             name = _folder_name(path, number)
             step = 'written'
             self._write_folder(self._folder / name, image, maps, panel)

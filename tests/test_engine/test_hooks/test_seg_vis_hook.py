@@ -160,7 +160,8 @@ def test_files_of_a_sample(tmp_path):
         'prediction': sample.pred_sem_seg.data[0].numpy().astype(np.uint8),
     }
     style = read_style(runner.val_dataloader.dataset)
-    drawn = draw_panel('street.png', image[..., ::-1], maps, style)
+    image = np.ascontiguousarray(image[..., ::-1])
+    drawn = draw_panel('street.png', image, maps, style, 'iteration 500')
     assert np.array_equal(panel, drawn)
 
 
