@@ -18,6 +18,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
 
+from mmseg_ext.engine.hooks import RunPicturesHook
 from mmseg_ext.engine.label_checks import leaves
 from mmseg_ext.launch.configs import scope_of
 from mmseg_ext.launch.errors import type_name
@@ -243,9 +244,12 @@ def _config_rows(
     cfg: Config, changes: Sequence[str], notes: Sequence[str]
 ) -> list[tuple[str, str]]:
     """Return the config, and what was changed in it."""
+    texts = [listing(changes, _OPTIONS), *notes]
     return [
         ('config', _path(str(cfg.filename))),
-        *_column('overridden', [*_folded(listing(changes, _OPTIONS)), *notes]),
+        *_column(
+            'overridden', [row for text in texts for row in _folded(text)]
+        ),
     ]
 
 
@@ -514,7 +518,23 @@ def _written(runner: Runner) -> list[tuple[str, str]]:
     return [
         *_column('scalars', [_path(path) for path in curves]),
         *_column('pictures', found),
+        *_column('curves', [_path(path) for path in _drawn(runner)]),
         *_column('log', [_path(path) for path in logs]),
+    ]
+
+
+def _drawn(runner: Runner) -> list[Path]:
+    """Return the pictures of the whole run, drawn at its end."""
+    reports = [
+        hook.report
+        for hook in runner.hooks
+        if isinstance(hook, RunPicturesHook) and hook.report
+    ]
+    return [
+        path
+        for report in reports
+        for path in map(Path, report.files)
+        if path.suffix in _PICTURES
     ]
 
 
