@@ -32,7 +32,7 @@ ALLOWED = {
     'visualization': PLAIN,
     'engine': PLAIN | {'visualization'},
     'launch': PLAIN | {'checkpoint', 'engine', 'environment', 'evaluation'},
-    'inference': PLAIN | {'checkpoint', 'launch'},
+    'inference': PLAIN | {'checkpoint', 'launch', 'registry'},
 }
 
 #: Parts without registered classes; of evaluation, only its functions.
