@@ -44,6 +44,7 @@ try:
         SegVisHook,
     )
     from mmseg_ext.evaluation import IoU
+    from mmseg_ext.inference.inferencers import extend_inferencers
     from mmseg_ext.models import (
         BalancedCrossEntropy,
         EfficientNetLite,
@@ -102,6 +103,7 @@ if has_mmdet():
 
 allow_mmengine_checkpoints()
 guard_checkpoint_loaders()
+extend_inferencers()
 
 
 def __getattr__(name: str) -> type:

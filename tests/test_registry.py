@@ -7,8 +7,10 @@ import mmseg.registry
 import numpy as np
 import pytest
 import torch
+from mmdet.apis import DetInferencer
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
+from mmengine.infer import BaseInferencer
 from mmengine.registry import DefaultScope, Registry, init_default_scope
 from mmengine.utils import get_installed_path
 from mmseg.apis import MMSegInferencer, inference_model, init_model
@@ -17,6 +19,8 @@ from PIL import Image
 
 import mmseg_ext
 from helpers.configs import read_config
+from mmseg_ext.inference.inferencers import NO_WEIGHTS
+from mmseg_ext.launch import configs
 from mmseg_ext.registry import CHILDREN, SCOPE
 
 ROOT = Path(__file__).parents[1]
@@ -49,13 +53,8 @@ def checkpoint(tmp_path):
     return path
 
 
-def installed(name):
-    return Path(mmseg_ext.__file__).parent / '.mim' / name
-
-
 def find_config(name):
-    (path,) = installed('configs').rglob(f'{name}.py')
-    return Config.fromfile(path)
+    return Config.fromfile(configs.find_config(name))
 
 
 def config_names():
@@ -66,9 +65,38 @@ def config_names():
     )
 
 
-def test_models_are_listed():
-    names = MMSegInferencer.list_models('mmseg_ext')
-    assert sorted(names) == config_names()
+def names_for(scope):
+    """Return the configs of a package's models."""
+    return [
+        path.stem
+        for path in sorted((ROOT / 'configs').rglob('*.py'))
+        if '_base_' not in path.parts
+        and read_config(path).default_scope == scope
+    ]
+
+
+@pytest.mark.parametrize(
+    ('inferencer', 'scope'),
+    [(MMSegInferencer, 'mmseg'), (DetInferencer, 'mmdet')],
+)
+def test_models_are_listed(inferencer, scope):
+    expected = set(names_for(scope))
+    assert len(expected) > 5
+    names = inferencer.list_models('mmseg_ext')
+    assert len(names) == len(expected)
+    assert set(names) == expected
+    matching = inferencer.list_models('mmseg_ext', '.*lite0')
+    assert set(matching) == {name for name in expected if 'lite0' in name}
+
+
+def test_the_base_of_inferencers_lists_all():
+    assert sorted(BaseInferencer.list_models('mmseg_ext')) == config_names()
+
+
+def test_upstream_s_models_are_listed_as_before():
+    names = MMSegInferencer.list_models('mmseg', 'fcn_r50-d8_4xb2-40k')
+    assert 'fcn_r50-d8_4xb2-40k_cityscapes-512x1024' in names
+    assert not set(names) & set(config_names())
 
 
 def test_metafiles_are_complete():
@@ -90,6 +118,7 @@ def test_metafiles_are_complete():
         path = ROOT / model['Config']
         assert path.stem == model['Name']
         assert model['In Collection'] in collections
+        assert model['Weights'] == NO_WEIGHTS
         assert model['Metadata']['Batch Size'] == total_batch_size(path)
         config = read_config(path)
         # COCO's configs leave the number to upstream's.
@@ -118,6 +147,15 @@ def test_mim_finds_the_models_of_a_data_set(dataset, in_name):
     expected = [n for n in names if n.split('_')[-1].startswith(in_name)]
     assert sorted(found.index) == expected
     assert len(expected) > 0
+
+
+def test_mim_downloads_a_config_that_has_no_weights(tmp_path, capsys):
+    mim = pytest.importorskip('mim.commands.download')
+    mim.download('mmseg_ext', [NAME], str(tmp_path / 'out'))
+    assert f'Successfully dumped {NAME}.py' in capsys.readouterr().out
+    downloaded = Config.fromfile(tmp_path / 'out' / f'{NAME}.py')
+    assert downloaded.to_dict() == find_config(NAME).to_dict()
+    assert len(list((tmp_path / 'out').iterdir())) == 1
 
 
 def total_batch_size(path):

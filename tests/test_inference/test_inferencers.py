@@ -1,0 +1,97 @@
+import re
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mmdet.apis import DetInferencer
+from mmdet.models import MaskRCNN
+from mmengine.registry import DefaultScope, init_default_scope
+from mmseg.apis import MMSegInferencer
+from mmseg.models import EncoderDecoder
+from PIL import Image
+
+from helpers.configs import read_config
+from mmseg_ext.inference import inferencers
+from mmseg_ext.launch.configs import find_config
+
+SEGMENTOR = 'fpn_r18_1xb4-600_nuimages-sample-256x448'
+DETECTOR = 'mask-rcnn_r18_fpn_1xb2-2k_nail-320'
+BOTH = [
+    (MMSegInferencer, SEGMENTOR, EncoderDecoder, 'mmseg'),
+    (DetInferencer, DETECTOR, MaskRCNN, 'mmdet'),
+]
+
+
+@pytest.fixture
+def lines(monkeypatch):
+    """What is said, with the pictures that were there at the time."""
+    said = []
+
+    def note(line, *args):
+        said.append((line, list(Path.cwd().rglob('*.jpg'))))
+
+    monkeypatch.setattr(inferencers, 'print_log', note)
+    return said
+
+
+@pytest.fixture(autouse=True)
+def _scope(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    yield
+    init_default_scope('mmseg')
+
+
+@pytest.mark.parametrize(
+    ('inferencer', 'name', 'model', 'scope'), BOTH, ids=['mmseg', 'mmdet']
+)
+def test_a_model_is_found_by_name_and_said_to_be_random(
+    inferencer, name, model, scope, lines
+):
+    Image.fromarray(np.zeros((64, 96, 3), np.uint8)).save('x.jpg')
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter('always')
+        infer = inferencer(name, scope='mmseg_ext', device='cpu')
+    assert type(infer.model) is model
+    assert DefaultScope.get_current_instance().scope_name == scope
+    infer('x.jpg', out_dir='out')
+
+    ((line, pictures),) = lines
+    assert line.startswith(f'{name}: no weights were given, so the model is')
+    assert pictures == [Path.cwd() / 'x.jpg']
+    assert len(list(Path('out/vis').iterdir())) == 1
+    assert not [w for w in warned if 'randomly init' in str(w.message)]
+
+
+def test_a_config_that_imports_the_package_is_said_to_be_random(lines):
+    config = read_config(find_config(SEGMENTOR))
+    MMSegInferencer(config, device='cpu')
+    assert len(lines) == 1
+    lines.clear()
+    config.pop('custom_imports')
+    with pytest.warns(UserWarning, match='randomly initialized'):
+        MMSegInferencer(config, device='cpu')
+    assert lines == []
+
+
+@pytest.mark.parametrize(
+    ('inferencer', 'name', 'line'),
+    [
+        (
+            MMSegInferencer,
+            DETECTOR,
+            f'{DETECTOR} is a detector, expected a segmentor: use '
+            'mmdet.apis.DetInferencer',
+        ),
+        (
+            DetInferencer,
+            SEGMENTOR,
+            f'{SEGMENTOR} is a segmentor, expected a detector: use '
+            'mmseg.apis.MMSegInferencer',
+        ),
+    ],
+    ids=['segmentor', 'detector'],
+)
+def test_the_other_inferencer_is_named(inferencer, name, line):
+    with pytest.raises(ValueError, match=f'^{re.escape(line)}$'):
+        inferencer(name, scope='mmseg_ext', device='cpu')
