@@ -121,7 +121,8 @@ def commands(text):
     for name, value in re.findall(r'^ +for (\w+) in (\S+)', text, re.M):
         text = text.replace(f'${name}', value)
     fenced = re.findall(r'^```(?:bash|sh)\n(.+?)^```$', text, re.M | re.S)
-    lines = re.findall(r'^    .+$', text, re.M)
+    unfenced = re.sub(r'^```.+?^```$', '', text, flags=re.M | re.S)
+    lines = re.findall(r'^    .+$', unfenced, re.M)
     lines += [line for block in fenced for line in block.splitlines()]
     for line in lines:
         words = shlex.split(line, comments=True)
