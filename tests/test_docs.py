@@ -125,6 +125,8 @@ def commands(text):
     lines = re.findall(r'^    .+$', unfenced, re.M)
     lines += [line for block in fenced for line in block.splitlines()]
     for line in lines:
+        if 'mmseg-ext ' not in line:
+            continue
         words = shlex.split(line, comments=True)
         if 'mmseg-ext' in words:
             yield words[words.index('mmseg-ext') + 1 :]
