@@ -140,7 +140,7 @@ CALLS = [
     ('mmengine.dataset:InfiniteSampler', 'seed', 'RareClassSampler'),
     ('mmengine.visualization:Visualizer.add_image', 'step', 'SegVisHook'),
     ('mmengine.model:BaseTTAModel', 'module', 'turn_on_tta'),
-    ('mmengine.optim:AmpOptimWrapper', 'loss_scale', 'turn_on_amp'),
+    ('mmengine.optim:AmpOptimWrapper', 'loss_scale', 'set_precision'),
     ('mmengine.visualization:LocalVisBackend', 'save_dir', 'turn_on_drawing'),
     ('mmcv.transforms:RandomFlip', 'prob', 'turn_on_tta'),
     ('mmcv.transforms:TestTimeAug', 'transforms', 'turn_on_tta'),

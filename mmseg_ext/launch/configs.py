@@ -216,6 +216,13 @@ def parse_pairs(pairs: Sequence[str]) -> dict[str, Any]:
     parsed = argparse.Namespace()
     try:
         DictAction([], 'options')(None, parsed, pairs)
+    # Where a value is a call, mmengine looks for its end without end.
+    except RecursionError as error:
+        raise ValueError(
+            f'{" ".join(pairs)!r}: expected numbers, texts, and lists of '
+            'these as values; change single keys, such as '
+            'KEY.0.scale=160,120'
+        ) from error
     except (ValueError, AssertionError) as error:
         raise ValueError(
             f'expected KEY=VALUE pairs, got {" ".join(pairs)!r} ({error})'

@@ -93,6 +93,10 @@ WARNED = {
     'depthwise convolutions in several processes; it costs little',
     'The shape of value will convert from ': 'MMSeg hands maps over without '
     'their first axis, which is what is added',
+    'To copy construct from a tensor, it is recommended to use': 'of PyTorch, '
+    "to MMDet's head of masks, which copies a number",
+    'DeprecationWarning: pretrained is a deprecated': "upstream's own configs "
+    'give it, and it works',
     'Warning: The bbox is out of bounds': 'a predicted box may reach beyond '
     'the image, and the picture shows it',
     'Warning: The polygon is out of bounds': 'as for boxes',

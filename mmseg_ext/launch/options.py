@@ -59,6 +59,9 @@ _WARM_UPS = ('Linear', 'Constant')
 #: At most this part of a short training is warm-up.
 _LARGEST_WARM_UP = 0.5
 
+#: So many lines of the log, which are the points of its curves, at least.
+_LINES_OF_LOG = 20
+
 #: What schedulers count in iterations, beside where they begin and end.
 _COUNTS = ('T_max', 'milestones', 'periods', 'step_size', 'total_steps')
 
@@ -319,19 +322,22 @@ def _length_changes(cfg: Config, iters: int) -> Iterator[_Change]:
     yield _Change('train_cfg', loop, 'max_iters', iters)
     yield from _scheduler_changes(cfg, old, iters)
     hooks = cfg.get('default_hooks') or {}
-    for part, node, name in (
-        ('train_cfg', loop, 'val_interval'),
-        ('train_cfg', loop, 'val_begin'),
-        ('default_hooks.checkpoint', hooks.get('checkpoint'), 'interval'),
-        # Without a line of the log nobody sees the loss.
-        ('default_hooks.logger', hooks.get('logger'), 'interval'),
+    often = max(1, iters // _LINES_OF_LOG)
+    for part, node, name, most in (
+        ('train_cfg', loop, 'val_interval', iters),
+        ('train_cfg', loop, 'val_begin', iters),
+        (
+            *('default_hooks.checkpoint', hooks.get('checkpoint')),
+            *('interval', iters),
+        ),
+        ('default_hooks.logger', hooks.get('logger'), 'interval', often),
     ):
         # mmengine's CheckpointHook counts epochs unless told otherwise.
         by_epoch = name == 'interval' and part.endswith('checkpoint')
         if not node or node.get('by_epoch', by_epoch):
             continue
-        if is_number(node.get(name), iters + 1):
-            yield _Change(part, node, name, iters, False)
+        if is_number(node.get(name), most + 1):
+            yield _Change(part, node, name, most, False)
 
 
 def _scheduler_changes(cfg: Config, old: int, new: int) -> Iterator[_Change]:

@@ -16,6 +16,7 @@ from mmengine.dataset import InfiniteSampler
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.model import BaseModule
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import OPTIMIZERS
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch import nn
@@ -68,14 +69,15 @@ from mmseg_ext.launch.summary import (
     summary_of_training,
 )
 from mmseg_ext.launch.switches import (
+    set_precision,
     set_resume,
-    turn_on_amp,
     turn_on_drawing,
     turn_on_lr_scaling,
     turn_on_tensorboard,
     turn_on_tta,
 )
 from mmseg_ext.utils.scratch import working_in
+from mmseg_ext.utils.text import listing
 
 __all__ = ['LaunchError', 'TrainedRun', 'run_test', 'run_training']
 
@@ -155,8 +157,7 @@ def run_training(
         require_keys(
             cfg, 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper'
         )
-        if amp:
-            turn_on_amp(cfg)
+        set_precision(cfg, amp)
         if auto_scale_lr:
             turn_on_lr_scaling(cfg)
         if tensorboard:
@@ -349,6 +350,7 @@ def _check_weights(cfg: Config, runner: Runner) -> None:
         try:
             load()
             if cfg.get('resume'):
+                _check_optimizer(runner.optim_wrapper)
                 _keep_files_of_others(runner)
         # The checkpoint is a foreign file: anything may come out of it.
         except Exception as error:
@@ -358,6 +360,25 @@ def _check_weights(cfg: Config, runner: Runner) -> None:
             ) from error
 
     runner.load_or_resume = load_or_resume
+
+
+def _check_optimizer(wrapper: OptimWrapper | OptimWrapperDict) -> None:
+    """Check that what was loaded is the state of an optimizer of the kind.
+
+    torch takes over the settings of another one, and fails in the first step.
+    """
+    several = isinstance(wrapper, OptimWrapperDict)
+    for each in wrapper.values() if several else [wrapper]:
+        optimizer = each.optimizer
+        for group in optimizer.param_groups:
+            if missing := optimizer.defaults.keys() - group.keys():
+                raise ValueError(
+                    'the checkpoint has another optimizer than '
+                    f'{type(optimizer).__name__}, without '
+                    f'{listing(sorted(missing))}; train with that of the '
+                    'checkpoint, or start from its weights, with cfg_options '
+                    'load_from=... and no resume'
+                )
 
 
 def _need_no_package(model: nn.Module) -> None:

@@ -18,34 +18,58 @@ from mmseg_ext.launch.configs import (
 from mmseg_ext.launch.errors import type_name
 
 __all__ = [
+    'set_precision',
     'set_resume',
-    'turn_on_amp',
     'turn_on_drawing',
     'turn_on_lr_scaling',
     'turn_on_tensorboard',
     'turn_on_tta',
 ]
 
+#: The optimizer wrapper of mixed precision, and what others do not take.
+_AMP = 'AmpOptimWrapper'
+_AMP_ARGUMENTS = ('loss_scale', 'dtype', 'use_fsdp')
 
-def turn_on_amp(cfg: Config) -> None:
-    """Make the optimizer wrapper use automatic mixed precision.
+
+def set_precision(cfg: Config, amp: bool) -> None:
+    """Set whether the optimizer wrapper uses automatic mixed precision.
+
+    Args:
+        cfg: Changed in place.
+        amp: Turn it on; otherwise it is as the config says.
 
     Raises:
         ValueError: There is no device for it, or the wrapper is of a kind
             that has no such counterpart.
     """
-    kind = type_name(cfg.optim_wrapper) or 'OptimWrapper'
-    if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
+    wrapper = cfg.optim_wrapper
+    kind = type_name(wrapper) or 'OptimWrapper'
+    if amp and kind not in ('OptimWrapper', _AMP):
         raise ValueError(
             'amp=True takes the place of an OptimWrapper; the config has '
             f'{kind}, so set its precision there'
         )
-    if get_device() in ('cpu', 'mps'):
-        raise ValueError(
-            'amp=True needs a CUDA, NPU, MLU or MUSA device, and there is none'
+    if (amp or kind == _AMP) and get_device() in ('cpu', 'mps'):
+        given, mend = (
+            ('amp=True', '')
+            if amp
+            else (
+                f'optim_wrapper.type={_AMP} of {cfg.filename}',
+                '; to train in full precision, give cfg_options '
+                'optim_wrapper.type=OptimWrapper',
+            )
         )
-    cfg.optim_wrapper.type = 'AmpOptimWrapper'
-    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        raise ValueError(
+            f'{given} needs a CUDA, NPU, MLU or MUSA device, and there is '
+            f'none{mend}'
+        )
+    if amp:
+        wrapper.type = _AMP
+        wrapper.setdefault('loss_scale', 'dynamic')
+    elif kind == 'OptimWrapper':
+        # What stays of the config's own if one option took its place.
+        for name in _AMP_ARGUMENTS:
+            wrapper.pop(name, None)
 
 
 def turn_on_lr_scaling(cfg: Config) -> None:

@@ -234,3 +234,11 @@ def test_malformed_pairs(pair):
     with pytest.raises(ValueError, match='expected KEY=VALUE pairs') as caught:
         configs.parse_pairs(['x=1', pair])
     assert f"got 'x=1 {pair}'" in str(caught.value)
+
+
+def test_calls_are_no_values():
+    pair = "pipeline=[dict(type='Resize',scale=(160,120))]"
+    with pytest.raises(ValueError, match='expected numbers') as caught:
+        configs.parse_pairs([pair])
+    assert 'Resize' in str(caught.value)
+    assert '\n' not in str(caught.value)

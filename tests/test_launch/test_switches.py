@@ -12,19 +12,37 @@ def test_amp(monkeypatch):
     cfg = _training(dict(type='OptimWrapper', clip_grad=dict(max_norm=1)))
     monkeypatch.setattr(switches, 'get_device', lambda: 'cpu')
     with pytest.raises(ValueError, match='needs a CUDA'):
-        switches.turn_on_amp(cfg)
+        switches.set_precision(cfg, True)
     monkeypatch.setattr(switches, 'get_device', lambda: 'cuda')
-    switches.turn_on_amp(cfg)
+    switches.set_precision(cfg, True)
     assert cfg.optim_wrapper == dict(
         type='AmpOptimWrapper',
         clip_grad=dict(max_norm=1),
         loss_scale='dynamic',
     )
     own = _training(dict(type='AmpOptimWrapper', loss_scale=512.0))
-    switches.turn_on_amp(own)
+    switches.set_precision(own, True)
     assert own.optim_wrapper.loss_scale == 512.0
     with pytest.raises(ValueError, match='config has ApexOptimWrapper'):
-        switches.turn_on_amp(_training(dict(type='ApexOptimWrapper')))
+        switches.set_precision(_training(dict(type='ApexOptimWrapper')), True)
+
+
+def test_amp_of_the_config(monkeypatch):
+    monkeypatch.setattr(switches, 'get_device', lambda: 'cpu')
+    wrapper = dict(type='AmpOptimWrapper', loss_scale=512.0)
+    cfg = _training(wrapper)
+    with pytest.raises(
+        ValueError, match=r'needs a CUDA.* cfg_options optim_wrapper\.type=Opt'
+    ):
+        switches.set_precision(cfg, False)
+    # Of what the line says to do, all else follows.
+    cfg.optim_wrapper.type = 'OptimWrapper'
+    switches.set_precision(cfg, False)
+    assert cfg.optim_wrapper == dict(type='OptimWrapper')
+    monkeypatch.setattr(switches, 'get_device', lambda: 'cuda')
+    cfg = _training(wrapper)
+    switches.set_precision(cfg, False)
+    assert cfg.optim_wrapper == wrapper
 
 
 def test_lr_scaling():

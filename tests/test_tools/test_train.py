@@ -340,6 +340,14 @@ def _two_classes_of_one_color(segmentation, tmp_path, trained):
             id='another optimizer',
         ),
         pytest.param(
+            _changed(
+                lambda c: c['optimizer']['param_groups'][0].pop('momentum')
+            ),
+            'does not fit the run: ValueError: the checkpoint has another '
+            'optimizer than SGD, without momentum; ',
+            id='an optimizer of another kind',
+        ),
+        pytest.param(
             lambda *_: ['--cfg-options', 'load_from=gone.pth'],
             'there is no checkpoint file gone.pth',
             id='no start',
