@@ -138,7 +138,7 @@ def _draw_batch(
     titles = [
         f'first training batch, iteration {runner.iter + 1}: '
         f'{len(images)} of {len(samples)} images of {width}x{height}',
-        'as the model gets them, but for mean, std and order of channels',
+        'after augmentation, as the model gets them, in the colors of files',
     ]
     dataset = runner.train_dataloader.dataset
     if any('gt_instances' in sample for sample in shown):

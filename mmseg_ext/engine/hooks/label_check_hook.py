@@ -277,22 +277,28 @@ class LabelCheckHook(Hook):
         if count == 0 or not missing or (black_and_white and self._warned):
             return
         names = self._names
-        images = f'the {count} image(s) {which}'
+        dataset = runner.train_dataloader.dataset
+        reduced = _is_reduced(dataset)
+        # The last batch is filled up from the next epoch.
+        images = f'the {min(count, len(dataset))} image(s) {which}'
         if black_and_white:
             where = f'the labels of {images}'
-            reduced = _is_reduced(runner.train_dataloader.dataset)
             runner.logger.warning(
                 black_and_white_warning(where, names, reduced)
             )
             return
         listed = [f'{printable(names[i])} ({i})' for i in missing]
+        # Without a value of its own, it is what all are one off by.
+        shifted = reduced and len(names) - 1 in missing
         runner.logger.warning(
             f'{len(missing)} of {len(names)} classes of '
-            f'{_kind(runner.train_dataloader.dataset)} are labeled in no '
+            f'{_kind(dataset)} are labeled in no '
             f'pixel of {images}: {listing(listed, _NAMED)}; check that the '
             'list of classes is that of the masks, index by index; else they '
             'are rare, or crops leave them out, and the model does not learn '
             'them'
+            + f'; reduce_zero_label=True ignores 0 and makes 1 {names[0]}: '
+            'set it to False if the masks mean that by 0' * shifted
         )
 
 

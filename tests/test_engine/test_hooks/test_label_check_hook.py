@@ -321,6 +321,29 @@ def test_a_class_without_labels_is_told_once(write, make_config, train):
     )
 
 
+def test_images_that_are_drawn_again_count_once(write, make_config, train):
+    """The last batch of an epoch is filled up."""
+    _, told = train(make_config(write(*[[0, 1]] * 3)))
+    [line] = told
+    assert 'in no pixel of the 3 image(s) of the first epoch: road' in line
+
+
+@pytest.mark.parametrize(
+    ('labels', 'names_it'), [([0, 1, 3], True), ([1, 2, 4], False)]
+)
+def test_a_zero_that_is_a_class(write, make_config, train, labels, names_it):
+    """Labels of 0 to 3 have no pole, which would be 4."""
+    config = make_config(write(*[labels] * 4))
+    config.train_dataloader.dataset.reduce_zero_label = True
+    _, told = train(config)
+    [line] = told
+    mend = (
+        'reduce_zero_label=True ignores 0 and makes 1 sky: set it to False if '
+        'the masks mean that by 0'
+    )
+    assert (mend in line) == names_it
+
+
 def test_the_first_epoch_counts(write, make_config, train):
     """Its end is told by the loop, or by the number of images."""
     root = write(*GOOD)
