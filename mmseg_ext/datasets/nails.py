@@ -94,8 +94,9 @@ class NailDataset(CocoDataset):
             if name not in found:
                 raise ValueError(
                     f'ann_file {self.ann_file} has no category {name!r}, only '
-                    f'{found}: {_CONVERT}, or name its category in '
-                    "metainfo=dict(classes=('...',))"
+                    f'{found}: name the categories in all data sets with '
+                    "metainfo=dict(classes=('...',)); a file of hands is "
+                    'written by mmseg-ext convert nails'
                 )
         names = [
             os.path.join(self.data_prefix['img'], image.file_name)

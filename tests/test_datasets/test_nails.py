@@ -121,7 +121,7 @@ def test_a_category_of_another_name(root):
 
 @pytest.mark.parametrize('ann_file', ['', 'nothing.json', 'annotations'])
 def test_missing_file(root, ann_file):
-    with pytest.raises(FileNotFoundError, match=r'ann_file .*converters'):
+    with pytest.raises(FileNotFoundError, match=r'ann_file .*convert nails'):
         build(root, ann_file=ann_file)
 
 
