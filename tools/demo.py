@@ -3,6 +3,7 @@
 Writes a small sample data set in CamVid's raw format, trains a light model on
 it with MIM, tests it before and after, and lets ``MMSegInferencer`` segment
 images that it has not seen. Ends with mIoU, times and where the pictures are.
+Needs MIM: pip install openmim.
 """
 
 import argparse

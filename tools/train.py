@@ -15,8 +15,8 @@ examples:
   go on after an interruption, from the latest checkpoint in the work dir
     %(prog)s CONFIG.py --work-dir work_dirs/first --resume
   four GPUs of one machine, or four processes where there is no GPU
-    torchrun --nproc-per-node 4 --no-python mmseg-ext train CONFIG.py \\
-        --launcher pytorch
+    torchrun --standalone --nproc-per-node 4 --no-python \\
+        mmseg-ext train CONFIG.py --launcher pytorch
 """
 
 

@@ -996,7 +996,7 @@ def test_tool(root, part2, out, capsys):
     assert '1 test images left out: they have no labels' in printed
     assert 'val: 5 images; 5 labels drawn and 0 found' in printed
     assert printed.endswith(f'--cfg-options data_root={out}\n')
-    assert '\nnext: mmseg-ext train deeplabv3plus_r18' in printed
+    assert '\nnext: mmseg-ext train fpn_lite0_1xb4-600_idd-' in printed
     pixels = json.loads((out / 'report.json').read_text())['splits']
     (row,) = (line for line in printed.splitlines() if ' drivable' in line)
     assert [cell.strip().replace(',', '') for cell in row.split('|')[1:4]] == [

@@ -27,6 +27,10 @@ from mmseg_ext_cli import add_converter_options, call, make_parser, spell
 #: Trains on a GPU that is not large.
 CONFIG = 'deeplabv3plus_r18-d8_1xb4-80k_idd-512x512.py'
 
+#: Trains on a CPU, with less than so many images.
+SMALL_CONFIG = 'fpn_lite0_1xb4-600_idd-sample-192x256.py'
+SMALL = 1000
+
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
@@ -63,8 +67,10 @@ def main(argv: list[str] | None = None) -> None:
     options = vars(parser.parse_args(argv))
     report = call(parser, 'mmseg_ext.converters.idd:convert', **options)
     print(report)
+    small = report.splits['train'].images < SMALL
+    config = SMALL_CONFIG if small else CONFIG
     root = f'data_root={report.out_dir}'
-    print(f'next: {spell("train", CONFIG, "--cfg-options", root)}')
+    print(f'next: {spell("train", config, "--cfg-options", root)}')
 
 
 if __name__ == '__main__':
