@@ -89,7 +89,6 @@ def run_script(page, folder, iterations):
     script = script.replace(
         runner, f'config.merge_from_dict({LESS!r})\n{runner}'
     ).replace(f'iter_{iterations}.pth', 'iter_2.pth')
-    (folder / 'configs').symlink_to(ROOT / 'configs')
     run(script, folder)
 
 

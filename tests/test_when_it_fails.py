@@ -11,6 +11,8 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS
 
+from mmseg_ext.datasets.transforms import label_files
+from mmseg_ext.launch import switches
 from mmseg_ext.launch.runs import LaunchError, run_test, run_training
 from test_tools.tiny_runs import run_tool, write_detection, write_segmentation
 
@@ -39,6 +41,13 @@ def symptoms():
 @pytest.fixture(scope='module')
 def segmentation(tmp_path_factory):
     return write_segmentation(tmp_path_factory.mktemp('segmentation'))
+
+
+#: The data set of own data, in place of upstream's.
+OURS = {
+    'train_dataloader.dataset.type': 'PairedDataset',
+    'train_dataloader.dataset.metainfo': {'classes': ('sky', 'wall', 'road')},
+}
 
 
 @pytest.fixture(scope='module')
@@ -87,10 +96,16 @@ DATA = 'train_dataloader.dataset'
         {'train_cfg.max_epochs': 3},
         {f'{DATA}.data_root': '/nowhere'},
         {f'{DATA}.img_suffix': '.jpg'},
+        {**OURS, f'{DATA}.img_suffix': '.bmp'},
+        {'data_root': '/nowhere'},
+        {'optim_wrapper.type': 'AmpOptimWrapper'},
     ],
     ids=' '.join,
 )
-def test_faults_of_a_config_are_quoted(segmentation, tmp_path, options):
+def test_faults_of_a_config_are_quoted(
+    segmentation, tmp_path, options, monkeypatch
+):
+    monkeypatch.setattr(switches, 'get_device', lambda: 'cpu')
     line = train(segmentation, tmp_path, **options)
     assert is_quoted(line), line
 
@@ -108,8 +123,31 @@ def test_faults_of_masks_are_quoted(tmp_path, mask):
     config = write_segmentation(tmp_path / 'data')
     for path in (tmp_path / 'data' / 'labels').rglob('*.png'):
         cv2.imwrite(str(path), mask)
-    line = train(config, tmp_path)
+    for options in ({}, OURS):
+        line = train(config, tmp_path, **options)
+        assert is_quoted(line), line
+
+
+def test_masks_of_black_and_white_are_quoted(monkeypatch):
+    told = []
+    monkeypatch.setattr(
+        label_files, 'print_log', lambda text, **_: told.append(text)
+    )
+    values = np.array([[0, 255]], np.uint8)
+    label_files.warn_of_white(values, 'a.png', label_files.SharedSet())
+    [line] = told
     assert is_quoted(line), line
+
+
+def test_categories_of_other_names_are_quoted(tmp_path):
+    config = write_detection(tmp_path / 'data')
+    options = {
+        f'{DATA}.type': 'NailDataset',
+        f'{DATA}.metainfo.classes': ('nails',),
+    }
+    line = train(config, tmp_path, **options)
+    assert 'ann_file' in line
+    assert is_quoted(line.partition('cannot be used: ')[2]), line
 
 
 def test_names_that_are_not_in_the_json_are_quoted(detection, tmp_path):
@@ -120,6 +158,17 @@ def test_names_that_are_not_in_the_json_are_quoted(detection, tmp_path):
     line = train(detection, tmp_path, **options)
     assert line == 'train_dataloader.dataset is empty: expected images'
     assert is_quoted(line)
+
+
+def test_weights_alone_are_quoted(segmentation, tmp_path):
+    file = tmp_path / 'weights.pth'
+    torch.save({'state_dict': {'a': torch.zeros(1)}}, file)
+    with pytest.raises(LaunchError) as caught:
+        run_training(str(segmentation), str(tmp_path), resume=str(file))
+    assert is_quoted(str(caught.value)), str(caught.value)
+    with pytest.raises(LaunchError) as caught:
+        run_test(str(segmentation), str(file), str(tmp_path))
+    assert is_quoted(str(caught.value)), str(caught.value)
 
 
 @pytest.mark.parametrize(
