@@ -402,6 +402,11 @@ def test_light_configs_differ_in_the_parts_only():
     assert fpn['randomness'] == {'seed': 0}
 
 
+@pytest.mark.parametrize('name', [n for n in NAMES if 'sample' in n])
+def test_light_configs_draw(name):
+    assert read_config(FOLDER / name).default_hooks.visualization.draw
+
+
 def test_light_config_has_the_parts():
     detector = MODELS.build(load(LIGHT, 'augfpn-cs-srs').model)
     assert isinstance(detector.neck, AugFPN)

@@ -58,10 +58,10 @@ FORMATS = {
     ),
     'idd': Format(
         '480x360',
-        'IDD 20K, both parts, 26 classes at level 3: '
-        '{IDD_Segmentation,idd20kII}/leftImg8bit/SPLIT/SEQ/X_leftImg8bit.'
-        '{png,jpg}, gtFine/SPLIT/SEQ/X_gtFine_polygons.json; a third of the '
-        'sequences is of a smaller size',
+        'IDD 20K, 26 classes at level 3, both parts, IDD_Segmentation and '
+        'idd20kII: leftImg8bit/SPLIT/SEQ/X_leftImg8bit.{png,jpg}, '
+        'gtFine/SPLIT/SEQ/X_gtFine_polygons.json; a third of the sequences '
+        'is of a smaller size',
         'label maps and splits',
         (
             *('convert idd', '{root}/IDD_Segmentation', '{root}/idd20kII'),

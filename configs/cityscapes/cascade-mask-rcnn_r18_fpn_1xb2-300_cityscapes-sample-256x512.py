@@ -112,6 +112,7 @@ default_hooks = dict(
     ),
     logger=dict(interval=25),
     class_check=dict(type='NumClassCheckHook'),
+    visualization=dict(draw=True, interval=2),
 )
 log_processor = dict(by_epoch=False)
 randomness = dict(seed=0)

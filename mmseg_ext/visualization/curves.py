@@ -186,7 +186,8 @@ def draw_curves(history: History) -> 'Figure':
     ):
         axes.set(title=title, ylabel=ylabel, xlabel=unit)
         axes.tick_params(labelbottom=True)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        # With two ticks at least there would be halves about a single step.
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         marker = 'o' if curves is history.scores else ''
         _draw(axes, curves, marker, smoothed=curves is history.losses)
     return figure

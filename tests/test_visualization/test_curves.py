@@ -64,6 +64,17 @@ def _read_csv(path):
     return {name: float(value) for name, value in rows}
 
 
+@pytest.mark.parametrize('steps', [[5], [1, 2], [1, 2, 3, 4, 5], [5, 9]])
+def test_ticks_are_whole_steps(steps):
+    figure = draw_curves(read_history([_train(step, 1.0) for step in steps]))
+    figure.canvas.draw()
+    for axes in figure.axes:
+        low, high = axes.get_xlim()
+        ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+        assert ticks
+        assert all(tick == round(tick) for tick in ticks)
+
+
 def _joined(work_dir, monkeypatch):
     """Return the history that is drawn for a work dir."""
     drawn = []
