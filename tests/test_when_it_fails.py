@@ -43,8 +43,9 @@ def segmentation(tmp_path_factory):
     return write_segmentation(tmp_path_factory.mktemp('segmentation'))
 
 
-#: The data set of own data, in place of upstream's.
+#: The data set and loader of own data, in place of upstream's.
 OURS = {
+    'train_dataloader.dataset.pipeline.1.type': 'FastLoadAnnotations',
     'train_dataloader.dataset.type': 'PairedDataset',
     'train_dataloader.dataset.metainfo': {'classes': ('sky', 'wall', 'road')},
 }
