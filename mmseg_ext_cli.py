@@ -18,12 +18,15 @@ and not in it, and imports the standard library alone. A tool is::
 
 What the user can mend, be it an argument or a file, ends in one line,
 ``PROG: error: ...``, on standard error, and the exit status 2. Ctrl-C ends in
-one line as well, with the exit status 130, and SIGTERM with 143.
+one line as well, with the exit status 130, and SIGTERM with 143. A tool whose
+output nobody reads any more, as with ``| head -1``, does the rest in silence;
+one whose output cannot be written, as on a full disk, ends in one line.
 """
 
 import argparse
 import ast
 import difflib
+import errno
 import importlib
 import importlib.util
 import io
@@ -112,7 +115,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         SystemExit: Help was asked for, with status 0, or there is no such
             command, with status 2, or the command ends in this way.
     """
+    _steady_output()
     words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ['help']:
+        words = [*words[1:], '--help']
     files = _files()
     for command in (' '.join(words[:2]), ' '.join(words[:1])):
         if command in files:
@@ -125,8 +131,54 @@ def main(argv: Sequence[str] | None = None) -> None:
         init = Path(__file__).parent / 'mmseg_ext' / '__init__.py'
         print(_SCRIPT, read_constant(init, '__version__'))
     else:
-        sys.stderr.write(f'{_SCRIPT}: error: {_unknown(group, words[0])}\n')
+        sys.stderr.write(f'{_SCRIPT}: error: {_unknown(group, words)}\n')
         sys.exit(2)
+
+
+class _Output(io.FileIO):
+    """Standard output or error, which may lose its reader.
+
+    What is written then goes nowhere, and the tool goes on: a training does
+    not end because somebody looked at its first lines.
+    """
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            # Python writes again what is left when the process ends.
+            with open(os.devnull, 'wb') as nowhere:
+                os.dup2(nowhere.fileno(), self.fileno())
+            # A pipe, or a terminal that was closed.
+            if error.errno in (errno.EPIPE, errno.EIO) or self.fileno() == 2:
+                return len(data)
+            prog = os.path.basename(sys.argv[0])
+            sys.exit(
+                f'{prog}: error: standard output cannot be written: '
+                f'{error.strerror}'
+            )
+
+
+def _steady_output() -> None:
+    """Make standard output and error those of :class:`_Output`."""
+    for name in ('stdout', 'stderr'):
+        stream = getattr(sys, name)
+        # Tests and notebooks have others.
+        if type(stream) is not io.TextIOWrapper or (
+            stream is not getattr(sys, f'__{name}__')
+        ):
+            continue
+        raw = _Output(stream.fileno(), 'wb', closefd=False)
+        steady = io.TextIOWrapper(
+            io.BufferedWriter(raw),
+            encoding=stream.encoding,
+            errors=stream.errors,
+            # Errors thus come out of what prints.
+            line_buffering=True,
+            write_through=stream.write_through,
+        )
+        stream.flush()
+        setattr(sys, name, steady)
 
 
 def _run(command: str, argv: Sequence[str]) -> None:
@@ -196,19 +248,31 @@ def _help(group: str) -> str:
     return '\n'.join(lines)
 
 
-def _unknown(group: str, word: str) -> str:
-    """Return what is said of a command that there is not."""
+def _unknown(group: str, words: Sequence[str]) -> str:
+    """Return what is said of a command that there is not.
+
+    Args:
+        group: The first word, where it is a group.
+        words: Those that follow.
+    """
+    word = words[0]
+    there = f'there is no command {" ".join([group, word]).strip()!r}'
+    later = next((name for name in words[1:] if name in COMMANDS), None)
+    if word.startswith('-') and later and not group:
+        return (
+            f'{there}: the command comes first, {_SCRIPT} {later} {word} ...'
+        )
     meant = {}
     for name, file in _files().items():
         # What a command is called, and what its tool is.
         for key in (name, name.rpartition(' ')[2], Path(file).stem):
             meant[key] = name
-    close = difflib.get_close_matches(word, meant)
+    close = difflib.get_close_matches(word.lower(), meant)
     names = dict.fromkeys(meant[key] for key in close)
-    return (
-        f'there is no command {" ".join([group, word]).strip()!r}'
-        + (f'; did you mean {" or ".join(names)}?' if names else '')
-        + f'; {_SCRIPT} --help lists all' * (not names)
+    return there + (
+        f'; did you mean {" or ".join(names)}?'
+        if names
+        else f'; {_SCRIPT} --help lists all'
     )
 
 
@@ -273,6 +337,7 @@ def make_parser(
     From here on standard output takes any name of a file: what it cannot
     write, such as bytes that are no text, is escaped, as on standard error.
     """
+    _steady_output()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors='backslashreplace')
     return kind(
@@ -779,5 +844,9 @@ def launch(
 
 
 if __name__ == '__main__':
+    # With -m, Python looks for modules in the current folder first, where
+    # mmseg_ext/ may be anything.
+    if Path(sys.path[0]).resolve() == Path.cwd() != Path(__file__).parent:
+        del sys.path[0]
     # This is another copy than the one that the tools import.
     importlib.import_module('mmseg_ext_cli').main()

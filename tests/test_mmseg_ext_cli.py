@@ -46,7 +46,7 @@ def first_lines():
     }
 
 
-@pytest.mark.parametrize('argv', [[], ['-h'], ['--help']])
+@pytest.mark.parametrize('argv', [[], ['-h'], ['--help'], ['help']])
 def test_help_lists_all_tools(capsys, argv):
     cli.main(argv)
     text = capsys.readouterr().out
@@ -57,7 +57,9 @@ def test_help_lists_all_tools(capsys, argv):
     ]
 
 
-@pytest.mark.parametrize('argv', [['convert'], ['convert', '--help']])
+@pytest.mark.parametrize(
+    'argv', [['convert'], ['convert', '--help'], ['help', 'convert']]
+)
 def test_help_of_a_group_lists_its_own(capsys, argv):
     cli.main(argv)
     found = listed(capsys.readouterr().out)
@@ -79,7 +81,13 @@ def test_help_of_a_group_lists_its_own(capsys, argv):
         ('plot_log work', "'plot_log'; did you mean plot?"),
         ('make_sample_data', "'make_sample_data'; did you mean sample?"),
         ('t', "'t'; mmseg-ext --help lists all"),
-        ('--amp train', "'--amp'; mmseg-ext --help lists all"),
+        ('TRAIN', "'TRAIN'; did you mean train?"),
+        ('--amp', "'--amp'; mmseg-ext --help lists all"),
+        (
+            '--work-dir x train',
+            "'--work-dir': the command comes first, mmseg-ext train "
+            '--work-dir ...\n',
+        ),
         ('convert --version', "'convert --version'; mmseg-ext --help lists"),
     ],
 )
@@ -215,6 +223,67 @@ def test_any_name_can_be_printed(monkeypatch):
     cli.make_parser('')
     print('a\udcff Straße', flush=True)
     assert data.getvalue() == b'a\\udcff Stra\\xdfe\n'
+
+
+@pytest.fixture
+def lost():
+    """Standard output whose reader has gone."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    raw = cli._Output(writer, 'wb', closefd=False)
+    yield io.TextIOWrapper(io.BufferedWriter(raw), line_buffering=True)
+    os.close(writer)
+
+
+def test_a_tool_without_reader_goes_on(lost, monkeypatch):
+    monkeypatch.setattr(sys, 'stdout', lost)
+    for _ in range(3):
+        print('x' * 9000)
+        print('a line')
+    lost.flush()
+
+
+def test_help_is_read_in_part():
+    """As with ``| head -1``: nothing is said, and the status is 0."""
+    process = subprocess.Popen(
+        [sys.executable, cli.__file__, '--help'],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdout.close()
+    assert (process.stderr.read(), process.wait()) == (b'', 0)
+    process.stderr.close()
+
+
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='of Linux')
+def test_a_full_disk_is_one_line():
+    with open('/dev/full', 'wb') as full:
+        done = subprocess.run(
+            [sys.executable, cli.__file__, '--version'],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert re.fullmatch(
+        r'\S+: error: standard output cannot be written: .+\n', done.stderr
+    )
+
+
+def test_the_package_is_not_taken_from_the_current_folder(tmp_path):
+    (tmp_path / 'mmseg_ext').mkdir()
+    (tmp_path / 'mmseg_ext' / '__init__.py').write_text('raise SystemExit(9)')
+    done = subprocess.run(
+        [sys.executable, '-m', 'mmseg_ext_cli', 'train', 'gone.py'],
+        cwd=tmp_path,
+        env={**os.environ, 'PYTHONPATH': str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert 'there is no config gone.py' in done.stderr
 
 
 def test_some_constants_are_read():
