@@ -72,6 +72,7 @@ def load_config(
     except Exception as error:
         raise ValueError(why_not_read(path, error)) from error
     options = cfg_options or {}
+    _check_options(cfg, path, options)
     plain = {k: v for k, v in options.items() if k not in OPTIONS}
     warnings = [
         *stale_names(cfg, path, options),
@@ -81,7 +82,7 @@ def load_config(
     changes = set_options(cfg, options)
     try:
         cfg.merge_from_dict(plain)
-    # mmengine merges without a look at what is there.
+    # Such as of two options that do not go together.
     except (AttributeError, IndexError, KeyError, TypeError) as error:
         raise ValueError(
             f'cfg_options do not fit {path}: {one_line(error)}'
@@ -138,6 +139,41 @@ def check_output(name: str, path: str, folder: bool = True) -> None:
         )
 
 
+def _check_options(cfg: Config, path: Path, options: Iterable[str]) -> None:
+    """Check that keys can be set in what a config has.
+
+    Raises:
+        ValueError: A key has an empty part, or leads into what has no parts,
+            or no such entry.
+    """
+    for key in options:
+        parts = key.split('.')
+        if not all(parts):
+            raise ValueError(
+                f'cfg_options {key!r}: expected names and numbers with a dot '
+                'between them, such as train_cfg.max_iters'
+            )
+        node: Any = cfg
+        for count, part in enumerate(parts):
+            above = '.'.join(parts[:count])
+            if isinstance(node, list) and count < len(parts) - 1:
+                if not part.isdigit() or int(part) >= len(node):
+                    raise ValueError(
+                        f'cfg_options do not fit {path}: {above} is a list '
+                        f'of {len(node)}, so {above}.{part} is none of its '
+                        f'entries: expected {above}.0 and so on'
+                    )
+                node = node[int(part)]
+                continue
+            if not isinstance(node, (Config, dict)):
+                raise ValueError(
+                    f'cfg_options do not fit {path}: {above} has no parts '
+                    f'that can be set, so {key} cannot be: set {above} as a '
+                    'whole'
+                )
+            node = node.get(part, {})
+
+
 def _new_keys(cfg: Config, options: Iterable[str]) -> Iterator[str]:
     """Yield a line for each option that the config does not have yet."""
     keys = [key for key, _ in entries(cfg.to_dict())]
@@ -145,7 +181,7 @@ def _new_keys(cfg: Config, options: Iterable[str]) -> Iterator[str]:
         own = option.partition('.')[0] in cfg
         if option in keys or (is_read(cfg, option) and not own):
             continue
-        near = _nearest(option, keys)
+        near = _nearest(option, [key for key in keys if is_read(cfg, key)])
         yield (
             f'the config has no {option}, which is added to it'
             + (f'; the nearest key that it has is {near}' if near else '')

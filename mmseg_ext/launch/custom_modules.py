@@ -36,7 +36,8 @@ def import_custom_modules(cfg: Config, path: Path) -> list[str]:
         of those in the folders that others, which are installed, hide.
 
     Raises:
-        ValueError: A module is not there, or its import fails.
+        ValueError: A name is none of a module, or a module is not there, or
+            its import fails.
     """
     given = cfg.get('custom_imports')
     if not given:
@@ -50,6 +51,8 @@ def import_custom_modules(cfg: Config, path: Path) -> list[str]:
             f'custom_imports.imports={names} in {path}: expected names of '
             'modules'
         )
+    for name in names:
+        _check_name(name, path)
     folders = _folders(cfg, path)
     if not all(map(_is_there, names)):
         sys.path += [str(f) for f in folders if str(f) not in sys.path]
@@ -58,8 +61,8 @@ def import_custom_modules(cfg: Config, path: Path) -> list[str]:
     for name in names:
         try:
             importlib.import_module(name)
-        # A module is code: anything may come out of it.
-        except Exception as error:
+        # A module is code: anything may come out of it, sys.exit, too.
+        except (Exception, SystemExit) as error:
             reason = _why_not_imported(name, path, folders, error)
             if not isinstance(error, ImportError) or not given.get(
                 'allow_failed_imports'
@@ -69,6 +72,17 @@ def import_custom_modules(cfg: Config, path: Path) -> list[str]:
         else:
             warnings += _hidden(name, folders)
     return warnings
+
+
+def _check_name(name: str, path: Path) -> None:
+    """Refuse a path in place of the name of a module."""
+    meant = name.removesuffix('.py').strip('./').replace('/', '.')
+    if name != meant or not meant:
+        raise ValueError(
+            f'custom_imports in {path} names {name!r}: expected the name of '
+            "a module, without '.py' and folders"
+            + (f': {meant!r}' if meant else '')
+        )
 
 
 def _folders(cfg: Config, path: Path) -> list[Path]:
@@ -104,7 +118,7 @@ def _is_there(name: str) -> bool:
 
 
 def _why_not_imported(
-    name: str, path: Path, folders: Sequence[Path], error: Exception
+    name: str, path: Path, folders: Sequence[Path], error: BaseException
 ) -> str:
     """Return in one line why a module is not imported."""
     if isinstance(error, ModuleNotFoundError) and (
@@ -124,7 +138,7 @@ def _why_not_imported(
     )
 
 
-def _place(name: str, error: Exception) -> tuple[str, int | None]:
+def _place(name: str, error: BaseException) -> tuple[str, int | None]:
     """Return the file and line of a module at which its import failed."""
     if isinstance(error, SyntaxError) and error.filename:
         return error.filename, error.lineno

@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
+from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import Registry
 from mmengine.runner import Runner
 
@@ -105,9 +106,33 @@ def why_not_read(path: Path, error: Exception) -> str:
             return str(named)
     if isinstance(error, SyntaxError):
         line, error = error.lineno or 0, SyntaxError(error.msg)
+    reason = _why_no_base(error) or one_line(error)
     of = '' if Path(file).resolve() == path.resolve() else f' (for {path})'
     where = f', line {line}' if line else ''
-    return f'{file}{where} cannot be read as a config{of}: {one_line(error)}'
+    return f'{file}{where} cannot be read as a config{of}: {reason}'
+
+
+def _why_no_base(error: Exception) -> str | None:
+    """Return what is wrong with ``_base_``, or None."""
+    frames = {
+        frame.f_code.co_name: frame.f_locals
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+    }
+    if '_get_package_and_cfg_path' in frames:
+        name = str(frames['_get_cfg_path']['cfg_path'])
+        package = name.partition('::')[0]
+        return (
+            f'there is no base {name}: expected PACKAGE::FOLDER/NAME.py, such '
+            'as mmseg::_base_/default_runtime.py'
+            + closest(package, {*MODULE2PACKAGE} - {package})
+        )
+    if isinstance(error, KeyError) and 'among bases' in str(error):
+        keys = sorted(re.findall("'(.+?)'", str(error.args[0])))
+        return (
+            f'several files of _base_ set {", ".join(keys)}: inherit only '
+            'one of them, and set in this config what the others change'
+        )
+    return None
 
 
 def why_not_built(

@@ -117,7 +117,7 @@ def set_options(cfg: Config, options: Mapping[str, Any]) -> list[str]:
     for name, option in OPTIONS.items():
         if name not in options:
             continue
-        value = option.check(options[name])
+        value = option.check(_whole(options[name]))
         # Found before the first is set: parts may stand in several places.
         changes = list(option.find(cfg, value))
         if not any(change.main for change in changes):
@@ -237,6 +237,12 @@ def _pair(value: Any) -> tuple[int, int]:
         'HEIGHT,WIDTH or one number for both, in pixels',
     )
     return (pair[0], pair[1])
+
+
+def _whole(value: Any) -> Any:
+    """Return 1000 for 1e3, which is a float."""
+    whole = isinstance(value, float) and value.is_integer()
+    return int(value) if whole else value
 
 
 def _count(name: str) -> Callable[[Any], int]:

@@ -89,13 +89,47 @@ def test_options_change_the_config(tmp_path):
             id='package',
         ),
         pytest.param(
-            'a = [1]', {'a.7': 1}, 'cfg_options do not fit', id='index'
+            'a = [1]', {'a.7': 1}, 'cfg_options do not fit', id='entry'
+        ),
+        pytest.param(
+            *('a = [1]', {'a.7.b': 1}, r'a is a list of 1, so a\.7 is none'),
+            id='index',
         ),
         pytest.param(
             'a = [1]', {'a.0': 1}, 'cfg_options do not fit', id='number'
         ),
         pytest.param(
-            'a = 1', {'a.b': 1}, 'cfg_options do not fit', id='no dict'
+            *('a = 1', {'a.b': 1}, r'a has no parts .* set a as a whole'),
+            id='no dict',
+        ),
+        pytest.param(
+            *('crop_size = (1, 2)', {'crop_size.0': 1}),
+            'crop_size has no parts .* set crop_size as a whole',
+            id='tuple',
+        ),
+        pytest.param(
+            *('a = 1', {'b': 1, 'b.c': 1}, 'cfg_options do not fit'),
+            id='both',
+        ),
+        pytest.param(
+            "_base_ = 'mmsegext::fpn/x.py'",
+            None,
+            'there is no base mmsegext::fpn/x.py.*close: mmseg_ext',
+            id='package of a base',
+        ),
+        pytest.param(
+            "_base_ = 'mmseg-ext::fpn/x.py'",
+            None,
+            'there is no base mmseg-ext::fpn/x.py.*close: mmseg_ext',
+            id='no name of a package',
+        ),
+        pytest.param(
+            "_base_ = ['mmseg::_base_/schedules/schedule_20k.py', "
+            "'mmseg::_base_/schedules/schedule_40k.py']",
+            None,
+            'several files of _base_ set .*optim_wrapper, optimizer, .*: '
+            'inherit only one of them, and set in this config what',
+            id='keys of two bases',
         ),
     ],
 )
@@ -196,6 +230,25 @@ def test_new_keys_are_told(tmp_path, key, near):
     assert f'no {key}, which is added' in line
     nearest = line.rpartition('the nearest key that it has is ')[2]
     assert nearest == (near or line)
+
+
+def test_keys_that_are_used_up_are_not_near(tmp_path):
+    path = _config(
+        tmp_path / 'a.py',
+        'optimizer = dict(lr=1)\noptim_wrapper = dict(optimizer=optimizer)',
+    )
+    told = []
+    configs.load_config(path, None, {'lr': 3}, told.append)
+    [line] = told
+    assert line.endswith('that it has is optim_wrapper.optimizer.lr')
+
+
+@pytest.mark.parametrize('key', ['', 'a..b', '.a', 'a.'])
+def test_key_with_an_empty_part(tmp_path, key):
+    path = _config(tmp_path / 'a.py', 'a = dict(b=1)')
+    with pytest.raises(ValueError, match='expected names and numbers') as e:
+        configs.load_config(path, cfg_options={key: 1})
+    assert repr(key) in str(e.value)
 
 
 def test_where_something_can_be_written(tmp_path, monkeypatch):

@@ -83,6 +83,25 @@ def test_names_that_are_none(folders):
         configs.load_config(_config(folders, [1]))
 
 
+@pytest.mark.parametrize(
+    ('name', 'meant'),
+    [
+        ('potholes.py', 'potholes'),
+        ('.potholes', 'potholes'),
+        ('./potholes.py', 'potholes'),
+        ('sets/potholes.py', 'sets.potholes'),
+        ('', None),
+    ],
+)
+def test_path_in_place_of_a_name(folders, name, meant):
+    (folders[0] / 'potholes.py').write_text('')
+    with pytest.raises(ValueError, match='expected the name of a mod') as e:
+        configs.load_config(_config(folders, [name]))
+    assert f'names {name!r}' in str(e.value)
+    end = f"without '.py' and folders: {meant!r}" if meant else 'and folders'
+    assert str(e.value).endswith(end)
+
+
 @pytest.mark.parametrize('name', ['potholes', 'potholes.sets'])
 def test_module_that_is_not_there(folders, name):
     if '.' in name:
@@ -108,6 +127,7 @@ def test_module_that_is_not_there(folders, name):
         pytest.param(
             'import json\njson.loads("{")', 'JSONDecodeError', id='library'
         ),
+        pytest.param('import sys\nsys.exit(3)', 'SystemExit: 3', id='exit'),
     ],
 )
 def test_module_that_fails(folders, text, message):

@@ -181,6 +181,12 @@ def test_max_iters(tiny, iters, ends, begins, steps, length, intervals):
     )
 
 
+def test_number_with_an_exponent(tiny):
+    cfg, _, _ = load(tiny, max_iters=1e3)
+    assert cfg.train_cfg.max_iters == 1000
+    assert isinstance(cfg.train_cfg.max_iters, int)
+
+
 def test_batch_size(tiny):
     loader = 'train_dataloader'
     differing, [line] = changed(tiny, {'batch_size': 7})
