@@ -82,7 +82,8 @@ def check_keys(
     Raises:
         TypeError: One of these is no dictionary.
         ValueError: It has another key, or ``metainfo`` one that is nearly
-            ``classes``, ``palette`` or another of the class.
+            ``classes``, ``palette`` or another of the class; or its
+            ``classes`` are one text, or name a class twice.
     """
     for argument, keys in expected.items():
         value = options.get(argument) or {}
@@ -99,6 +100,25 @@ def check_keys(
     for key in options.get('metainfo') or {}:
         if key not in known and _likeliest(key, known):
             _refuse(kind, 'metainfo', key, known)
+    _check_classes(kind, (options.get('metainfo') or {}).get('classes'))
+
+
+def _check_classes(kind: type[BaseDataset], classes: Any) -> None:
+    """Check the names of classes that are given, if any."""
+    # MMEngine takes the path of a list, too.
+    if isinstance(classes, str) and not os.path.isfile(classes):
+        raise ValueError(
+            f'{kind.__name__}: metainfo classes: expected a tuple or list of '
+            f'names, got the text {classes!r}: one name is written '
+            f'({classes!r},), with a comma'
+        )
+    if isinstance(classes, (list, tuple)):
+        twice = [name for name in classes if classes.count(name) > 1]
+        if twice:
+            raise ValueError(
+                f'{kind.__name__}: metainfo classes name one twice: '
+                f'{twice[0]!r}; expected a name of its own for each'
+            )
 
 
 def _refuse(

@@ -1,6 +1,7 @@
 """The base of data sets with a folder of images and one of labels."""
 
 import logging
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from mmseg_ext.datasets.checks import (
     read_ann_file,
 )
 from mmseg_ext.datasets.image_lists import Files, Pair, read_pairs, stem_of
-from mmseg_ext.utils.files import find_files
+from mmseg_ext.utils.files import find_files, visible_entries
 from mmseg_ext.utils.text import (
     decode_text,
     listing,
@@ -179,8 +180,10 @@ def _check_labels(pairs: Iterable[Pair], images: Files, labels: Files) -> None:
     if missing:
         raise FileNotFoundError(
             f'{len(missing)} image(s) without label in {labels.folder}: '
-            f'{_names(missing)}; add the files, or list the stems to use in '
-            'ann_file'
+            f'{_names(missing)}; expected names that end in '
+            f'{labels.endings[0]} (seg_map_suffix)'
+            + _others(missing, labels)
+            + '; add the files, or list the stems to use in ann_file'
         )
     alone = labels.paths.keys() - images.paths.keys() - needed
     if alone:
@@ -188,6 +191,19 @@ def _check_labels(pairs: Iterable[Pair], images: Files, labels: Files) -> None:
             f'{len(alone)} label(s) in {labels.folder} have no image in '
             f'{images.folder} and are not used: {_names(alone)}'
         )
+
+
+def _others(stems: Iterable[str], labels: Files) -> str:
+    """Name what lies in the place of the first missing label, if anything."""
+    first = min(stems)
+    folder, start = (labels.folder / first).parent, Path(first).name
+    names = [
+        entry.name
+        for entry in (visible_entries(folder) if folder.is_dir() else ())
+        if re.match(rf'{re.escape(start)}(?!\w*\d)', normal_form(entry.name))
+    ]
+    found = listing([*map(printable, sorted(names))], 3)
+    return f', and there is {found}' if names else ''
 
 
 def _warn(text: str) -> None:

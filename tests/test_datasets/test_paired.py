@@ -140,7 +140,7 @@ def test_names_that_are_not_utf8(root):
     os.remove(root / f'labels/{name}.png')
     with pytest.raises(FileNotFoundError) as error:
         build(root)
-    assert r': \xd6\xd0\xce\xc4; add the files' in str(error.value)
+    assert r': \xd6\xd0\xce\xc4; expected names' in str(error.value)
 
 
 @pytest.mark.parametrize('image', ['caf\u00e9', 'cafe\u0301'])
@@ -219,3 +219,41 @@ def test_links_bring_nothing_twice(root):
 def test_other_backends_are_refused(root, options, message):
     with pytest.raises(ValueError, match=message):
         build(root, **options)
+
+
+def test_label_of_another_name_is_told(root):
+    (root / 'labels/a.png').rename(root / 'labels/a_L.jpg')
+    (root / 'labels/city/b.png').rename(root / 'labels/city/b.png.txt')
+    with pytest.raises(FileNotFoundError) as caught:
+        infos(build(root))
+    assert str(caught.value).startswith(
+        f'2 image(s) without label in {root}/labels: a, city/b; expected '
+        'names that end in .png (seg_map_suffix), and there is a_L.jpg; add'
+    )
+
+
+def test_no_other_names(root):
+    (root / 'labels/a.png').unlink()
+    (root / 'labels/a1.png').touch()
+    with pytest.raises(FileNotFoundError) as caught:
+        infos(build(root))
+    assert '(seg_map_suffix); add the files' in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ('classes', 'message'),
+    [
+        (('road'), "got the text 'road': one name is written ('road',)"),
+        (('road', 'pothole', 'road'), "name one twice: 'road'; expected"),
+    ],
+)
+def test_what_are_no_names_of_classes(root, classes, message):
+    with pytest.raises(ValueError, match='metainfo classes') as caught:
+        build(root, metainfo={'classes': classes})
+    assert message in str(caught.value)
+
+
+def test_file_of_classes(root):
+    (root / 'classes.txt').write_text('pothole\n')
+    data = build(root, metainfo={'classes': str(root / 'classes.txt')})
+    assert list(data.metainfo['classes']) == ['pothole']
