@@ -177,8 +177,11 @@ class BalancedCrossEntropy(nn.Module):
         if channels == 1:
             raise ValueError(
                 'BalancedCrossEntropy compares classes, and the head has one '
-                'channel alone (out_channels=1): set out_channels=2, or use '
-                "type='CrossEntropyLoss', use_sigmoid=True"
+                'channel alone: with num_classes=1 give the rest a class of '
+                "its own, such as classes=('background', 'a') with "
+                'num_classes=2; with num_classes=2 and out_channels=1 set '
+                "out_channels=2, or use type='CrossEntropyLoss', "
+                'use_sigmoid=True, without class_weight'
             )
         if self.class_weight and len(self.class_weight) != channels:
             raise ValueError(

@@ -126,7 +126,9 @@ def _check(cls_score: Tensor, label: Tensor, ignored: int) -> None:
     if shape[1] == 1:
         raise ValueError(
             'FastLovaszLoss compares classes, and the head has one channel '
-            'alone (out_channels=1): set out_channels=2, or use '
+            'alone: with num_classes=1 give the rest a class of its own, such '
+            "as classes=('background', 'a') with num_classes=2; with "
+            'num_classes=2 and out_channels=1 set out_channels=2, or use '
             "type='LovaszLoss', loss_type='binary'"
         )
     wrong = label[(label != ignored) & ((label < 0) | (label >= shape[1]))]

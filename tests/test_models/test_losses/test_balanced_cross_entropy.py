@@ -403,6 +403,19 @@ def test_binary_head():
         head.loss(inputs, samples, {})
 
 
+def test_one_class():
+    loss = dict(LOSS, class_weight=None)
+    head = make_head('FCNHead', loss, num_classes=1)
+    inputs, samples = [torch.randn(2, 8, 8, 8)], make_samples(2, 8, 1)
+    message = r"classes=\('background', 'a'\) with num_classes=2; "
+    with pytest.raises(ValueError, match=message):
+        head.loss(inputs, samples, {})
+    # What it proposes.
+    make_head('FCNHead', loss, num_classes=2).loss(
+        inputs, make_samples(2, 8, 2), {}
+    )
+
+
 # Arguments.
 
 
