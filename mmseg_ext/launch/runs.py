@@ -35,6 +35,7 @@ from mmseg_ext.engine.hooks import (
     LabelCheckError,
     LabelCheckHook,
     RunPicturesHook,
+    SegVisHook,
 )
 from mmseg_ext.evaluation.metrics.label_map_writer import LabelMapWriter
 from mmseg_ext.launch.configs import (
@@ -83,6 +84,12 @@ __all__ = ['LaunchError', 'TrainedRun', 'run_test', 'run_training']
 
 #: Where weights are loaded that a config starts from.
 _PACKAGE_WEIGHTS = 'mmseg_ext.models.package_weights'
+
+#: How to go without data for it.
+_WITHOUT_VALIDATION = (
+    '; or train without validation, with cfg_options val_dataloader=None '
+    'val_cfg=None val_evaluator=None'
+)
 
 #: Hooks that our commands add where a config has none of the kind: to both
 #: packages' configs, and to those of MMSeg.
@@ -176,7 +183,7 @@ def run_training(
             loop = runner.train_loop
         _check_sampler(loop)
         with _data_errors_named(cfg, 'val'):
-            _ = runner.val_loop
+            _check_pictures(runner, runner.val_loop)
         console.say(
             summary_of_training(
                 runner, _pairs(cfg_options), notes, console.loaded
@@ -265,6 +272,7 @@ def run_test(
             check_checkpoint(runner.model, cfg.load_from)
         with _data_errors_named(cfg, 'test'):
             loop = runner.test_loop
+            _check_pictures(runner, loop)
         if isinstance(writer, LabelMapWriter):
             with _told_in_one_line():
                 writer.check(_samples(loop.dataloader.dataset))
@@ -314,8 +322,13 @@ def _build_runner(
 ) -> Runner:
     """Return the runner of a config and log what was changed in its config."""
     join_processes(cfg)
-    with _config_errors_named(cfg):
-        runner = console.build(cfg)
+    try:
+        with _config_errors_named(cfg):
+            runner = console.build(cfg)
+    except LaunchError as error:
+        # A class may be missing since another module, or none, was imported.
+        why = [line for line in warnings if 'custom_imports' in line]
+        raise LaunchError('; '.join([str(error), *why])) from error
     if runner.distributed:
         runner.register_hook(SameBuffersHook())
     kinds = _HOOKS
@@ -460,6 +473,18 @@ def _check_late_parts(cfg: Config, runner: Runner) -> None:
             )
 
 
+def _check_pictures(runner: Runner, loop: BaseLoop | None) -> None:
+    """Check that the classes of a data set can be drawn, where they will."""
+    for hook in runner.hooks:
+        if loop is not None and isinstance(hook, SegVisHook):
+            try:
+                hook.check_classes(loop.dataloader.dataset)
+            except ValueError as error:
+                raise LaunchError(
+                    f'{error}; or leave out SegVisHook'
+                ) from error
+
+
 def _check_sampler(loop: BaseLoop) -> None:
     """Refuse an epoch that never ends."""
     if isinstance(loop, EpochBasedTrainLoop) and isinstance(
@@ -484,6 +509,7 @@ def _data_errors_named(cfg: Config, mode: str) -> Iterator[None]:
             f'the data of the config is not there: {error}; prepare the data '
             'set, or say where it is, such as with cfg_options '
             f'{mode}_dataloader.dataset.data_root=...'
+            + (_WITHOUT_VALIDATION if mode == 'val' else '')
         ) from error
     except ValueError as error:
         raise LaunchError(

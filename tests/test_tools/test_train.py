@@ -20,6 +20,8 @@ from tensorboard.backend.event_processing.event_accumulator import (
 
 from helpers.command_lines import error_of
 from helpers.terminals import Terminal
+from mmseg_ext.engine.hooks import SegVisHook
+from mmseg_ext.launch import runs
 from mmseg_ext.launch.runs import _keep_files_of_others
 from test_tools.tiny_runs import run_tool, write_detection, write_segmentation
 
@@ -442,6 +444,9 @@ MISTAKES = {
     'runner_type=Runer': "there is no 'Runer' in the registry "
     'mmengine::runner; close: Runner',
     'load_from=/gone/x.pth': 'there is no checkpoint file /gone/x.pth',
+    'custom_imports.imports=mmseg_ext,gone model.decode_head.type=FCNHed '
+    'custom_imports.allow_failed_imports=True': 'a class of your own needs '
+    'custom_imports; there is no module gone, which',
 }
 
 
@@ -453,6 +458,33 @@ def test_one_line_says_what_is_wrong_in_the_config(
     argv += ['--cfg-options', *options.split()]
     assert message in error_of(capsys, run_tool, 'train', *argv)
     assert not list(tmp_path.rglob('*.pth'))
+
+
+def test_more_classes_than_can_be_drawn():
+    metainfo = dict(classes=['a'] * 256, palette=[[0, 0, 0]] * 256)
+    loader = SimpleNamespace(dataset=SimpleNamespace(metainfo=metainfo))
+    loop = SimpleNamespace(dataloader=loader)
+    draws, draws_none = (
+        SimpleNamespace(hooks=[SegVisHook(vis_num=count)]) for count in (1, 0)
+    )
+    with pytest.raises(
+        runs.LaunchError,
+        match=r'need 1 to 255 .* 256; or leave out SegVisHook',
+    ):
+        runs._check_pictures(draws, loop)
+    runs._check_pictures(draws_none, loop)
+    runs._check_pictures(draws, None)
+
+
+@pytest.mark.parametrize('mode', ['train', 'val'])
+def test_how_to_go_without_validation(mode):
+    with (
+        pytest.raises(runs.LaunchError, match=f'{mode}_dataloader') as caught,
+        runs._data_errors_named(Config(), mode),
+    ):
+        raise FileNotFoundError('folder val is missing')
+    mend = 'val_dataloader=None val_cfg=None val_evaluator=None'
+    assert (mend in str(caught.value)) == (mode == 'val')
 
 
 @pytest.mark.parametrize(

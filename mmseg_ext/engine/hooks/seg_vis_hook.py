@@ -133,8 +133,20 @@ class SegVisHook(Hook):
         Before the first validation much may have been trained.
         """
         self._trains = True
-        if self.vis_num and runner.val_loop is not None:
-            read_style(runner.val_dataloader.dataset)
+        if runner.val_loop is not None:
+            self.check_classes(runner.val_dataloader.dataset)
+
+    def check_classes(self, dataset: object) -> None:
+        """Check that the classes of a data set can be drawn.
+
+        Args:
+            dataset: Its ``metainfo`` holds ``classes`` and ``palette``.
+
+        Raises:
+            ValueError: They do not match, or are too many.
+        """
+        if self.vis_num:
+            read_style(dataset)
 
     def _iteration(self, runner: Runner) -> int:
         """Return the number of training iterations so far.
