@@ -25,6 +25,7 @@ from mmseg_ext.formats.image_facts import LabeledImage
 from mmseg_ext.formats.mask_folders import LabeledSet
 from mmseg_ext.launch.configs import load_config, require_keys, scope_of
 from mmseg_ext.launch.errors import MISFITS, is_empty_set, why_not_built
+from mmseg_ext.launch.noise import Quiet
 from mmseg_ext.utils.arguments import require
 
 __all__ = ['SPLITS', 'InstanceSet', 'build_data_set', 'labels_of_config']
@@ -105,8 +106,8 @@ def labels_of_config(
     require('split', split, split in SPLITS, ', '.join(SPLITS))
     cfg = load_config(config, None, cfg_options, on_note, on_note)
     name = f'{Path(cfg.filename).stem}_{split}'
-    # pycocotools prints what it does.
-    with redirect_stdout(sys.stderr):
+    # What users print is no name of a sheet.
+    with redirect_stdout(sys.stderr), Quiet()():
         dataset = build_data_set(cfg, split)
     parts = leaves(dataset)
     if scope_of(cfg) == 'mmdet':
@@ -124,6 +125,13 @@ def labels_of_config(
         names,
         palette if palette and len(palette) == len(names or ()) else None,
         sorted(ignored | {IGNORE_INDEX}),
+        folders=[
+            Path(folder)
+            for part in parts
+            if not getattr(part, 'ann_file', None)
+            for folder in getattr(part, 'data_prefix', {}).values()
+            if folder
+        ],
     )
 
 
