@@ -112,7 +112,7 @@ def test_nothing_to_pair(tmp_path):
 
 def test_one_folder_without_ends(tmp_path):
     write(tmp_path, ['a.png', 'b.png'])
-    with pytest.raises(FileNotFoundError, match='both lie in .*give the fold'):
+    with pytest.raises(FileNotFoundError, match=r'both lie in .*give the fol'):
         read_folders(tmp_path, tmp_path)
 
 
