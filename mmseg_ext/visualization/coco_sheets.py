@@ -430,8 +430,11 @@ def _blend(
     shown = cv2.resize(
         mask * np.uint8(255), size, interpolation=cv2.INTER_AREA
     )
-    share = _OPACITY / 255 * shown[..., None].astype(np.float32)
-    canvas[:] = canvas + share * (np.array(color, np.float32) - canvas)
+    left, top, width, height = cv2.boundingRect(shown)
+    place = slice(top, top + height), slice(left, left + width)
+    share = _OPACITY / 255 * shown[place][..., None].astype(np.float32)
+    part = canvas[place]
+    part[:] = part + share * (np.array(color, np.float32) - part)
     edges, _ = cv2.findContours(
         (shown > 127).astype(np.uint8),
         cv2.RETR_CCOMP,

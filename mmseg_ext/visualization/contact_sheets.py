@@ -2,6 +2,7 @@
 
 import colorsys
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
@@ -389,9 +390,12 @@ def _fit(text: str, width: float, end: bool = False) -> str:
     """Shorten a text, so that its beginning or its end is left."""
     if text_length(text, _FONT) <= width:
         return text
-    keep = len(text) - 1
-    while keep and text_length(_cut(text, keep, end), _FONT) > width:
-        keep -= 1
+    # The first that is too long, of ever longer parts.
+    keep = bisect_left(
+        range(1, len(text)),
+        True,
+        key=lambda count: text_length(_cut(text, count, end), _FONT) > width,
+    )
     return _cut(text, keep, end)
 
 

@@ -180,7 +180,8 @@ class _Classes:
         opacity[_edges(labels)] = 1
         strange = ~known & ~ignored
         for where, pair in ((ignored, IGNORED), (strange, STRANGE)):
-            colors[where] = squares(labels.shape, pair)[where]
+            if where.any():
+                colors[where] = squares(labels.shape, pair)[where]
         canvas[:] = canvas + opacity[..., None] * (colors - canvas)
 
 
