@@ -327,24 +327,44 @@ def wait_passively() -> None:
         os.environ.update(PASSIVE)
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser of a tool.
+
+    Attributes:
+        anew: Whether the tool, called again after a stop, begins anew.
+    """
+
+    anew = False
+
+
 def make_parser(
     description: str,
     epilog: str | None = None,
-    kind: type[argparse.ArgumentParser] = argparse.ArgumentParser,
+    kind: type[_Parser] = _Parser,
+    anew: bool = False,
 ) -> argparse.ArgumentParser:
     """Return a parser that keeps texts as they are laid out.
 
     From here on standard output takes any name of a file: what it cannot
     write, such as bytes that are no text, is escaped, as on standard error.
+
+    Args:
+        description: What the tool does.
+        epilog: What help says at its end.
+        kind: The class of the parser.
+        anew: Whether the tool begins anew when it is called again after it
+            was stopped, instead of going on.
     """
     _steady_output()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors='backslashreplace')
-    return kind(
+    parser = kind(
         description=description,
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.anew = anew
+    return parser
 
 
 def constant(target: str) -> Any:
@@ -443,12 +463,16 @@ def _call(
         stop.signals.remove(signal.SIGTERM)
     if not options.get('resume', True):
         stop.again = 'the same command with --resume goes on'
+    # A test has no --resume.
+    tests = 'launcher' in options and 'resume' not in options
+    if tests or getattr(parser, 'anew', False):
+        stop.again = 'the same command begins anew'
     with stop:
         try:
             return function(*args, **options)
         except mendable as error:
             status = 2
-            text = ' '.join(str(error).splitlines()) or type(error).__name__
+            text = _in_a_line(error) or type(error).__name__
             text = name_flags(text, parser, [*args, *options.values()])
             line = f'{parser.prog}: error: {text}\n'
         except KeyboardInterrupt:
@@ -461,6 +485,15 @@ def _call(
     # Out here the frames of the function are gone, and a progress bar that
     # was one of its variables has ended its line.
     parser.exit(status, line)
+
+
+def _in_a_line(error: Exception) -> str:
+    """Return the text of an error in a line, without numbers of the system."""
+    text = re.sub(r'^\[Errno \d+\] ', '', ' '.join(str(error).splitlines()))
+    # Such as a NUL in a name.
+    return re.sub(
+        r'[\x00-\x1f\x7f-\x9f]', lambda sign: f'\\x{ord(sign[0]):02x}', text
+    )
 
 
 class _Stop:
@@ -718,7 +751,7 @@ def _look(*arguments: str | Path) -> str:
     return f'next: {command}  # look before you train'
 
 
-class _LaunchParser(argparse.ArgumentParser):
+class _LaunchParser(_Parser):
     """A parser whose errors one process of a distributed job tells."""
 
     def error(self, message: str) -> NoReturn:

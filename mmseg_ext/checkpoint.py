@@ -13,6 +13,7 @@ from functools import wraps
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.error import URLError
 from urllib.parse import urlparse
 
 import mmengine.runner.checkpoint
@@ -28,6 +29,7 @@ from mmseg_ext.unpickling import (
 from mmseg_ext.utils.text import listing
 
 __all__ = [
+    'AddressError',
     'CheckpointError',
     'check_checkpoint',
     'check_start',
@@ -71,6 +73,20 @@ class CheckpointError(ValueError, pickle.UnpicklingError):
     """A refusal to load a file, as an error of torch's own kind, too."""
 
 
+class AddressError(CheckpointError, URLError):
+    """An address that cannot be reached, which upstream tells by OSError.
+
+    Args:
+        text: What is said.
+    """
+
+    def __init__(self, text: str) -> None:
+        URLError.__init__(self, text)
+
+    def __str__(self) -> str:
+        return str(self.reason)
+
+
 def guard_checkpoint_loaders() -> None:
     """Keep mmengine from loading a checkpoint that would run code.
 
@@ -110,7 +126,7 @@ def _guarded(loader: Callable) -> Callable:
             with weights_only(), _limited_wait():
                 loaded = loader(*args, **kwargs)
         except (pickle.UnpicklingError, *_UNREACHABLE) as error:
-            raise CheckpointError(_why_not_loaded(source, error)) from error
+            raise _not_loaded(source, error) from error
         return _checked(source, loaded)
 
     return load
@@ -200,7 +216,7 @@ def read_checkpoint(
             )
     # Anything may come out of the bytes of a foreign file.
     except Exception as error:
-        raise CheckpointError(_why_not_loaded(path, error)) from error
+        raise _not_loaded(path, error) from error
     return _checked(path, checkpoint)
 
 
@@ -261,6 +277,15 @@ def _kind(value: Any) -> str:
     return type(value).__name__
 
 
+def _not_loaded(
+    source: str | os.PathLike, error: Exception
+) -> CheckpointError:
+    """Return the error for a file or an address that was not loaded."""
+    away = '://' in str(source) and isinstance(error, _UNREACHABLE)
+    kind = AddressError if away else CheckpointError
+    return kind(_why_not_loaded(source, error))
+
+
 def _why_not_loaded(path: str | os.PathLike, error: Exception) -> str:
     """Return in one line why torch did not load a file."""
     reason = ' '.join(str(error).split())
@@ -291,11 +316,13 @@ def _why_not_fetched(source: str, error: Exception, reason: str) -> str:
         for frame, _ in traceback.walk_tb(error.__traceback__)
         if frame.f_code.co_name == 'load_from_http'
     ]
-    mend = 'train without it by cfg_options runner_type=OfflineRunner'
+    mend = (
+        'a training goes without it by cfg_options runner_type=OfflineRunner'
+    )
     if not addresses:
         return (
             f'{source} cannot be loaded ({type(error).__name__}: {reason}); '
-            f'download it and give the file instead, or {mend}'
+            f'download it and give the file instead; {mend}'
         )
     # What names of a collection stand for.
     address = addresses[-1]
@@ -305,7 +332,7 @@ def _why_not_fetched(source: str, error: Exception, reason: str) -> str:
     name = os.path.basename(urlparse(address).path)
     return (
         f'{source} cannot be loaded{origin} ({type(error).__name__}: '
-        f'{reason}); put the file into {folder} as {name}, or {mend}'
+        f'{reason}); put the file into {folder} as {name}; {mend}'
     )
 
 
@@ -347,7 +374,7 @@ def check_checkpoint(
             f'; the newest earlier one that can be loaded is {earlier}, to go '
             f'on from there give resume={earlier}'
         )
-        raise CheckpointError(f'{error}{hint if earlier else ""}') from error
+        raise type(error)(f'{error}{hint if earlier else ""}') from error
     if resume:
         _check_resumable(path, checkpoint, parts)
     fit = _load_weights(model, path, checkpoint)
@@ -404,7 +431,7 @@ def _load(source: str) -> dict[str, Any]:
         raise
     # Of an address, anything from a missing package to a lost connection.
     except Exception as error:
-        raise CheckpointError(_why_not_loaded(source, error)) from error
+        raise _not_loaded(source, error) from error
 
 
 class _Fit(NamedTuple):

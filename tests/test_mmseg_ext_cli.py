@@ -526,7 +526,7 @@ def test_malformed_options(capsys, pairs):
             ['--cfg-options', 'a=1,x,False', 'b=[(1, 2),[a,b]]', "c='(1,)'"],
             id='lists',
         ),
-        pytest.param(['--cfg-options', 'a=b=c', 'd=x y', '=1'], id='odd'),
+        pytest.param(['--cfg-options', 'a=b=c', 'd=x', '=1'], id='odd'),
         pytest.param(
             ['--cfg-options', 'a=1', 'b=2', '--cfg-options', 'b=3', 'c=4'],
             id='twice',
@@ -534,6 +534,7 @@ def test_malformed_options(capsys, pairs):
     ],
 )
 def test_options_are_those_of_mmengine(argv):
+    """But for blanks in texts."""
     parser = argparse.ArgumentParser()
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
     expected = parser.parse_args(argv).cfg_options or {}
@@ -672,6 +673,44 @@ def test_a_training_goes_on_with_resume(tmp_path):
         options = f', resume={resume!r}'
         done = stop(tmp_path, int(signal.SIGINT), options=options)
         assert done == (130, ['waits', 'cleaned'], line)
+
+
+@pytest.mark.parametrize(
+    ('anew', 'options'), [(True, {}), (False, {'launcher': 'none'})]
+)
+def test_some_tools_begin_anew(capsys, anew, options):
+    """What has nothing to go on with, such as a test."""
+
+    def stopped(**_):
+        raise KeyboardInterrupt
+
+    parser = cli.make_parser('', anew=anew)
+    with pytest.raises(SystemExit, match=r'^130$'):
+        cli.call(parser, stopped, **options)
+    line = f'{parser.prog}: stopped; the same command begins anew\n'
+    assert capsys.readouterr().err == line
+
+
+@pytest.mark.parametrize(
+    ('error', 'line'),
+    [
+        (
+            FileNotFoundError(2, 'No such file', 'x.csv'),
+            "No such file: 'x.csv'",
+        ),
+        (ValueError('a\0b\x1b[1m is\nno name'), 'a\\x00b\\x1b[1m is no name'),
+    ],
+)
+def test_errors_are_plain_text(capsys, error, line):
+    """Without numbers of the system, and signs that a terminal obeys."""
+
+    def broken():
+        raise error
+
+    parser = cli.make_parser('')
+    with pytest.raises(SystemExit, match=r'^2$'):
+        cli.call(parser, broken)
+    assert capsys.readouterr().err == f'{parser.prog}: error: {line}\n'
 
 
 def test_ranks_do_not_handle_what_their_launcher_sends(tmp_path):

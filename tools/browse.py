@@ -13,12 +13,14 @@ What is wrong or odd comes first, with the reason under it: images and labels
 that are missing, broken or of different sizes, values that are no class, boxes
 that leave the image, nothing labeled, unusual sizes, tiny boxes, rare classes.
 The first sheet has a legend with the counts of all classes. Squares of two
-grays are pixels to ignore, red and white ones are values that are no class.
-Writes OUT_DIR/<name of the data>_001.jpg and so on, and prints their names.
+grays are pixels to ignore, red and white ones are values and colors that are
+no class. Writes OUT_DIR/<name of the data>_001.jpg and so on, and prints their
+names. If no image can be shown with a label, an error says why.
 """
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ from mmseg_ext_cli import add_cfg_options, call, constant, load, make_parser
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = make_parser(__doc__)
+    parser = make_parser(__doc__, anew=True)
     parser.add_argument(
         'source', metavar='SOURCE', help='COCO file, config or folder'
     )
@@ -67,7 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
         '--columns',
         type=int,
         default=4,
-        help='images side by side (default: %(default)s)',
+        help='images side by side, at most 100 (default: %(default)s)',
     )
     parser.add_argument(
         '--num',
@@ -105,8 +107,23 @@ def main(argv: list[str] | None = None) -> None:
             f'{source} is a folder: expected --masks, the folder of its masks'
         )
     draw = draw_folder if folder else draw_coco if coco else draw_config
-    for sheet in call(parser, draw, **options):
+    sheets = call(parser, checked, draw, **options)
+    for sheet in sheets:
         print(sheet)
+    out_dir, stem = options['out_dir'], sheets[0].stem.rpartition('_')[0]
+    found = load('mmseg_ext.visualization.contact_sheets:sheets_of')
+    if old := sorted(set(found(out_dir, stem)) - set(sheets)):
+        names = load('mmseg_ext.utils.text:listing')([p.name for p in old])
+        note(f'sheets of an earlier run are in {out_dir}, too: {names}')
+
+
+def checked(
+    draw: Callable[..., list[Path]], /, out_dir: Path, **options: Any
+) -> list[Path]:
+    """Draw sheets, if they can be written."""
+    check = load('mmseg_ext.launch.configs:check_output')
+    check('out_dir', str(out_dir))
+    return draw(out_dir=out_dir, **options)
 
 
 def draw_coco(
@@ -162,7 +179,8 @@ def how(columns: int, num: int | None, order: str, **_: Any) -> Any:
 
 def note(line: str) -> None:
     """Tell something beside the sheets."""
-    print(f'note: {line}', file=sys.stderr)
+    shown = load('mmseg_ext.utils.text:printable')(line)
+    print(f'note: {shown}', file=sys.stderr)
 
 
 if __name__ == '__main__':

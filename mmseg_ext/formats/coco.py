@@ -33,6 +33,7 @@ __all__ = [
     'coco_writer',
     'decode_coco',
     'decode_mask',
+    'mask_extent',
     'polygons_of_box',
 ]
 
@@ -209,6 +210,51 @@ def check_mask(segmentation: Segmentation, size: tuple[int, int]) -> None:
                 f'a polygon with an outline of {outline:.0f} pixels; expected '
                 f'at most {_MAX_OUTLINE}'
             )
+
+
+def mask_extent(
+    segmentation: Segmentation, size: tuple[int, int]
+) -> tuple[float, float, float, float] | None:
+    """Check a mask, and tell where it lies without drawing it.
+
+    Args:
+        segmentation: The mask in any of COCO's forms.
+        size: Height and width of the image.
+
+    Returns:
+        Left, top, right and bottom in pixels, of polygons that lie outside
+        the image in part as well; None if no pixel of the image is in it.
+
+    Raises:
+        ValueError: As for :func:`check_mask`.
+    """
+    height, width = size
+    if isinstance(segmentation, MaskCode):
+        ends = np.cumsum(_read_runs(segmentation, size))
+        runs = np.stack([ends[0:-1:2], ends[1::2] - 1])  # first and last pixel
+        runs = runs[:, runs[0] <= runs[1]]
+        if not runs.size:
+            return None
+        columns, rows = runs // height, runs % height
+        if (columns[0] != columns[1]).any():
+            rows = np.array([0, height - 1])
+        return (
+            *(float(columns.min()), float(rows.min())),
+            *(float(columns.max() + 1), float(rows.max() + 1)),
+        )
+    check_mask(segmentation, size)
+    corners = [np.array(each).reshape(-1, 2) for each in segmentation or ()]
+    inside = [
+        each
+        for each in corners
+        if (each.max(axis=0) > 0).all()
+        and (each.min(axis=0) < (width, height)).all()
+    ]
+    if not inside:
+        return None
+    points = np.concatenate(inside)
+    (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
+    return float(left), float(top), float(right), float(bottom)
 
 
 def _read_runs(code: MaskCode, size: tuple[int, int]) -> np.ndarray:

@@ -15,16 +15,18 @@ from os import cpu_count
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import msgspec
 import numpy as np
 from PIL import ExifTags
 from tqdm import tqdm
 
-from mmseg_ext.formats.coco import Annotation, CocoImage, check_mask
+from mmseg_ext.formats.coco import Annotation, CocoImage, mask_extent
 from mmseg_ext.utils.files import read_file
 from mmseg_ext.utils.images import decode_image, image_size, open_image
 from mmseg_ext.utils.text import listing
 
 __all__ = [
+    'NO_CLASS',
     'Finding',
     'ImageFacts',
     'Kind',
@@ -51,6 +53,10 @@ _ROUNDING = 1
 
 #: Reading and decoding leave Python to others: more threads gain nothing.
 _MOST_THREADS = 4
+
+#: Stands in a label for what is no class, such as a color in no class list;
+#: lists have fewer classes.
+NO_CLASS = 254
 
 #: The first and last bytes of a JPEG file.
 _JPEG, _JPEG_END = b'\xff\xd8', b'\xff\xd9'
@@ -208,7 +214,9 @@ def label_facts(
         findings.append(Finding(Kind.NO_CLASS, text))
     counts = _count(label)
     without = sum(counts.pop(value, 0) for value in ignored)
-    findings += _values(counts, without, names)
+    found = _values(counts, without, names)
+    # The warning says more about such values.
+    findings += [f for f in found if not warning or f.kind != Kind.NO_CLASS]
     return ImageFacts(size, counts, without, tuple(findings))
 
 
@@ -236,7 +244,7 @@ def _values(
         return []
     [value] = counts
     rest = ', the rest is ignored' if ignored else ''
-    name = value if names is None else names[value]
+    name = f'class {value}' if names is None else names[value]
     return [Finding(Kind.EMPTY, f'nothing but {name}{rest}')]
 
 
@@ -305,8 +313,10 @@ def coco_facts(
     Returns:
         Size, instances of each class, and what is wrong: a file that is
         missing or broken, another size than the COCO file says, classes that
-        it does not list, broken masks, boxes that leave the image, have no
-        area or are tiny, or no instances.
+        it does not list, instances without box and mask or that are there
+        twice, masks that are broken, have no pixel or lie apart from their
+        boxes, boxes that leave the image, have no area or are tiny, or no
+        instances.
     """
     size, findings = None, []
     try:
@@ -318,13 +328,19 @@ def coco_facts(
     if size and (told[0] or size[0], told[1] or size[1]) != size:
         text = (
             f'{_shape(size)} pixels, the COCO file says '
-            f'{_number(told[0])}x{_number(told[1])}'
+            f'{_number(told[0])}x{_number(told[1])}: its labels are not drawn'
         )
         findings.append(Finding(Kind.OTHER_SIZE, text))
         return ImageFacts(size, counts, 0, tuple(findings))
-    if unknown := set(counts) - set(classes or counts):
+    listed = set(classes)
+    unknown = set(counts) - (listed or set(counts)) - {None}
+    if unknown:
         text = f'no category has the id {listing(sorted(map(str, unknown)))}'
         findings.append(Finding(Kind.NO_CLASS, text))
+    if listed and counts[None]:
+        text = f'{_counted(counts[None], "instance")} without category_id'
+        findings.append(Finding(Kind.NO_CLASS, text))
+    findings += _rows(annotations)
     if not annotations:
         findings.append(Finding(Kind.EMPTY, 'no instances'))
     if size:
@@ -335,6 +351,30 @@ def coco_facts(
 
 def _number(value: float | None) -> str:
     return '?' if value is None else f'{value:g}'
+
+
+def _counted(count: int, what: str, plural: str = '') -> str:
+    """Return a number of things in words."""
+    return f'{count} {what if count == 1 else plural or f"{what}s"}'
+
+
+def _rows(annotations: Sequence[Annotation]) -> list[Finding]:
+    """Return what is wrong with instances, by what the file says alone."""
+    empty = sum(not a.bbox and not a.segmentation for a in annotations)
+    same = Counter(
+        (a.category_id, msgspec.json.encode((a.bbox, a.segmentation)))
+        for a in annotations
+        if a.bbox or a.segmentation
+    )
+    twice = same.total() - len(same)
+    return [
+        Finding(Kind.BROKEN, f'{_counted(count, "instance")} {text}')
+        for count, text in (
+            (empty, 'with neither box nor mask'),
+            (twice, f'the same as {"others" if twice > 1 else "another"}'),
+        )
+        if count
+    ]
 
 
 def _boxes(
@@ -349,7 +389,7 @@ def _boxes(
     )
     tiny = ~flat & (np.minimum(across, down) < _TINY)
     return [
-        Finding(kind, f'{count} {"box" if count == 1 else "boxes"} {text}')
+        Finding(kind, f'{_counted(count, "box", "boxes")} {text}')
         for kind, which, text in (
             (Kind.BROKEN, flat, 'without area'),
             (Kind.BROKEN, outside & ~flat, 'out of the image'),
@@ -364,12 +404,36 @@ def _masks(
 ) -> list[Finding]:
     """Return what is wrong with masks."""
     errors = []
+    empty = apart = 0
     for annotation in annotations:
+        if not annotation.segmentation:
+            continue
         try:
-            check_mask(annotation.segmentation, size)
+            extent = mask_extent(annotation.segmentation, size)
         except ValueError as error:
             errors.append(str(error))
+            continue
+        empty += extent is None
+        if extent and annotation.bbox:
+            apart += _are_apart(annotation.bbox, extent)
+    if empty:
+        text = f'{_counted(empty, "mask")} without a pixel in the image'
+        errors.append(text)
+    if apart:
+        text = f'{_counted(apart, "box", "boxes")} apart from the own mask'
+        errors.append(text)
     return [Finding(Kind.BROKEN, text) for text in dict.fromkeys(errors)]
+
+
+def _are_apart(
+    box: Sequence[float], extent: tuple[float, float, float, float]
+) -> bool:
+    """Tell whether a box and a mask do not meet, but for rounding."""
+    left, top, width, height = box
+    return (
+        max(left, extent[0]) > min(left + width, extent[2]) + _ROUNDING
+        or max(top, extent[1]) > min(top + height, extent[3]) + _ROUNDING
+    )
 
 
 def find_odd(
@@ -384,15 +448,18 @@ def find_odd(
     Returns:
         The findings of each image, the worst first: its own; a size that most
         others do not have, if most have the same; and classes that no more
-        than a tenth of the images have.
+        than a tenth of the images have. Where no image has another class
+        than 0, those with ignored pixels have a mend for masks of 0 and 255.
     """
     sizes = Counter(fact.size for fact in facts if fact.size)
     images = _images(facts)
     usual = max(sizes, key=sizes.__getitem__, default=None)
     most = usual is not None and sizes[usual] > _MOST * len(facts)
     found = []
-    for size, counts, _, findings in facts:
+    for size, counts, ignored, findings in facts:
         odd = list(findings)
+        if ignored and set(images) == {0}:
+            odd = list(map(_with_mend, odd))
         if most and usual and size and size != usual:
             text = f'size {_shape(size)}, most are {_shape(usual)}'
             odd.append(Finding(Kind.ODD_SIZE, text))
@@ -405,6 +472,14 @@ def find_odd(
             odd.append(Finding(Kind.RARE, f'rare: {listing(rare, 3)}'))
         found.append(tuple(sorted(odd, key=lambda finding: finding.kind)))
     return found
+
+
+def _with_mend(finding: Finding) -> Finding:
+    """Add to an empty label what to do if it is one of 0 and 255."""
+    if finding.kind != Kind.EMPTY:
+        return finding
+    mend = 'if 255 is a class here, save the masks with 1 in its place'
+    return finding._replace(text=f'{finding.text}; {mend}')
 
 
 def worst_first(

@@ -16,7 +16,7 @@ from mmseg_ext.formats.color_masks import (
     load_classes,
     mask_decoder,
 )
-from mmseg_ext.formats.image_facts import LabeledImage
+from mmseg_ext.formats.image_facts import NO_CLASS, LabeledImage
 from mmseg_ext.formats.masks import read_mask
 from mmseg_ext.utils.files import find_files, read_file
 from mmseg_ext.utils.images import IMAGE_SUFFIXES
@@ -27,6 +27,17 @@ __all__ = ['CLASS_FILES', 'LabeledSet', 'read_folders']
 #: Names under which class lists without colors lie beside the folders, first
 #: that of fast.ai.
 CLASS_FILES = ('codes.txt', 'classes.txt')
+
+
+#: What errors say to do by arguments of a data set, and what is to do here.
+_HINTS = {
+    "say masks='index' or masks='color' in the data set": 'if they are rows, '
+    'give class_dict as a text file, with one name a line',
+    "say masks='index' in the data set if they are": 'if they are, give '
+    'class_dict as a text file, with one name a line',
+    "say in the data set what they are, transparent='ignore' or "
+    "transparent='NAME OF A CLASS', or save": 'save',
+}
 
 
 @dataclass(frozen=True, repr=False)
@@ -40,6 +51,7 @@ class LabeledSet:
         palette: RGB color of each class, 0 to 255; None without any.
         ignored: Values of pixels without class.
         notes: What a reader has to know of it.
+        folders: Those that are looked through for its images and labels.
     """
 
     name: str
@@ -48,6 +60,7 @@ class LabeledSet:
     palette: Sequence[Sequence[int]] | None = None
     ignored: Sequence[int] = (IGNORE_INDEX,)
     notes: Sequence[str] = ()
+    folders: Sequence[Path] = ()
 
 
 def read_folders(
@@ -102,6 +115,7 @@ def read_folders(
         classes.names if classes else None,
         classes.palette if classes else None,
         notes=notes,
+        folders=(images, masks),
     )
 
 
@@ -120,6 +134,12 @@ def _pair(
     ends = Counter(
         stem[len(owner) :] for stem in found for owner in owners[stem]
     )
+    if not ends and same:
+        raise FileNotFoundError(
+            f'images and masks both lie in {images}, and no file there has '
+            'the name of another with an end such as _L, as a_L.png is the '
+            'mask of a.png: give the folder of the masks'
+        )
     if not ends:
         raise FileNotFoundError(
             f'no mask in {masks} has the name of an image in {images}, alone '
@@ -194,12 +214,18 @@ def _read(
 ) -> tuple[np.ndarray, str | None]:
     """Return the label of a mask file, and a warning or None.
 
-    Values of index masks that are no class stay as they are.
+    Values of index masks that are no class stay as they are; unknown colors
+    are :data:`~mmseg_ext.formats.image_facts.NO_CLASS`.
     """
     data = read_file(path)
     if classes is not None and classes.color_map:
         decoder = mask_decoder(classes.color_map, classes.index_map)
-        decoded = decoder.decode_file(data, str(path), max_unknown=1)
+        try:
+            decoded = decoder.decode_file(data, str(path), max_unknown=1)
+        except ValueError as error:
+            raise ValueError(_without_arguments(str(error))) from None
+        if decoded.warning:
+            decoded.labels[_unknown(data, path, classes)] = NO_CLASS
         return decoded.labels, decoded.warning
     mask = read_mask(data, f'label {path}')
     if mask.palette is None and mask.gray() is None:
@@ -213,3 +239,17 @@ def _read(
     table = np.arange(IGNORE_INDEX + 1, dtype=np.uint8)
     table[: len(classes.index_map)] = classes.index_map
     return table[labels], None
+
+
+def _without_arguments(error: str) -> str:
+    """Return an error without arguments of data sets, which are not here."""
+    for hint, other in _HINTS.items():
+        error = error.replace(hint, other)
+    return error
+
+
+def _unknown(data: bytes, path: Path, classes: ColorClasses) -> np.ndarray:
+    """Return which pixels of a mask have colors that no class has."""
+    known = tuple((color, 0) for color, _ in classes.color_map)
+    colors = read_mask(data, f'label {path}').colors()
+    return mask_decoder(known, ()).decode_colors(colors)[0] == IGNORE_INDEX

@@ -59,6 +59,8 @@ def load_detector(
     # Not used here, but the inferencer wants one, and the config's own may
     # want a folder to write to.
     cfg.visualizer = dict(type='DetLocalVisualizer')
+    # Done, and by it the inferencer would tell what is an error below.
+    cfg.pop('custom_imports', None)
     with weights_only(), warnings.catch_warnings():
         warnings.filterwarnings('ignore', 'dataset_meta or class names are')
         try:

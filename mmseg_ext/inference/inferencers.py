@@ -15,7 +15,9 @@ from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from torch import nn
 
-from mmseg_ext.registry import SCOPE
+from mmseg_ext.checkpoint import check_checkpoint
+from mmseg_ext.launch.errors import closest
+from mmseg_ext.registry import SCOPE, configs_folder
 
 __all__ = ['NO_WEIGHTS', 'extend_inferencers']
 
@@ -53,19 +55,47 @@ def extend_inferencers() -> None:
 
     MMEngine's ``BaseInferencer`` finds the models of all packages by name.
     What it calls on the way, be it a registry or a file, learns neither which
-    inferencer asks nor whether there are weights. So two methods are extended
-    here. With the scope ``mmseg_ext``
+    inferencer asks nor whether there are weights. So three methods are
+    extended here. With the scope ``mmseg_ext``
 
     - ``list_models`` lists what the inferencer can run,
     - classes are looked up where the config says, in MMSeg or in MMDet,
     - a segmentor's name given to ``DetInferencer``, or a detector's to
       ``MMSegInferencer``, is an error that names the other one.
 
-    A line tells that a model is random, for this scope and for any config
-    that imports this package. Others' models are not touched.
+    A line tells that a model is random, or a part of it that the weights lack,
+    for this scope and for any config that imports this package. Others' models
+    are not touched. A name of ours that is given without the scope gets it
+    named, and a misspelt one the nearest.
     """
+    found = BaseInferencer._load_model_from_metafile
+    BaseInferencer._load_model_from_metafile = _load_model(found)
     BaseInferencer.list_models = _list_models(BaseInferencer.list_models)
     BaseInferencer._init_model = _init_model(BaseInferencer._init_model)
+
+
+def _load_model(upstream: Callable) -> Callable:
+    """Return ``_load_model_from_metafile`` with hints at names of ours."""
+
+    @wraps(upstream)
+    def load_model(
+        inferencer: BaseInferencer, model: str
+    ) -> tuple[Config, str]:
+        try:
+            return upstream(inferencer, model)
+        # The latter where there is no scope.
+        except (ValueError, AssertionError) as error:
+            stem = model.removesuffix('.py')
+            names = [path.stem for path in configs_folder().rglob('*.py')]
+            if inferencer.scope == SCOPE:
+                raise ValueError(f'{error}{closest(stem, names)}') from error
+            if stem not in names:
+                raise
+            raise ValueError(
+                f'{error}; {stem} is a model of {SCOPE}: give scope={SCOPE!r}'
+            ) from error
+
+    return load_model
 
 
 def _list_models(upstream: Callable) -> classmethod:
@@ -120,8 +150,10 @@ def _init_model(upstream: Callable) -> Callable:
             DefaultScope.get_instance(
                 f'{scope}-{datetime.now()}', scope_name=scope
             )
-        if weights not in (None, NO_WEIGHTS):
-            return upstream(inferencer, cfg, weights, device)
+        if weights is not None and weights != NO_WEIGHTS:
+            model = upstream(inferencer, cfg, weights, device)
+            _tell_what_is_random(name, model, weights)
+            return model
         print_log(
             f'{name}: no weights were given, so the model is random, and so '
             "is what it finds; give weights='CHECKPOINT'",
@@ -134,6 +166,19 @@ def _init_model(upstream: Callable) -> Callable:
             return upstream(inferencer, cfg, None, device)
 
     return init_model
+
+
+def _tell_what_is_random(name: str, model: nn.Module, weights: str) -> None:
+    """Tell if weights leave a part of a model, or all of it, random."""
+    try:
+        check_checkpoint(model, weights)
+    except ValueError as error:
+        print_log(
+            f'{name}: the model is random, in part or as a whole, and so is '
+            f'what it finds: {error}',
+            'current',
+            logging.WARNING,
+        )
 
 
 def _is_ours(inferencer: BaseInferencer, cfg: Config | ConfigDict) -> bool:

@@ -25,7 +25,7 @@ from mmseg_ext.launch.options import (
     stale_names,
     used_up_keys,
 )
-from mmseg_ext.registry import configs_folder
+from mmseg_ext.registry import SCOPE, configs_folder
 
 __all__ = [
     'check_output',
@@ -208,7 +208,8 @@ def find_config(name: str) -> Path:
     """Find a config by path, or by name among those of ``mmseg_ext``.
 
     Args:
-        name: A path, or a file name with or without ``.py``.
+        name: A path, a file name with or without ``.py``, or one of another
+            package as configs inherit it, ``mmseg::FOLDER/NAME.py``.
 
     Returns:
         The path of the config.
@@ -221,6 +222,9 @@ def find_config(name: str) -> Path:
         return path
     if path.is_dir():
         raise ValueError(f'{name} is a folder: expected a config file')
+    scope, colons, _ = name.partition('::')
+    if colons and scope != SCOPE:
+        return _config_of(name)
     root = configs_folder()
     configs = sorted(root.rglob('*.py'))
     found = [c for c in configs if path.name in (c.name, c.stem)]
@@ -237,6 +241,18 @@ def find_config(name: str) -> Path:
     )
 
 
+def _config_of(name: str) -> Path:
+    """Return a config of another package, ``mmseg::FOLDER/NAME.py``."""
+    try:
+        name = f'{name.removesuffix(".py")}.py'
+        return Path(Config._get_cfg_path(name, '')[0])
+    # Where the package is not installed, or has no such config.
+    except Exception as error:
+        raise ValueError(
+            f'there is no config {name}: {one_line(error)}'
+        ) from error
+
+
 def parse_pairs(pairs: Sequence[str]) -> dict[str, Any]:
     """Parse ``KEY=VALUE`` pairs as mmengine does.
 
@@ -245,6 +261,8 @@ def parse_pairs(pairs: Sequence[str]) -> dict[str, Any]:
 
     Returns:
         Numbers, booleans, None, texts, and lists and tuples of these, by key.
+        A text keeps the blanks within it, as a path has them, which mmengine
+        takes out; so it does in lists and tuples.
 
     Raises:
         ValueError: A pair has no ``=``, or brackets that do not match.
@@ -263,7 +281,13 @@ def parse_pairs(pairs: Sequence[str]) -> dict[str, Any]:
         raise ValueError(
             f'expected KEY=VALUE pairs, got {" ".join(pairs)!r} ({error})'
         ) from error
-    return parsed.options
+    typed = dict(pair.split('=', 1) for pair in pairs)
+    return {
+        key: typed[key].strip().strip('\'"')
+        if isinstance(value, str)
+        else value
+        for key, value in parsed.options.items()
+    }
 
 
 def require_keys(cfg: Config, *keys: str) -> None:

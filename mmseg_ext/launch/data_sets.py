@@ -2,13 +2,13 @@
 
 import sys
 from collections.abc import Callable
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import DATASETS, DefaultScope
 
 from mmseg_ext.engine.label_checks import LabelPlace, leaves, read_label
@@ -16,16 +16,26 @@ from mmseg_ext.formats.coco import (
     Annotation,
     Category,
     CocoFile,
+    CocoHeader,
     CocoImage,
     MaskCode,
     Segmentation,
+    decode_coco,
 )
 from mmseg_ext.formats.color_masks import IGNORE_INDEX
 from mmseg_ext.formats.image_facts import LabeledImage
 from mmseg_ext.formats.mask_folders import LabeledSet
-from mmseg_ext.launch.configs import load_config, require_keys, scope_of
+from mmseg_ext.launch.configs import (
+    data_sets,
+    load_config,
+    require_keys,
+    scope_of,
+)
 from mmseg_ext.launch.errors import MISFITS, is_empty_set, why_not_built
+from mmseg_ext.launch.noise import Quiet
 from mmseg_ext.utils.arguments import require
+from mmseg_ext.utils.files import read_file
+from mmseg_ext.utils.text import listing
 
 __all__ = ['SPLITS', 'InstanceSet', 'build_data_set', 'labels_of_config']
 
@@ -69,11 +79,32 @@ def build_data_set(cfg: Config, split: str = 'train') -> Any:
             if is_empty_set(error):
                 raise ValueError(
                     f'{key}.dataset is empty: expected images with labels'
+                    + _other_classes(cfg[key])
                 ) from error
             reason = why_not_built(cfg, error)
             if reason is None:
                 raise
             raise ValueError(reason) from error
+
+
+def _other_classes(cfg: ConfigDict) -> str:
+    """Say that a COCO file has none of the classes, if that is so."""
+    for leaf in data_sets(cfg):
+        # Of another form, or another data set.
+        with suppress(AttributeError, LookupError, OSError, ValueError):
+            path = Path(leaf.get('data_root') or '', leaf.ann_file)
+            coco = decode_coco(read_file(path, None), str(path), CocoHeader)
+            names = [category.name for category in coco.categories]
+            with DATASETS.switch_scope_and_registry(None) as registry:
+                known = registry.get(leaf.type).METAINFO
+            given = leaf.get('metainfo') or known
+            if not set(names).intersection(given['classes']):
+                return (
+                    f'; its classes are {listing(given["classes"])}, and '
+                    f'{path} has the categories {listing(names)}: give '
+                    'metainfo.classes of the data set their names'
+                )
+    return ''
 
 
 def labels_of_config(
@@ -105,8 +136,8 @@ def labels_of_config(
     require('split', split, split in SPLITS, ', '.join(SPLITS))
     cfg = load_config(config, None, cfg_options, on_note, on_note)
     name = f'{Path(cfg.filename).stem}_{split}'
-    # pycocotools prints what it does.
-    with redirect_stdout(sys.stderr):
+    # What users print is no name of a sheet.
+    with redirect_stdout(sys.stderr), Quiet()():
         dataset = build_data_set(cfg, split)
     parts = leaves(dataset)
     if scope_of(cfg) == 'mmdet':
@@ -124,6 +155,13 @@ def labels_of_config(
         names,
         palette if palette and len(palette) == len(names or ()) else None,
         sorted(ignored | {IGNORE_INDEX}),
+        folders=[
+            Path(folder)
+            for part in parts
+            if not getattr(part, 'ann_file', None)
+            for folder in getattr(part, 'data_prefix', {}).values()
+            if folder
+        ],
     )
 
 

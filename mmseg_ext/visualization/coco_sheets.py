@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 
 from mmseg_ext.formats.coco import (
     Annotation,
+    Category,
     CocoFile,
     CocoImage,
     Id,
@@ -35,9 +36,11 @@ from mmseg_ext.visualization.contact_sheets import (
     Legend,
     SheetOptions,
     Tile,
+    check_out_dir,
     choose,
     distinct_color,
     draw_label,
+    images_text,
     load_failed,
     shrink,
     size_text,
@@ -145,10 +148,13 @@ def draw_coco_sheets(
         Paths of the sheets, in the order of the images.
 
     Raises:
-        ValueError: An option is out of range, or no image can be read.
+        ValueError: An option is out of range, no image can be read, or one
+            of them lies in ``out_dir`` with the name of a sheet.
     """
     options = options or SheetOptions()
     options.check()
+    out_dir = Path(out_dir)
+    check_out_dir(out_dir, name, paths)
     annotations = defaultdict(list)
     for annotation in coco.annotations:
         annotations[annotation.image_id].append(annotation)
@@ -158,13 +164,31 @@ def draw_coco_sheets(
             f'{sum(len(annotations[key]) for key in left)} annotation(s) are '
             f'of images that are not listed: {listing(sorted(map(str, left)))}'
         )
+    if on_note:
+        for line in _repeated(coco.categories):
+            on_note(line)
+    # As pycocotools has it, of images with one id.
+    owners = {image.id: k for k, image in enumerate(coco.images)}
+    count = Counter(image.id for image in coco.images)
+    instances = [
+        annotations.get(image.id, []) if owners[image.id] == k else []
+        for k, image in enumerate(coco.images)
+    ]
     classes = _Classes(coco)
     listed = [category.id for category in coco.categories]
 
     def look(index: int) -> ImageFacts:
         image = coco.images[index]
-        found = annotations.get(image.id, [])
-        return coco_facts(paths[index], image, found, listed)
+        facts = coco_facts(paths[index], image, instances[index], listed)
+        if count[image.id] == 1:
+            return facts
+        found = [f for f in facts.findings if f.kind != Kind.EMPTY]
+        text = (
+            f'{count[image.id]} images have the id {image.id}: its instances '
+            'are drawn on the last of them'
+        )
+        found.append(Finding(Kind.BROKEN, text))
+        return facts._replace(findings=tuple(found))
 
     facts = look_through(look, range(len(coco.images)))
     if fault := load_failed(facts, name):
@@ -178,13 +202,29 @@ def draw_coco_sheets(
             image=coco.images[k],
             facts=facts[k],
             findings=odd[k],
-            annotations=annotations.get(coco.images[k].id, []),
+            annotations=instances[k],
             classes=classes,
         )
         for k in choose(names, facts, odd, options)
     ]
     legend = classes.legend(name, facts)
-    return write_sheets(Path(out_dir), name, jobs, options.columns, legend)
+    return write_sheets(out_dir, name, jobs, options.columns, legend)
+
+
+def _repeated(categories: Sequence[Category]) -> Iterator[str]:
+    """Yield a line for each id and each name that several categories have."""
+    for what, other in (('id', 'name'), ('name', 'id')):
+        groups = defaultdict(list)
+        for each in categories:
+            groups[getattr(each, what)].append(str(getattr(each, other)))
+        for key, others in groups.items():
+            if len(others) > 1:
+                yield (
+                    f'{len(others)} categories have the {what} {key}, with '
+                    f'the {other}s {listing(others)}'
+                    + ', of which the last is shown'
+                    * (what == 'id')
+                )
 
 
 def _find_images(ann_file: Path, coco: CocoFile) -> Path:
@@ -266,9 +306,11 @@ class _Classes:
         self.names: dict[Id | None, str] = {
             category.id: category.name for category in coco.categories
         }
+        self.listed = set(self.names)
         for annotation in coco.annotations:
             key = annotation.category_id
-            self.names.setdefault(key, '' if key is None else str(key))
+            name = 'no class' if key is None else f'class {key}'
+            self.names.setdefault(key, name)
         self.numbers = {key: n for n, key in enumerate(self.names)}
         self.several = len(self.names) > 1
 
@@ -281,13 +323,15 @@ class _Classes:
 
     def label(self, annotation: Annotation) -> str:
         """Return the text at a box; a single name is not repeated."""
-        name = self.names[annotation.category_id]
-        return printable(name) if self.several else ''
+        key = annotation.category_id
+        if not self.several or key is None:
+            return ''
+        return printable(self.names[key] if key in self.listed else str(key))
 
     def counts(self, counts: Counter[Id | None]) -> list[str]:
         """Return the number of instances of each class, in words."""
         return [
-            f'{printable(self.names[key])} {count}'.lstrip()
+            f'{printable(self.names[key])}: {count}'
             for key, count in counts.most_common()
         ]
 
@@ -312,7 +356,7 @@ class _Classes:
             for square, key in zip(squares, self.names, strict=False)
         ]
         return Legend(
-            f'{printable(name)}: {len(facts)} images. Of each class its '
+            f'{printable(name)}: {images_text(len(facts))}. Of each class its '
             'instances, and the number of images that they are in',
             entries,
         )
@@ -386,8 +430,11 @@ def _blend(
     shown = cv2.resize(
         mask * np.uint8(255), size, interpolation=cv2.INTER_AREA
     )
-    share = _OPACITY / 255 * shown[..., None].astype(np.float32)
-    canvas[:] = canvas + share * (np.array(color, np.float32) - canvas)
+    left, top, width, height = cv2.boundingRect(shown)
+    place = slice(top, top + height), slice(left, left + width)
+    share = _OPACITY / 255 * shown[place][..., None].astype(np.float32)
+    part = canvas[place]
+    part[:] = part + share * (np.array(color, np.float32) - part)
     edges, _ = cv2.findContours(
         (shown > 127).astype(np.uint8),
         cv2.RETR_CCOMP,

@@ -1,6 +1,8 @@
 """Contact sheets: many small pictures with a legend, some on a sheet."""
 
 import colorsys
+import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
@@ -28,10 +30,13 @@ __all__ = [
     'Legend',
     'SheetOptions',
     'Tile',
+    'check_out_dir',
     'choose',
     'distinct_color',
     'draw_label',
+    'images_text',
     'load_failed',
+    'sheets_of',
     'shrink',
     'size_text',
     'write_sheets',
@@ -50,8 +55,9 @@ _LEGEND_FONT, _LEGEND_LINE = 14, 21
 #: Height of a line of text on a filled box.
 _LINE = _FONT + 5
 
-#: Rows of a sheet.
-_ROWS = 3
+#: Rows of a sheet, the columns that its legend has room in, and the most: a
+#: JPEG file has no more than 65535 pixels a side.
+_ROWS, _COLUMNS, _MOST_COLUMNS = 3, 4, 100
 
 #: What an image has, and a reason, take so many lines at most.
 _TEXT_LINES, _REASON_LINES = 2, 3
@@ -77,14 +83,14 @@ class SheetOptions(NamedTuple):
     """What is drawn, and how.
 
     Attributes:
-        columns: Number of images side by side.
+        columns: Number of images side by side, at most 100.
         num: At most so many images; by default all.
         order: ``'worst'`` draws what is wrong or odd first, and with ``num``
             the worst alone; ``'name'`` is that of the names, of which ``num``
             are evenly spread.
     """
 
-    columns: int = 4
+    columns: int = _COLUMNS
     num: int | None = None
     order: str = 'worst'
 
@@ -94,9 +100,11 @@ class SheetOptions(NamedTuple):
         Raises:
             ValueError: One is out of range.
         """
-        for name, value in (('columns', self.columns), ('num', self.num)):
-            if value is not None:
-                require(name, value, value >= 1, '1 or more')
+        num, columns = self.num, self.columns
+        require('num', num, num is None or num >= 1, '1 or more')
+        fits = 1 <= columns <= _MOST_COLUMNS
+        wanted = f'1 or more, at most {_MOST_COLUMNS}'
+        require('columns', columns, fits, wanted)
         require('order', self.order, self.order in ORDERS, ' or '.join(ORDERS))
 
 
@@ -161,6 +169,56 @@ def size_text(facts: ImageFacts) -> str:
     return f'{facts.size[0]}x{facts.size[1]}'
 
 
+def images_text(count: int) -> str:
+    """Return a number of images in words."""
+    return f'{count} image{"" if count == 1 else "s"}'
+
+
+def sheets_of(out_dir: Path, stem: str) -> list[Path]:
+    """Return the files in a folder that have names of sheets.
+
+    Args:
+        out_dir: The folder; it need not be there.
+        stem: What the names begin with.
+    """
+    name = re.compile(re.escape(stem) + r'_\d{3,}\.jpg')
+    found = out_dir.iterdir() if out_dir.is_dir() else ()
+    return sorted(path for path in found if name.fullmatch(path.name))
+
+
+def check_out_dir(
+    out_dir: Path,
+    stem: str,
+    inputs: Iterable[Path],
+    searched: Iterable[Path] = (),
+) -> None:
+    """Check that no sheet takes the place of an input, or becomes one.
+
+    Args:
+        out_dir: Gets the sheets.
+        stem: What their names begin with.
+        inputs: The files that are read.
+        searched: Folders in which the next run looks for its input.
+
+    Raises:
+        ValueError: A sheet and an input would meet.
+    """
+    place = out_dir.resolve()
+    for folder in searched:
+        if place.is_relative_to(folder.resolve()):
+            raise ValueError(
+                f'out_dir={str(out_dir)!r} lies in {folder}, where the next '
+                'run would look for images: choose another folder'
+            )
+    sheets = {path.resolve() for path in sheets_of(out_dir, stem)}
+    for path in inputs if sheets else ():
+        if path.resolve() in sheets:
+            raise ValueError(
+                f'out_dir={str(out_dir)!r} has {path}, which is read and has '
+                'the name of a sheet: choose another folder'
+            )
+
+
 def load_failed(facts: Sequence[ImageFacts], name: str) -> str | None:
     """Say that there is nothing to draw, if that is so.
 
@@ -175,9 +233,11 @@ def load_failed(facts: Sequence[ImageFacts], name: str) -> str | None:
     ]
     if len(first) < len(facts) or not all(first):
         return None
+    if len(facts) == 1:
+        return f'{name}: its only image cannot be shown: {first[0]}'
     return (
-        f'{name}: none of {len(facts)} images can be shown; the first: '
-        f'{first[0]}'
+        f'{name}: none of {len(facts)} images can be shown with a label; the '
+        f'first: {first[0]}'
     )
 
 
@@ -268,13 +328,15 @@ def write_sheets(
         out_dir: Gets ``<stem>_001.jpg`` and so on.
         stem: What the names begin with.
         jobs: Each returns a tile; called one after another.
-        columns: Tiles side by side.
+        columns: Tiles side by side; no sheet is wider than all need, nor
+            narrower than a legend of usual length.
         legend: It is at the top of the first sheet.
 
     Returns:
         Paths of the sheets.
     """
     sheets: list[Path] = []
+    columns = min(columns, max(len(jobs), _COLUMNS))
     bar = tqdm(jobs, desc='drawing', unit=' images')
     with working_in(out_dir), bar:
         tiles = (job() for job in bar)
@@ -328,9 +390,12 @@ def _fit(text: str, width: float, end: bool = False) -> str:
     """Shorten a text, so that its beginning or its end is left."""
     if text_length(text, _FONT) <= width:
         return text
-    keep = len(text) - 1
-    while keep and text_length(_cut(text, keep, end), _FONT) > width:
-        keep -= 1
+    # The first that is too long, of ever longer parts.
+    keep = bisect_left(
+        range(1, len(text)),
+        True,
+        key=lambda count: text_length(_cut(text, count, end), _FONT) > width,
+    )
     return _cut(text, keep, end)
 
 

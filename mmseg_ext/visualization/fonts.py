@@ -102,8 +102,9 @@ class FontSet:
         """Find fonts that have characters which those found so far lack."""
         if not self._faces:
             self._faces += _readable([_dejavu()])
-        known = _PILLOW.characters.union(*(f.characters for f in self._faces))
-        missing = needed - known - self._absent
+        missing = needed - self._absent
+        for known in (_PILLOW, *self._faces):
+            missing = missing - known.characters
         while missing:
             if self._files is None:
                 self._files = system_fonts()

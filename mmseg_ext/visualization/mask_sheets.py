@@ -28,8 +28,10 @@ from mmseg_ext.visualization.contact_sheets import (
     Legend,
     SheetOptions,
     Tile,
+    check_out_dir,
     choose,
     distinct_color,
+    images_text,
     load_failed,
     shrink,
     size_text,
@@ -73,13 +75,18 @@ def draw_mask_sheets(
         Paths of the sheets, in the order of the images.
 
     Raises:
-        ValueError: An option is out of range, there are no images, or none of
-            them can be shown.
+        ValueError: An option is out of range, there are no images, none of
+            them can be shown with a label, or ``out_dir`` lies where images
+            are looked for.
     """
     options = options or SheetOptions()
     options.check()
     if not labeled.images:
         raise ValueError(f'{labeled.name} has no images')
+    out_dir = Path(out_dir)
+    files = (file for i in labeled.images for file in (i.image, i.label))
+    inputs = filter(None, files)
+    check_out_dir(out_dir, labeled.name, inputs, labeled.folders)
     facts = look_through(
         partial(label_facts, names=labeled.names, ignored=labeled.ignored),
         labeled.images,
@@ -94,7 +101,7 @@ def draw_mask_sheets(
         for k in order
     ]
     return write_sheets(
-        Path(out_dir),
+        out_dir,
         labeled.name,
         jobs,
         options.columns,
@@ -116,7 +123,7 @@ class _Classes:
     ) -> None:
         if labeled.names is None:
             values = sorted({key for fact in facts for key in fact.counts})
-            self.names = {value: str(value) for value in values}
+            self.names = {value: f'class {value}' for value in values}
         else:
             self.names = dict(enumerate(labeled.names))
         self.colors = {
@@ -154,8 +161,9 @@ class _Classes:
             square = squares(_SWATCH, STRANGE)
             entries.append((square, f'no class  in {wrong}'))
         return Legend(
-            f'{printable(name)}: {len(facts)} images. Of each class its share '
-            'of the labeled pixels, and the number of images that it is in',
+            f'{printable(name)}: {images_text(len(facts))}. Of each class its '
+            'share of the labeled pixels, and the number of images that it is '
+            'in',
             entries,
         )
 
@@ -172,7 +180,8 @@ class _Classes:
         opacity[_edges(labels)] = 1
         strange = ~known & ~ignored
         for where, pair in ((ignored, IGNORED), (strange, STRANGE)):
-            colors[where] = squares(labels.shape, pair)[where]
+            if where.any():
+                colors[where] = squares(labels.shape, pair)[where]
         canvas[:] = canvas + opacity[..., None] * (colors - canvas)
 
 
@@ -228,9 +237,9 @@ def _shares(facts: ImageFacts, names: Mapping[int, str]) -> list[str]:
     counts = Counter(facts.counts)
     total = max(1, counts.total() + facts.ignored)
     texts = [
-        f'{printable(names[key])} {count / total:.1%}'
+        f'{printable(names[key])}: {count / total:.1%}'
         for key, count in counts.most_common()
     ]
     if facts.ignored:
-        texts.append(f'ignored {facts.ignored / total:.1%}')
+        texts.append(f'ignored: {facts.ignored / total:.1%}')
     return texts

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from mmseg_ext.formats.coco import Annotation, CocoImage
+from mmseg_ext.formats.coco import Annotation, CocoImage, MaskCode
 from mmseg_ext.formats.image_facts import (
     Finding,
     ImageFacts,
@@ -163,11 +163,83 @@ def test_what_is_wrong_with_instances(tmp_path, annotations, expected):
     assert sum(facts.counts.values()) == len(annotations)
 
 
+SQUARE = [[1, 1, 6, 1, 6, 5, 1, 5]]
+
+
+@pytest.mark.parametrize(
+    ('rows', 'kind', 'text'),
+    [
+        ([([1, 1, 5, 4], SQUARE)], None, ''),
+        ([([0, 0, 8, 6], MaskCode((6, 8), [0, 48]))], None, ''),
+        (
+            [([0, 0, 4, 6], MaskCode((6, 8), [36, 2, 10]))],
+            Kind.BROKEN,
+            '1 box apart from the own mask',
+        ),
+        # The last pixel of a column, and the first of the next.
+        ([([0, 0, 4, 4], MaskCode((6, 8), [23, 2, 23]))], None, ''),
+        (
+            [([1, 1, 5, 4], MaskCode((6, 8), [48]))],
+            Kind.BROKEN,
+            '1 mask without a pixel in the image',
+        ),
+        (
+            [
+                (None, [[9, 1, 20, 1, 20, 5]]),
+                (None, [[-4, -4, -4, 9, 0, 0]]),
+                (None, MaskCode((6, 8), [20, 0, 28])),
+            ],
+            Kind.BROKEN,
+            '3 masks without a pixel in the image',
+        ),
+        (
+            [(None, None), ([], [])],
+            Kind.BROKEN,
+            '2 instances with neither box nor mask',
+        ),
+        (
+            [([1, 1, 5, 4], SQUARE), ([1, 1, 5, 4], SQUARE)],
+            Kind.BROKEN,
+            '1 instance the same as another',
+        ),
+        ([([1, 1, 5, 4], SQUARE), ([1, 1, 5, 4], None)], None, ''),
+    ],
+)
+def test_what_is_wrong_with_masks(tmp_path, rows, kind, text):
+    path = write_image(tmp_path)
+    image = CocoImage('image.png', 0, 8, 6)
+    annotations = [annotation(box, 1, mask) for box, mask in rows]
+    found = coco_facts(path, image, annotations, [1]).findings
+    assert found == ((Finding(kind, text),) if text else ())
+
+
+def test_instances_without_class(tmp_path):
+    """They are wrong where there are classes."""
+    path = write_image(tmp_path)
+    image = CocoImage('image.png', 0, 8, 6)
+    given = [annotation([1, 1, 6, 5], key) for key in (None, 1)]
+    assert coco_facts(path, image, given, []).findings == ()
+    [found] = coco_facts(path, image, given, [1]).findings
+    assert found == (Kind.NO_CLASS, '1 instance without category_id')
+
+
+def test_masks_of_0_and_255_have_a_mend():
+    """Where all images have no class but 0."""
+    empty = Finding(Kind.EMPTY, 'nothing but car')
+    white = ImageFacts((8, 6), {0: 9}, 5, (empty,))
+    black = ImageFacts((8, 6), {0: 14}, 0, (empty,))
+    mend = '; if 255 is a class here, save the masks with 1 in its place'
+    expected = [((Kind.EMPTY, empty.text + mend),), (empty,)]
+    assert find_odd([white, black], {}) == expected
+    others = [ImageFacts((8, 6), {0: 9, 1: 5})]
+    assert find_odd([white, *others], {})[0] == (empty,)
+
+
 def test_other_size_than_the_coco_file_says(tmp_path):
     path = write_image(tmp_path)
     image = CocoImage('image.png', 0, None, 7.0)
     [found] = coco_facts(path, image, [annotation([0, 0, 99, 99])], [1])[3]
-    text = '8x6 pixels, the COCO file says ?x7'
+    text = '8x6 pixels, the COCO file says ?x7: its labels are not drawn'
     assert found == (Kind.OTHER_SIZE, text)
 
 

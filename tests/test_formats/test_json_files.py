@@ -41,7 +41,13 @@ def test_numbers_as_texts():
         pytest.param(b'', 'truncated', id='empty'),
         pytest.param(TEXT[:-1].encode(), 'truncated', id='cut-off'),
         pytest.param(b'[]', 'Expected `object`, got `array`', id='list'),
-        pytest.param(b'{"name": NaN}', 'malformed', id='nan'),
+        pytest.param(b'{"name": NaM}', 'malformed', id='letters'),
+        pytest.param(
+            b'{"name": "",\n"place": NaN}', 'line 2 has NaN, which', id='nan'
+        ),
+        pytest.param(
+            b'{"other": [-Infinity]}', 'line 1 has -Infinity', id='infinity'
+        ),
         pytest.param(
             b'{"name": "", "place": 1e7}', r'<= 1000000.*place', id='far'
         ),

@@ -85,7 +85,8 @@ def test_unknown_colors_are_told(tmp_path):
     (tmp_path / 'class_dict.csv').write_text('name,r,g,b\nroad,0,0,0\n')
     [image] = read_folders(tmp_path / 'i', tmp_path / 'm').images
     label, warning = image.read_label()
-    assert label[0].tolist() == [255] * 5
+    # Not 255, which would be ignored, nor any class.
+    assert label[0].tolist() == [254] * 5
     assert (label[1:] == 0).all()
     assert '5 of 20 pixels' in warning
     assert '(30, 20, 10) 5 times' in warning
@@ -107,3 +108,36 @@ def test_nothing_to_pair(tmp_path):
     write(tmp_path / 'i', ['a.png'])
     with pytest.raises(ValueError, match='have the same name but for'):
         read_folders(tmp_path / 'i', tmp_path / 'm')
+
+
+def test_one_folder_without_ends(tmp_path):
+    write(tmp_path, ['a.png', 'b.png'])
+    with pytest.raises(FileNotFoundError, match=r'both lie in .*give the fol'):
+        read_folders(tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('mask', 'rows', 'told'),
+    [
+        # Rows of the list, and grays of it.
+        ([[0, 1]], 'a,1,1,1\nb,0,0,0\n', 'give class_dict as a text file'),
+        # In three equal channels, so colors; 2 is none.
+        (
+            [[[0] * 3, [2] * 3]],
+            'a,0,0,0\nb,9,9,9\nc,8,8,8\n',
+            'give class_dict as a text file',
+        ),
+        ([[[0, 0, 0, 0], [9, 9, 9, 255]]], 'a,0,0,0\n', ': save the masks wi'),
+    ],
+)
+def test_hints_name_what_there_is(tmp_path, mask, rows, told):
+    """No arguments of data sets."""
+    write(tmp_path / 'i', ['a.jpg'])
+    write(tmp_path / 'm', ['a.png'])
+    cv2.imwrite(str(tmp_path / 'm/a.png'), np.array(mask, np.uint8))
+    (tmp_path / 'class_dict.csv').write_text(f'name,r,g,b\n{rows}')
+    [image] = read_folders(tmp_path / 'i', tmp_path / 'm').images
+    with pytest.raises(ValueError, match=told) as caught:
+        image.read_label()
+    assert 'data set' not in str(caught.value)
+    assert "='" not in str(caught.value)

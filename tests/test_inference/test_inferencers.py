@@ -4,11 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from mmdet.apis import DetInferencer
 from mmdet.models import MaskRCNN
 from mmengine.registry import DefaultScope, init_default_scope
 from mmseg.apis import MMSegInferencer
 from mmseg.models import EncoderDecoder
+from mmseg.registry import MODELS
 from PIL import Image
 
 from helpers.configs import read_config
@@ -95,3 +97,40 @@ def test_a_config_that_imports_the_package_is_said_to_be_random(lines):
 def test_the_other_inferencer_is_named(inferencer, name, line):
     with pytest.raises(ValueError, match=f'^{re.escape(line)}$'):
         inferencer(name, scope='mmseg_ext', device='cpu')
+
+
+@pytest.mark.parametrize(
+    ('scope', 'name', 'told'),
+    [
+        (
+            'mmseg',
+            SEGMENTOR,
+            f'; {SEGMENTOR} is a model of mmseg_ext: give sc',
+        ),
+        ('mmseg', f'{SEGMENTOR}.py', "mmseg_ext: give scope='mmseg_ext'"),
+        ('mmseg_ext', f'{SEGMENTOR}.py', f'; close: {SEGMENTOR}'),
+        ('mmseg_ext', SEGMENTOR.replace('r18', 'r8'), f'; close: {SEGMENTOR}'),
+        ('mmseg', 'nobody', 'Cannot find model: nobody in mmseg$'),
+    ],
+)
+def test_names_that_are_not_found(scope, name, told):
+    with pytest.raises(ValueError, match=told) as caught:
+        MMSegInferencer(name, scope=scope, device='cpu')
+    assert str(caught.value).startswith('Cannot find model: ')
+
+
+def test_weights_that_lack_parts_are_told(lines):
+    """In one line, and none for whole ones."""
+    config = read_config(find_config(SEGMENTOR))
+    weights = MODELS.build(config.model).state_dict()
+    part = {k: v for k, v in weights.items() if k.startswith('backbone.')}
+    for name, state in (('none', {}), ('part', part), ('whole', weights)):
+        torch.save(state, f'{name}.pth')
+        with warnings.catch_warnings():
+            warnings.filterwarnings('ignore', 'dataset_meta or class names')
+            MMSegInferencer(config, weights=f'{name}.pth', device='cpu')
+    told = [line for line, _ in lines]
+    start = f'{SEGMENTOR}: the model is random, in part or as a whole'
+    assert [line.startswith(start) for line in told] == [True, True]
+    assert 'none.pth holds none of the parameters' in told[0]
+    assert re.search(r'part\.pth lacks \d+ of .* random: neck', told[1])

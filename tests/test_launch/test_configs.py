@@ -1,5 +1,7 @@
 import sys
+from pathlib import Path
 
+import mmseg
 import pytest
 
 from mmseg_ext import registry
@@ -295,3 +297,36 @@ def test_calls_are_no_values():
         configs.parse_pairs([pair])
     assert 'Resize' in str(caught.value)
     assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ('value', 'expected'),
+    [
+        ('data/my color', 'data/my color'),
+        ('"data/my color"', 'data/my color'),
+        ("a' b", "a' b"),
+        (' data/x ', 'data/x'),
+        ('a=b = c', 'a=b = c'),
+        ('1, 2', [1, 2]),
+        ('[a b, (1, 2)]', ['ab', (1, 2)]),
+        (' 5', 5),
+        ('None', None),
+    ],
+)
+def test_texts_keep_their_blanks(value, expected):
+    """As paths have them; mmengine takes out those of lists and tuples."""
+    pairs = ['data_root=earlier one', f'data_root={value}', 'x=1']
+    assert configs.parse_pairs(pairs) == {'data_root': expected, 'x': 1}
+
+
+@pytest.mark.parametrize('end', ['', '.py'])
+def test_configs_of_other_packages(end):
+    """By the name by which configs inherit them."""
+    name = f'mmseg::fcn/fcn_r50-d8_4xb4-80k_ade20k-512x512{end}'
+    found = configs.find_config(name)
+    expected = Path(mmseg.__file__).parent / '.mim/configs/fcn'
+    assert found.parent == expected
+    assert found.stem == 'fcn_r50-d8_4xb4-80k_ade20k-512x512'
+    for wrong in ('mmseg::fcn/none.py', 'nobody::x/y.py'):
+        with pytest.raises(ValueError, match=f'there is no config {wrong}'):
+            configs.find_config(wrong)

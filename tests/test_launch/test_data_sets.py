@@ -45,6 +45,8 @@ def test_label_maps_are_those_of_the_data_set(tmp_path):
     sky, road = map(found.names.index, ('Sky', 'Road'))
     assert list(found.palette[sky]) == [128, 128, 128]
     assert found.ignored == [255]
+    # Where the next run looks for images, so that no sheets go there.
+    assert {*found.folders} == {tmp_path / 'train', tmp_path / 'train_labels'}
     [image] = found.images
     assert image.image == tmp_path / 'train/a.png'
     label, _ = image.read_label()
@@ -52,7 +54,7 @@ def test_label_maps_are_those_of_the_data_set(tmp_path):
     assert label.tolist() == expected
 
 
-def test_instances(tmp_path):
+def write_coco(tmp_path):
     (tmp_path / 'annotations').mkdir()
     cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((40, 60, 3), np.uint8))
     polygon = [10, 10, 30, 10, 30, 30, 10, 30]
@@ -65,10 +67,17 @@ def test_instances(tmp_path):
     }
     path = tmp_path / 'annotations/train.json'
     path.write_text(json.dumps(coco))
+    return polygon
+
+
+def test_instances(tmp_path, capsys):
+    polygon = write_coco(tmp_path)
     found = labels_of_config(
         NAILS,
         cfg_options={'train_dataloader.dataset.data_root': str(tmp_path)},
     )
+    # What pycocotools prints is no name of a sheet, nor any news.
+    assert capsys.readouterr() == ('', '')
     assert found.paths == [tmp_path / 'a.png']
     [image], [instance] = found.coco.images, found.coco.annotations
     assert (image.width, image.height) == (60, 40)
@@ -82,3 +91,20 @@ def test_instances(tmp_path):
 def test_unknown_split():
     with pytest.raises(ValueError, match=r"^split='all': expected train, val"):
         labels_of_config(CAMVID, 'all')
+
+
+def test_classes_that_a_coco_file_does_not_have(tmp_path):
+    write_coco(tmp_path)
+    key = 'train_dataloader.dataset'
+    options = {
+        f'{key}.data_root': str(tmp_path),
+        f'{key}.type': 'CocoDataset',
+        f'{key}.metainfo': {'classes': ('nose', 'ear')},
+    }
+    with pytest.raises(ValueError, match=f'^{key} is empty: ') as caught:
+        labels_of_config(NAILS, cfg_options=options)
+    assert str(caught.value).partition('; ')[2] == (
+        f'its classes are nose, ear, and {tmp_path}/annotations/train.json '
+        'has the categories nail: give metainfo.classes of the data set '
+        'their names'
+    )

@@ -494,7 +494,11 @@ def test_ignored_pixels_look_like_no_class(tmp_path):
         (['img', '--split', 'val'], '--split goes with a config, and'),
         (['img', '--masks', 'x'], "masks='x': there is no such folder"),
         (['no_such_config'], 'there is no config no_such_config'),
-        (['x.json'], "No such file or directory: 'x.json'"),
+        (['x.json'], "error: No such file or directory: 'x.json'"),
+        (['img', '--masks', 'ann', '--columns', '100000'], '--columns 100000'),
+        (['img', '--masks', 'ann', '--out-dir', 'ann'], '--out-dir ann lies '),
+        (['img', '--masks', 'ann', '--out-dir', 'img/vis'], 'lies in img, wh'),
+        (['img', '--masks', 'ann', '--out-dir', 'a.txt'], 'a.txt is a file'),
     ],
 )
 def test_sources_and_their_options(
@@ -502,6 +506,7 @@ def test_sources_and_their_options(
 ):
     monkeypatch.chdir(tmp_path)
     write_masks(tmp_path)
+    (tmp_path / 'a.txt').touch()
     with pytest.raises(SystemExit) as ended:
         run_tool(*argv)
     assert ended.value.code == 2
@@ -520,3 +525,118 @@ def test_configs(tmp_path, capsys):
     printed = capsys.readouterr().out.split()
     assert printed == [str(tmp_path / f'vis/{name}_val_001.jpg')]
     assert np.ptp(cv2.imread(printed[0])) > 200
+
+
+def test_sheets_of_an_earlier_run_are_told(tmp_path, capsys):
+    """They stay, as may what only looks like one."""
+    images, masks = write_masks(tmp_path, [(0, 1)] * 13)
+    argv = [images, '--masks', masks, '--out-dir', tmp_path / 'vis']
+    run_tool(*argv)
+    assert 'earlier' not in capsys.readouterr().err
+    for name in ('img_x.jpg', 'img_01.jpg', 'ximg_003.jpg'):
+        (tmp_path / 'vis' / name).touch()
+    run_tool(*argv, '--num', 2)
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == (
+        f'note: sheets of an earlier run are in {tmp_path}/vis, too: '
+        'img_002.jpg'
+    )
+    assert len(list((tmp_path / 'vis').iterdir())) == 5
+
+
+def test_no_sheet_is_wider_than_its_images(tmp_path):
+    images, masks = write_masks(tmp_path, [(0, 1)] * 6)
+    argv = [images, '--masks', masks, '--columns', 100]
+    run_tool(*argv, '--out-dir', tmp_path / 'vis')
+    [sheet] = (tmp_path / 'vis').iterdir()
+    assert cv2.imread(str(sheet)).shape[1] == 6 * 408 + 8
+
+
+def test_an_image_with_the_name_of_a_sheet_stays(tmp_path):
+    box = [10, 10, 20, 30]
+    path = write_coco(tmp_path, [as_rle(box)], [box])
+    photo = tmp_path / 'photos/train_001.jpg'
+    (tmp_path / 'photos/0.png').rename(photo)
+    edited(path, 'images', file_name='photos/train_001.jpg')
+    before = photo.read_bytes()
+    with pytest.raises(ValueError, match='is read and has the name of a she'):
+        draw_coco_file(path, tmp_path / 'photos')
+    assert photo.read_bytes() == before
+    assert len(draw_coco_file(path, tmp_path)) == 1
+
+
+def test_unknown_colors_are_drawn_as_no_class(tmp_path):
+    """Red and white, and void as ignored."""
+    images, masks = write_masks(tmp_path, [(0, 7)])
+    color = np.zeros((60, 100, 3), np.uint8)
+    color[:, 50:] = 10, 20, 30
+    color[:, 80:] = 64
+    cv2.imwrite(str(masks / '0_L.png'), color)
+    text = 'name,r,g,b\nroad,0,0,0\nvoid,64,64,64\n'
+    (tmp_path / 'class_dict.csv').write_text(text)
+    run_tool(images, '--masks', masks, '--out-dir', tmp_path / 'vis')
+    pixels = first_image(tmp_path / 'vis/img_001.jpg')
+    strange, void = pixels[20:-20, 220:300], pixels[20:-20, 340:380]
+    assert (np.ptp(strange, axis=2) > 100).mean() > 0.3
+    assert np.ptp(void, axis=2).max() < 40
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """What stands on the sheets that are drawn, in place of their pixels."""
+    seen = []
+
+    def keep(out_dir, stem, jobs, columns, legend):
+        seen.append(([job() for job in jobs], legend))
+
+    name = 'mmseg_ext.visualization.coco_sheets.write_sheets'
+    monkeypatch.setattr(name, keep)
+    return seen
+
+
+def test_images_of_one_id(tmp_path, drawn):
+    """Their instances are counted once, on the last, as pycocotools does."""
+    box = [10, 10, 20, 30]
+    path = write_coco(tmp_path, [as_rle(box)], [box], images=3)
+    edited(path, 'images', id=2)
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert COCO(path).imgs[2]['file_name'] == 'photos/2.png'
+    draw_coco_file(path, tmp_path / 'vis')
+    [(tiles, legend)] = drawn
+    reason = (
+        '2 images have the id 2: its instances are drawn on the last of them'
+    )
+    assert [(tile.name, tile.text, tile.reason) for tile in tiles] == [
+        ('photos/2.png', '100x60, nail: 1', reason),
+        ('photos/0.png', '100x60', reason),
+        ('photos/1.png', '100x60, nail: 1', ''),
+    ]
+    assert [text for _, text in legend.entries] == ['nail  2 in 2']
+
+
+def test_categories_that_are_there_twice(tmp_path, drawn):
+    boxes = [[5, 10, 40, 40], [55, 10, 40, 40]]
+    names = ('nail', 'nail', 'ring')
+    path = write_coco(tmp_path, list(map(as_rle, boxes)), boxes, names)
+    content = json.loads(path.read_text())
+    content['categories'].append({'id': 9, 'name': 'toe'})
+    path.write_text(json.dumps(content))
+    notes = []
+    draw_coco_file(path, tmp_path / 'vis', on_note=notes.append)
+    assert notes == [
+        '2 categories have the id 9, with the names ring, toe, of which the '
+        'last is shown',
+        '2 categories have the name nail, with the ids 7, 8',
+    ]
+
+
+def test_classes_without_names_are_no_numbers(tmp_path, drawn):
+    box = [10, 10, 20, 30]
+    path = write_coco(tmp_path, [as_rle(box)], [box])
+    content = json.loads(path.read_text())
+    del content['categories']
+    path.write_text(json.dumps(content))
+    draw_coco_file(path, tmp_path / 'vis')
+    [([tile], legend)] = drawn
+    assert tile.text == '100x60, class 7: 1'
+    assert [text for _, text in legend.entries] == ['class 7  1 in 1']

@@ -96,13 +96,13 @@ def test_the_worst_and_what_is_said_of_them(shown):
     assert [(t.name, t.text, t.reason) for t in drawn.tiles] == [
         (
             '4.png',
-            '5x4, road 33.3%, car 33.3%, ignored 33.3%',
+            '5x4, road: 33.3%, car: 33.3%, ignored: 33.3%',
             '40.0% with values that are no class: 9',
         ),
-        ('2.png', '5x4, ignored 100.0%', 'every pixel is ignored'),
-        ('1.png', '5x4, road 100.0%', 'nothing but road'),
-        ('0.png', '5x4, road 50.0%, car 50.0%', ''),
-        ('3.png', '5x4, road 50.0%, car 50.0%', ''),
+        ('2.png', '5x4, ignored: 100.0%', 'every pixel is ignored'),
+        ('1.png', '5x4, road: 100.0%', 'nothing but road'),
+        ('0.png', '5x4, road: 50.0%, car: 50.0%', ''),
+        ('3.png', '5x4, road: 50.0%, car: 50.0%', ''),
     ]
     texts = [text for _, text in drawn.legend.entries]
     # 44 pixels of road, 24 of car.
@@ -119,8 +119,11 @@ def test_the_worst_and_what_is_said_of_them(shown):
 def test_classes_that_nobody_named(shown):
     drawn = shown([[[0, 7, 7, 7, 7]] * 4], names=None)
     assert [text for _, text in drawn.legend.entries] == [
-        *('0  20.00% in 1', '7  80.00% in 1')
+        *('class 0  20.00% in 1', 'class 7  80.00% in 1')
     ]
+    assert drawn.tiles[0].text == '5x4, class 7: 80.0%, class 0: 20.0%'
+    assert drawn.legend.title.startswith('set: 1 image. Of each')
+    assert shown([EMPTY], names=None).tiles[0].reason == 'nothing but class 0'
     pixels = np.asarray(drawn.tiles[0].picture).astype(int)
     assert np.abs(pixels[100, 40] - pixels[100, 300]).max() > 60
 
@@ -141,7 +144,9 @@ def test_there_is_nothing_to_show(tmp_path):
     labeled = LabeledSet(
         'x', [LabeledImage('a', tmp_path / 'none.png', broken)]
     )
-    with pytest.raises(ValueError, match='none of 1 images can be'):
+    with pytest.raises(
+        ValueError, match='x: its only image cannot be shown: the'
+    ):
         draw_mask_sheets(labeled, tmp_path / 'vis')
     with pytest.raises(ValueError, match='x has no images'):
         draw_mask_sheets(LabeledSet('x', []), tmp_path / 'vis')

@@ -24,7 +24,7 @@ from mmseg_ext_cli import (
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = make_parser(__doc__)
+    parser = make_parser(__doc__, anew=True)
     parser.add_argument(
         'config',
         help='MMSeg config file, or the name of one of the configs of '

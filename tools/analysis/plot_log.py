@@ -35,7 +35,7 @@ from mmseg_ext_cli import call, make_parser
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = make_parser(__doc__)
+    parser = make_parser(__doc__, anew=True)
     parser.add_argument(
         'work_dir', type=Path, help='the --work-dir of the training or test'
     )
