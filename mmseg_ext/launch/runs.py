@@ -37,6 +37,7 @@ from mmseg_ext.engine.hooks import (
 )
 from mmseg_ext.evaluation.metrics.label_map_writer import LabelMapWriter
 from mmseg_ext.launch.configs import (
+    TEST_KEYS,
     check_output,
     load_config,
     require_keys,
@@ -59,6 +60,7 @@ from mmseg_ext.launch.errors import (
 )
 from mmseg_ext.launch.evaluators import prediction_writer, set_evaluator
 from mmseg_ext.launch.noise import TOLD
+from mmseg_ext.launch.resuming import resumption_of, schedule_warning
 from mmseg_ext.launch.summary import (
     RunFiles,
     files_of,
@@ -168,7 +170,7 @@ def run_training(
         runner = _build_runner(cfg, notes, warnings, console)
         with _told_in_one_line():
             # A runner may leave out what the config starts from.
-            _check_weights(runner.cfg, runner)
+            checkpoint = _check_weights(runner.cfg, runner)
         _check_late_parts(cfg, runner)
         # Both are made before the first iteration anyway.
         with _data_errors_named(cfg, 'train'):
@@ -176,9 +178,16 @@ def run_training(
         _check_sampler(loop)
         with _data_errors_named(cfg, 'val'):
             _ = runner.val_loop
+        start = None
+        if checkpoint:
+            start = resumption_of(runner, runner.cfg.load_from, checkpoint)
+            # It may be as large as the model.
+            checkpoint = None
+            if line := schedule_warning(runner, start):
+                runner.logger.warning(line)
         console.say(
             summary_of_training(
-                runner, _pairs(cfg_options), notes, console.loaded
+                runner, _pairs(cfg_options), notes, console.loaded, start
             )
         )
         with (
@@ -188,7 +197,11 @@ def run_training(
             model = runner.train()
         console.say(
             results_of_training(
-                runner, console.seconds, console.tables, console.scores
+                runner,
+                console.seconds,
+                console.tables,
+                console.scores,
+                start.iter if start else 0,
             )
         )
         return TrainedRun(
@@ -246,9 +259,7 @@ def run_test(
         check_output('work_dir', cfg.work_dir)
         set_launcher(cfg, launcher)
         notes += [set_evaluator(cfg, metrics)] if metrics else []
-        require_keys(
-            cfg, 'model', 'test_dataloader', 'test_cfg', 'test_evaluator'
-        )
+        require_keys(cfg, 'model', *TEST_KEYS)
         if show or show_dir:
             turn_on_drawing(cfg, show, show_dir, wait_time)
             if launcher != 'none':
@@ -331,15 +342,19 @@ def _build_runner(
     return runner
 
 
-def _check_weights(cfg: Config, runner: Runner) -> None:
+def _check_weights(cfg: Config, runner: Runner) -> dict[str, Any] | None:
     """Check what a training goes on with or starts from, if anything.
 
     What only mmengine can tell, such as that an optimizer has another number
     of parameters, it tells in one line when it loads the checkpoint.
+
+    Returns:
+        What it goes on with, if it does.
     """
+    checkpoint = None
     if cfg.get('resume'):
         parts = ['param_schedulers'] if cfg.get('param_scheduler') else []
-        check_checkpoint(runner.model, cfg.load_from, True, parts)
+        checkpoint = check_checkpoint(runner.model, cfg.load_from, True, parts)
         _need_no_package(runner.model)
     elif cfg.get('load_from'):
         runner.logger.info(check_start(runner.model, cfg.load_from))
@@ -358,6 +373,7 @@ def _check_weights(cfg: Config, runner: Runner) -> None:
             ) from error
 
     runner.load_or_resume = load_or_resume
+    return checkpoint
 
 
 def _need_no_package(model: nn.Module) -> None:

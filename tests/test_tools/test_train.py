@@ -253,6 +253,83 @@ def test_an_epoch_without_end(segmentation, tmp_path, capsys, sampler):
     assert f'{sampler} draws without end, so no epoch of EpochB' in error
 
 
+@pytest.fixture(scope='module')
+def ended(segmentation, tmp_path_factory):
+    """A config without test data, and a work dir where it was trained."""
+    folder = tmp_path_factory.mktemp('ended')
+    config = folder / 'scheduled.py'
+    config.write_text(
+        f'_base_ = {str(segmentation)!r}\n'
+        'test_dataloader = test_cfg = test_evaluator = None\n'
+        "param_scheduler = [dict(type='PolyLR', eta_min=1e-5, "
+        'by_epoch=False, begin=0, end=2)]\n'
+    )
+    shown = io.StringIO()
+    with redirect_stdout(shown):
+        run_tool('train', config, '--work-dir', folder / 'work')
+    return config, folder / 'work', shown.getvalue()
+
+
+def _trained_on(ended, tmp_path, capsys, *options):
+    """Resume from a copy of the work dir; return what is shown."""
+    config, work_dir, _ = ended
+    moved = tmp_path / 'moved'
+    shutil.copytree(work_dir, moved)
+    argv = [config, '--work-dir', moved, '--resume']
+    run_tool('train', *argv, '--cfg-options', *options)
+    return moved, capsys.readouterr().out
+
+
+def test_a_schedule_that_has_ended_is_told(ended, tmp_path, capsys):
+    """mmengine takes the schedules from the checkpoint, with their ends."""
+    options = ['max_iters=4', 'optim_wrapper.optimizer.lr=0.5']
+    work_dir, shown = _trained_on(ended, tmp_path, capsys, *options)
+    start = work_dir / 'iter_2.pth'
+    head, _, rest = shown.partition('\n3/4 ')
+    told = ' '.join(head.split())
+    assert (
+        f'WARNING - the schedule of the learning rate in {start} ends at '
+        'iteration 2, so it stays at 1e-05 to iteration 4; to train with a '
+        'whole schedule, start anew from the weights: cfg_options load_from='
+        f'{start} in place of resume'
+    ) in told
+    assert (
+        'SGD, learning rate 1e-05 as in the checkpoint, constant, since '
+        'PolyLR ended at iteration 2 '
+    ) in told
+    # Which is what it does.
+    [scalars] = work_dir.glob(f'{_newest(work_dir)}/vis_data/scalars.json')
+    rows = [json.loads(line) for line in scalars.read_text().splitlines()]
+    assert [row['lr'] for row in rows] == [1e-5, 1e-5]
+    assert '\ndone       2 iterations (3 to 4) in ' in rest
+
+
+def _newest(work_dir):
+    return max(path.parent.name for path in work_dir.glob('*/*.log'))
+
+
+def test_nothing_is_left_to_do(ended, tmp_path, capsys):
+    work_dir, shown = _trained_on(ended, tmp_path, capsys, 'max_iters=2')
+    assert 'WARNING - the schedule' not in shown
+    assert 'iter_2.pth: 2 of 2 iterations are done\n' in shown
+    assert (
+        '\ndone       nothing to do: 2 of 2 iterations were trained before; '
+        'to train on, raise max_iters\n'
+    ) in shown
+    assert not (work_dir / 'iter_3.pth').exists()
+
+
+def test_a_config_without_test_data(ended, capsys):
+    config, work_dir, shown = ended
+    next_steps = shown.partition('next: ')[2].splitlines()
+    assert [line.split()[:2] for line in next_steps] == [['mmseg-ext', 'plot']]
+    argv = [config, work_dir / 'iter_2.pth']
+    assert error_of(capsys, run_tool, 'test', *argv) == (
+        f'{config} has no test_dataloader, test_cfg, test_evaluator: add what '
+        'is missing to the config'
+    )
+
+
 def _weights_alone(segmentation, tmp_path, trained):
     path = tmp_path / 'weights.pth'
     torch.save({'state_dict': {}}, path)
