@@ -24,7 +24,7 @@ from tqdm.contrib import DummyTqdmFile
 
 from mmseg_ext.launch.noise import Quiet
 
-__all__ = ['ProgressHook', 'headlines', 'one_screen', 'span']
+__all__ = ['FiniteLossHook', 'ProgressHook', 'headlines', 'one_screen', 'span']
 
 #: Plain lines of a run: where the logger's interval gives fewer or more, so
 #: many are printed.
@@ -254,6 +254,39 @@ class ProgressHook(Hook):
             self._text = f'{epoch}{text}'
             self._bar.set_description_str(self._text, refresh=False)
             self._bar.update(iteration - self._bar.n)
+
+
+class FiniteLossHook(Hook):
+    """Hook that warns once, of the first loss that is no finite number."""
+
+    def __init__(self) -> None:
+        self._told = False
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: dict[str, Any] | None = None,
+    ) -> None:
+        """Look at the losses of an iteration."""
+        if self._told or not isinstance(outputs, Mapping):
+            return
+        # mmengine's own hook has waited for these numbers already.
+        found = [
+            f'{name} is {float(value)}'
+            for name, value in outputs.items()
+            if 'loss' in name
+            and isinstance(value, (Real, torch.Tensor))
+            and not math.isfinite(value)
+        ]
+        if found:
+            self._told = True
+            runner.logger.warning(
+                f'iteration {runner.iter + 1}: {", ".join(found)}; most often '
+                'the learning rate is too high, and nothing more is learned: '
+                'docs/when_it_fails.md#training'
+            )
 
 
 def _step(runner: Runner, iterations: int) -> int:

@@ -60,6 +60,7 @@ from mmseg_ext.launch.errors import (
 )
 from mmseg_ext.launch.evaluators import prediction_writer, set_evaluator
 from mmseg_ext.launch.noise import TOLD
+from mmseg_ext.launch.progress import FiniteLossHook
 from mmseg_ext.launch.resuming import resumption_of, schedule_warning
 from mmseg_ext.launch.summary import (
     RunFiles,
@@ -326,6 +327,7 @@ def _build_runner(
     join_processes(cfg)
     with _config_errors_named(cfg):
         runner = console.build(cfg)
+    runner.register_hook(FiniteLossHook())
     if runner.distributed:
         runner.register_hook(SameBuffersHook())
     kinds = _HOOKS

@@ -1,11 +1,19 @@
 import io
+import logging
 import sys
+from types import SimpleNamespace
 
 import pytest
+import torch
 from tqdm import tqdm
 
 from helpers.terminals import Terminal
-from mmseg_ext.launch.progress import headlines, one_screen, span
+from mmseg_ext.launch.progress import (
+    FiniteLossHook,
+    headlines,
+    one_screen,
+    span,
+)
 
 
 def test_what_is_printed_does_not_tear_the_bar(monkeypatch):
@@ -58,3 +66,19 @@ def test_headlines(scores, first, line):
 
 def test_span():
     assert span(3661.6) == '1:01:02'
+
+
+def test_the_first_loss_that_is_not_finite(caplog):
+    runner = SimpleNamespace(iter=0, logger=logging.getLogger('losses'))
+    hook, nan = FiniteLossHook(), torch.tensor(float('nan'))
+    # Scores of training may be undefined.
+    fine = {'loss': torch.tensor(1.0), 'acc_seg': nan, 'loss_x': 0.5}
+    for number, outputs in enumerate(
+        [fine, None, {**fine, 'loss': nan, 'loss_x': float('inf')}, {}]
+    ):
+        runner.iter = number
+        hook.after_train_iter(runner, number, outputs=outputs)
+    hook.after_train_iter(runner, 4, outputs={'loss': nan})
+    [line] = caplog.messages
+    assert line.startswith('iteration 3: loss is nan, loss_x is inf; most ')
+    assert line.endswith(': docs/when_it_fails.md#training')
