@@ -6,6 +6,7 @@ a user can put right raises :class:`LaunchError` before the run starts;
 """
 
 import inspect
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -57,6 +58,7 @@ from mmseg_ext.launch.errors import (
     one_line,
     unknown_type,
     why_not_built,
+    why_not_written,
 )
 from mmseg_ext.launch.evaluators import prediction_writer, set_evaluator
 from mmseg_ext.launch.noise import TOLD
@@ -191,7 +193,9 @@ def run_training(
                 runner, _pairs(cfg_options), notes, console.loaded, start
             )
         )
+        again = ", then the same command with resume='auto' goes on"
         with (
+            _disk_errors_named(runner, again),
             working_in(runner.work_dir),
             _config_errors_named(cfg, any_reason=False),
         ):
@@ -285,6 +289,7 @@ def run_test(
             summary_of_test(runner, _pairs(cfg_options), notes, console.loaded)
         )
         with (
+            _disk_errors_named(runner),
             working_in(runner.work_dir),
             _config_errors_named(cfg, any_reason=False),
         ):
@@ -436,6 +441,38 @@ def _config_errors_named(
         if reason is None:
             raise
         raise LaunchError(reason) from error
+
+
+@contextmanager
+def _disk_errors_named(runner: Runner, again: str = '') -> Iterator[None]:
+    """Turn what cannot be written in a run into one line.
+
+    Args:
+        runner: That of the run.
+        again: What to do when that is mended, as a clause.
+    """
+    files = [
+        handler
+        for handler in runner.logger.handlers
+        if isinstance(handler, logging.FileHandler)
+    ]
+    for handler in files:
+        # By default it prints a traceback for each line, and goes on.
+        handler.handleError = _raise_again  # type: ignore[method-assign]
+    try:
+        yield
+    except OSError as error:
+        reason = why_not_written(error, runner.work_dir)
+        if reason is None:
+            raise
+        raise LaunchError(f'{reason}{again}') from error
+    finally:
+        for handler in files:
+            vars(handler).pop('handleError', None)
+
+
+def _raise_again(record: logging.LogRecord) -> None:
+    raise
 
 
 def _check_late_parts(cfg: Config, runner: Runner) -> None:

@@ -19,7 +19,6 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
 
 from mmseg_ext.engine.hooks import RunPicturesHook
-from mmseg_ext.engine.label_checks import leaves
 from mmseg_ext.launch.configs import TEST_KEYS, scope_of
 from mmseg_ext.launch.errors import type_name
 from mmseg_ext.launch.progress import headlines, span
@@ -281,14 +280,28 @@ def _data_rows(
     name: str, dataset: Any, loaded: Mapping[int, int]
 ) -> list[tuple[str, str]]:
     """Return kind, size and place of a data set, or of those in it."""
-    parts = leaves(dataset)
-    texts = [_data(part, loaded) for part in parts[:_PARTS]]
+    parts = list(_repeated(dataset))
+    texts = [
+        _data(part, loaded) + (f', {times} times' if times > 1 else '')
+        for part, times in parts[:_PARTS]
+    ]
     if len(parts) > _PARTS:
         texts.append(f'and {len(parts) - _PARTS} more data sets')
-    if parts != [dataset] and isinstance(dataset, Sized):
+    if parts != [(dataset, 1)] and isinstance(dataset, Sized):
         kind = type(dataset).__name__
         texts.insert(0, f'{kind} of {len(dataset)} images')
     return _column(name, texts)
+
+
+def _repeated(dataset: Any, times: int = 1) -> Iterator[tuple[Any, int]]:
+    """Yield the data sets within wrappers, and how often each is repeated."""
+    for part in getattr(dataset, 'datasets', ()):
+        yield from _repeated(part, times)
+    if hasattr(dataset, 'dataset'):
+        times *= getattr(dataset, 'times', 1)
+        yield from _repeated(dataset.dataset, times)
+    elif not hasattr(dataset, 'datasets'):
+        yield dataset, times
 
 
 def _data(dataset: Any, loaded: Mapping[int, int]) -> str:
@@ -344,12 +357,9 @@ def _model_rows(
         for key in ('backbone', 'neck')
         if isinstance(model_cfg.get(key), dict)
     ]
+    names = ', '.join([type(model).__name__, *parts])
     return [
-        (
-            'model',
-            ', '.join([type(model).__name__, *parts])
-            + f'; {_parameters(model, train)}',
-        ),
+        *_column('model', _folded(f'{names}; {_parameters(model, train)}')),
         *_column('weights', start),
         *_column('heads', _heads(model)),
     ]
@@ -450,6 +460,8 @@ def _schedule_rows(
 
 def _often(interval: int, total: int, unit: str) -> str:
     """Return when something happens that happens at the end, too."""
+    if interval == 1 < total:
+        return f'every {unit.removesuffix("s")}'
     return f'every {interval} {unit}' if 0 < interval < total else 'at the end'
 
 

@@ -1,6 +1,9 @@
+import errno
 import inspect
 import io
 import json
+import logging
+import os
 import re
 import shlex
 import shutil
@@ -13,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
 from tensorboard.backend.event_processing.event_accumulator import (
     EventAccumulator,
@@ -20,6 +24,7 @@ from tensorboard.backend.event_processing.event_accumulator import (
 
 from helpers.command_lines import error_of
 from helpers.terminals import Terminal
+from mmseg_ext.launch.errors import why_not_written
 from mmseg_ext.launch.runs import _keep_files_of_others
 from test_tools.tiny_runs import run_tool, write_detection, write_segmentation
 
@@ -328,6 +333,60 @@ def test_a_config_without_test_data(ended, capsys):
         f'{config} has no test_dataloader, test_cfg, test_evaluator: add what '
         'is missing to the config'
     )
+
+
+def _fault(number, path=None):
+    """Return what stands in for a function of the disk, and fails."""
+
+    def fail(*args, **kwargs):
+        raise OSError(number, os.strerror(number), path)
+
+    return fail
+
+
+@pytest.mark.parametrize('number', [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize('hook', ['CheckpointHook', 'LeanCheckpointHook'])
+def test_a_full_disk(
+    segmentation, tmp_path, monkeypatch, capsys, number, hook
+):
+    monkeypatch.setattr(LocalBackend, 'put', _fault(number))
+    argv = [segmentation, '--work-dir', tmp_path]
+    argv += ['--cfg-options', f'default_hooks.checkpoint.type={hook}']
+    assert error_of(capsys, run_tool, 'train', *argv) == (
+        f'{tmp_path / "iter_1.pth"} cannot be written: {os.strerror(number)}; '
+        'make room, then the same command with --resume auto goes on'
+    )
+
+
+def test_a_log_on_a_full_disk(segmentation, tmp_path, monkeypatch, capsys):
+    """The logger of Python would print a traceback for each line."""
+    write = logging.FileHandler.emit
+
+    def emit(self, record):
+        if 'Iter(train)' in record.getMessage():
+            self.stream = SimpleNamespace(write=_fault(errno.ENOSPC))
+        write(self, record)
+
+    monkeypatch.setattr(logging.FileHandler, 'emit', emit)
+    argv = [segmentation, '--work-dir', tmp_path, '--cfg-options', 'a=1']
+    error = error_of(capsys, run_tool, 'train', *argv)
+    assert error.startswith(f'a file in {tmp_path} cannot be written: No sp')
+
+
+def test_a_work_dir_that_is_no_longer_writable(tmp_path):
+    def reason(number, path):
+        error = OSError(number, os.strerror(number), path)
+        return why_not_written(error, str(tmp_path))
+
+    own = str(tmp_path / 'a.png')
+    for number in (errno.EACCES, errno.EROFS, errno.ENOENT):
+        assert reason(number, own) == (
+            f'{own} cannot be written: {os.strerror(number)}; see that the '
+            'folder can be written to'
+        )
+        # What a run reads is another matter.
+        assert reason(number, '/data/a.png') is None
+        assert reason(number, None) is None
 
 
 def _weights_alone(segmentation, tmp_path, trained):
@@ -697,7 +756,7 @@ def test_a_summary_comes_before_the_first_step(segmentation, validated):
     assert 'SGD, learning rate 0.01, constant' in head
     assert re.fullmatch(r'(CPU|cuda).*, float32', _row(head, 'device'))
     assert _row(head, 'writes').endswith(
-        'whole config, checkpoint every 1 iterations, keeping the last 1, '
+        'whole config, checkpoint every iteration, keeping the last 1, '
         'the best by seg/mIoU'
     )
 
