@@ -25,6 +25,7 @@ __all__ = [
     'closest',
     'entries',
     'is_empty_set',
+    'no_such_score',
     'one_line',
     'type_name',
     'unknown_type',
@@ -158,6 +159,27 @@ def why_not_built(
         + f' cannot be built: {reason}'
         + _close_argument(found.get('obj_cls'), argument)
     )
+
+
+def no_such_score(error: KeyError) -> str | None:
+    """Return in one line which scores there are, if ``save_best`` names none.
+
+    Args:
+        error: What came out of a run.
+
+    Returns:
+        The line, or None for another error.
+    """
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_name == '_save_best_checkpoint':
+            scores = frame.f_locals['metrics']
+            if error.args[0] not in scores:
+                return (
+                    f'default_hooks.checkpoint.save_best={error.args[0]!r} is '
+                    'none of the scores of the validation: '
+                    + ', '.join(scores)
+                )
+    return None
 
 
 def why_not_written(error: OSError, work_dir: str) -> str | None:

@@ -20,6 +20,7 @@ from mmengine.model import BaseModule
 from mmengine.registry import OPTIMIZERS
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch import nn
+from torch.distributed import DistNetworkError
 
 from mmseg_ext.checkpoint import (
     CheckpointError,
@@ -36,6 +37,7 @@ from mmseg_ext.engine.hooks import (
     LabelCheckHook,
     RunPicturesHook,
 )
+from mmseg_ext.engine.label_checks import leaves
 from mmseg_ext.evaluation.metrics.label_map_writer import LabelMapWriter
 from mmseg_ext.launch.configs import (
     TEST_KEYS,
@@ -45,6 +47,7 @@ from mmseg_ext.launch.configs import (
     scope_of,
 )
 from mmseg_ext.launch.console import Console
+from mmseg_ext.launch.data_sets import category_fault, why_empty
 from mmseg_ext.launch.distributed import (
     SameBuffersHook,
     join_processes,
@@ -55,6 +58,7 @@ from mmseg_ext.launch.errors import (
     came_through,
     closest,
     is_empty_set,
+    no_such_score,
     one_line,
     unknown_type,
     why_not_built,
@@ -180,7 +184,9 @@ def run_training(
             loop = runner.train_loop
         _check_sampler(loop)
         with _data_errors_named(cfg, 'val'):
-            _ = runner.val_loop
+            val_loop = runner.val_loop
+        _warn_of_categories(runner, 'train', loop)
+        _warn_of_categories(runner, 'val', val_loop)
         start = None
         if checkpoint:
             start = resumption_of(runner, runner.cfg.load_from, checkpoint)
@@ -280,6 +286,7 @@ def run_test(
             check_checkpoint(runner.model, cfg.load_from)
         with _data_errors_named(cfg, 'test'):
             loop = runner.test_loop
+        _warn_of_categories(runner, 'test', loop)
         if isinstance(writer, LabelMapWriter):
             with _told_in_one_line():
                 writer.check(_samples(loop.dataloader.dataset))
@@ -329,9 +336,18 @@ def _build_runner(
     console: Console,
 ) -> Runner:
     """Return the runner of a config and log what was changed in its config."""
-    join_processes(cfg)
-    with _config_errors_named(cfg):
-        runner = console.build(cfg)
+    try:
+        join_processes(cfg)
+        with _config_errors_named(cfg):
+            runner = console.build(cfg)
+    # On GPUs mmengine lets them meet.
+    except DistNetworkError as error:
+        raise LaunchError(
+            f'processes cannot meet at {os.environ.get("MASTER_ADDR")}, port '
+            f'{os.environ.get("MASTER_PORT")} (MASTER_ADDR and MASTER_PORT of '
+            f'the environment): {" ".join(str(error).split()):.200}; another '
+            'job may have that port, so take another, from 1024 to 65535'
+        ) from error
     runner.register_hook(FiniteLossHook())
     if runner.distributed:
         runner.register_hook(SameBuffersHook())
@@ -425,6 +441,8 @@ def _config_errors_named(
     except (ClassWeightsError, LabelCheckError) as error:
         raise LaunchError(error) from error
     except MISFITS as error:
+        if isinstance(error, KeyError) and (line := no_such_score(error)):
+            raise LaunchError(line) from error
         if came_through(error, _PACKAGE_WEIGHTS):
             raise LaunchError(error) from error
         if came_through(error, _CLASS_CHECK_OF_MMDET):
@@ -522,6 +540,7 @@ def _data_errors_named(cfg: Config, mode: str) -> Iterator[None]:
     except ValueError as error:
         raise LaunchError(
             f'{mode}_dataloader.dataset is empty: expected images'
+            + why_empty(error)
             if is_empty_set(error)
             else f'the data of the config cannot be used: {error}'
         ) from error
@@ -540,6 +559,15 @@ def _data_errors_named(cfg: Config, mode: str) -> Iterator[None]:
         if reason is None:
             raise
         raise LaunchError(reason) from error
+
+
+def _warn_of_categories(
+    runner: Runner, mode: str, loop: BaseLoop | None
+) -> None:
+    """Warn of classes that are not those of a COCO file."""
+    for dataset in leaves(loop.dataloader.dataset) if loop else ():
+        if fault := category_fault(dataset):
+            runner.logger.warning(f'{mode}_dataloader.dataset: {fault}')
 
 
 def _samples(dataset: Any) -> Iterator[dict[str, Any]]:

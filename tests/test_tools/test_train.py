@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import shutil
+import socket
 from contextlib import redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +25,7 @@ from tensorboard.backend.event_processing.event_accumulator import (
 
 from helpers.command_lines import error_of
 from helpers.terminals import Terminal
+from mmseg_ext.launch import distributed
 from mmseg_ext.launch.errors import why_not_written
 from mmseg_ext.launch.runs import _keep_files_of_others
 from test_tools.tiny_runs import run_tool, write_detection, write_segmentation
@@ -676,6 +678,28 @@ def test_a_detector_for_other_classes(tmp_path, capsys):
     assert not list(tmp_path.rglob('*.pth'))
 
 
+def test_a_detector_for_classes_of_other_names(tmp_path, capsys):
+    """MMDet passes over classes that the file lacks, without a word."""
+    config = write_detection(tmp_path / 'det')
+    dataset = 'train_dataloader.dataset'
+    argv = [config, '--work-dir', tmp_path / 'work', '--cfg-options']
+    argv += [f'{dataset}.filter_cfg.filter_empty_gt=True']
+    fault = (
+        f'{tmp_path / "det/boxes.json"} has no category {{}}, of the classes '
+        "of the config ({}), but 'disc', 'square': give metainfo=dict("
+    )
+    names = "'Disc', 'Square'"
+    option = f'{dataset}.metainfo.classes=Disc,Square'
+    error = error_of(capsys, run_tool, 'train', *argv, option)
+    assert error.startswith(
+        f'{dataset} is empty: expected images; {fault.format(names, names)}'
+    )
+    run_tool('train', *argv, f'{dataset}.metainfo.classes=disc,Square')
+    told = ' '.join(capsys.readouterr().out.split())
+    line = fault.format("'Square'", "'disc', 'Square'")
+    assert f'WARNING - {dataset}: {line}' in told
+
+
 def test_new_keys_are_told_and_used(segmentation, tmp_path, capsys):
     run_tool(
         'train',
@@ -718,6 +742,42 @@ def validated(segmentation, tmp_path_factory):
     with redirect_stdout(shown):
         run_tool('train', *argv, '--cfg-options', *options)
     return shown.getvalue(), folder / 'work'
+
+
+def test_a_score_that_there_is_not(segmentation, tmp_path, capsys):
+    config = tmp_path / 'validated.py'
+    config.write_text(
+        f'_base_ = {str(segmentation)!r}\n'
+        'val_dataloader = _base_.test_dataloader\n'
+        'val_evaluator = _base_.test_evaluator\n'
+        "val_cfg = dict(type='ValLoop')\n"
+        "default_hooks = dict(checkpoint=dict(save_best='mIoU'))\n"
+    )
+    argv = [config, '--work-dir', tmp_path, '--cfg-options', 'max_iters=1']
+    error = error_of(capsys, run_tool, 'train', *argv)
+    assert re.fullmatch(
+        "default_hooks.checkpoint.save_best='mIoU' is none of the scores of "
+        'the validation: (seg/[^ ]+, )*seg/mIoU(, seg/[^ ]+)*',
+        error,
+    )
+
+
+def test_a_port_that_is_taken(segmentation, tmp_path, monkeypatch, capsys):
+    # Wherever there are GPUs, too: there mmengine lets processes meet.
+    monkeypatch.setattr(distributed, 'get_device', lambda: 'cpu')
+    with socket.socket() as taken:
+        taken.bind(('127.0.0.1', 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        for name, value in (
+            *(('MASTER_ADDR', '127.0.0.1'), ('MASTER_PORT', port)),
+            *(('RANK', '0'), ('WORLD_SIZE', '1'), ('LOCAL_RANK', '0')),
+        ):
+            monkeypatch.setenv(name, value)
+        argv = ['--work-dir', tmp_path, '--launcher', 'pytorch']
+        error = error_of(capsys, run_tool, 'train', segmentation, *argv)
+    assert error.startswith(f'processes cannot meet at 127.0.0.1, port {port}')
+    assert 'take another, from 1024 to 65535' in error
 
 
 def _row(shown, name):
