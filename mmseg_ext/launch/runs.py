@@ -190,8 +190,6 @@ def run_training(
         start = None
         if checkpoint:
             start = resumption_of(runner, runner.cfg.load_from, checkpoint)
-            # It may be as large as the model.
-            checkpoint = None
             if line := schedule_warning(runner, start):
                 runner.logger.warning(line)
         console.say(
@@ -205,7 +203,13 @@ def run_training(
             working_in(runner.work_dir),
             _config_errors_named(cfg, any_reason=False),
         ):
-            model = runner.train()
+            if start and checkpoint and start.iter >= runner.max_iters:
+                _take_up(runner, checkpoint)
+                model = runner.model
+            else:
+                # It may be larger than the model.
+                checkpoint = None
+                model = runner.train()
         console.say(
             results_of_training(
                 runner,
@@ -397,6 +401,17 @@ def _check_weights(cfg: Config, runner: Runner) -> dict[str, Any] | None:
 
     runner.load_or_resume = load_or_resume
     return checkpoint
+
+
+def _take_up(runner: Runner, checkpoint: dict[str, Any]) -> None:
+    """Take up a training that is done; its weights are in the model already.
+
+    mmengine would load all images that were trained, to end at once.
+    """
+    runner.train_loop._epoch = checkpoint['meta']['epoch']
+    runner.train_loop._iter = checkpoint['meta']['iter']
+    runner.message_hub.load_state_dict(checkpoint['message_hub'])
+    _keep_files_of_others(runner)
 
 
 def _need_no_package(model: nn.Module) -> None:

@@ -317,7 +317,9 @@ def _newest(work_dir):
 
 def test_nothing_is_left_to_do(ended, tmp_path, capsys):
     work_dir, shown = _trained_on(ended, tmp_path, capsys, 'max_iters=2')
-    assert 'WARNING - the schedule' not in shown
+    # Nor are the images loaded that were trained.
+    assert 'WARNING' not in shown
+    assert re.search(r'^checkpoint .*iter_2[.]pth [(]last[)]$', shown, re.M)
     assert 'iter_2.pth: 2 of 2 iterations are done\n' in shown
     assert (
         '\ndone       nothing to do: 2 of 2 iterations were trained before; '
@@ -404,7 +406,8 @@ def _changed(change):
         checkpoint = _load(trained / 'iter_2.pth')
         change(checkpoint)
         torch.save(checkpoint, tmp_path / 'iter_2.pth')
-        return ['--resume', tmp_path / 'iter_2.pth']
+        longer = ['--cfg-options', 'train_cfg.max_iters=3']
+        return ['--resume', tmp_path / 'iter_2.pth', *longer]
 
     return arguments
 
