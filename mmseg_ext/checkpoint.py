@@ -341,7 +341,7 @@ def check_checkpoint(
     path: str | os.PathLike,
     resume: bool = False,
     parts: Sequence[str] = (),
-) -> None:
+) -> dict[str, Any]:
     """Check that a checkpoint fits a model, before anything is run with it.
 
     mmengine leaves out parameters of another shape, and goes without those
@@ -359,22 +359,21 @@ def check_checkpoint(
         resume: Also ask for all that resuming a training needs.
         parts: What else resuming needs, such as ``'param_schedulers'``.
 
+    Returns:
+        What the file holds.
+
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: The file cannot be loaded, or parameters differ in shape
             or are missing. If a training is to be resumed, it names the
             newest checkpoint beside it from which one can; for a damaged one
-            the newest earlier.
+            the newest earlier, or the newest with weights.
     """
     try:
         checkpoint = _load(str(path))
     except CheckpointError as error:
-        earlier = newest_checkpoint(path) if resume else None
-        hint = (
-            f'; the newest earlier one that can be loaded is {earlier}, to go '
-            f'on from there give resume={earlier}'
-        )
-        raise type(error)(f'{error}{hint if earlier else ""}') from error
+        hint = _earlier(path) if resume else ''
+        raise type(error)(f'{error}{hint}') from error
     if resume:
         _check_resumable(path, checkpoint, parts)
     fit = _load_weights(model, path, checkpoint)
@@ -392,6 +391,22 @@ def check_checkpoint(
             f'the model, which would be random: {listing(missing)}; expected '
             'a checkpoint of the whole model of the config'
         )
+    return checkpoint
+
+
+def _earlier(path: str | os.PathLike) -> str:
+    """Return what to go on with if a checkpoint is damaged, as a clause."""
+    if whole := newest_checkpoint(path):
+        return (
+            f'; the newest earlier one that can be loaded is {whole}, to go '
+            f'on from there give resume={whole}'
+        )
+    if weights := newest_checkpoint(path, whole=False):
+        return (
+            '; no earlier one has the state of the optimizer; to start from '
+            f'the weights of the newest use cfg_options load_from={weights}'
+        )
+    return ''
 
 
 def check_start(model: nn.Module, source: str) -> str:
@@ -586,11 +601,17 @@ def find_checkpoint(work_dir: str | os.PathLike) -> tuple[str, str] | None:
         return existing_checkpoint(named), f'resuming from {named}'
     newest = newest_checkpoint(record)
     if newest is None:
+        weights = newest_checkpoint(record, whole=False)
+        hint = (
+            f'from the weights of the newest with cfg_options '
+            f'load_from={weights} and without resume, or '
+        )
         raise ValueError(
             f'no checkpoint in {folder} has the state of the optimizer and '
             'can be loaded, of '
-            f'{listing([path.name for path in numbered])}; to start anew, '
-            'move them away or take another work_dir'
+            f'{listing([path.name for path in numbered])}; start '
+            f'{hint if weights else ""}anew: move them away or take another '
+            'work_dir'
         )
     line = f'resuming from {newest}, the newest whole one, since {reason}'
     damaged = [path.name for path in numbered[: numbered.index(newest)]]
@@ -599,16 +620,18 @@ def find_checkpoint(work_dir: str | os.PathLike) -> tuple[str, str] | None:
     return str(newest), line
 
 
-def newest_checkpoint(path: str | os.PathLike) -> Path | None:
+def newest_checkpoint(
+    path: str | os.PathLike, whole: bool = True
+) -> Path | None:
     """Return the newest checkpoint beside a file that is older than it.
 
     Args:
         path: A checkpoint, ``iter_<number>.pth`` or ``epoch_<number>.pth``;
             beside a file of another name all count.
+        whole: Only one that has all that resuming needs.
 
     Returns:
-        The one with the highest number that can be loaded and has what
-        resuming needs, if there is one.
+        The one with the highest number that can be loaded, if there is one.
     """
     path = Path(path)
     own = _NUMBERED.fullmatch(path.name)
@@ -616,7 +639,8 @@ def newest_checkpoint(path: str | os.PathLike) -> Path | None:
         if found == path or (own and _number(found) >= int(own[1])):
             continue
         with suppress(ValueError, OSError):
-            if read_checkpoint(found).keys() >= {*_RESUMED}:
+            keys = read_checkpoint(found).keys()
+            if not whole or keys >= {*_RESUMED}:
                 return found
     return None
 

@@ -675,8 +675,13 @@ def test_what_holds_weights_alone_is_passed_over(tmp_path):
     assert line.endswith('; not whole: iter_3.pth')
     (tmp_path / 'iter_1.pth').unlink()
     (tmp_path / 'iter_2.pth').unlink()
-    with pytest.raises(ValueError, match=r'state of the optimizer.*iter_3'):
+    with pytest.raises(ValueError, match='state of the optimizer') as caught:
         find_checkpoint(tmp_path)
+    assert str(caught.value).endswith(
+        'of iter_3.pth; start from the weights of the newest with cfg_options '
+        f'load_from={tmp_path / "iter_3.pth"} and without resume, or anew: '
+        'move them away or take another work_dir'
+    )
 
 
 @pytest.mark.parametrize('name', ['iter_3.pth', 'best_mIoU_iter_3.pth'])
@@ -718,7 +723,7 @@ def test_a_work_dir_without_checkpoints(tmp_path):
 def test_a_work_dir_without_a_whole_checkpoint(tmp_path):
     """It is not started anew: that would write over them."""
     (tmp_path / 'iter_1.pth').touch()
-    with pytest.raises(ValueError, match=r'loaded, of iter_1\.pth; to'):
+    with pytest.raises(ValueError, match=r'of iter_1\.pth; start anew: '):
         find_checkpoint(tmp_path)
 
 
@@ -749,3 +754,12 @@ def test_a_damaged_checkpoint_names_the_newest_earlier_one(tmp_path):
     with pytest.raises(ValueError, match='cannot be loaded') as caught:
         check_checkpoint(_Model(3), tmp_path / 'iter_7.pth', resume=True)
     assert 'resume' not in str(caught.value)
+    # As LeanCheckpointHook leaves them.
+    lean = tmp_path / 'iter_6.pth'
+    torch.save(_resumable(optimizer=None), lean)
+    with pytest.raises(ValueError, match='cannot be loaded') as caught:
+        check_checkpoint(_Model(3), tmp_path / 'iter_7.pth', resume=True)
+    assert str(caught.value).endswith(
+        '; no earlier one has the state of the optimizer; to start from the '
+        f'weights of the newest use cfg_options load_from={lean}'
+    )

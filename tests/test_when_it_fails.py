@@ -157,8 +157,11 @@ def test_names_that_are_not_in_the_json_are_quoted(detection, tmp_path):
         f'{DATA}.filter_cfg': {'filter_empty_gt': True},
     }
     line = train(detection, tmp_path, **options)
-    assert line == 'train_dataloader.dataset is empty: expected images'
-    assert is_quoted(line)
+    empty, _, why = line.partition('; ')
+    assert empty == 'train_dataloader.dataset is empty: expected images'
+    assert is_quoted(empty)
+    assert " has no category 'cat', 'dog', " in why
+    assert is_quoted(why)
 
 
 def test_weights_alone_are_quoted(segmentation, tmp_path):

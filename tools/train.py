@@ -4,6 +4,7 @@ import argparse
 import json
 import shlex
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from mmseg_ext_cli import launch, make_launch_parser, spell
@@ -31,9 +32,9 @@ def build_parser() -> argparse.ArgumentParser:
         const='auto',
         metavar='CHECKPOINT',
         help='go on with an interrupted training: from CHECKPOINT, or '
-        'without it from the one that last_checkpoint in the work dir names, '
-        'else from the newest one there that can be loaded, or anew if there '
-        'is none',
+        'without it from the one that last_checkpoint in the work dir names '
+        '(if that is damaged, an error names an earlier one), without that '
+        'file from the newest whole one there, or anew if there is none',
     )
     parser.add_argument(
         '--amp',
@@ -69,11 +70,11 @@ def next_steps(files: Any) -> Iterator[str]:
     Args:
         files: The ``RunFiles`` of the training.
     """
-    if files.checkpoint:
-        detects = files.scope == 'mmdet'
+    steps = []
+    if files.checkpoint and files.tests:
         package, kind = (
             ('mmdet', 'DetInferencer')
-            if detects
+            if files.scope == 'mmdet'
             else ('mmseg', 'MMSegInferencer')
         )
         code = (
@@ -81,11 +82,14 @@ def next_steps(files: Any) -> Iterator[str]:
             f'{json.dumps(files.config)}, {json.dumps(files.checkpoint)})'
             '("IMAGE", out_dir="predictions")'
         )
-        yield f'next: {spell("test", files.config, files.checkpoint)}'
-        yield f'      python -c {shlex.quote(code)}'
-    yield f'      {spell("plot", files.work_dir)}'
+        # Inferencers prepare images as the config does for tests.
+        steps.append(spell('test', files.config, files.checkpoint))
+        steps.append(f'python -c {shlex.quote(code)}')
+    steps.append(spell('plot', files.work_dir))
     if files.tensorboard:
-        yield f'      tensorboard --logdir {shlex.quote(files.tensorboard)}'
+        steps.append(f'tensorboard --logdir {shlex.quote(files.tensorboard)}')
+    for start, step in zip_longest(['next: '], steps, fillvalue=' ' * 6):
+        yield f'{start}{step}'
 
 
 if __name__ == '__main__':

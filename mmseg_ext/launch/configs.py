@@ -28,6 +28,7 @@ from mmseg_ext.launch.options import (
 from mmseg_ext.registry import SCOPE, configs_folder
 
 __all__ = [
+    'TEST_KEYS',
     'check_output',
     'data_sets',
     'find_config',
@@ -36,6 +37,9 @@ __all__ = [
     'require_keys',
     'scope_of',
 ]
+
+#: What a config needs for a test, beside the model.
+TEST_KEYS = ('test_dataloader', 'test_cfg', 'test_evaluator')
 
 
 def load_config(
@@ -298,9 +302,15 @@ def require_keys(cfg: Config, *keys: str) -> None:
     """
     absent = [key for key in keys if cfg.get(key) is None]
     if absent:
+        # A base lacks one or the other.
+        whole = cfg.get('model') and cfg.get('train_cfg')
         raise ValueError(
-            f'{cfg.filename} has no {", ".join(absent)}: expected a whole '
-            'config, not one of its bases'
+            f'{cfg.filename} has no {", ".join(absent)}: '
+            + (
+                'add what is missing to the config'
+                if whole
+                else 'expected a whole config, not one of its bases'
+            )
         )
 
 

@@ -1,14 +1,17 @@
 """The images and labels of a data set that a config names."""
 
 import sys
-from collections.abc import Callable
-from contextlib import redirect_stdout, suppress
+import traceback
+from collections.abc import Callable, Iterable
+from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
+from mmengine.fileio import get
 from mmengine.registry import DATASETS, DefaultScope
 
 from mmseg_ext.engine.label_checks import LabelPlace, leaves, read_label
@@ -16,17 +19,14 @@ from mmseg_ext.formats.coco import (
     Annotation,
     Category,
     CocoFile,
-    CocoHeader,
     CocoImage,
     MaskCode,
     Segmentation,
-    decode_coco,
 )
 from mmseg_ext.formats.color_masks import IGNORE_INDEX
 from mmseg_ext.formats.image_facts import LabeledImage
 from mmseg_ext.formats.mask_folders import LabeledSet
 from mmseg_ext.launch.configs import (
-    data_sets,
     load_config,
     require_keys,
     scope_of,
@@ -34,10 +34,16 @@ from mmseg_ext.launch.configs import (
 from mmseg_ext.launch.errors import MISFITS, is_empty_set, why_not_built
 from mmseg_ext.launch.noise import Quiet
 from mmseg_ext.utils.arguments import require
-from mmseg_ext.utils.files import read_file
-from mmseg_ext.utils.text import listing
+from mmseg_ext.utils.text import listing, printable
 
-__all__ = ['SPLITS', 'InstanceSet', 'build_data_set', 'labels_of_config']
+__all__ = [
+    'SPLITS',
+    'InstanceSet',
+    'build_data_set',
+    'category_fault',
+    'labels_of_config',
+    'why_empty',
+]
 
 #: The data sets that a config may have.
 SPLITS = ('train', 'val', 'test')
@@ -55,6 +61,83 @@ class InstanceSet(NamedTuple):
     name: str
     coco: CocoFile
     paths: list[Path]
+
+
+class _Named(msgspec.Struct):
+    """A category of a COCO file."""
+
+    id: int
+    name: str
+
+
+class _Categories(msgspec.Struct):
+    """A COCO file; the rest of it is passed over."""
+
+    categories: list[_Named]
+
+
+def category_fault(dataset: Any) -> str | None:
+    """Return in one line how classes differ from a COCO file's categories.
+
+    MMDet passes over classes that the file lacks, and numbers the others in
+    the order of the file, whatever that of the config is.
+
+    Args:
+        dataset: A built data set without others in it.
+
+    Returns:
+        The line; None if nothing is wrong, or it is of another kind.
+    """
+    ids = getattr(dataset, 'cat_ids', None)
+    if ids is None:
+        return None
+    file = dataset.ann_file
+    try:
+        data = get(file, getattr(dataset, 'backend_args', None))
+        categories = msgspec.json.decode(data, type=_Categories).categories
+    # What is wrong with the file is told elsewhere.
+    except (OSError, ValueError):
+        return None
+    classes = dataset.metainfo.get('classes') or ()
+    classes = [classes] if isinstance(classes, str) else [*classes]
+    found = [category for category in categories if category.name in classes]
+    # Other kinds of data sets have numbers of their own.
+    if [category.id for category in found] != list(ids):
+        return None
+    names = [category.name for category in found]
+    if lacking := [name for name in classes if name not in names]:
+        every = [category.name for category in categories]
+        return (
+            f'{file} has no category {_quoted(lacking)}, of the classes of '
+            f'the config ({_quoted(classes)}), but {_quoted(every)}: give '
+            'metainfo=dict(classes=(...)) these names, letter by letter'
+        )
+    if names != classes:
+        return (
+            f'{file} has the categories {_quoted(names)} in this order, in '
+            'which MMDet numbers them, and the config has the classes '
+            f'{_quoted(classes)}, so that they are mistaken for one another: '
+            'give metainfo=dict(classes=(...)) the order of the file'
+        )
+    return None
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return listing([repr(printable(name)) for name in names])
+
+
+def why_empty(error: BaseException) -> str:
+    """Return what is known of why a data set is empty, as a clause.
+
+    Args:
+        error: One of which :func:`~mmseg_ext.launch.errors.is_empty_set` says
+            so.
+    """
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_name == '_serialize_data':
+            fault = category_fault(frame.f_locals['self'])
+            return f'; {fault}' if fault else ''
+    return ''
 
 
 def build_data_set(cfg: Config, split: str = 'train') -> Any:
@@ -79,32 +162,12 @@ def build_data_set(cfg: Config, split: str = 'train') -> Any:
             if is_empty_set(error):
                 raise ValueError(
                     f'{key}.dataset is empty: expected images with labels'
-                    + _other_classes(cfg[key])
+                    + why_empty(error)
                 ) from error
             reason = why_not_built(cfg, error)
             if reason is None:
                 raise
             raise ValueError(reason) from error
-
-
-def _other_classes(cfg: ConfigDict) -> str:
-    """Say that a COCO file has none of the classes, if that is so."""
-    for leaf in data_sets(cfg):
-        # Of another form, or another data set.
-        with suppress(AttributeError, LookupError, OSError, ValueError):
-            path = Path(leaf.get('data_root') or '', leaf.ann_file)
-            coco = decode_coco(read_file(path, None), str(path), CocoHeader)
-            names = [category.name for category in coco.categories]
-            with DATASETS.switch_scope_and_registry(None) as registry:
-                known = registry.get(leaf.type).METAINFO
-            given = leaf.get('metainfo') or known
-            if not set(names).intersection(given['classes']):
-                return (
-                    f'; its classes are {listing(given["classes"])}, and '
-                    f'{path} has the categories {listing(names)}: give '
-                    'metainfo.classes of the data set their names'
-                )
-    return ''
 
 
 def labels_of_config(

@@ -1,7 +1,9 @@
 """What cannot be read or built of a config, told in one line."""
 
 import difflib
+import errno
 import inspect
+import os
 import re
 import traceback
 from collections.abc import Iterable, Iterator
@@ -15,6 +17,7 @@ from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import Registry
 from mmengine.runner import Runner
 
+from mmseg_ext.utils.files import HIDDEN
 from mmseg_ext.utils.text import decode_text
 
 __all__ = [
@@ -23,12 +26,20 @@ __all__ = [
     'closest',
     'entries',
     'is_empty_set',
+    'no_such_score',
     'one_line',
     'type_name',
     'unknown_type',
     'why_not_built',
     'why_not_read',
+    'why_not_written',
 ]
+
+#: A disk is full, or a user's share of it.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+#: What functions of Python and mmengine call the file that they write.
+_FILES = ('filepath', 'filename', 'path', 'file')
 
 #: What upstream's classes raise where a config does not fit.
 MISFITS = (
@@ -173,6 +184,59 @@ def why_not_built(
         + f' cannot be built: {reason}'
         + _close_argument(found.get('obj_cls'), argument)
     )
+
+
+def no_such_score(error: KeyError) -> str | None:
+    """Return in one line which scores there are, if ``save_best`` names none.
+
+    Args:
+        error: What came out of a run.
+
+    Returns:
+        The line, or None for another error.
+    """
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_name == '_save_best_checkpoint':
+            scores = frame.f_locals['metrics']
+            if error.args[0] not in scores:
+                return (
+                    f'default_hooks.checkpoint.save_best={error.args[0]!r} is '
+                    'none of the scores of the validation: '
+                    + ', '.join(scores)
+                )
+    return None
+
+
+def why_not_written(error: OSError, work_dir: str) -> str | None:
+    """Return in one line what a run could not write, and what to do.
+
+    Args:
+        error: What came out of the run.
+        work_dir: The folder that it writes to.
+
+    Returns:
+        The line, or None for another error, such as one of the data.
+    """
+    folder = Path(work_dir).resolve()
+    named = [error.filename] + [
+        frame.f_locals.get(name)
+        for frame, _ in reversed([*traceback.walk_tb(error.__traceback__)])
+        for name in _FILES
+    ]
+    paths = [
+        path
+        for path in named
+        if isinstance(path, (str, os.PathLike))
+        and folder in Path(path).resolve().parents
+        # What users know, and not the name that it has until it is whole.
+        and HIDDEN not in os.fspath(path)
+    ]
+    full = error.errno in _FULL
+    if not full and not (error.filename and paths):
+        return None
+    path = paths[0] if paths else error.filename or f'a file in {work_dir}'
+    mend = 'make room' if full else 'see that the folder can be written to'
+    return f'{path} cannot be written: {error.strerror}; {mend}'
 
 
 def _builds(frame: FrameType) -> bool:

@@ -53,8 +53,8 @@ LOGGED = {
     '"FileClient" will be deprecated': 'meant for the authors of MMEngine, '
     'whose own hook of checkpoints uses it',
     '"HardDiskBackend" is the alias of "LocalBackend"': 'as for FileClient',
-    'The prefix is not set in metric class DumpDetResults.': 'it writes '
-    'predictions, and returns no scores that could be taken for others',
+    'The prefix is not set in metric class ': 'so it is in most configs of '
+    'MMSeg, and what a score is called is seen where it is shown',
     '`save_param_scheduler` is True but `self.param_schedulers` is None': 'a '
     'constant learning rate has nothing to save',
     'Failed to search registry with scope ': 'MMEngine looks for its own '
@@ -97,6 +97,13 @@ WARNED = {
     "to MMDet's head of masks, which copies a number",
     'DeprecationWarning: pretrained is a deprecated': "upstream's own configs "
     'give it, and it works',
+    'For binary segmentation, we suggest using`out_channels = 1`': 'advice '
+    'for each head of two classes; two outputs are as good',
+    '`torch.cuda.amp.autocast(args...)` is deprecated': 'of PyTorch, to '
+    'MMSeg and MMEngine',
+    '`torch.cuda.amp.GradScaler(args...)` is deprecated': 'of PyTorch, to '
+    'MMEngine',
+    'torch.meshgrid: in an upcoming release': 'of PyTorch, to MMSeg and MMDet',
     'Warning: The bbox is out of bounds': 'a predicted box may reach beyond '
     'the image, and the picture shows it',
     'Warning: The polygon is out of bounds': 'as for boxes',

@@ -141,7 +141,9 @@ def stale_names(
     """Yield a line for each name whose value in a config is not what is built.
 
     Such as ``max_iters = 300`` in a config that inherits its ``train_cfg``.
-    Only the names of :data:`OPTIONS` that the config itself assigns.
+    Only the names of :data:`OPTIONS` that the config itself assigns, and only
+    of configs that inherit: what a run writes to its work dir has all names
+    of its bases, too, as they were left.
 
     Args:
         cfg: The config as it was read.
@@ -542,16 +544,20 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 def _assigned(path: Path) -> list[str]:
-    """Return the names that a config itself assigns."""
+    """Return the names that a config assigns beside those of its bases."""
     if path.suffix != '.py':
         return []
-    return [
+    body = ast.parse(path.read_bytes(), str(path)).body
+    names = [
         target.id
-        for line in ast.parse(path.read_bytes(), str(path)).body
+        for line in body
         if isinstance(line, ast.Assign)
         for target in line.targets
         if isinstance(target, ast.Name)
     ]
+    # Those of MMEngine's new style inherit by ``with read_base():``.
+    inherits = '_base_' in names or any(isinstance(n, ast.With) for n in body)
+    return names if inherits else []
 
 
 def _copies(cfg: Config, key: str) -> list[str]:

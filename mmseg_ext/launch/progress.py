@@ -24,7 +24,7 @@ from tqdm.contrib import DummyTqdmFile
 
 from mmseg_ext.launch.noise import Quiet
 
-__all__ = ['ProgressHook', 'headlines', 'one_screen', 'span']
+__all__ = ['FiniteLossHook', 'ProgressHook', 'headlines', 'one_screen', 'span']
 
 #: Plain lines of a run: where the logger's interval gives fewer or more, so
 #: many are printed.
@@ -35,6 +35,9 @@ _FIRST = 10
 
 #: Speed and loss are means over so many iterations.
 _WINDOW = 20
+
+#: What a bar begins with, and how long it is.
+_BAR = '{n_fmt}/{total_fmt} |{bar:10}| '
 
 #: Scores that one line of a validation gives, where there are any of them: by
 #: the ends of their names. The first that there is tells which is the best.
@@ -219,7 +222,7 @@ class ProgressHook(Hook):
                 initial=done,
                 file=self.terminal,
                 dynamic_ncols=True,
-                bar_format='{n_fmt}/{total_fmt} |{bar:10}| {desc}',
+                bar_format=f'{_BAR}{{desc}}',
             )
 
     def _count(self, batch: Any) -> None:
@@ -246,14 +249,51 @@ class ProgressHook(Hook):
             *(f'eta {span(left)}', loss, f'{speed:.3g} images/s'),
             *(_memory(), lr),
         ]
-        text = '  '.join(filter(None, parts))
+        parts = [part for part in parts if part]
         if self._bar is None:
             count = str(iteration).rjust(len(str(self._total)))
+            text = '  '.join(parts)
             print(f'{epoch}{count}/{self._total}  {text}', flush=True)
         else:
-            self._text = f'{epoch}{text}'
+            self._text = _fitting(self._bar, epoch, parts)
             self._bar.set_description_str(self._text, refresh=False)
             self._bar.update(iteration - self._bar.n)
+
+
+class FiniteLossHook(Hook):
+    """Hook that warns once, of the first loss that is no finite number."""
+
+    def __init__(self) -> None:
+        self._told = False
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: dict[str, Any] | None = None,
+    ) -> None:
+        """Look at the losses of an iteration."""
+        if self._told or not isinstance(outputs, Mapping):
+            return
+        # mmengine's own hook has waited for these numbers already.
+        losses = {
+            name: float(torch.as_tensor(value).detach())
+            for name, value in outputs.items()
+            if 'loss' in name and isinstance(value, (Real, torch.Tensor))
+        }
+        found = [
+            f'{name} is {value}'
+            for name, value in losses.items()
+            if not math.isfinite(value)
+        ]
+        if found:
+            self._told = True
+            runner.logger.warning(
+                f'iteration {runner.iter + 1}: {", ".join(found)}; most often '
+                'the learning rate is too high, and nothing more is learned: '
+                'docs/when_it_fails.md#training'
+            )
 
 
 def _step(runner: Runner, iterations: int) -> int:
@@ -263,6 +303,16 @@ def _step(runner: Runner, iterations: int) -> int:
     ]
     fewest, most = (math.ceil(iterations / lines) for lines in _LINES)
     return max(1, min(min(intervals, default=fewest), fewest), most)
+
+
+def _fitting(bar: tqdm, start: str, parts: list[str]) -> str:
+    """Return as many of some texts as fit on a bar's line, whole."""
+    columns = bar.format_dict['ncols'] or math.inf
+    before = _BAR.format(n_fmt=bar.total, total_fmt=bar.total, bar='')
+    room = columns - len(before)
+    while len(parts) > 1 and len(start + '  '.join(parts)) > room:
+        parts = parts[:-1]
+    return start + '  '.join(parts)
 
 
 def _images(batch: Any) -> int:

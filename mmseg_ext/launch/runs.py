@@ -6,6 +6,7 @@ a user can put right raises :class:`LaunchError` before the run starts;
 """
 
 import inspect
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import OPTIMIZERS
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch import nn
+from torch.distributed import DistNetworkError
 
 from mmseg_ext.checkpoint import (
     CheckpointError,
@@ -37,14 +39,17 @@ from mmseg_ext.engine.hooks import (
     RunPicturesHook,
     SegVisHook,
 )
+from mmseg_ext.engine.label_checks import leaves
 from mmseg_ext.evaluation.metrics.label_map_writer import LabelMapWriter
 from mmseg_ext.launch.configs import (
+    TEST_KEYS,
     check_output,
     load_config,
     require_keys,
     scope_of,
 )
 from mmseg_ext.launch.console import Console
+from mmseg_ext.launch.data_sets import category_fault, why_empty
 from mmseg_ext.launch.distributed import (
     SameBuffersHook,
     join_processes,
@@ -55,12 +60,16 @@ from mmseg_ext.launch.errors import (
     came_through,
     closest,
     is_empty_set,
+    no_such_score,
     one_line,
     unknown_type,
     why_not_built,
+    why_not_written,
 )
 from mmseg_ext.launch.evaluators import prediction_writer, set_evaluator
 from mmseg_ext.launch.noise import TOLD
+from mmseg_ext.launch.progress import FiniteLossHook
+from mmseg_ext.launch.resuming import resumption_of, schedule_warning
 from mmseg_ext.launch.summary import (
     RunFiles,
     files_of,
@@ -176,27 +185,47 @@ def run_training(
         runner = _build_runner(cfg, notes, warnings, console)
         with _told_in_one_line():
             # A runner may leave out what the config starts from.
-            _check_weights(runner.cfg, runner)
+            checkpoint = _check_weights(runner.cfg, runner)
         _check_late_parts(cfg, runner)
         # Both are made before the first iteration anyway.
         with _data_errors_named(cfg, 'train'):
             loop = runner.train_loop
         _check_sampler(loop)
         with _data_errors_named(cfg, 'val'):
-            _check_pictures(runner, runner.val_loop)
+            val_loop = runner.val_loop
+            _check_pictures(runner, val_loop)
+        _warn_of_categories(runner, 'train', loop)
+        _warn_of_categories(runner, 'val', val_loop)
+        start = None
+        if checkpoint:
+            start = resumption_of(runner, runner.cfg.load_from, checkpoint)
+            if line := schedule_warning(runner, start):
+                runner.logger.warning(line)
         console.say(
             summary_of_training(
-                runner, _pairs(cfg_options), notes, console.loaded
+                runner, _pairs(cfg_options), notes, console.loaded, start
             )
         )
+        again = ", then the same command with resume='auto' goes on"
         with (
+            _disk_errors_named(runner, again),
             working_in(runner.work_dir),
             _config_errors_named(cfg, any_reason=False),
         ):
-            model = runner.train()
+            if start and checkpoint and start.iter >= runner.max_iters:
+                _take_up(runner, checkpoint)
+                model = runner.model
+            else:
+                # It may be larger than the model.
+                checkpoint = None
+                model = runner.train()
         console.say(
             results_of_training(
-                runner, console.seconds, console.tables, console.scores
+                runner,
+                console.seconds,
+                console.tables,
+                console.scores,
+                start.iter if start else 0,
             )
         )
         return TrainedRun(
@@ -254,9 +283,7 @@ def run_test(
         check_output('work_dir', cfg.work_dir)
         set_launcher(cfg, launcher)
         notes += [set_evaluator(cfg, metrics)] if metrics else []
-        require_keys(
-            cfg, 'model', 'test_dataloader', 'test_cfg', 'test_evaluator'
-        )
+        require_keys(cfg, 'model', *TEST_KEYS)
         if show or show_dir:
             turn_on_drawing(cfg, show, show_dir, wait_time)
             if launcher != 'none':
@@ -273,6 +300,7 @@ def run_test(
         with _data_errors_named(cfg, 'test'):
             loop = runner.test_loop
             _check_pictures(runner, loop)
+        _warn_of_categories(runner, 'test', loop)
         if isinstance(writer, LabelMapWriter):
             with _told_in_one_line():
                 writer.check(_samples(loop.dataloader.dataset))
@@ -282,6 +310,7 @@ def run_test(
             summary_of_test(runner, _pairs(cfg_options), notes, console.loaded)
         )
         with (
+            _disk_errors_named(runner),
             working_in(runner.work_dir),
             _config_errors_named(cfg, any_reason=False),
         ):
@@ -321,14 +350,23 @@ def _build_runner(
     console: Console,
 ) -> Runner:
     """Return the runner of a config and log what was changed in its config."""
-    join_processes(cfg)
     try:
+        join_processes(cfg)
         with _config_errors_named(cfg):
             runner = console.build(cfg)
     except LaunchError as error:
         # A class may be missing since another module, or none, was imported.
         why = [line for line in warnings if 'custom_imports' in line]
         raise LaunchError('; '.join([str(error), *why])) from error
+    # On GPUs mmengine lets them meet.
+    except DistNetworkError as error:
+        raise LaunchError(
+            f'processes cannot meet at {os.environ.get("MASTER_ADDR")}, port '
+            f'{os.environ.get("MASTER_PORT")} (MASTER_ADDR and MASTER_PORT of '
+            f'the environment): {" ".join(str(error).split()):.200}; another '
+            'job may have that port, so take another, from 1024 to 65535'
+        ) from error
+    runner.register_hook(FiniteLossHook())
     if runner.distributed:
         runner.register_hook(SameBuffersHook())
     kinds = _HOOKS
@@ -345,15 +383,19 @@ def _build_runner(
     return runner
 
 
-def _check_weights(cfg: Config, runner: Runner) -> None:
+def _check_weights(cfg: Config, runner: Runner) -> dict[str, Any] | None:
     """Check what a training goes on with or starts from, if anything.
 
     What only mmengine can tell, such as that an optimizer has another number
     of parameters, it tells in one line when it loads the checkpoint.
+
+    Returns:
+        What it goes on with, if it does.
     """
+    checkpoint = None
     if cfg.get('resume'):
         parts = ['param_schedulers'] if cfg.get('param_scheduler') else []
-        check_checkpoint(runner.model, cfg.load_from, True, parts)
+        checkpoint = check_checkpoint(runner.model, cfg.load_from, True, parts)
         _need_no_package(runner.model)
     elif cfg.get('load_from'):
         runner.logger.info(check_start(runner.model, cfg.load_from))
@@ -373,6 +415,18 @@ def _check_weights(cfg: Config, runner: Runner) -> None:
             ) from error
 
     runner.load_or_resume = load_or_resume
+    return checkpoint
+
+
+def _take_up(runner: Runner, checkpoint: dict[str, Any]) -> None:
+    """Take up a training that is done; its weights are in the model already.
+
+    mmengine would load all images that were trained, to end at once.
+    """
+    runner.train_loop._epoch = checkpoint['meta']['epoch']
+    runner.train_loop._iter = checkpoint['meta']['iter']
+    runner.message_hub.load_state_dict(checkpoint['message_hub'])
+    _keep_files_of_others(runner)
 
 
 def _check_optimizer(wrapper: OptimWrapper | OptimWrapperDict) -> None:
@@ -436,6 +490,8 @@ def _config_errors_named(
     except (ClassWeightsError, LabelCheckError) as error:
         raise LaunchError(error) from error
     except MISFITS as error:
+        if isinstance(error, KeyError) and (line := no_such_score(error)):
+            raise LaunchError(line) from error
         if came_through(error, _PACKAGE_WEIGHTS):
             raise LaunchError(error) from error
         if came_through(error, _CLASS_CHECK_OF_MMDET):
@@ -452,6 +508,38 @@ def _config_errors_named(
         if reason is None:
             raise
         raise LaunchError(reason) from error
+
+
+@contextmanager
+def _disk_errors_named(runner: Runner, again: str = '') -> Iterator[None]:
+    """Turn what cannot be written in a run into one line.
+
+    Args:
+        runner: That of the run.
+        again: What to do when that is mended, as a clause.
+    """
+    files = [
+        handler
+        for handler in runner.logger.handlers
+        if isinstance(handler, logging.FileHandler)
+    ]
+    for handler in files:
+        # By default it prints a traceback for each line, and goes on.
+        handler.handleError = _raise_again  # type: ignore[method-assign]
+    try:
+        yield
+    except OSError as error:
+        reason = why_not_written(error, runner.work_dir)
+        if reason is None:
+            raise
+        raise LaunchError(f'{reason}{again}') from error
+    finally:
+        for handler in files:
+            vars(handler).pop('handleError', None)
+
+
+def _raise_again(record: logging.LogRecord) -> None:
+    raise
 
 
 def _check_late_parts(cfg: Config, runner: Runner) -> None:
@@ -514,6 +602,7 @@ def _data_errors_named(cfg: Config, mode: str) -> Iterator[None]:
     except ValueError as error:
         raise LaunchError(
             f'{mode}_dataloader.dataset is empty: expected images'
+            + why_empty(error)
             if is_empty_set(error)
             else f'the data of the config cannot be used: {error}'
         ) from error
@@ -532,6 +621,15 @@ def _data_errors_named(cfg: Config, mode: str) -> Iterator[None]:
         if reason is None:
             raise
         raise LaunchError(reason) from error
+
+
+def _warn_of_categories(
+    runner: Runner, mode: str, loop: BaseLoop | None
+) -> None:
+    """Warn of classes that are not those of a COCO file."""
+    for dataset in leaves(loop.dataloader.dataset) if loop else ():
+        if fault := category_fault(dataset):
+            runner.logger.warning(f'{mode}_dataloader.dataset: {fault}')
 
 
 def _samples(dataset: Any) -> Iterator[dict[str, Any]]:

@@ -19,10 +19,10 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
 
 from mmseg_ext.engine.hooks import RunPicturesHook
-from mmseg_ext.engine.label_checks import leaves
-from mmseg_ext.launch.configs import scope_of
+from mmseg_ext.launch.configs import TEST_KEYS, scope_of
 from mmseg_ext.launch.errors import type_name
 from mmseg_ext.launch.progress import headlines, span
+from mmseg_ext.launch.resuming import Resumption, schedulers_of
 from mmseg_ext.utils.text import listing, printable
 
 __all__ = [
@@ -59,6 +59,7 @@ class RunFiles(NamedTuple):
         log_dir: The folder in it of this run alone.
         checkpoint: The best checkpoint, or else the last; None without any.
         tensorboard: The folder for TensorBoard, if it was written.
+        tests: Whether the config has all that a test needs.
     """
 
     config: str
@@ -67,6 +68,7 @@ class RunFiles(NamedTuple):
     log_dir: str
     checkpoint: str | None
     tensorboard: str | None
+    tests: bool
 
 
 @contextmanager
@@ -105,6 +107,7 @@ def summary_of_training(
     changes: Sequence[str],
     notes: Sequence[str],
     loaded: Mapping[int, int],
+    start: Resumption | None = None,
 ) -> str:
     """Say what a training is about to do.
 
@@ -113,6 +116,7 @@ def summary_of_training(
         changes: What was changed in the config, ``KEY=VALUE``.
         notes: More about changes, whole lines.
         loaded: As from :func:`count_loaded`.
+        start: Where it goes on, if it does.
 
     Returns:
         Some 20 lines.
@@ -126,8 +130,8 @@ def summary_of_training(
         rows += _data_rows('val', runner.val_dataloader.dataset, loaded)
     rows += [
         *_class_rows(runner.train_dataloader.dataset),
-        *_model_rows(cfg, runner, _start(cfg, _bare(runner.model)), True),
-        *_schedule_rows(cfg, runner),
+        *_model_rows(cfg, runner, _start(cfg, runner, start), True),
+        *_schedule_rows(cfg, runner, start),
         ('device', _device(cfg, runner)),
         ('writes', f'{_path(runner.work_dir)}: {_saved(runner)}'),
         ('', f'{_path(runner.log_dir)}: log, scalars, pictures'),
@@ -180,11 +184,16 @@ def files_of(runner: Runner) -> RunFiles:
         _path(runner.log_dir),
         next(iter([*best, *last]), None),
         _path(events[0].parent) if events else None,
+        all(runner.cfg.get(key) is not None for key in TEST_KEYS),
     )
 
 
 def results_of_training(
-    runner: Runner, seconds: float, tables: Iterable[str], scores: str
+    runner: Runner,
+    seconds: float,
+    tables: Iterable[str],
+    scores: str,
+    start: int = 0,
 ) -> str:
     """Say what a training has come to, and where it lies.
 
@@ -193,8 +202,9 @@ def results_of_training(
         seconds: How long it took.
         tables: The last scores of the classes.
         scores: Those of the last validation, and the best, in a line.
+        start: How many iterations were trained before it.
     """
-    rows = [('done', f'{runner.iter} iterations in {span(seconds)}')]
+    rows = [('done', _trained(runner, start, seconds))]
     if scores:
         rows.append(('scores', scores))
     found = [
@@ -204,6 +214,19 @@ def results_of_training(
     rows += _column('checkpoint', found)
     rows += _written(runner)
     return '\n'.join([*tables, _layout(rows)])
+
+
+def _trained(runner: Runner, start: int, seconds: float) -> str:
+    """Say which iterations were trained."""
+    if start and runner.iter <= start:
+        by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
+        length = 'train_cfg.max_epochs' if by_epoch else 'max_iters'
+        return (
+            f'nothing to do: {start} of {runner.max_iters} iterations were '
+            f'trained before; to train on, raise {length}'
+        )
+    which = f' ({start + 1} to {runner.iter})' if start else ''
+    return f'{runner.iter - start} iterations{which} in {span(seconds)}'
 
 
 def results_of_test(
@@ -257,14 +280,28 @@ def _data_rows(
     name: str, dataset: Any, loaded: Mapping[int, int]
 ) -> list[tuple[str, str]]:
     """Return kind, size and place of a data set, or of those in it."""
-    parts = leaves(dataset)
-    texts = [_data(part, loaded) for part in parts[:_PARTS]]
+    parts = list(_repeated(dataset))
+    texts = [
+        _data(part, loaded) + (f', {times} times' if times > 1 else '')
+        for part, times in parts[:_PARTS]
+    ]
     if len(parts) > _PARTS:
         texts.append(f'and {len(parts) - _PARTS} more data sets')
-    if parts != [dataset] and isinstance(dataset, Sized):
+    if parts != [(dataset, 1)] and isinstance(dataset, Sized):
         kind = type(dataset).__name__
         texts.insert(0, f'{kind} of {len(dataset)} images')
     return _column(name, texts)
+
+
+def _repeated(dataset: Any, times: int = 1) -> Iterator[tuple[Any, int]]:
+    """Yield the data sets within wrappers, and how often each is repeated."""
+    for part in getattr(dataset, 'datasets', ()):
+        yield from _repeated(part, times)
+    if hasattr(dataset, 'dataset'):
+        times *= getattr(dataset, 'times', 1)
+        yield from _repeated(dataset.dataset, times)
+    elif not hasattr(dataset, 'datasets'):
+        yield dataset, times
 
 
 def _data(dataset: Any, loaded: Mapping[int, int]) -> str:
@@ -320,12 +357,9 @@ def _model_rows(
         for key in ('backbone', 'neck')
         if isinstance(model_cfg.get(key), dict)
     ]
+    names = ', '.join([type(model).__name__, *parts])
     return [
-        (
-            'model',
-            ', '.join([type(model).__name__, *parts])
-            + f'; {_parameters(model, train)}',
-        ),
+        *_column('model', _folded(f'{names}; {_parameters(model, train)}')),
         *_column('weights', start),
         *_column('heads', _heads(model)),
     ]
@@ -372,14 +406,16 @@ def _heads(model: nn.Module) -> list[str]:
     return texts[:_PARTS] + [f'and {more} more'] * (more > 0)
 
 
-def _start(cfg: Config, model: nn.Module) -> list[str]:
+def _start(cfg: Config, runner: Runner, start: Resumption | None) -> list[str]:
     """Return where the weights of a training come from."""
+    if start:
+        done = f'{start.iter} of {runner.max_iters} iterations are done'
+        return [f'goes on from {_path(start.path)}: {done}']
     if cfg.get('load_from'):
-        verb = 'goes on from' if cfg.get('resume') else 'start from'
-        return [f'{verb} {_path(cfg.load_from)}']
+        return [f'start from {_path(cfg.load_from)}']
     found = {
         name or 'all': source
-        for name, part in model.named_modules()
+        for name, part in _bare(runner.model).named_modules()
         if (source := _source(getattr(part, 'init_cfg', None)))
         or (source := getattr(part, 'backbone_init', None))
     }
@@ -401,7 +437,9 @@ def _source(init_cfg: Any) -> str | None:
     return None
 
 
-def _schedule_rows(cfg: Config, runner: Runner) -> list[tuple[str, str]]:
+def _schedule_rows(
+    cfg: Config, runner: Runner, start: Resumption | None
+) -> list[tuple[str, str]]:
     """Return how long, with what batches and how a training learns."""
     loop = runner.train_loop
     unit = 'iterations'
@@ -416,12 +454,14 @@ def _schedule_rows(cfg: Config, runner: Runner) -> list[tuple[str, str]]:
         val = f'validation {_often(runner.val_interval, total, unit)}'
     return [
         ('schedule', f'{length}, {_batch(cfg)}; {val}'),
-        ('', _optimizer(cfg)),
+        *_column('', _folded(_optimizer(cfg, runner, start))),
     ]
 
 
 def _often(interval: int, total: int, unit: str) -> str:
     """Return when something happens that happens at the end, too."""
+    if interval == 1 < total:
+        return f'every {unit.removesuffix("s")}'
     return f'every {interval} {unit}' if 0 < interval < total else 'at the end'
 
 
@@ -435,17 +475,24 @@ def _batch(cfg: Config) -> str:
     return text + (f', gradients of {count} added up' if count > 1 else '')
 
 
-def _optimizer(cfg: Config) -> str:
+def _optimizer(cfg: Config, runner: Runner, start: Resumption | None) -> str:
     """Return the optimizer and what changes its learning rate."""
     options = cfg.optim_wrapper.get('optimizer') or {}
     text = type_name(options) or type_name(cfg.optim_wrapper)
-    if 'lr' in options:
-        text += f', learning rate {options["lr"]:g}'
-    schedulers = cfg.get('param_scheduler') or []
-    if isinstance(schedulers, dict):
-        schedulers = [schedulers]
-    names = [type_name(scheduler) for scheduler in schedulers]
-    return text + (f' by {", then ".join(names)}' if names else ', constant')
+    rate = start.rate if start else options.get('lr')
+    if rate is not None:
+        text += f', learning rate {rate:g}'
+    names = ', then '.join(map(type_name, schedulers_of(cfg)))
+    if start is None:
+        return text + (f' by {names}' if names else ', constant')
+    # The checkpoint's, whatever the config says now.
+    text += ' as in the checkpoint'
+    if not names or start.iter >= start.end:
+        when = f', since {names} ended at iteration {start.end:g}'
+        return f'{text}, constant{when if names else ""}'
+    if start.end >= runner.max_iters:
+        return f'{text}, by {names}'
+    return f'{text}, by {names}, constant from iteration {start.end:g} on'
 
 
 def _device(cfg: Config, runner: Runner) -> str:

@@ -197,9 +197,17 @@ def _draw(
     axes: 'Axes', curves: dict[str, Curve], marker: str, smoothed: bool
 ) -> None:
     """Draw curves into one diagram."""
+    if not any(np.isfinite(values).any() for _, values in curves.values()):
+        axes.text(
+            *(0.5, 0.5, 'no finite value: all are NaN or infinite'),
+            ha='center',
+            va='center',
+            transform=axes.transAxes,
+        )
     for name, (steps, values) in curves.items():
-        # A line through one point is invisible.
-        shape = marker or ('o' if len(steps) == 1 else '')
+        # Lines lie between neighbors alone.
+        finite = np.isfinite(values)
+        shape = marker or ('' if (finite[1:] & finite[:-1]).any() else 'o')
         width = 2.0 if name == 'loss' else 1.0
         label = shortened(name)
         window = _window(len(values)) if smoothed else 1

@@ -3,8 +3,9 @@ import json
 import cv2
 import numpy as np
 import pytest
+from mmdet.datasets import CocoDataset
 
-from mmseg_ext.launch.data_sets import labels_of_config
+from mmseg_ext.launch.data_sets import category_fault, labels_of_config
 
 CAMVID = 'fpn_lite0_1xb4-400_sample-192x256'
 NAILS = 'mask-rcnn_lite0_fpn_1xb2-800_nail-320'
@@ -103,8 +104,56 @@ def test_classes_that_a_coco_file_does_not_have(tmp_path):
     }
     with pytest.raises(ValueError, match=f'^{key} is empty: ') as caught:
         labels_of_config(NAILS, cfg_options=options)
-    assert str(caught.value).partition('; ')[2] == (
-        f'its classes are nose, ear, and {tmp_path}/annotations/train.json '
-        'has the categories nail: give metainfo.classes of the data set '
-        'their names'
+    assert (
+        str(caught.value)
+        .partition('; ')[2]
+        .startswith(
+            f"{tmp_path}/annotations/train.json has no category 'nose', 'ear'"
+        )
     )
+
+
+@pytest.mark.parametrize(
+    ('classes', 'fault'),
+    [
+        (('disc', 'square'), None),
+        (('square',), None),
+        ('disc', None),
+        (
+            ('disc', 'Square', 'ring'),
+            "has no category 'Square', 'ring', of the classes of the config "
+            "('disc', 'Square', 'ring'), but 'disc', 'square': give metainfo",
+        ),
+        (
+            ('square', 'disc'),
+            "has the categories 'disc', 'square' in this order, in which "
+            "MMDet numbers them, and the config has the classes 'square', ",
+        ),
+    ],
+)
+def test_classes_and_categories(tmp_path, classes, fault):
+    path = tmp_path / 'boxes.json'
+    kinds = [dict(id=7, name='disc'), dict(id=3, name='square')]
+    boxes = [
+        dict(id=kind['id'], image_id=1, category_id=kind['id'], iscrowd=0)
+        | dict(bbox=[0, 0, 9, 9], area=81)
+        for kind in kinds
+    ]
+    image = dict(id=1, file_name='a.png', width=9, height=9)
+    path.write_text(
+        json.dumps(dict(images=[image], annotations=boxes, categories=kinds))
+    )
+    dataset = CocoDataset(
+        ann_file=str(path),
+        data_prefix=dict(img=''),
+        metainfo=dict(classes=classes),
+    )
+    found = category_fault(dataset)
+    if fault is None:
+        assert found is None
+    else:
+        assert found.startswith(f'{path} {fault}')
+    # What MMDet makes of them: the first of the file that is a class is 0.
+    instances = dataset.get_data_info(0)['instances']
+    labels = [instance['bbox_label'] for instance in instances]
+    assert labels == list(range(len(labels)))

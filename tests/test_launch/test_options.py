@@ -360,6 +360,20 @@ def test_name_that_a_config_uses(tiny):
     assert load(path, max_iters=20)[2] == [], 'the option sets both'
 
 
+def test_nothing_is_said_of_what_a_run_writes(tiny):
+    """It assigns all names of its bases, as they were left."""
+    path = tiny.parent / 'child.py'
+    path.write_text(
+        "_base_ = './tiny.py'\nnum_classes = 9\n"
+        'model = dict(decode_head=[dict(num_classes=7), dict(num_classes=7)])'
+    )
+    assert load(path)[2], 'the config itself'
+    dump = tiny.parent / 'dump.py'
+    Config.fromfile(path).dump(dump)
+    assert Config.fromfile(dump).num_classes == 9
+    assert load(dump)[2] == []
+
+
 def test_no_warning_of_configs_that_are_whole():
     ours = (ROOT / 'configs').glob('[!_]*/*.py')
     mim = [

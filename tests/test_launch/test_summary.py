@@ -1,9 +1,18 @@
 import json
+from types import SimpleNamespace
 
+import pytest
 from mmdet.datasets import CocoDataset
-from mmengine.dataset import BaseDataset
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset, ConcatDataset
+from torch import nn
 
-from mmseg_ext.launch.summary import count_loaded
+from mmseg_ext.launch.summary import (
+    _data_rows,
+    _model_rows,
+    _often,
+    count_loaded,
+)
 
 
 def test_images_that_are_left_out_are_counted(tmp_path):
@@ -46,3 +55,48 @@ def test_images_that_are_left_out_are_counted(tmp_path):
     assert BaseDataset.__init__ is before
     # Processes that load images get it whole.
     assert 'load_data_list' not in vars(filtered)
+
+
+class _Images(BaseDataset):
+    def load_data_list(self):
+        return [dict(img_path=f'{n}.png') for n in range(8)]
+
+
+def test_how_often_images_are_repeated():
+    inner = dict(type='RepeatDataset', dataset=_Images(), times=3)
+    dataset = ConcatDataset([inner, _Images()])
+    rows = [text for _, text in _data_rows('train', dataset, {})]
+    assert rows == [
+        'ConcatDataset of 32 images',
+        '_Images, 8 images, 3 times',
+        '_Images, 8 images',
+    ]
+
+
+@pytest.mark.parametrize(
+    ('interval', 'total', 'text'),
+    [
+        (1, 5, 'every epoch'),
+        (2, 5, 'every 2 epochs'),
+        (5, 5, 'at the end'),
+        (1, 1, 'at the end'),
+        (-1, 5, 'at the end'),
+    ],
+)
+def test_when_something_happens(interval, total, text):
+    assert _often(interval, total, 'epochs') == text
+
+
+def test_long_names_of_a_model_are_folded():
+    names = [letter * 30 for letter in 'ab']
+    parts = dict(zip(('backbone', 'neck'), names, strict=True))
+    cfg = Config(dict(model={key: {'type': n} for key, n in parts.items()}))
+    runner = SimpleNamespace(model=nn.Linear(3, 2))
+    rows = dict(_model_rows(cfg, runner, ['random'], train=False)[:1])
+    first = rows['model']
+    assert first == f'Linear, {names[0]},'
+    texts = [text for _, text in _model_rows(cfg, runner, [], train=False)]
+    assert ' '.join(texts) == (
+        f'Linear, {names[0]}, {names[1]}; 0.00 M parameters'
+    )
+    assert max(map(len, texts)) <= 79 - 11

@@ -1,9 +1,13 @@
+import errno
 import inspect
 import io
 import json
+import logging
+import os
 import re
 import shlex
 import shutil
+import socket
 from contextlib import redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
 from tensorboard.backend.event_processing.event_accumulator import (
     EventAccumulator,
@@ -21,7 +26,8 @@ from tensorboard.backend.event_processing.event_accumulator import (
 from helpers.command_lines import error_of
 from helpers.terminals import Terminal
 from mmseg_ext.engine.hooks import SegVisHook
-from mmseg_ext.launch import runs
+from mmseg_ext.launch import distributed, runs
+from mmseg_ext.launch.errors import why_not_written
 from mmseg_ext.launch.runs import _keep_files_of_others
 from test_tools.tiny_runs import run_tool, write_detection, write_segmentation
 
@@ -255,6 +261,139 @@ def test_an_epoch_without_end(segmentation, tmp_path, capsys, sampler):
     assert f'{sampler} draws without end, so no epoch of EpochB' in error
 
 
+@pytest.fixture(scope='module')
+def ended(segmentation, tmp_path_factory):
+    """A config without test data, and a work dir where it was trained."""
+    folder = tmp_path_factory.mktemp('ended')
+    config = folder / 'scheduled.py'
+    config.write_text(
+        f'_base_ = {str(segmentation)!r}\n'
+        'test_dataloader = test_cfg = test_evaluator = None\n'
+        "param_scheduler = [dict(type='PolyLR', eta_min=1e-5, "
+        'by_epoch=False, begin=0, end=2)]\n'
+    )
+    shown = io.StringIO()
+    with redirect_stdout(shown):
+        run_tool('train', config, '--work-dir', folder / 'work')
+    return config, folder / 'work', shown.getvalue()
+
+
+def _trained_on(ended, tmp_path, capsys, *options):
+    """Resume from a copy of the work dir; return what is shown."""
+    config, work_dir, _ = ended
+    moved = tmp_path / 'moved'
+    shutil.copytree(work_dir, moved)
+    argv = [config, '--work-dir', moved, '--resume']
+    run_tool('train', *argv, '--cfg-options', *options)
+    return moved, capsys.readouterr().out
+
+
+def test_a_schedule_that_has_ended_is_told(ended, tmp_path, capsys):
+    """mmengine takes the schedules from the checkpoint, with their ends."""
+    options = ['max_iters=4', 'optim_wrapper.optimizer.lr=0.5']
+    work_dir, shown = _trained_on(ended, tmp_path, capsys, *options)
+    start = work_dir / 'iter_2.pth'
+    head, _, rest = shown.partition('\n3/4 ')
+    told = ' '.join(head.split())
+    assert (
+        f'WARNING - the schedule of the learning rate in {start} ends at '
+        'iteration 2, so it stays at 1e-05 to iteration 4; to train with a '
+        'whole schedule, start anew from the weights: cfg_options load_from='
+        f'{start} in place of resume'
+    ) in told
+    assert (
+        'SGD, learning rate 1e-05 as in the checkpoint, constant, since '
+        'PolyLR ended at iteration 2 '
+    ) in told
+    # Which is what it does.
+    [scalars] = work_dir.glob(f'{_newest(work_dir)}/vis_data/scalars.json')
+    rows = [json.loads(line) for line in scalars.read_text().splitlines()]
+    assert [row['lr'] for row in rows] == [1e-5, 1e-5]
+    assert '\ndone       2 iterations (3 to 4) in ' in rest
+
+
+def _newest(work_dir):
+    return max(path.parent.name for path in work_dir.glob('*/*.log'))
+
+
+def test_nothing_is_left_to_do(ended, tmp_path, capsys):
+    work_dir, shown = _trained_on(ended, tmp_path, capsys, 'max_iters=2')
+    # Nor are the images loaded that were trained.
+    assert 'WARNING' not in shown
+    assert re.search(r'^checkpoint .*iter_2[.]pth [(]last[)]$', shown, re.M)
+    assert 'iter_2.pth: 2 of 2 iterations are done\n' in shown
+    assert (
+        '\ndone       nothing to do: 2 of 2 iterations were trained before; '
+        'to train on, raise max_iters\n'
+    ) in shown
+    assert not (work_dir / 'iter_3.pth').exists()
+
+
+def test_a_config_without_test_data(ended, capsys):
+    config, work_dir, shown = ended
+    next_steps = shown.partition('next: ')[2].splitlines()
+    assert [line.split()[:2] for line in next_steps] == [['mmseg-ext', 'plot']]
+    argv = [config, work_dir / 'iter_2.pth']
+    assert error_of(capsys, run_tool, 'test', *argv) == (
+        f'{config} has no test_dataloader, test_cfg, test_evaluator: add what '
+        'is missing to the config'
+    )
+
+
+def _fault(number, path=None):
+    """Return what stands in for a function of the disk, and fails."""
+
+    def fail(*args, **kwargs):
+        raise OSError(number, os.strerror(number), path)
+
+    return fail
+
+
+@pytest.mark.parametrize('number', [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize('hook', ['CheckpointHook', 'LeanCheckpointHook'])
+def test_a_full_disk(
+    segmentation, tmp_path, monkeypatch, capsys, number, hook
+):
+    monkeypatch.setattr(LocalBackend, 'put', _fault(number))
+    argv = [segmentation, '--work-dir', tmp_path]
+    argv += ['--cfg-options', f'default_hooks.checkpoint.type={hook}']
+    assert error_of(capsys, run_tool, 'train', *argv) == (
+        f'{tmp_path / "iter_1.pth"} cannot be written: {os.strerror(number)}; '
+        'make room, then the same command with --resume auto goes on'
+    )
+
+
+def test_a_log_on_a_full_disk(segmentation, tmp_path, monkeypatch, capsys):
+    """The logger of Python would print a traceback for each line."""
+    write = logging.FileHandler.emit
+
+    def emit(self, record):
+        if 'Iter(train)' in record.getMessage():
+            self.stream = SimpleNamespace(write=_fault(errno.ENOSPC))
+        write(self, record)
+
+    monkeypatch.setattr(logging.FileHandler, 'emit', emit)
+    argv = [segmentation, '--work-dir', tmp_path, '--cfg-options', 'a=1']
+    error = error_of(capsys, run_tool, 'train', *argv)
+    assert error.startswith(f'a file in {tmp_path} cannot be written: No sp')
+
+
+def test_a_work_dir_that_is_no_longer_writable(tmp_path):
+    def reason(number, path):
+        error = OSError(number, os.strerror(number), path)
+        return why_not_written(error, str(tmp_path))
+
+    own = str(tmp_path / 'a.png')
+    for number in (errno.EACCES, errno.EROFS, errno.ENOENT):
+        assert reason(number, own) == (
+            f'{own} cannot be written: {os.strerror(number)}; see that the '
+            'folder can be written to'
+        )
+        # What a run reads is another matter.
+        assert reason(number, '/data/a.png') is None
+        assert reason(number, None) is None
+
+
 def _weights_alone(segmentation, tmp_path, trained):
     path = tmp_path / 'weights.pth'
     torch.save({'state_dict': {}}, path)
@@ -268,7 +407,8 @@ def _changed(change):
         checkpoint = _load(trained / 'iter_2.pth')
         change(checkpoint)
         torch.save(checkpoint, tmp_path / 'iter_2.pth')
-        return ['--resume', tmp_path / 'iter_2.pth']
+        longer = ['--cfg-options', 'train_cfg.max_iters=3']
+        return ['--resume', tmp_path / 'iter_2.pth', *longer]
 
     return arguments
 
@@ -580,6 +720,28 @@ def test_a_detector_for_other_classes(tmp_path, capsys):
     assert not list(tmp_path.rglob('*.pth'))
 
 
+def test_a_detector_for_classes_of_other_names(tmp_path, capsys):
+    """MMDet passes over classes that the file lacks, without a word."""
+    config = write_detection(tmp_path / 'det')
+    dataset = 'train_dataloader.dataset'
+    argv = [config, '--work-dir', tmp_path / 'work', '--cfg-options']
+    argv += [f'{dataset}.filter_cfg.filter_empty_gt=True']
+    fault = (
+        f'{tmp_path / "det/boxes.json"} has no category {{}}, of the classes '
+        "of the config ({}), but 'disc', 'square': give metainfo=dict("
+    )
+    names = "'Disc', 'Square'"
+    option = f'{dataset}.metainfo.classes=Disc,Square'
+    error = error_of(capsys, run_tool, 'train', *argv, option)
+    assert error.startswith(
+        f'{dataset} is empty: expected images; {fault.format(names, names)}'
+    )
+    run_tool('train', *argv, f'{dataset}.metainfo.classes=disc,Square')
+    told = ' '.join(capsys.readouterr().out.split())
+    line = fault.format("'Square'", "'disc', 'Square'")
+    assert f'WARNING - {dataset}: {line}' in told
+
+
 def test_new_keys_are_told_and_used(segmentation, tmp_path, capsys):
     run_tool(
         'train',
@@ -624,6 +786,42 @@ def validated(segmentation, tmp_path_factory):
     return shown.getvalue(), folder / 'work'
 
 
+def test_a_score_that_there_is_not(segmentation, tmp_path, capsys):
+    config = tmp_path / 'validated.py'
+    config.write_text(
+        f'_base_ = {str(segmentation)!r}\n'
+        'val_dataloader = _base_.test_dataloader\n'
+        'val_evaluator = _base_.test_evaluator\n'
+        "val_cfg = dict(type='ValLoop')\n"
+        "default_hooks = dict(checkpoint=dict(save_best='mIoU'))\n"
+    )
+    argv = [config, '--work-dir', tmp_path, '--cfg-options', 'max_iters=1']
+    error = error_of(capsys, run_tool, 'train', *argv)
+    assert re.fullmatch(
+        "default_hooks.checkpoint.save_best='mIoU' is none of the scores of "
+        'the validation: (seg/[^ ]+, )*seg/mIoU(, seg/[^ ]+)*',
+        error,
+    )
+
+
+def test_a_port_that_is_taken(segmentation, tmp_path, monkeypatch, capsys):
+    # Wherever there are GPUs, too: there mmengine lets processes meet.
+    monkeypatch.setattr(distributed, 'get_device', lambda: 'cpu')
+    with socket.socket() as taken:
+        taken.bind(('127.0.0.1', 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        for name, value in (
+            *(('MASTER_ADDR', '127.0.0.1'), ('MASTER_PORT', port)),
+            *(('RANK', '0'), ('WORLD_SIZE', '1'), ('LOCAL_RANK', '0')),
+        ):
+            monkeypatch.setenv(name, value)
+        argv = ['--work-dir', tmp_path, '--launcher', 'pytorch']
+        error = error_of(capsys, run_tool, 'train', segmentation, *argv)
+    assert error.startswith(f'processes cannot meet at 127.0.0.1, port {port}')
+    assert 'take another, from 1024 to 65535' in error
+
+
 def _row(shown, name):
     """Return what stands at a name at the beginning of a line."""
     [text] = re.findall(rf'^{name:11}(.*)$', shown, re.MULTILINE)
@@ -660,7 +858,7 @@ def test_a_summary_comes_before_the_first_step(segmentation, validated):
     assert 'SGD, learning rate 0.01, constant' in head
     assert re.fullmatch(r'(CPU|cuda).*, float32', _row(head, 'device'))
     assert _row(head, 'writes').endswith(
-        'whole config, checkpoint every 1 iterations, keeping the last 1, '
+        'whole config, checkpoint every iteration, keeping the last 1, '
         'the best by seg/mIoU'
     )
 

@@ -154,6 +154,23 @@ def test_curves():
     assert rates.get_xlabel() == 'iteration'
 
 
+def test_points_that_no_line_joins_are_seen():
+    records = [_train(1, 2.0, loss_a=1.0), _train(2, math.nan, loss_a=1.5)]
+    records += [_train(3, 0.5, loss_a=math.nan)]
+    losses, _ = draw_curves(read_history(records)).axes
+    markers = {line.get_label(): line.get_marker() for line in losses.lines}
+    assert markers == {'loss': 'o', 'loss_a': ''}
+    assert not losses.texts
+
+
+def test_a_panel_without_a_finite_value_says_so():
+    records = [_train(1, math.nan), _train(2, math.inf)]
+    losses, rates = draw_curves(read_history(records)).axes
+    [text] = losses.texts
+    assert text.get_text() == 'no finite value: all are NaN or infinite'
+    assert not rates.texts
+
+
 def test_rates_of_several_optimizers():
     record = {'iter': 1, 'step': 1, 'generator.lr': 0.5, 'critic.base_lr': 2}
     history = read_history([record | {'loss': 1.0, 'blr': 3.0, 'lrs': 4.0}])
