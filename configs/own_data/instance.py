@@ -61,9 +61,7 @@ val_dataloader = dict(
     )
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(
-    ann_file=f"{data_root.rstrip('/')}/annotations/val.json"
-)
+val_evaluator = dict(ann_file=f'{data_root.rstrip("/")}/annotations/val.json')
 test_evaluator = val_evaluator
 
 # From one validation to the next.

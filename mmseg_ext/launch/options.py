@@ -319,6 +319,7 @@ def _length_changes(cfg: Config, iters: int) -> Iterator[_Change]:
     yield _Change('train_cfg', loop, 'max_iters', iters)
     yield from _scheduler_changes(cfg, old, iters)
     hooks = cfg.get('default_hooks') or {}
+    drawing = hooks.get('visualization')
     for part, node, name in (
         ('train_cfg', loop, 'val_interval'),
         ('train_cfg', loop, 'val_begin'),
@@ -326,7 +327,7 @@ def _length_changes(cfg: Config, iters: int) -> Iterator[_Change]:
         # Without a line of the log nobody sees the loss.
         ('default_hooks.logger', hooks.get('logger'), 'interval'),
         # Without a picture nobody sees what was found.
-        ('default_hooks.visualization', hooks.get('visualization'), 'interval'),
+        ('default_hooks.visualization', drawing, 'interval'),
     ):
         # mmengine's CheckpointHook counts epochs unless told otherwise.
         by_epoch = name == 'interval' and part.endswith('checkpoint')
