@@ -11,13 +11,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
-from mmengine.registry import DefaultScope
-from mmseg.registry import DATASETS
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import PARAM_SCHEDULERS, TRANSFORMS, DefaultScope
+from mmseg.registry import DATASETS, MODELS
 from PIL import Image
 
 from mmseg_ext.converters import idd, nails
 from mmseg_ext.labels.idd import IDD_LEVEL3
+from mmseg_ext.launch.configs import parse_pairs
 from mmseg_ext.sample_data import write_idd, write_nails
 from mmseg_ext_cli import COMMANDS, spell, tool_of
 
@@ -268,14 +271,23 @@ def run_converter(page, name, folder):
     return done.stdout
 
 
-def saved_config(page, name, folder):
-    """Read a config that a page says to save, beside its others."""
+def saved_config(page, name, folder, **lines):
+    """Read a config that a page says to save, beside its others.
+
+    Lines at the top are given other values.
+    """
     text = (ROOT / 'docs' / page).read_text()
     blocks = re.findall(
         r'^Save as `(\w+\.py)`:\n\n```python\n(.+?)^```$', text, re.M | re.S
     )
     for file, block in blocks:
         block = block.replace('mmseg_ext::', f'{ROOT}/configs/')
+        for key, value in lines.items() if file == name else ():
+            assignment = f'{key} = {value!r}\n'
+            block, count = re.subn(
+                rf'^{key} = .+\n', assignment, block, flags=re.M
+            )
+            assert count == 1
         (folder / file).write_text(block)
     return Config.fromfile(folder / name)
 
@@ -284,7 +296,7 @@ def saved_config(page, name, folder):
 OWN = [
     ('mine', 11, 'data/mine', 'val_labels', '_L.png'),
     ('color', 32, 'data/color', 'val_labels', '_L.png'),
-    ('coco', 1, 'data/nails/', 'annotations/valid.json', None),
+    ('coco', 1, 'data/nails', 'annotations/valid.json', None),
 ]
 
 
@@ -302,12 +314,11 @@ def test_lines_of_own_data_reach_what_is_built(
         assert dataset.data_root == root
         assert dataset.get('seg_map_suffix') == suffix
     assert labels in (val.data_prefix.get('seg_map_path'), val.get('ann_file'))
-    assert config.test_evaluator.get('ann_file') in (None, root + labels)
+    assert config.test_evaluator.get('ann_file') in (None, f'{root}/{labels}')
     assert config.train_dataloader.batch_size == config.batch_size
     (crop,) = (s for s in train.pipeline if s.get('crop_size'))
     assert crop.crop_size == config.crop_size
     assert config.train_cfg.max_iters == config.max_iters == 400
-    assert config.param_scheduler[-1].end == config.max_iters
     model = config.model
     heads = (
         [model.decode_head]
@@ -320,11 +331,88 @@ def test_lines_of_own_data_reach_what_is_built(
         assert train.metainfo == val.metainfo
 
 
+@pytest.mark.parametrize('iters', [1, 4000])
+@pytest.mark.parametrize('name', ['mine', 'color', 'coco'])
+def test_all_follows_from_the_iterations(name, iters, tmp_path):
+    """Of a config to paste, and of its base."""
+    config = saved_config(
+        'own_data.md', f'{name}.py', tmp_path, max_iters=iters
+    )
+    base = re.search(
+        r'own_data/\w+\.py', (tmp_path / f'{name}.py').read_text()
+    )
+    bare = (ROOT / 'configs' / base[0]).read_text()
+    bare = re.sub(r"'\.\./", f"'{ROOT}/configs/", bare)
+    bare = re.sub(
+        r'^max_iters = \d+', f'max_iters = {iters}', bare, flags=re.M
+    )
+    (tmp_path / 'bare.py').write_text(bare)
+    for cfg in (config, Config.fromfile(tmp_path / 'bare.py')):
+        hooks = cfg.default_hooks
+        assert cfg.train_cfg.max_iters == iters
+        # Five of each, and the last is that of the end.
+        interval = cfg.train_cfg.val_interval
+        assert interval == hooks.checkpoint.interval == max(1, iters // 5)
+        assert hooks.logger.interval <= interval
+        if name == 'coco':
+            assert hooks.visualization.interval <= interval
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], 1)
+        rates = []
+        schedulers = [
+            PARAM_SCHEDULERS.build({**each, 'optimizer': optimizer})
+            for each in cfg.param_scheduler
+        ]
+        for _ in range(iters):
+            rates.append(optimizer.param_groups[0]['lr'])
+            for scheduler in schedulers:
+                scheduler.step()
+        # Up in the first twentieth, and down at the end.
+        assert np.argmax(rates) <= max(1, iters // 20)
+        if iters >= 60:
+            assert max(rates) == pytest.approx(1)
+            assert rates[-1] < 0.1
+
+
+@pytest.mark.parametrize('root', ['data/my', 'data/my/', '/my/'])
+def test_coco_files_are_in_the_data_root(root, tmp_path):
+    config = saved_config('own_data.md', 'coco.py', tmp_path, data_root=root)
+    expected = f'{root.rstrip("/")}/annotations/valid.json'
+    assert config.val_evaluator.ann_file == expected
+    assert config.test_evaluator.ann_file == expected
+
+
+def test_sizes_of_coco_images(tmp_path):
+    """By the line of the config, and by the options of change_things.md."""
+    lines = {'size': (800, 800), 'crop_size': (700, 500)}
+    config = saved_config('own_data.md', 'coco.py', tmp_path, **lines)
+    other = saved_config(
+        'own_data.md', 'coco.py', tmp_path, crop_size=(700, 500)
+    )
+    (options,) = (
+        words[words.index('--cfg-options') + 1 :]
+        for words in commands((ROOT / 'docs/change_things.md').read_text())
+        if 'coco.py' in words
+    )
+    other.merge_from_dict(parse_pairs(options))
+    image = np.zeros((300, 400, 3), np.uint8)
+    for cfg in (config, other):
+        pipeline = cfg.train_dataloader.dataset.pipeline
+        with DefaultScope.overwrite_default_scope('mmdet'):
+            enlarge = TRANSFORMS.build(pipeline[2])
+            sides = [enlarge({'img': image})['img'].shape[1] for _ in range(9)]
+            assert 400 <= min(sides) < 800 < max(sides) <= 1200
+            for loader in (cfg.val_dataloader, cfg.test_dataloader):
+                fit = TRANSFORMS.build(loader.dataset.pipeline[1])
+                assert fit({'img': image})['img'].shape == (600, 800, 3)
+
+
 def test_configs_of_change_things(tmp_path):
     def read(name):
         return saved_config('change_things.md', name, tmp_path)
 
-    base, longer, smaller = map(read, ('mine.py', 'longer.py', 'smaller.py'))
+    base, longer, smaller = map(
+        read, ('streets.py', 'longer.py', 'smaller.py')
+    )
     assert base.param_scheduler[1].end != 4000
     assert longer.param_scheduler[1].end == longer.train_cfg.max_iters == 4000
     assert longer.train_dataloader.dataset == base.train_dataloader.dataset
@@ -345,6 +433,14 @@ def test_configs_of_change_things(tmp_path):
     two = read('two_classes.py')
     assert two.model.decode_head.num_classes == 2
     assert two.test_dataloader.dataset.metainfo.classes == ('Road', 'Car')
+    values = read('two_values.py')
+    assert values.model.decode_head.num_classes == 2
+    for mode in ('train', 'val', 'test'):
+        dataset = values[f'{mode}_dataloader'].dataset
+        folder = f'index/{"train" if mode == "train" else "val"}_labels'
+        assert dataset.data_prefix.seg_map_path == folder
+        assert dataset.metainfo.classes == ('Road', 'Car')
+    assert longer.default_hooks.checkpoint.interval == 500
     stop = read('stop.py')
     assert stop.default_hooks.checkpoint.save_best == 'mIoU'
     assert stop.default_hooks.panels.type == 'SegVisHook'
@@ -352,6 +448,27 @@ def test_configs_of_change_things(tmp_path):
     assert [h.num_classes for h in heads.auxiliary_head] == [5, 5]
     assert {head.type for head in heads.auxiliary_head} == {'FCNHead'}
     assert heads.decode_head.num_classes == 5
+
+
+@pytest.mark.parametrize(
+    ('name', 'backbone', 'parameters'),
+    [
+        ('segformer', 'MixVisionTransformer', 3.7e6),
+        ('lite1', 'EfficientNetLite', 4.2e6),
+        ('resnet', 'ResNet', 12.8e6),
+    ],
+)
+def test_networks_of_change_things(name, backbone, parameters, tmp_path):
+    config = saved_config('change_things.md', f'{name}.py', tmp_path)
+    config.model.backbone.init_cfg = None
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        model = revert_sync_batchnorm(MODELS.build(config.model)).eval()
+    assert type(model.backbone).__name__ == backbone
+    count = sum(value.numel() for value in model.parameters())
+    assert count == pytest.approx(parameters, rel=0.1)
+    with torch.no_grad():
+        scores = model(torch.zeros(1, 3, 64, 64))
+    assert scores.shape[:2] == (1, 32)
 
 
 def write_pairs(folder, masks):

@@ -80,7 +80,7 @@ def next_steps(files: Any) -> Iterator[str]:
         code = (
             f'import mmseg_ext; from {package}.apis import {kind}; {kind}('
             f'{json.dumps(files.config)}, {json.dumps(files.checkpoint)})'
-            '("IMAGE", out_dir="predictions")'
+            '("IMAGE_OR_FOLDER", out_dir="predictions")'
         )
         # Inferencers prepare images as the config does for tests.
         steps.append(spell('test', files.config, files.checkpoint))

@@ -34,13 +34,19 @@ train_dataloader = dict(
 val_dataloader = dict(dataset=dict(**dataset, pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
-train_cfg = dict(max_iters=max_iters, val_interval=200)
+# From one validation to the next.
+interval = max(1, max_iters // 5)
+warmup = max(1, max_iters // 20)
+train_cfg = dict(max_iters=max_iters, val_interval=interval)
 param_scheduler = _base_.param_scheduler
-param_scheduler[1].end = max_iters
+param_scheduler[0].end = param_scheduler[1].begin = warmup
+param_scheduler[1].end = max(warmup + 1, max_iters)
 # What --auto-scale-lr scales the learning rate from.
 auto_scale_lr = dict(base_batch_size=4)
 # A dict, to which others add by name: a list would be replaced as a whole.
 default_hooks = dict(
-    checkpoint=dict(interval=200), panels=dict(type='SegVisHook')
+    logger=dict(interval=min(25, interval)),
+    checkpoint=dict(interval=interval),
+    panels=dict(type='SegVisHook'),
 )
 custom_hooks = []

@@ -7,7 +7,7 @@ _base_ = [
 ]
 custom_imports = dict(imports=['mmseg_ext'], allow_failed_imports=False)
 
-data_root = 'data/mine/'  # holds annotations/train.json and val.json
+data_root = 'data/mine'  # holds annotations/train.json and val.json
 classes = ('object',)  # categories, by the names in these files
 crop_size = (320, 320)  # (height, width)
 batch_size = 2
@@ -61,12 +61,22 @@ val_dataloader = dict(
     )
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(ann_file=data_root + 'annotations/val.json')
+val_evaluator = dict(ann_file=f'{data_root.rstrip("/")}/annotations/val.json')
 test_evaluator = val_evaluator
 
-train_cfg = dict(max_iters=max_iters, val_interval=200)
+# From one validation to the next.
+interval = max(1, max_iters // 5)
+warmup = max(1, max_iters // 20)
+train_cfg = dict(max_iters=max_iters, val_interval=interval)
 param_scheduler = _base_.param_scheduler
-param_scheduler[1].end = max_iters
+param_scheduler[0].end = param_scheduler[1].begin = warmup
+param_scheduler[1].end = max(warmup + 1, max_iters)
 # What --auto-scale-lr scales the learning rate from.
 auto_scale_lr = dict(base_batch_size=2)
-default_hooks = dict(visualization=dict(draw=True, interval=10))
+default_hooks = dict(
+    logger=dict(interval=min(25, interval)),
+    checkpoint=dict(interval=interval),
+    # Each tenth image of a validation, the first among them where the number
+    # of iterations has this divisor.
+    visualization=dict(draw=True, interval=min(10, interval)),
+)

@@ -15,6 +15,7 @@ __all__ = [
     'Nails',
     'Region',
     'find_nails',
+    'is_cut',
     'list_regions',
     'pieces',
 ]
@@ -171,6 +172,16 @@ def find_nails(
             nails, lost=number, lost_at=(column, row), many=number >= least
         )
     return nails
+
+
+def is_cut(region: Region, min_area: int = 20) -> bool:
+    """Tell whether ``split_touching`` cuts some pixels into several nails.
+
+    Args:
+        region: As :func:`find_nails` returns them.
+        min_area: Each part has so many pixels.
+    """
+    return bool(_halve(region, min_area))
 
 
 def _find_lost(top: np.ndarray, bright: np.ndarray) -> np.ndarray:

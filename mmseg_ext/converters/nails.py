@@ -10,7 +10,7 @@ from typing import NamedTuple
 from mmseg_ext.converters import core
 from mmseg_ext.converters.core import Invalid, InvalidInputError, reading
 from mmseg_ext.converters.nail_ids import IDS, read_nails
-from mmseg_ext.converters.nail_masks import Nails, Region
+from mmseg_ext.converters.nail_masks import Nails, Region, is_cut
 from mmseg_ext.converters.photographs import check_whole, photograph_size
 from mmseg_ext.formats.coco import (
     annotation_row,
@@ -64,6 +64,7 @@ class Report(core.Report):
         dropped: Number of components left out because they are too small.
         colored: Number of masks whose colors tell nails apart.
         cut: Number of blobs cut into several nails.
+        touching: Number of blobs that would be, with ``split_touching``.
         stray: Number of image files in no folder of images or masks.
         unlabeled: Number of image files in folders ``test`` without masks.
         stale: Whether a ``test.json`` of another run is there.
@@ -80,6 +81,7 @@ class Report(core.Report):
     dropped: int = 0
     colored: int = 0
     cut: int = 0
+    touching: int = 0
     stray: int = 0
     unlabeled: int = 0
     stale: bool = False
@@ -122,6 +124,11 @@ class Report(core.Report):
             f'{self.colored} masks tell nails apart by color, {self.cut} '
             f'blobs cut, {self.dropped} components left out as too small'
         )
+        if self.touching:
+            yield (
+                f'{self.touching} blobs look like touching nails: '
+                'split_touching=True cuts them apart'
+            )
         if self.ids:
             yield (
                 f'{self.ids} masks hold ids, each one nail; {self.broken} ids '
@@ -237,6 +244,7 @@ def convert(
         items = []
         for pair, converted in invalid.sift(results):
             report.add(converted.nails)
+            report.touching += converted.touching
             items.append(_Item(pair, converted))
         given = {pair.split for pair in pairs}
         if folds is None:
@@ -431,6 +439,7 @@ class _Converted:
     size: tuple[int, int]
     rows: list[bytes]
     nails: Nails
+    touching: int
 
 
 class _Item(NamedTuple):
@@ -467,7 +476,10 @@ class _Worker:
         except ValueError as error:
             raise InvalidInputError(path, str(error)) from None
         rows = [self.row(region, size) for region in nails.regions]
-        return _Converted(size, rows, replace(nails, regions=[]))
+        touching = 0
+        if not (self.split_touching or nails.ids):
+            touching = sum(is_cut(r, self.min_area) for r in nails.regions)
+        return _Converted(size, rows, replace(nails, regions=[]), touching)
 
     def row(self, region: Region, size: tuple[int, int]) -> bytes:
         """Make the COCO annotation of a nail."""

@@ -338,7 +338,13 @@ def _length_changes(cfg: Config, iters: int) -> Iterator[_Change]:
             *('default_hooks.checkpoint', hooks.get('checkpoint')),
             *('interval', iters),
         ),
+        # Without a line of the log nobody sees the loss.
         ('default_hooks.logger', hooks.get('logger'), 'interval', often),
+        # Without a picture nobody sees what was found.
+        (
+            *('default_hooks.visualization', hooks.get('visualization')),
+            *('interval', iters),
+        ),
     ):
         # mmengine's CheckpointHook counts epochs unless told otherwise.
         by_epoch = name == 'interval' and part.endswith('checkpoint')

@@ -192,8 +192,12 @@ def test_sample_set_gives_the_scenes_nails(tmp_path, out, nproc):
 
 def test_split_touching_finds_the_scenes_nails(tmp_path, out):
     write_nails(tmp_path / 'set', num=12, size=(480, 360), progress=False)
+    report = convert(tmp_path / 'set', out)
+    assert (report.cut, report.touching) == (0, 4)
+    assert '4 blobs look like touching nails: split_touching=' in str(report)
     report = convert(tmp_path / 'set', out, split_touching=True)
-    assert report.cut == 4
+    assert (report.cut, report.touching) == (4, 0)
+    assert 'look like' not in str(report)
     found = masks_of(out)
     for index in range(2, 12, 3):
         scene = nail_scene((480, 360), 0, index)
@@ -1234,6 +1238,7 @@ def test_tool(tmp_path, capsys):
         ),
         '3 masks tell nails apart by color, 0 blobs cut, 0 components left '
         'out as too small',
+        '2 blobs look like touching nails: --split-touching cuts them apart',
         f'skipped {tmp_path}/Images/x.jpg: the image has no mask',
         f'1 invalid files skipped, see {annotations / "skipped.json"}',
         f'next: mmseg-ext browse {annotations}/train.json --img-dir {tmp_path}'

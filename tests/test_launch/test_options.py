@@ -68,7 +68,8 @@ param_scheduler = [
 ]
 default_hooks = dict(
     checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=25),
-    logger=dict(type='LoggerHook', interval=5))
+    logger=dict(type='LoggerHook', interval=5),
+    visualization=dict(type='DetVisualizationHook', interval=10))
 """
 
 
@@ -149,16 +150,16 @@ def test_num_classes(tiny):
     [
         pytest.param(
             *(200, [30, 200, 180, 5], [0, 30, None, 0]),
-            *([120, 160], 170, [40, 25, 5]),
+            *([120, 160], 170, [40, 25, 5, 10]),
             id='longer',
         ),
         pytest.param(
             *(50, [25, 50, 45, 5], [0, 25, None, 0]),
-            *([30, 40], 25, [40, 25, 2]),
+            *([30, 40], 25, [40, 25, 2, 10]),
             id='half',
         ),
         pytest.param(
-            *(3, [1, 3, 3, 5], [0, 1, None, 0], [2], 2, [3, 3, 1]),
+            *(3, [1, 3, 3, 5], [0, 1, None, 0], [2], 2, [3, 3, 1, 3]),
             id='short',
         ),
     ],
@@ -174,7 +175,7 @@ def test_max_iters(tiny, iters, ends, begins, steps, length, intervals):
     hooks = cfg.default_hooks
     assert intervals == [
         *(cfg.train_cfg.val_interval, hooks.checkpoint.interval),
-        hooks.logger.interval,
+        *(hooks.logger.interval, hooks.visualization.interval),
     ]
     assert line.startswith(
         f'max_iters={iters}: set train_cfg.max_iters, param_scheduler.'
