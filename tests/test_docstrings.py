@@ -4,6 +4,7 @@ import doctest
 import inspect
 
 import pytest
+from mmengine.registry import DefaultScope
 
 from helpers.modules import import_modules
 
@@ -39,5 +40,7 @@ def test_examples(name, request):
         request.getfixturevalue(NEEDED[name])
     told = []
     runner = doctest.DocTestRunner(verbose=False)
-    failed = [runner.run(test, out=told.append) for test in EXAMPLES[name]]
+    # Runners of other tests leave theirs behind.
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        failed = [runner.run(test, out=told.append) for test in EXAMPLES[name]]
     assert not any(result.failed for result in failed), ''.join(told)

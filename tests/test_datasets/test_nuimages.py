@@ -188,7 +188,7 @@ def test_test_mode_with_masks(root):
 def test_missing_masks_ask_for_the_converter(root):
     (root / MASKS).rename(root / 'away')
     with pytest.raises(
-        FileNotFoundError, match=r'0\.png .*dataset_converters/nuimages\.py'
+        FileNotFoundError, match=r'0\.png .*mmseg-ext convert nuimages'
     ):
         build(root)
 
@@ -208,7 +208,9 @@ def test_a_later_missing_mask_is_named(root):
 
 @pytest.mark.parametrize('ann_file', ['', 'nothing.json', 'annotations'])
 def test_missing_file(root, ann_file):
-    with pytest.raises(FileNotFoundError, match=r'ann_file .*converters'):
+    with pytest.raises(
+        FileNotFoundError, match=r'ann_file .*mmseg-ext convert nuimages'
+    ):
         build(root, ann_file=ann_file)
 
 
