@@ -41,7 +41,7 @@ def test_numbers_as_texts():
         pytest.param(b'', 'truncated', id='empty'),
         pytest.param(TEXT[:-1].encode(), 'truncated', id='cut-off'),
         pytest.param(b'[]', 'Expected `object`, got `array`', id='list'),
-        pytest.param(b'{"name": NaM}', 'malformed', id='letters'),
+        pytest.param(b'{"name": Nothing}', 'malformed', id='letters'),
         pytest.param(
             b'{"name": "",\n"place": NaN}', 'line 2 has NaN, which', id='nan'
         ),
