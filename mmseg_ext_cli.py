@@ -25,6 +25,7 @@ one whose output cannot be written, as on a full disk, ends in one line.
 
 import argparse
 import ast
+import builtins
 import difflib
 import errno
 import importlib
@@ -413,7 +414,7 @@ def load(target: str) -> Any:
     _hush()
     module, _, name = target.partition(':')
     with _Stop(os.path.basename(sys.argv[0]), at_once=True):
-        return getattr(importlib.import_module(module), name)
+        return getattr(_import(module), name)
 
 
 def _hush() -> None:
@@ -422,6 +423,25 @@ def _hush() -> None:
     if not sys.warnoptions and '--verbose' not in sys.argv:
         for text in constant('mmseg_ext.launch.noise:WARNED'):
             warnings.filterwarnings('ignore', re.escape(text))
+
+
+def _import(module: str) -> ModuleType:
+    """Import a module without what upstream is known to print meanwhile."""
+    if '--verbose' in sys.argv:
+        return importlib.import_module(module)
+    noise = constant('mmseg_ext.launch.noise:PRINTED')
+    shown = builtins.print
+
+    def print_others(*args: Any, **kwargs: Any) -> None:
+        if not (args and str(args[0]).startswith(noise)):
+            shown(*args, **kwargs)
+
+    # Not sys.stdout, which loggers made meanwhile would keep.
+    builtins.print = print_others
+    try:
+        return importlib.import_module(module)
+    finally:
+        builtins.print = shown
 
 
 def call(

@@ -110,8 +110,10 @@ WARNED = {
 }
 
 #: What is printed, mostly by pycocotools for each file and validation -> why
-#: it is not shown.
+#: it is not shown. The command line reads these keys, too.
 PRINTED = {
+    'Could not import OneDL': 'of the forks while they are imported: a '
+    'service that nothing here needs',
     'Loads checkpoint by ': _IN_SUMMARY,
     'loading annotations into memory': 'the summary counts the images',
     'Done (t=': 'the end of a line before',

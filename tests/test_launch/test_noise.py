@@ -1,3 +1,4 @@
+import sys
 import warnings
 
 import pytest
@@ -103,3 +104,21 @@ def test_the_filter_leaves_with_the_run():
     with Quiet()():
         assert before != [list(h.filters) for h in logger.handlers]
     assert before == [list(h.filters) for h in logger.handlers]
+
+
+def test_noise_of_an_import(tmp_path, monkeypatch, capsys):
+    """The forks print it; what else is printed is shown."""
+    (tmp_path / 'printing.py').write_text(
+        "print('Could not import OneDL. Skipping')\n"
+        "print('of the', 'user')\n"
+        'name = 1\n'
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, 'argv', ['mmseg-ext train'])
+    assert mmseg_ext_cli.load('printing:name') == 1
+    assert capsys.readouterr().out == 'of the user\n'
+    del sys.modules['printing']
+    monkeypatch.setattr(sys, 'argv', ['mmseg-ext train', '--verbose'])
+    mmseg_ext_cli.load('printing:name')
+    assert 'OneDL' in capsys.readouterr().out
+    del sys.modules['printing']
