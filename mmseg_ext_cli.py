@@ -25,7 +25,6 @@ one whose output cannot be written, as on a full disk, ends in one line.
 
 import argparse
 import ast
-import builtins
 import difflib
 import errno
 import importlib
@@ -430,18 +429,21 @@ def _import(module: str) -> ModuleType:
     if '--verbose' in sys.argv:
         return importlib.import_module(module)
     noise = constant('mmseg_ext.launch.noise:PRINTED')
-    shown = builtins.print
+    # The same object, which loggers that are made meanwhile keep.
+    output: Any = sys.stdout
+    write, skipped = output.write, False
 
-    def print_others(*args: Any, **kwargs: Any) -> None:
-        if not (args and str(args[0]).startswith(noise)):
-            shown(*args, **kwargs)
+    def write_others(text: str) -> int:
+        nonlocal skipped
+        # ``print`` writes the end of a line by itself.
+        skipped = text.startswith(noise) or (skipped and text == '\n')
+        return len(text) if skipped else write(text)
 
-    # Not sys.stdout, which loggers made meanwhile would keep.
-    builtins.print = print_others
+    output.write = write_others
     try:
         return importlib.import_module(module)
     finally:
-        builtins.print = shown
+        del output.write
 
 
 def call(
