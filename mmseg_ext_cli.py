@@ -426,7 +426,7 @@ def _hush() -> None:
 
 def _import(module: str) -> ModuleType:
     """Import a module without what upstream is known to print meanwhile."""
-    if '--verbose' in sys.argv:
+    if '--verbose' in sys.argv or sys.stdout is None:
         return importlib.import_module(module)
     noise = constant('mmseg_ext.launch.noise:PRINTED')
     # The same object, which loggers that are made meanwhile keep.
