@@ -202,6 +202,8 @@ def _nearest(option: str, keys: Sequence[str]) -> str | None:
         for key in keys
         if key.startswith(above) and '.' not in key.removeprefix(above)
     ]
+    if not above:
+        beside += OPTIONS
     for name in difflib.get_close_matches(parts[0], beside, 1):
         whole = '.'.join([above + name, *parts[1:]])
         return whole if whole in keys else above + name
@@ -222,8 +224,9 @@ def find_config(name: str) -> Path:
         ValueError: There is none, or more than one of that name.
     """
     path = Path(name).expanduser()
-    if path.is_file():
-        return path
+    for file in (path, Path(f'{path}.py')):
+        if file.is_file():
+            return file
     if path.is_dir():
         raise ValueError(f'{name} is a folder: expected a config file')
     scope, colons, _ = name.partition('::')

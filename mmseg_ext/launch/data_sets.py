@@ -38,6 +38,7 @@ from mmseg_ext.utils.text import listing, printable
 
 __all__ = [
     'SPLITS',
+    'CategoryFault',
     'InstanceSet',
     'build_data_set',
     'category_fault',
@@ -76,8 +77,21 @@ class _Categories(msgspec.Struct):
     categories: list[_Named]
 
 
-def category_fault(dataset: Any) -> str | None:
-    """Return in one line how classes differ from a COCO file's categories.
+class CategoryFault(NamedTuple):
+    """How classes differ from a COCO file's categories.
+
+    Attributes:
+        text: A line.
+        lacking: Whether the file has no category for a class, so that the
+            evaluation fails; otherwise their order differs.
+    """
+
+    text: str
+    lacking: bool
+
+
+def category_fault(dataset: Any) -> CategoryFault | None:
+    """Return how the classes of a data set differ from the categories.
 
     MMDet passes over classes that the file lacks, and numbers the others in
     the order of the file, whatever that of the config is.
@@ -86,7 +100,7 @@ def category_fault(dataset: Any) -> str | None:
         dataset: A built data set without others in it.
 
     Returns:
-        The line; None if nothing is wrong, or it is of another kind.
+        The fault; None if nothing is wrong, or it is of another kind.
     """
     ids = getattr(dataset, 'cat_ids', None)
     if ids is None:
@@ -107,17 +121,20 @@ def category_fault(dataset: Any) -> str | None:
     names = [category.name for category in found]
     if lacking := [name for name in classes if name not in names]:
         every = [category.name for category in categories]
-        return (
+        return CategoryFault(
             f'{file} has no category {_quoted(lacking)}, of the classes of '
             f'the config ({_quoted(classes)}), but {_quoted(every)}: give '
-            'metainfo=dict(classes=(...)) these names, letter by letter'
+            'metainfo=dict(classes=(...)) these names, letter by letter; '
+            "a single one with a comma, ('name',)",
+            lacking=True,
         )
     if names != classes:
-        return (
+        return CategoryFault(
             f'{file} has the categories {_quoted(names)} in this order, in '
             'which MMDet numbers them, and the config has the classes '
             f'{_quoted(classes)}, so that they are mistaken for one another: '
-            'give metainfo=dict(classes=(...)) the order of the file'
+            'give metainfo=dict(classes=(...)) the order of the file',
+            lacking=False,
         )
     return None
 
@@ -136,7 +153,7 @@ def why_empty(error: BaseException) -> str:
     for frame, _ in traceback.walk_tb(error.__traceback__):
         if frame.f_code.co_name == '_serialize_data':
             fault = category_fault(frame.f_locals['self'])
-            return f'; {fault}' if fault else ''
+            return f'; {fault.text}' if fault else ''
     return ''
 
 

@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, NamedTuple
 
 from mmengine.config import Config
@@ -194,8 +195,8 @@ def run_training(
         with _data_errors_named(cfg, 'val'):
             val_loop = runner.val_loop
             _check_pictures(runner, val_loop)
-        _warn_of_categories(runner, 'train', loop)
-        _warn_of_categories(runner, 'val', val_loop)
+        _check_data(runner, 'train', loop)
+        _check_data(runner, 'val', val_loop)
         start = None
         if checkpoint:
             start = resumption_of(runner, runner.cfg.load_from, checkpoint)
@@ -300,7 +301,7 @@ def run_test(
         with _data_errors_named(cfg, 'test'):
             loop = runner.test_loop
             _check_pictures(runner, loop)
-        _warn_of_categories(runner, 'test', loop)
+        _check_data(runner, 'test', loop)
         if isinstance(writer, LabelMapWriter):
             with _told_in_one_line():
                 writer.check(_samples(loop.dataloader.dataset))
@@ -623,13 +624,26 @@ def _data_errors_named(cfg: Config, mode: str) -> Iterator[None]:
         raise LaunchError(reason) from error
 
 
-def _warn_of_categories(
-    runner: Runner, mode: str, loop: BaseLoop | None
-) -> None:
-    """Warn of classes that are not those of a COCO file."""
+def _check_data(runner: Runner, mode: str, loop: BaseLoop | None) -> None:
+    """Check what MMDet finds out in the middle of a run.
+
+    Raises:
+        LaunchError: A COCO file lacks a class, or its images are elsewhere.
+    """
     for dataset in leaves(loop.dataloader.dataset) if loop else ():
+        where = f'{mode}_dataloader.dataset'
         if fault := category_fault(dataset):
-            runner.logger.warning(f'{mode}_dataloader.dataset: {fault}')
+            if fault.lacking:
+                raise LaunchError(f'{where}: {fault.text}')
+            runner.logger.warning(f'{where}: {fault.text}')
+        for sample in islice(_samples(dataset), 1):
+            path = str(sample.get('img_path') or '')
+            if path and '://' not in path and not os.path.exists(path):
+                raise LaunchError(
+                    f'{where}: there is no image {path}, the first of it: it '
+                    'is data_root, data_prefix and the name in ann_file, one '
+                    'after the other; change the one that is wrong'
+                )
 
 
 def _samples(dataset: Any) -> Iterator[dict[str, Any]]:

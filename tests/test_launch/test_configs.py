@@ -330,3 +330,21 @@ def test_configs_of_other_packages(end):
     for wrong in ('mmseg::fcn/none.py', 'nobody::x/y.py'):
         with pytest.raises(ValueError, match=f'there is no config {wrong}'):
             configs.find_config(wrong)
+
+
+def test_a_config_beside_without_its_ending(tmp_path, monkeypatch):
+    (tmp_path / 'own.py').write_text('')
+    monkeypatch.chdir(tmp_path)
+    assert configs.find_config('own') == Path('own.py')
+
+
+def test_near_options(tmp_path):
+    """Among those that stand for several keys, too."""
+    (tmp_path / 'own.py').write_text("default_scope = 'mmseg'\n")
+    told = []
+    options = {'batchsize': 2, 'max_iter': 3}
+    configs.load_config(str(tmp_path / 'own.py'), None, options, told.append)
+    assert [line.rpartition(' ')[2] for line in told] == [
+        'batch_size',
+        'max_iters',
+    ]

@@ -152,7 +152,8 @@ def test_classes_and_categories(tmp_path, classes, fault):
     if fault is None:
         assert found is None
     else:
-        assert found.startswith(f'{path} {fault}')
+        assert found.text.startswith(f'{path} {fault}')
+        assert found.lacking == ('no category' in fault)
     # What MMDet makes of them: the first of the file that is a class is 0.
     instances = dataset.get_data_info(0)['instances']
     labels = [instance['bbox_label'] for instance in instances]
