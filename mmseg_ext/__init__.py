@@ -51,6 +51,8 @@ try:
         FastLovaszLoss,
         MMDeeplabV3,
         PackageWeights,
+        lean_encoder_decoder,
+        make_lean,
     )
     from mmseg_ext.unpickling import allow_mmengine_checkpoints
 except (ImportError, RuntimeError) as error:
@@ -85,6 +87,8 @@ __all__ = [
     'RunPicturesHook',
     'SegVisHook',
     'SemanticCopyPaste',
+    'lean_encoder_decoder',
+    'make_lean',
 ]
 
 #: Where the classes lie that need MMDetection.

@@ -33,7 +33,7 @@ ALLOWED = {
     'engine': PLAIN | {'visualization'},
     'launch': PLAIN
     | {'checkpoint', 'engine', 'environment', 'evaluation', 'registry'},
-    'inference': PLAIN | {'checkpoint', 'launch', 'registry'},
+    'inference': PLAIN | {'checkpoint', 'launch', 'models', 'registry'},
 }
 
 #: Parts without registered classes; of evaluation, only its functions.

@@ -2,9 +2,10 @@
 
 from mmseg_ext.environment import has_mmdet
 from mmseg_ext.models.backbones import EfficientNetLite
+from mmseg_ext.models.lean_inference import make_lean
 from mmseg_ext.models.losses import BalancedCrossEntropy, FastLovaszLoss
 from mmseg_ext.models.package_weights import PackageWeights
-from mmseg_ext.models.segmentors import MMDeeplabV3
+from mmseg_ext.models.segmentors import MMDeeplabV3, lean_encoder_decoder
 
 __all__ = [
     'BalancedCrossEntropy',
@@ -12,6 +13,8 @@ __all__ = [
     'FastLovaszLoss',
     'MMDeeplabV3',
     'PackageWeights',
+    'lean_encoder_decoder',
+    'make_lean',
 ]
 
 if has_mmdet():

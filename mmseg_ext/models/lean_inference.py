@@ -1,0 +1,373 @@
+"""Inference of MMSeg's ``EncoderDecoder`` without full-size logits."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from difflib import get_close_matches
+from functools import partial, wraps
+from typing import Any, NamedTuple
+
+import torch
+from mmengine.model import BaseTTAModel
+from mmengine.structures import PixelData
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from mmseg.models.segmentors import EncoderDecoder
+from mmseg.models.utils import resize
+from mmseg.structures import SegDataSample
+from mmseg.utils import OptSampleList, SampleList
+from torch import Tensor
+
+from mmseg_ext.models.label_maps import label_map
+from mmseg_ext.models.sliding import Window, check_windows, slide_strips
+from mmseg_ext.utils.arguments import is_integer, require
+
+__all__ = ['LeanInference', 'make_lean']
+
+#: The methods that lean inference stands for; a class with its own would
+#: lose them.
+_REPLACED = (
+    *('predict', 'inference', 'slide_inference', 'whole_inference'),
+    'postprocess_result',
+)
+
+#: What ``test_cfg`` of MMSeg's models has; heads may read more from it.
+_TEST_KEYS = ('mode', 'crop_size', 'stride')
+
+#: Whether what calls a model reads the logits of its samples.
+_logits_are_read = ContextVar('logits_are_read', default=False)
+
+
+class LeanInference(EncoderDecoder):
+    """What :func:`make_lean` puts before the class of a model.
+
+    Labels are those of MMSeg: ``predict`` gives ``pred_sem_seg`` as (1, H, W)
+    uint8 (int64 for more than 255 classes) on the CPU, with 0 and 1 for a
+    model of one channel. ``seg_logits`` are there as upstream has them with
+    ``keep_logits``, and where a ``BaseTTAModel`` of mmengine calls.
+
+    Attributes:
+        window_batch: How many windows go through the network at once.
+        keep_logits: Whether samples keep their logits.
+    """
+
+    window_batch = 1
+    keep_logits = False
+
+    def slide_inference(
+        self, inputs: Tensor, batch_img_metas: list[dict]
+    ) -> Tensor:
+        """Average the logits of windows, bit for bit as upstream does.
+
+        Args:
+            inputs: (N, 3, H, W).
+            batch_img_metas: What is known of each image.
+
+        Returns:
+            (N, C, H, W).
+        """
+        logits: Tensor | None = None
+        for top, strip in self._strips(inputs, batch_img_metas):
+            if logits is None:
+                shape = (*strip.shape[:2], *inputs.shape[2:])
+                logits = strip.new_empty(shape)
+            logits[:, :, top : top + strip.shape[2]] = strip
+        assert logits is not None  # an image has windows
+        return logits
+
+    def predict(
+        self, inputs: Tensor, data_samples: OptSampleList = None
+    ) -> SampleList:
+        """Predict the label maps of a batch.
+
+        Args:
+            inputs: (N, 3, H, W).
+            data_samples: Samples to add the label maps to, and what is known
+                of their images; new ones by default.
+
+        Returns:
+            The samples.
+        """
+        if self.keep_logits or _logits_are_read.get():
+            return super().predict(inputs, data_samples)
+        size = inputs.shape[2:]
+        if data_samples is None:
+            data_samples = [SegDataSample() for _ in inputs]
+            known: dict[str, Any] = dict(
+                ori_shape=size, img_shape=size, pad_shape=size
+            )
+            metas = [known] * len(inputs)
+            ways = [_Way(slice(None), slice(None), None, None)] * len(inputs)
+        else:
+            metas = [sample.metainfo for sample in data_samples]
+            ways = [_way(meta, size) for meta in metas]
+        labels = self._labels(inputs, metas, ways)
+        for sample, found in zip(data_samples, labels, strict=True):
+            sample.pred_sem_seg = PixelData(data=found.cpu())
+        return data_samples
+
+    def _labels(
+        self, inputs: Tensor, metas: list[dict], ways: Sequence['_Way']
+    ) -> Iterator[Tensor]:
+        """Yield the label map of each image."""
+        slides = self.test_cfg.get('mode') == 'slide'
+        if slides and all(way.size is None for way in ways):
+            labels = self._labels_of_strips(inputs, metas)
+            for found, way in zip(labels, ways, strict=True):
+                yield way.finish(found[None, None])[0]
+            return
+        resize_to_input: Callable[[Tensor], Tensor] = _same
+        if not slides and _is_plain(self):
+            # What `encode_decode` does, but for the resize at its end.
+            features = self.extract_feat(inputs)
+            logits = self.decode_head.forward(features)
+            resize_to_input = partial(
+                self.decode_head.predict_by_feat, batch_img_metas=metas
+            )
+        else:
+            logits = self.inference(inputs, metas)
+        for index, way in enumerate(ways):
+            yield label_map(
+                logits[index : index + 1],
+                partial(self._finish, resize_to_input, way),
+                self._threshold,
+            )
+
+    def _finish(
+        self,
+        resize_to_input: Callable[[Tensor], Tensor],
+        way: '_Way',
+        block: Tensor,
+    ) -> Tensor:
+        """Return logits of the network in the size of the image."""
+        return way.finish(resize_to_input(block), self.align_corners)
+
+    def _labels_of_strips(
+        self, inputs: Tensor, metas: list[dict]
+    ) -> list[Tensor]:
+        """Return label maps (H, W) of images that keep their size."""
+        strips = []
+        for _, strip in self._strips(inputs, metas):
+            strips.append(
+                torch.cat(
+                    [
+                        label_map(logits[None], _same, self._threshold)
+                        for logits in strip
+                    ]
+                )
+            )
+        return list(torch.cat(strips, 1))
+
+    def _strips(
+        self, inputs: Tensor, metas: list[dict]
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Yield what :func:`slide_strips` does for a batch of images."""
+
+        def decode(windows: Sequence[Window]) -> Tensor:
+            crops = [
+                inputs[:, :, top:bottom, left:right]
+                for top, bottom, left, right in windows
+            ]
+            batch = crops[0] if len(crops) == 1 else torch.cat(crops)
+            return self.decode_windows(batch, metas)
+
+        return slide_strips(
+            decode,
+            inputs.shape[2:],
+            self.test_cfg.crop_size,
+            self.test_cfg.stride,
+            self.window_batch,
+            inputs.dtype,
+        )
+
+    def decode_windows(self, windows: Tensor, metas: list[dict]) -> Tensor:
+        """Return the logits of windows, in their own size.
+
+        Args:
+            windows: (K * N, 3, h, w): the first window of all images, then
+                the second, and so on.
+            metas: What is known of each of the N images.
+
+        Returns:
+            (K * N, C, h, w).
+        """
+        # A torch.Size is how heads know a window.
+        size = windows.shape[2:]
+        metas = [dict(meta, img_shape=size) for meta in metas]
+        return self.encode_decode(
+            windows, metas * (len(windows) // len(metas))
+        )
+
+    @property
+    def _threshold(self) -> float | None:
+        """The least probability of a model with one channel."""
+        return self.decode_head.threshold if self.out_channels == 1 else None
+
+
+class _Way(NamedTuple):
+    """From logits of an image in the network's size to those in its own.
+
+    Attributes:
+        rows: Those that are no padding.
+        columns: Likewise.
+        flip: The axis, of four, along which the image was flipped.
+        size: Height and width of the image, where they are others.
+    """
+
+    rows: slice
+    columns: slice
+    flip: int | None
+    size: Sequence[int] | None
+
+    def finish(self, block: Tensor, align_corners: bool = False) -> Tensor:
+        """Return logits (1, k, h, w) as (1, k, H, W)."""
+        block = block[:, :, self.rows, self.columns]
+        if self.flip is not None:
+            block = block.flip(dims=(self.flip,))
+        if self.size is None:
+            return block
+        return resize(
+            block,
+            size=self.size,
+            mode='bilinear',
+            align_corners=align_corners,
+            warning=False,
+        )
+
+
+def _way(meta: Mapping[str, Any], size: Sequence[int]) -> _Way:
+    """Return what upstream's ``postprocess_result`` does with an image."""
+    padding = meta.get('img_padding_size', meta.get('padding_size', [0] * 4))
+    left, right, top, bottom = padding
+    rows = slice(top, size[0] - bottom)
+    columns = slice(left, size[1] - right)
+    flip = None
+    if meta.get('flip'):
+        flip = {'horizontal': 3, 'vertical': 2}[meta['flip_direction']]
+    inner = (rows.stop - rows.start, columns.stop - columns.start)
+    own = tuple(meta['ori_shape'])
+    return _Way(rows, columns, flip, None if inner == own else own)
+
+
+def _same(block: Tensor) -> Tensor:
+    return block
+
+
+def _is_plain(model: EncoderDecoder) -> bool:
+    """Return whether logits only have to be resized after the head."""
+    head = model.decode_head
+    kind = type(model)
+    return (
+        kind.encode_decode is EncoderDecoder.encode_decode
+        and isinstance(head, BaseDecodeHead)
+        and type(head).predict is BaseDecodeHead.predict
+        and type(head).predict_by_feat is BaseDecodeHead.predict_by_feat
+    )
+
+
+def make_lean(
+    model: EncoderDecoder, window_batch: int = 1, keep_logits: bool = False
+) -> EncoderDecoder:
+    """Turn the inference of a model into a lean one with the same labels.
+
+    In slide mode each window's logits are added where they belong, and a
+    strip of them is held where images keep their size. In whole mode a few
+    classes at a time are resized to the image's size. See
+    :class:`LeanInference` for what samples get. Training, weights and their
+    names stay as they are.
+
+    Args:
+        model: An ``EncoderDecoder`` of MMSeg, or of a class below it; it is
+            changed.
+        window_batch: How many windows of slide mode go through the network at
+            once. Above 1, logits may differ in their last bits, as they do
+            with the batch size of any network.
+        keep_logits: Whether samples keep the logits of the whole image as
+            upstream has them, for metrics that read them.
+
+    Returns:
+        The model, whose class is now below :class:`LeanInference`.
+
+    Raises:
+        TypeError: It is no ``EncoderDecoder``.
+        ValueError: An argument is out of its range, the class has an
+            inference of its own, or ``test_cfg`` does not fit.
+    """
+    kind = type(model)
+    if not isinstance(model, EncoderDecoder):
+        raise TypeError(
+            f'lean inference is for EncoderDecoder of MMSeg and classes below '
+            f'it; got {kind.__name__}, which has to stay as it is'
+        )
+    require(
+        'window_batch',
+        window_batch,
+        is_integer(window_batch, 1),
+        'a number of windows, 1 or more',
+    )
+    require(
+        'keep_logits', keep_logits, isinstance(keep_logits, bool), 'a bool'
+    )
+    _check_test_cfg(model.test_cfg or {})
+    if not isinstance(model, LeanInference):
+        own = [
+            name
+            for name in _REPLACED
+            if getattr(kind, name) is not getattr(EncoderDecoder, name)
+        ]
+        if own:
+            raise ValueError(
+                f'{kind.__name__} has its own {own[0]}(), which lean '
+                'inference would replace; it has to stay as it is'
+            )
+        model.__class__ = _lean_class(kind)
+        _keep_logits_for_tta()
+    model.window_batch, model.keep_logits = window_batch, keep_logits
+    return model
+
+
+def _lean_class(kind: type) -> type:
+    """Return a class with lean inference before the methods of another."""
+    names = {'__doc__': kind.__doc__, '__module__': kind.__module__}
+    return type(f'Lean{kind.__name__}', (LeanInference, kind), names)
+
+
+def _check_test_cfg(test_cfg: Mapping[str, Any]) -> None:
+    """Check what says how a model predicts.
+
+    Raises:
+        ValueError: It has a misspelt key, another mode, or windows that do
+            not fit.
+    """
+    for key in test_cfg:
+        close = get_close_matches(key, _TEST_KEYS)
+        if close and key not in _TEST_KEYS:
+            raise ValueError(
+                f'test_cfg has {key!r}; expected {close[0]!r}, or a name that '
+                'is not so close to it'
+            )
+    mode = test_cfg.get('mode', 'whole')
+    require(
+        'test_cfg.mode', mode, mode in ('whole', 'slide'), 'whole or slide'
+    )
+    if mode == 'slide':
+        check_windows(test_cfg.get('crop_size'), test_cfg.get('stride'))
+
+
+def _keep_logits_for_tta() -> None:
+    """Let models know when test-time augmentation calls them.
+
+    It merges the logits of their samples, and hands them no sign of it.
+    """
+    upstream = BaseTTAModel.test_step
+    if hasattr(upstream, 'keeps_logits'):
+        return
+
+    @wraps(upstream)
+    def test_step(model: BaseTTAModel, data: Any) -> Any:
+        token = _logits_are_read.set(True)
+        try:
+            return upstream(model, data)
+        finally:
+            _logits_are_read.reset(token)
+
+    test_step.keeps_logits = True  # type: ignore[attr-defined]
+    BaseTTAModel.test_step = test_step
