@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from difflib import get_close_matches
 from functools import partial, wraps
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from mmengine.model import BaseTTAModel
@@ -17,10 +17,17 @@ from mmseg.utils import OptSampleList, SampleList
 from torch import Tensor
 
 from mmseg_ext.models.label_maps import label_map
-from mmseg_ext.models.sliding import Window, check_windows, slide_strips
+from mmseg_ext.models.sliding import (
+    Window,
+    check_windows,
+    slide_strips,
+    slide_whole,
+)
 from mmseg_ext.utils.arguments import is_integer, require
 
 __all__ = ['LeanInference', 'make_lean']
+
+T = TypeVar('T')
 
 #: The methods that lean inference stands for; a class with its own would
 #: lose them.
@@ -65,14 +72,7 @@ class LeanInference(EncoderDecoder):
         Returns:
             (N, C, H, W).
         """
-        logits: Tensor | None = None
-        for top, strip in self._strips(inputs, batch_img_metas):
-            if logits is None:
-                shape = (*strip.shape[:2], *inputs.shape[2:])
-                logits = strip.new_empty(shape)
-            logits[:, :, top : top + strip.shape[2]] = strip
-        assert logits is not None  # an image has windows
-        return logits
+        return self._slide(slide_whole, inputs, batch_img_metas)
 
     def predict(
         self, inputs: Tensor, data_samples: OptSampleList = None
@@ -146,7 +146,7 @@ class LeanInference(EncoderDecoder):
     ) -> list[Tensor]:
         """Return label maps (H, W) of images that keep their size."""
         strips = []
-        for _, strip in self._strips(inputs, metas):
+        for _, strip in self._slide(slide_strips, inputs, metas):
             strips.append(
                 torch.cat(
                     [
@@ -157,10 +157,10 @@ class LeanInference(EncoderDecoder):
             )
         return list(torch.cat(strips, 1))
 
-    def _strips(
-        self, inputs: Tensor, metas: list[dict]
-    ) -> Iterator[tuple[int, Tensor]]:
-        """Yield what :func:`slide_strips` does for a batch of images."""
+    def _slide(
+        self, slide: Callable[..., T], inputs: Tensor, metas: list[dict]
+    ) -> T:
+        """Call a function of :mod:`sliding` for a batch of images."""
 
         def decode(windows: Sequence[Window]) -> Tensor:
             crops = [
@@ -170,7 +170,7 @@ class LeanInference(EncoderDecoder):
             batch = crops[0] if len(crops) == 1 else torch.cat(crops)
             return self.decode_windows(batch, metas)
 
-        return slide_strips(
+        return slide(
             decode,
             inputs.shape[2:],
             self.test_cfg.crop_size,

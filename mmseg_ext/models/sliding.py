@@ -1,7 +1,6 @@
-"""Sliding windows over an image, of which a strip is held at a time."""
+"""Sliding windows over an image."""
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -9,7 +8,7 @@ from torch import Tensor
 
 from mmseg_ext.utils.arguments import is_integer, require
 
-__all__ = ['Window', 'check_windows', 'slide_strips']
+__all__ = ['Window', 'check_windows', 'slide_strips', 'slide_whole']
 
 
 class Window(NamedTuple):
@@ -44,20 +43,20 @@ def check_windows(crop_size: Any, stride: Any) -> None:
         )
 
 
-def slide_strips(
+def slide_whole(
     decode: Callable[[Sequence[Window]], Tensor],
     size: Sequence[int],
     crop_size: Sequence[int],
     stride: Sequence[int],
     window_batch: int = 1,
     dtype: torch.dtype = torch.float32,
-) -> Iterator[tuple[int, Tensor]]:
-    """Average the logits of windows, from the top of the image down.
+) -> Tensor:
+    """Average the logits of windows over the whole image.
 
     The windows, the order in which their logits are added and so each bit of
-    the results are those of ``EncoderDecoder.slide_inference`` of MMSeg. That
-    adds each window padded to the size of the image, and holds the logits of
-    the whole image; this holds those of a row of windows.
+    the result are those of ``EncoderDecoder.slide_inference`` of MMSeg. That
+    adds each window padded to the size of the image; this adds it where it
+    belongs.
 
     Args:
         decode: Gets up to ``window_batch`` windows and returns their logits,
@@ -68,6 +67,47 @@ def slide_strips(
         window_batch: How many windows of a row ``decode`` gets at once.
         dtype: In which the logits are added up.
 
+    Returns:
+        (B, C, H, W).
+
+    Raises:
+        ValueError: See :func:`check_windows`.
+    """
+    grid = _Grid.over(size, crop_size, stride)
+    sums: Tensor | None = None
+    for windows in grid.windows:
+        for window, part in _decoded(decode, windows, window_batch):
+            if sums is None:
+                sums = part.new_zeros((*part.shape[:2], *size), dtype=dtype)
+            sums[
+                ..., window.top : window.bottom, window.left : window.right
+            ] += part
+    assert sums is not None  # an image has windows
+    sums /= grid.counts().to(sums)
+    return sums
+
+
+def slide_strips(
+    decode: Callable[[Sequence[Window]], Tensor],
+    size: Sequence[int],
+    crop_size: Sequence[int],
+    stride: Sequence[int],
+    window_batch: int = 1,
+    dtype: torch.dtype = torch.float32,
+) -> Iterator[tuple[int, Tensor]]:
+    """Average the logits of windows, from the top of the image down.
+
+    They are those of :func:`slide_whole`, of which this holds a row of
+    windows.
+
+    Args:
+        decode: See :func:`slide_whole`.
+        size: Likewise.
+        crop_size: Likewise.
+        stride: Likewise.
+        window_batch: Likewise.
+        dtype: Likewise.
+
     Yields:
         The top row of a strip, and its logits (B, C, rows, W). Strips follow
         one another without a gap, and each is overwritten by the next.
@@ -75,35 +115,98 @@ def slide_strips(
     Raises:
         ValueError: See :func:`check_windows`.
     """
-    check_windows(crop_size, stride)
-    height, width = size
-    tops = _starts(height, crop_size[0], stride[0])
-    lefts = _starts(width, crop_size[1], stride[1])
-    rows = _cover(height, crop_size[0], tops)
-    columns = _cover(width, crop_size[1], lefts)
+    grid = _Grid.over(size, crop_size, stride)
+    tops = [windows[0].top for windows in grid.windows]
     sums: Tensor | None = None
-    for top, next_top in pairwise([*tops, height]):
-        bottom = min(top + crop_size[0], height)
-        windows = [
-            Window(top, bottom, left, min(left + crop_size[1], width))
-            for left in lefts
-        ]
-        for start in range(0, len(windows), window_batch):
-            batch = windows[start : start + window_batch]
-            parts = decode(batch).chunk(len(batch))
-            for window, part in zip(batch, parts, strict=True):
-                if sums is None:
-                    shape = (*part.shape[:2], bottom - top, width)
-                    sums = part.new_zeros(shape, dtype=dtype)
-                sums[..., window.left : window.right] += part
-        assert sums is not None  # an image has windows
+    done = 0
+    for windows, next_top in zip(
+        grid.windows, [*tops[1:], size[0]], strict=True
+    ):
+        top, bottom, *_ = windows[0]
+        if sums is not None:
+            _move_up(sums, done)
+        for window, part in _decoded(decode, windows, window_batch):
+            if sums is None:
+                shape = (*part.shape[:2], bottom - top, size[1])
+                sums = part.new_zeros(shape, dtype=dtype)
+            sums[..., window.left : window.right] += part
+        assert sums is not None  # a row has windows
         done = next_top - top
-        counts = rows[top:next_top, None] * columns
         strip = sums[:, :, :done]
-        strip /= counts.to(strip)
+        strip /= grid.counts(slice(top, next_top)).to(strip)
         yield top, strip
-        # All windows are of one height: the rest moves up.
-        sums = torch.cat([sums[:, :, done:], torch.zeros_like(strip)], 2)
+
+
+class _Grid(NamedTuple):
+    """The windows over an image.
+
+    Attributes:
+        windows: Row after row of them, all of one size.
+        rows: How many of these rows there are at each pixel, (H,).
+        columns: Likewise, (W,).
+    """
+
+    windows: list[list[Window]]
+    rows: Tensor
+    columns: Tensor
+
+    @classmethod
+    def over(
+        cls,
+        size: Sequence[int],
+        crop_size: Sequence[int],
+        stride: Sequence[int],
+    ) -> '_Grid':
+        """Place windows over an image."""
+        check_windows(crop_size, stride)
+        height, width = size
+        tops = _starts(height, crop_size[0], stride[0])
+        lefts = _starts(width, crop_size[1], stride[1])
+        windows = [
+            [
+                Window(
+                    top,
+                    min(top + crop_size[0], height),
+                    left,
+                    min(left + crop_size[1], width),
+                )
+                for left in lefts
+            ]
+            for top in tops
+        ]
+        return cls(
+            windows,
+            _cover(height, crop_size[0], tops),
+            _cover(width, crop_size[1], lefts),
+        )
+
+    def counts(self, rows: slice = slice(None)) -> Tensor:
+        """Return how many windows there are at each pixel of some rows."""
+        return self.rows[rows, None] * self.columns
+
+
+def _decoded(
+    decode: Callable[[Sequence[Window]], Tensor],
+    windows: Sequence[Window],
+    window_batch: int,
+) -> Iterator[tuple[Window, Tensor]]:
+    """Yield the windows of a row and the logits of each, (B, C, h, w)."""
+    for start in range(0, len(windows), window_batch):
+        batch = windows[start : start + window_batch]
+        yield from zip(batch, decode(batch).chunk(len(batch)), strict=True)
+
+
+def _move_up(sums: Tensor, rows: int) -> None:
+    """Move what is below some rows to the top, and fill up with zeros.
+
+    In place: memory that is new costs more than what is done with it.
+    """
+    rest = sums.shape[2] - rows
+    # No part overlaps the one that it is moved to.
+    for start in range(0, rest, rows):
+        end = min(start + rows, rest)
+        sums[:, :, start:end] = sums[:, :, start + rows : end + rows]
+    sums[:, :, rest:] = 0
 
 
 def _starts(length: int, crop: int, stride: int) -> list[int]:
