@@ -20,6 +20,7 @@ __all__ = [
     'UNFINISHED',
     'check_folder',
     'check_outside',
+    'common_folder',
     'find_images',
     'long_name',
     'stamp_of',
@@ -83,6 +84,12 @@ def find_images(
     return list(map(str, paths.values()))
 
 
+def common_folder(paths: Sequence[str]) -> str:
+    """Return the absolute path of the last folder that all files are below."""
+    folders = [os.path.dirname(os.path.abspath(path)) for path in paths]
+    return os.path.commonpath(folders)
+
+
 def stems_of(paths: Sequence[str]) -> dict[str, str]:
     """Return how the files of each image begin, relative to their folder.
 
@@ -93,9 +100,11 @@ def stems_of(paths: Sequence[str]) -> dict[str, str]:
         By image its path below the common folder of all. Suffixes are left
         out, unless there are images that differ in nothing else.
     """
-    places = [os.path.abspath(path) for path in paths]
-    root = os.path.commonpath([os.path.dirname(place) for place in places])
-    names = [Path(place).relative_to(root).as_posix() for place in places]
+    root = common_folder(paths)
+    names = [
+        Path(os.path.abspath(path)).relative_to(root).as_posix()
+        for path in paths
+    ]
     stems = [os.path.splitext(name)[0] for name in names]
     unique = len(set(stems)) == len(stems)
     return dict(zip(paths, stems if unique else names, strict=True))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mmseg_ext.utils.arguments import is_integer, require
 
-__all__ = ['Window', 'check_windows', 'slide_strips']
+__all__ = ['Window', 'check_windows', 'count_windows', 'slide_strips']
 
 
 class Window(NamedTuple):
@@ -42,6 +42,23 @@ def check_windows(crop_size: Any, stride: Any) -> None:
             'would reach the pixels between them; expected at most '
             f'{crop_size}'
         )
+
+
+def count_windows(
+    size: Sequence[int], crop_size: Sequence[int], stride: Sequence[int]
+) -> int:
+    """Return how many windows there are on an image.
+
+    Args:
+        size: Height and width of the image.
+        crop_size: Those of a window.
+        stride: By how many pixels the next one is below, or to the right.
+    """
+    rows, columns = (
+        len(_starts(*sides))
+        for sides in zip(size, crop_size, stride, strict=True)
+    )
+    return rows * columns
 
 
 def slide_strips(
@@ -103,7 +120,9 @@ def slide_strips(
         strip /= counts.to(strip)
         yield top, strip
         # All windows are of one height: the rest moves up.
-        sums = torch.cat([sums[:, :, done:], torch.zeros_like(strip)], 2)
+        rest = sums[:, :, done:].clone()
+        sums[:, :, : rest.shape[2]] = rest
+        sums[:, :, rest.shape[2] :] = 0
 
 
 def _starts(length: int, crop: int, stride: int) -> list[int]:
