@@ -23,6 +23,7 @@ from typing import Any
 from mmseg_ext_cli import (
     add_cfg_options,
     call,
+    constant,
     load,
     make_parser,
     name_flags,
@@ -133,7 +134,8 @@ def main(argv: list[str] | None = None) -> None:
             'them to .jpg or .png'
         )
     if report.images and len(args.images) == 1 and args.images[0].is_dir():
-        masks = args.out_dir / 'labels'
+        name = constant('mmseg_ext.inference.segment_files:LABELS')
+        masks = args.out_dir / name
         print(f'next: {spell("browse", report.folder, "--masks", masks)}')
     if report.unreadable:
         for reason in report.unreadable.values():

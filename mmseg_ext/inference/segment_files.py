@@ -37,8 +37,10 @@ from mmseg_ext.visualization.panel import (
 
 __all__ = ['LABELS', 'PICTURES', 'SegmentReport', 'segment_files']
 
-#: Folders of what is written, in the one that is given.
+#: Folder of the label maps, in the one that is given.
 LABELS = 'labels'
+
+#: Folder of the pictures, beside it.
 PICTURES = 'pictures'
 
 #: What transforms, PyTorch and MMSeg raise for images that they cannot take.

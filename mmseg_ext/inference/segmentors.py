@@ -126,7 +126,7 @@ class Segmentor:
                 packed = pack(results)
                 batch = {key: [value] for key, value in packed.items()}
                 [sample] = self.model.test_step(batch)
-        labels: np.ndarray = sample.pred_sem_seg.data[0].numpy()
+        labels: np.ndarray = sample.pred_sem_seg.data[0].cpu().numpy()
         return labels
 
     def _predict_windows(
