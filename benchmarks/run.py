@@ -15,7 +15,7 @@ from prettytable import PrettyTable
 from tqdm import tqdm
 
 #: No benchmarks, and what takes too long for this table.
-OTHERS = ('common', 'run', 'timing', 'nuimages_full')
+OTHERS = ('common', 'run', 'timing', 'large_image', 'nuimages_full')
 
 
 def benchmarks() -> dict[str, str]:

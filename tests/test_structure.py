@@ -33,7 +33,8 @@ ALLOWED = {
     'engine': PLAIN | {'visualization'},
     'launch': PLAIN
     | {'checkpoint', 'engine', 'environment', 'evaluation', 'registry'},
-    'inference': PLAIN | {'checkpoint', 'launch', 'models', 'registry'},
+    'inference': PLAIN
+    | {'checkpoint', 'launch', 'models', 'registry', 'visualization'},
 }
 
 #: Parts without registered classes; of evaluation, only its functions.

@@ -3,10 +3,9 @@
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
@@ -20,16 +19,17 @@ from mmseg_ext.inference.crops import (
     crop_instances,
 )
 from mmseg_ext.inference.detectors import detect, load_detector
-from mmseg_ext.utils.files import (
-    MAX_NAME,
-    find_files,
-    name_bytes,
-    read_file,
-    visible_entries,
-    write_bytes,
-    write_text,
+from mmseg_ext.inference.image_files import (
+    UNFINISHED,
+    check_folder,
+    check_outside,
+    find_images,
+    long_name,
+    stamp_of,
+    stems_of,
 )
-from mmseg_ext.utils.images import IMAGE_SUFFIXES, decode_image, write_png
+from mmseg_ext.utils.files import read_file, write_bytes, write_text
+from mmseg_ext.utils.images import decode_image, write_png
 from mmseg_ext.utils.scratch import working_in
 from mmseg_ext.utils.text import csv_text, is_unicode, printable
 
@@ -38,16 +38,7 @@ if TYPE_CHECKING:
     from mmdet.apis import DetInferencer
     from mmdet.structures import DetDataSample
 
-__all__ = ['CropReport', 'crop_files', 'find_images']
-
-#: What the names of pictures end in that are not read, of cameras, phones,
-#: browsers and painters, so that they are not left out without a word.
-_OTHER_SUFFIXES = (
-    *('.arw', '.avif', '.cr2', '.cr3', '.dng', '.exr', '.gif', '.hdr'),
-    *('.heic', '.heif', '.hif', '.ico', '.jfif', '.jp2', '.jpe', '.jxl'),
-    *('.mpo', '.nef', '.orf', '.pbm', '.pnm', '.psd', '.raf', '.raw'),
-    *('.rw2', '.svg', '.tga', '.xcf'),
-)
+__all__ = ['CropReport', 'crop_files']
 
 #: What transforms, PyTorch and MMDet raise for images that they cannot take,
 #: such as a strip that is resized to a height of 0.
@@ -55,10 +46,6 @@ _DETECTION_ERRORS = (
     *(ArithmeticError, AssertionError, LookupError),
     *(RuntimeError, ValueError, cv2.error),
 )
-
-
-#: In a folder as long as its crops are not all there: of which run they are.
-_UNFINISHED = '.unfinished'
 
 
 @dataclass
@@ -146,25 +133,20 @@ def crop_files(
     out_dir = Path(out_dir)
     report, rows = CropReport(), []
     found = find_images(images, report.others)
-    stems = _stems(found)
+    stems = stems_of(found)
     report.unreadable = _unfit(stems)
     paths = [path for path in found if path not in report.unreadable]
     options = [score_thr, pad, str(background), upright, batch_size, device]
-    stamp = _stamp([checkpoint, *paths], [config, *options])
-    for folder in images:
-        if Path(folder).resolve() in out_dir.resolve().parents:
-            raise ValueError(
-                f'out_dir={out_dir} lies in {folder}, where the next run '
-                'would look for images: choose another folder'
-            )
-    _check_folder(out_dir, stamp)
+    stamp = stamp_of([checkpoint, *paths], [config, *options])
+    check_outside(images, out_dir)
+    check_folder(out_dir, stamp, 'crops')
     detector = load_detector(config, checkpoint, device)
     classes = detector.model.dataset_meta['classes']
     with (
         working_in(out_dir),
         tqdm(total=len(paths), unit='image', disable=not progress) as bar,
     ):
-        write_bytes(out_dir / _UNFINISHED, stamp)
+        write_bytes(out_dir / UNFINISHED, stamp)
         for start in range(0, len(paths), batch_size):
             chunk = paths[start : start + batch_size]
             batch = _read(chunk, report.unreadable)
@@ -185,91 +167,9 @@ def crop_files(
             bar.update(len(chunk))
         text = csv_text([_Row._fields, *rows])
         write_text(out_dir / 'crops.csv', text, durable=True)
-        (out_dir / _UNFINISHED).unlink()
+        (out_dir / UNFINISHED).unlink()
     report.crops = len(rows)
     return report
-
-
-def _stamp(files: Sequence[str], options: Sequence[Any]) -> bytes:
-    """Return what tells a run from others: files as they are, and options."""
-    states = [(f, os.stat(f)) for f in files if os.path.isfile(f)]
-    stamps = [(f, state.st_size, state.st_mtime_ns) for f, state in states]
-    return repr([stamps, options]).encode()
-
-
-def _check_folder(out_dir: Path, stamp: bytes) -> None:
-    """Check that no crops of another run are in a folder.
-
-    Raises:
-        ValueError: There are, or what is there is no folder.
-    """
-    with suppress(FileNotFoundError, NotADirectoryError):
-        if (out_dir / _UNFINISHED).read_bytes() == stamp:
-            return
-    other = out_dir.exists() and not out_dir.is_dir()
-    if other or any(visible_entries(out_dir)):
-        raise ValueError(
-            f'{out_dir} is not an empty folder, and crops of other runs would '
-            'stay among the new ones; name a new folder or remove it'
-        )
-
-
-def find_images(
-    inputs: Sequence[str | os.PathLike], others: Counter[str] | None = None
-) -> list[str]:
-    """List images: files as they are, folders with all images below.
-
-    Args:
-        inputs: Paths of files and folders.
-        others: Gets the number of pictures in the folders that are of no kind
-            that is read, by suffix.
-
-    Returns:
-        Paths, each once; those of a folder are sorted.
-
-    Raises:
-        FileNotFoundError: A path is missing.
-        ValueError: A folder has no images.
-    """
-    paths: dict[str, Path] = {}
-    left_out: dict[str, Path] = {}
-    for given in map(Path, inputs):
-        rest: list[Path] = []
-        if given.is_dir():
-            found = [given / n for n in find_files(given, IMAGE_SUFFIXES)]
-            rest = [given / n for n in find_files(given, _OTHER_SUFFIXES)]
-        elif given.is_file():
-            found = [given]
-        else:
-            raise FileNotFoundError(f'there is no image or folder {given}')
-        if not found:
-            raise ValueError(
-                f'there are no images in {given}, and {len(rest)} pictures of '
-                'kinds that are not read; expected files that end in '
-                f'{", ".join(IMAGE_SUFFIXES)}'
-            )
-        for known, new in ((paths, found), (left_out, rest)):
-            for path in new:
-                # By any of its names a folder is searched once.
-                place = os.path.join(os.path.realpath(path.parent), path.name)
-                known.setdefault(place, path)
-    if others is not None:
-        others.update(path.suffix.lower() for path in left_out.values())
-    return list(map(str, paths.values()))
-
-
-def _stems(paths: Sequence[str]) -> dict[str, str]:
-    """Return how the crops of each image begin, relative to the output folder.
-
-    Suffixes are left out, unless there are images that differ in nothing
-    else.
-    """
-    places = [os.path.abspath(path) for path in paths]
-    root = os.path.commonpath([os.path.dirname(place) for place in places])
-    names = [Path(place).relative_to(root).as_posix() for place in places]
-    stems = [os.path.splitext(name)[0] for name in names]
-    unique = len(set(stems)) == len(stems)
-    return dict(zip(paths, stems if unique else names, strict=True))
 
 
 def _crop_name(stem: str, number: int) -> str:
@@ -280,15 +180,14 @@ def _unfit(stems: Mapping[str, str]) -> dict[str, str]:
     """Return why images cannot be listed or their crops not be written."""
     reasons = {}
     for path, stem in stems.items():
-        name = os.path.basename(_crop_name(stem, 1))
+        reason = long_name(path, _crop_name(stem, 1), 'crops')
         if not is_unicode(path):
-            reason = 'is not UTF-8, which crops.csv has to be'
-        elif name_bytes(name) > MAX_NAME:
-            reason = f'is too long: its crops would have {name_bytes(name)} '
-            reason += f'bytes in their names, and file systems take {MAX_NAME}'
-        else:
-            continue
-        reasons[path] = f'{printable(path)}: its name {reason}; rename it'
+            reason = (
+                f'{printable(path)}: its name is not UTF-8, which crops.csv '
+                'has to be; rename it'
+            )
+        if reason:
+            reasons[path] = reason
     return reasons
 
 

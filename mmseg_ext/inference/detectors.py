@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from mmengine.config import Config
 
 from mmseg_ext.checkpoint import (
@@ -13,6 +12,7 @@ from mmseg_ext.checkpoint import (
     read_checkpoint,
     weights_only,
 )
+from mmseg_ext.inference.devices import check_device
 from mmseg_ext.launch.configs import load_config, scope_of
 from mmseg_ext.launch.errors import MISFITS, why_not_built
 
@@ -51,7 +51,7 @@ def load_detector(
             f'{config} is not the config of a detector: expected one with '
             'default_scope mmdet, a model and a test_dataloader'
         )
-    _check_device(device)
+    check_device(device)
     content = read_checkpoint(checkpoint)
     # After load_config, which says if MMDet is not installed.
     from mmdet.apis import DetInferencer
@@ -76,17 +76,6 @@ def load_detector(
     if 'dataset_meta' not in content.get('meta', {}):
         detector.model.dataset_meta['classes'] = _classes(cfg)
     return detector
-
-
-def _check_device(device: str | None) -> None:
-    """Check that there is a device of that name."""
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition('\n')[0]
-        raise ValueError(
-            f'device {device!r} cannot be used: {reason}'
-        ) from None
 
 
 def _classes(cfg: Config) -> Sequence[str]:

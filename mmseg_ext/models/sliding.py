@@ -8,7 +8,13 @@ from torch import Tensor
 
 from mmseg_ext.utils.arguments import is_integer, require
 
-__all__ = ['Window', 'check_windows', 'slide_strips', 'slide_whole']
+__all__ = [
+    'Window',
+    'check_windows',
+    'count_windows',
+    'slide_strips',
+    'slide_whole',
+]
 
 
 class Window(NamedTuple):
@@ -41,6 +47,23 @@ def check_windows(crop_size: Any, stride: Any) -> None:
             'would reach the pixels between them; expected at most '
             f'{crop_size}'
         )
+
+
+def count_windows(
+    size: Sequence[int], crop_size: Sequence[int], stride: Sequence[int]
+) -> int:
+    """Return how many windows there are on an image.
+
+    Args:
+        size: Height and width of the image.
+        crop_size: Those of a window.
+        stride: By how many pixels the next one is below, or to the right.
+    """
+    rows, columns = (
+        len(_starts(*sides))
+        for sides in zip(size, crop_size, stride, strict=True)
+    )
+    return rows * columns
 
 
 def slide_whole(

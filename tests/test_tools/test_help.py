@@ -107,6 +107,11 @@ def test_wrong_arguments(name):
             'c.py x.pth x.jpg --score-thr half',
             "--score-thr: invalid float value: 'half'",
         ),
+        (
+            'segment.py',
+            'c.py x.pth x.jpg --out-dir out --crop-size half',
+            "--crop-size: invalid int value: 'half'",
+        ),
         ('make_sample_data.py', 'coco out', "invalid choice: 'coco'"),
         ('make_sample_data.py', 'idd out --size 64', 'as in 480x360'),
         (

@@ -2,7 +2,7 @@ from collections import Counter
 
 import pytest
 
-from mmseg_ext.inference.crop_files import find_images
+from mmseg_ext.inference.image_files import find_images
 
 
 def touch(root, *names):
