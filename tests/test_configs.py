@@ -20,6 +20,7 @@ from mmseg_ext.datasets import CamVid, LoadColorMasks
 from mmseg_ext.labels.camvid import CAMVID32
 from mmseg_ext.labels.nuimages import NUIMAGES, THING_OF, THINGS
 from mmseg_ext.launch.configs import data_sets, parse_pairs, scope_of
+from mmseg_ext.models.lean_inference import LeanInference
 from mmseg_ext.models.losses import BalancedCrossEntropy
 from mmseg_ext.sample_data import (
     write_camvid,
@@ -338,6 +339,7 @@ def test_one_iteration_and_validation(name, sample_data, tmp_path):
         check_detector(train(runner))
         return
 
+    assert isinstance(runner.model, LeanInference)
     shares = watch_labels(runner.model)
     scalars = train(runner)
     (labeled,) = shares

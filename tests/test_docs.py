@@ -15,12 +15,14 @@ import torch
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import PARAM_SCHEDULERS, TRANSFORMS, DefaultScope
+from mmseg.models.segmentors import CascadeEncoderDecoder
 from mmseg.registry import DATASETS, MODELS
 from PIL import Image
 
 from mmseg_ext.converters import idd, nails
 from mmseg_ext.labels.idd import IDD_LEVEL3
 from mmseg_ext.launch.configs import parse_pairs
+from mmseg_ext.models.lean_inference import LeanInference
 from mmseg_ext.sample_data import write_idd, write_nails
 from mmseg_ext_cli import COMMANDS, spell, tool_of
 
@@ -444,6 +446,11 @@ def test_configs_of_change_things(tmp_path):
     stop = read('stop.py')
     assert stop.default_hooks.checkpoint.save_best == 'mIoU'
     assert stop.default_hooks.panels.type == 'SegVisHook'
+    lean = read('lean.py')
+    assert lean.model.type == 'LeanEncoderDecoder'
+    assert lean.model.decode_head.type == 'PSPHead'
+    assert lean.val_evaluator.type == lean.test_evaluator.type == 'IoU'
+    assert read('windows.py').model.type == 'LeanEncoderDecoder'
     heads = read('heads.py').model
     assert [h.num_classes for h in heads.auxiliary_head] == [5, 5]
     assert {head.type for head in heads.auxiliary_head} == {'FCNHead'}
@@ -469,6 +476,22 @@ def test_networks_of_change_things(name, backbone, parameters, tmp_path):
     with torch.no_grad():
         scores = model(torch.zeros(1, 3, 64, 64))
     assert scores.shape[:2] == (1, 32)
+
+
+def test_models_of_upstream_with_lean_inference(tmp_path):
+    models = []
+    for script in scripts('inference.md'):
+        if '_base_' in script:
+            (tmp_path / 'own.py').write_text(script)
+            config = Config.fromfile(tmp_path / 'own.py')
+            scope = DefaultScope.overwrite_default_scope('mmseg')
+            with scope, torch.device('meta'):
+                models.append(MODELS.build(config.model))
+    assert all(isinstance(model, LeanInference) for model in models)
+    assert [isinstance(m, CascadeEncoderDecoder) for m in models] == [
+        False,
+        True,
+    ]
 
 
 def write_pairs(folder, masks):

@@ -191,7 +191,7 @@ def test_inferencer_finds_a_model_by_name(checkpoint, tmp_path):
 @pytest.mark.parametrize(
     ('name', 'kind'),
     [
-        pytest.param(f'bisenetv1/{NAME}', 'EncoderDecoder', id='mmseg'),
+        pytest.param(f'bisenetv1/{NAME}', 'LeanEncoderDecoder', id='mmseg'),
         pytest.param(
             'mask_rcnn/mask-rcnn_lite0_fpn_1xb2-800_nail-320',
             'MaskRCNN',

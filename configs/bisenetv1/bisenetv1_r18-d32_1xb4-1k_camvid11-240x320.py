@@ -10,6 +10,7 @@ max_iters = 1000
 norm_cfg = dict(type='BN', requires_grad=True)
 head = dict(num_classes=_base_.num_classes, norm_cfg=norm_cfg)
 model = dict(
+    type='LeanEncoderDecoder',
     data_preprocessor=dict(size=_base_.crop_size),
     backbone=dict(norm_cfg=norm_cfg, backbone_cfg=dict(norm_cfg=norm_cfg)),
     decode_head=head,

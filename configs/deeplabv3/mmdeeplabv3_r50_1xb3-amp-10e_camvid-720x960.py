@@ -5,7 +5,8 @@ _base_ = [
 ]
 
 model = dict(
-    type='MMDeeplabV3',
+    type='LeanEncoderDecoder',
+    segmentor='MMDeeplabV3',
     num_classes=_base_.num_classes,
     network='deeplabv3_resnet50',
     backbone_init='torchvision://resnet50',

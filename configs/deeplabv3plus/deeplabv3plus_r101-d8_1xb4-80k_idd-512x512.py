@@ -13,6 +13,7 @@ _base_ = [
 norm_cfg = dict(type='BN', requires_grad=True)
 head = dict(num_classes=_base_.num_classes, norm_cfg=norm_cfg)
 model = dict(
+    type='LeanEncoderDecoder',
     data_preprocessor=dict(size=_base_.crop_size),
     pretrained='open-mmlab://resnet101_v1c',
     backbone=dict(depth=101, norm_cfg=norm_cfg),

@@ -13,6 +13,7 @@ crop_size = (256, 448)  # (height, width)
 data_root = 'data/sample_nuimages'
 norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(
+    type='LeanEncoderDecoder',
     data_preprocessor=dict(size=crop_size),
     pretrained=None,
     backbone=dict(

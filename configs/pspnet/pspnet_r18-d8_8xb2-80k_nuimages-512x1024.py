@@ -9,6 +9,7 @@ _base_ = [
 
 num_classes = _base_.num_classes
 model = dict(
+    type='LeanEncoderDecoder',
     data_preprocessor=dict(size=_base_.crop_size),
     pretrained='open-mmlab://resnet18_v1c',
     backbone=dict(depth=18),

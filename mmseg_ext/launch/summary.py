@@ -45,6 +45,9 @@ _CLASSES = 20
 _SCORES = 12
 _PARTS = 3
 
+#: The class that ``make_lean`` puts before that of a model.
+_LEAN = 'LeanInference'
+
 #: Ends of the names of pictures that a run may write.
 _PICTURES = ('.png', '.jpg', '.jpeg', '.svg', '.html')
 
@@ -357,12 +360,21 @@ def _model_rows(
         for key in ('backbone', 'neck')
         if isinstance(model_cfg.get(key), dict)
     ]
-    names = ', '.join([type(model).__name__, *parts])
+    names = ', '.join([_kind(model), *parts])
     return [
         *_column('model', _folded(f'{names}; {_parameters(model, train)}')),
         *_column('weights', start),
         *_column('heads', _heads(model)),
     ]
+
+
+def _kind(model: nn.Module) -> str:
+    """Return the class of a model, and that its inference is lean if so."""
+    kinds = [kind.__name__ for kind in type(model).mro()]
+    if _LEAN in kinds:
+        # Then the class of the config follows.
+        return f'{kinds[kinds.index(_LEAN) + 1]} with lean inference'
+    return kinds[0]
 
 
 def _bare(model: nn.Module) -> nn.Module:

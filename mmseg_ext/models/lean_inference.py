@@ -254,7 +254,8 @@ def _same(block: Tensor) -> Tensor:
 
 def _is_plain(model: EncoderDecoder) -> bool:
     """Return whether logits only have to be resized after the head."""
-    head = model.decode_head
+    # Some have none, such as ours of torchvision.
+    head = getattr(model, 'decode_head', None)
     kind = type(model)
     return (
         kind.encode_decode is EncoderDecoder.encode_decode

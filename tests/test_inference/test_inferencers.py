@@ -9,18 +9,18 @@ from mmdet.apis import DetInferencer
 from mmdet.models import MaskRCNN
 from mmengine.registry import DefaultScope, init_default_scope
 from mmseg.apis import MMSegInferencer
-from mmseg.models import EncoderDecoder
 from mmseg.registry import MODELS
 from PIL import Image
 
 from helpers.configs import read_config
 from mmseg_ext.inference import inferencers
 from mmseg_ext.launch.configs import find_config
+from mmseg_ext.models.lean_inference import LeanInference
 
 SEGMENTOR = 'fpn_r18_1xb4-600_nuimages-sample-256x448'
 DETECTOR = 'mask-rcnn_r18_fpn_1xb2-2k_nail-320'
 BOTH = [
-    (MMSegInferencer, SEGMENTOR, EncoderDecoder, 'mmseg'),
+    (MMSegInferencer, SEGMENTOR, LeanInference, 'mmseg'),
     (DetInferencer, DETECTOR, MaskRCNN, 'mmdet'),
 ]
 
@@ -54,7 +54,7 @@ def test_a_model_is_found_by_name_and_said_to_be_random(
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter('always')
         infer = inferencer(name, scope='mmseg_ext', device='cpu')
-    assert type(infer.model) is model
+    assert isinstance(infer.model, model)
     assert DefaultScope.get_current_instance().scope_name == scope
     infer('x.jpg', out_dir='out')
 

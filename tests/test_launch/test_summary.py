@@ -5,6 +5,8 @@ import pytest
 from mmdet.datasets import CocoDataset
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset, ConcatDataset
+from mmengine.registry import DefaultScope
+from mmseg.models.segmentors import EncoderDecoder
 from torch import nn
 
 from mmseg_ext.launch.summary import (
@@ -13,6 +15,7 @@ from mmseg_ext.launch.summary import (
     _often,
     count_loaded,
 )
+from mmseg_ext.models import make_lean
 
 
 def test_images_that_are_left_out_are_counted(tmp_path):
@@ -85,6 +88,37 @@ def test_how_often_images_are_repeated():
 )
 def test_when_something_happens(interval, total, text):
     assert _often(interval, total, 'epochs') == text
+
+
+@pytest.mark.parametrize(
+    'kind', [EncoderDecoder, type('Mine', (EncoderDecoder,), {})]
+)
+@pytest.mark.filterwarnings('ignore:``build_loss``')
+def test_lean_inference_is_told_in_words(kind):
+    options = dict(
+        backbone=dict(type='UNet', base_channels=2),
+        decode_head=dict(
+            type='FCNHead',
+            in_channels=2,
+            channels=2,
+            num_classes=3,
+            in_index=4,
+            num_convs=0,
+            concat_input=False,
+        ),
+        train_cfg={},
+        test_cfg=dict(mode='whole'),
+    )
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        model = kind(**options)
+    cfg = Config(dict(model=options))
+    texts = []
+    for _ in range(2):
+        runner = SimpleNamespace(model=model)
+        rows = _model_rows(cfg, runner, [], train=False)
+        texts.append(rows[0][1].partition(',')[0])
+        make_lean(model)
+    assert texts == [kind.__name__, f'{kind.__name__} with lean inference']
 
 
 def test_long_names_of_a_model_are_folded():

@@ -5,7 +5,7 @@
 norm_cfg = dict(type='BN', requires_grad=True)
 channels = 64
 model = dict(
-    type='EncoderDecoder',
+    type='LeanEncoderDecoder',
     data_preprocessor=dict(
         type='SegDataPreProcessor',
         mean=[127.0] * 3,
