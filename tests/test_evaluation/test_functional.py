@@ -89,24 +89,97 @@ def test_empty_image():
     assert confusion_matrix(empty, empty, 2).tolist() == [[0, 0], [0, 0]]
 
 
-def test_not_contiguous():
-    prediction, label = random_maps(7)
+@pytest.mark.parametrize('dtype', [torch.uint8, torch.int64])
+def test_not_contiguous(dtype):
+    prediction, label = random_maps(7, dtype=dtype)
     expected = confusion_matrix(prediction, label, 7)
     assert torch.equal(confusion_matrix(prediction.T, label.T, 7), expected)
+    cropped = [values[2:-3, 1:-4] for values in (prediction, label)]
+    copied = [values.clone() for values in cropped]
+    assert torch.equal(
+        confusion_matrix(*cropped, 7), confusion_matrix(*copied, 7)
+    )
 
 
-def test_counts_beyond_float32(monkeypatch):
-    """Images of more than 2^24 pixels are counted in exact pieces."""
-    monkeypatch.setattr('mmseg_ext.evaluation.functional._EXACT_FLOAT32', 100)
-    prediction, label = random_maps(5)
-    expected = confusion.count(prediction.tolist(), label.tolist(), 5, 255)
-    assert confusion_matrix(prediction, label, 5).tolist() == expected
+@pytest.mark.parametrize('value', [-1, 256, 10**12])
+def test_not_contiguous_and_outside(value):
+    prediction, label = random_maps(7)
+    prediction[label != 255] = value
+    with pytest.raises(ValueError, match=f'prediction value {value} .*0 to 6'):
+        confusion_matrix(prediction.T, label.T, 7)
 
 
-def test_exact_above_2_to_24():
+@pytest.mark.parametrize('lead', [(1,), (2, 1)])
+def test_leading_axes(lead):
+    prediction, label = random_maps(7, shape=(*lead, 5, 9))
+    expected = confusion_matrix(
+        prediction.flatten(0, -2), label.flatten(0, -2), 7
+    )
+    assert torch.equal(confusion_matrix(prediction, label, 7), expected)
+
+
+@pytest.fixture
+def small_parts(monkeypatch):
+    """Count in parts of 100 pixels, the last one smaller, at any size."""
+    module = 'mmseg_ext.evaluation.functional.'
+    monkeypatch.setattr(module + '_PART', 100)
+    monkeypatch.setattr(module + '_PIXELS_A_PAIR', 0)
+
+
+@pytest.mark.parametrize('dtype', [torch.uint8, torch.int64])
+@pytest.mark.parametrize('num_classes', [1, 5, 84, 85, 127, 128, 255, 256])
+@pytest.mark.parametrize('ignore_index', [255, 0])
+def test_parts(num_classes, ignore_index, dtype, small_parts):
+    """Pairs have three bins up to 84 classes; what is ignored may be all."""
+    prediction, label = random_maps(num_classes, ignore_index=ignore_index)
+    ignored = label == ignore_index
+    prediction[ignored] = torch.arange(256).repeat(3)[: ignored.sum()]
+    expected = confusion.count(
+        prediction.where(~ignored, 0).tolist(),
+        label.tolist(),
+        num_classes,
+        ignore_index,
+    )
+    counted = confusion_matrix(
+        prediction.to(dtype), label.to(dtype), num_classes, ignore_index
+    )
+    assert counted.dtype == torch.int64
+    assert counted.tolist() == expected
+
+
+@pytest.mark.parametrize('num_classes', [11, 84, 85, 256])
+@pytest.mark.parametrize('types', [(0, 0), (0, 1), (1, 0), (1, 1)])
+def test_large_maps_equal_bincount(num_classes, types):
+    """Several parts of the real size, one of them of long runs."""
+    num = (24 * 256**2 if num_classes == 256 else 96 << 10) * 2 + 7
+    rng = np.random.default_rng(num_classes)
+    label = rng.integers(0, num_classes, num)
+    label[: num // 2] //= num_classes  # All 0.
+    prediction = label.copy()
+    wrong = rng.random(num) < 0.1
+    prediction[wrong] = rng.integers(0, num_classes, wrong.sum())
+    counted = confusion_matrix(
+        *(
+            torch.from_numpy(values.astype((np.uint8, np.int64)[wide]))
+            for values, wide in zip((prediction, label), types, strict=True)
+        ),
+        num_classes,
+        ignore_index=7,
+    )
+    kept = label != 7
+    expected = np.bincount(
+        label[kept] * num_classes + prediction[kept],
+        minlength=num_classes**2,
+    )
+    assert counted.flatten().tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize('num_classes', [1, 85])
+def test_exact_above_2_to_24(num_classes):
+    """Float32, in which parts are counted, would not be."""
     size = (1 << 24) + 3
     zeros = torch.zeros(1, size, dtype=torch.uint8)
-    assert confusion_matrix(zeros, zeros, 1).item() == size
+    assert confusion_matrix(zeros, zeros, num_classes)[0, 0] == size
 
 
 @pytest.mark.parametrize('value', [11, 254, 256, 267, -1, 10**12])
@@ -118,6 +191,35 @@ def test_value_outside_class_list(value, wrong):
     maps[wrong][1, 2] = value
     with pytest.raises(ValueError, match=f'{wrong} value {value} .*0 to 10'):
         confusion_matrix(**maps, num_classes=11)
+
+
+@pytest.mark.parametrize('num_classes', [11, 84, 85, 254])
+@pytest.mark.parametrize('wrong', ['label', 'prediction'])
+@pytest.mark.parametrize('above', [0, 1, 170])
+def test_byte_outside_class_list(num_classes, wrong, above, small_parts):
+    """In the last of several parts, of three bins for a pair and of one."""
+    value = min(num_classes + above, 254)
+    shape = (1, 701)
+    maps = random_maps(num_classes, shape=shape, dtype=torch.uint8)
+    maps = dict(zip(('prediction', 'label'), maps, strict=True))
+    maps['label'][0, -2:] = 0
+    maps[wrong][0, -2:] = value
+    message = (
+        rf'{wrong} value {value} \(2 pixels with values outside the list\) '
+        f'with {num_classes} classes; expected 0 to {num_classes - 1}'
+    )
+    with pytest.raises(ValueError, match=message):
+        confusion_matrix(**maps, num_classes=num_classes)
+
+
+def test_wrong_label_is_told_before_wrong_prediction(small_parts):
+    """Even where the prediction comes first, in an earlier part."""
+    prediction, label = random_maps(11, dtype=torch.uint8)
+    label[0, 0] = 0
+    prediction[0, 0] = 12
+    label[-1, -1] = 13
+    with pytest.raises(ValueError, match='label value 13'):
+        confusion_matrix(prediction, label, 11)
 
 
 @pytest.mark.parametrize('value', [77, -1, 0.5, float('nan'), float('inf')])
