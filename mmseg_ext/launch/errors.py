@@ -294,7 +294,7 @@ def _places(cfg: Config, name: str, argument: str = '') -> list[str]:
     places = [
         key.removesuffix('.type')
         for key, value in found.items()
-        if key.endswith('.type')
+        if key.endswith(('.type', '.segmentor'))
         and name in (value, str(value).rpartition('.')[2])
     ]
     used = inspect.signature(Runner.__init__).parameters

@@ -3,18 +3,23 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from difflib import get_close_matches
-from functools import partial, wraps
-from typing import Any, NamedTuple, TypeVar
+from functools import cache, partial, wraps
+from typing import Any, NamedTuple, SupportsIndex, TypeVar
 
+import numpy as np
 import torch
 from mmengine.model import BaseTTAModel
 from mmengine.structures import PixelData
+from mmseg.evaluation import CityscapesMetric
+from mmseg.models.decode_heads.cascade_decode_head import (
+    BaseCascadeDecodeHead,
+)
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
-from mmseg.models.segmentors import EncoderDecoder
+from mmseg.models.segmentors import CascadeEncoderDecoder, EncoderDecoder
 from mmseg.models.utils import resize
 from mmseg.structures import SegDataSample
 from mmseg.utils import OptSampleList, SampleList
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmseg_ext.models.label_maps import label_map
 from mmseg_ext.models.sliding import (
@@ -38,6 +43,15 @@ _REPLACED = (
 
 #: What ``test_cfg`` of MMSeg's models has; heads may read more from it.
 _TEST_KEYS = ('mode', 'crop_size', 'stride')
+
+#: How segmentors get to logits, with a resize at the end and without it.
+_PLAIN_WAYS = [
+    (kind.encode_decode, kind._forward)
+    for kind in (EncoderDecoder, CascadeEncoderDecoder)
+]
+
+#: What heads do for a prediction, if it is no more than that.
+_PLAIN_PREDICTIONS = (BaseDecodeHead.predict, BaseCascadeDecodeHead.predict)
 
 #: Whether what calls a model reads the logits of its samples.
 _logits_are_read = ContextVar('logits_are_read', default=False)
@@ -96,10 +110,10 @@ class LeanInference(EncoderDecoder):
                 ori_shape=size, img_shape=size, pad_shape=size
             )
             metas = [known] * len(inputs)
-            ways = [_Way(slice(None), slice(None), None, None)] * len(inputs)
+            ways = [_Way((0, 0, 0, 0), None, None)] * len(inputs)
         else:
             metas = [sample.metainfo for sample in data_samples]
-            ways = [_way(meta, size) for meta in metas]
+            ways = [_way(meta) for meta in metas]
         labels = self._labels(inputs, metas, ways)
         for sample, found in zip(data_samples, labels, strict=True):
             sample.pred_sem_seg = PixelData(data=found)
@@ -110,36 +124,46 @@ class LeanInference(EncoderDecoder):
     ) -> Iterator[Tensor]:
         """Yield the label map of each image."""
         slides = self.test_cfg.get('mode') == 'slide'
-        if slides and all(way.size is None for way in ways):
+        if slides and all(way.keeps_size(inputs) for way in ways):
             labels = self._labels_of_strips(inputs, metas)
             for found, way in zip(labels, ways, strict=True):
-                yield way.finish(found[None, None])[0]
+                yield way.cut(found[None, None])[0]
             return
         resize_to_input: Callable[[Tensor], Tensor] = _same
-        if not slides and _is_plain(self):
+        head = None if slides else _plain_head(self)
+        if head is not None:
             # What `encode_decode` does, but for the resize at its end.
-            features = self.extract_feat(inputs)
-            logits = self.decode_head.forward(features)
+            logits = self._forward(inputs)
             resize_to_input = partial(
-                self.decode_head.predict_by_feat, batch_img_metas=metas
+                head.predict_by_feat, batch_img_metas=metas
             )
         else:
             logits = self.inference(inputs, metas)
-        for index, way in enumerate(ways):
-            yield label_map(
-                logits[index : index + 1],
-                partial(self._finish, resize_to_input, way),
-                self._threshold,
-            )
+        for part, way in zip(logits.split(1), ways, strict=True):
+            # To the same size a resize changes nothing, but for neighbors of
+            # what is not finite: these become NaN, and so does their label.
+            finite = bool(torch.stack(part.aminmax()).isfinite().all())
+            finish = partial(self._finish, resize_to_input, way, finite)
+            yield label_map(part, finish, self._threshold())
 
     def _finish(
         self,
         resize_to_input: Callable[[Tensor], Tensor],
         way: '_Way',
+        finite: bool,
         block: Tensor,
     ) -> Tensor:
         """Return logits of the network in the size of the image."""
-        return way.finish(resize_to_input(block), self.align_corners)
+        block = way.cut(resize_to_input(block))
+        if way.size is None or (finite and block.shape[2:] == way.size):
+            return block
+        return resize(
+            block,
+            size=way.size,
+            mode='bilinear',
+            align_corners=self.align_corners,
+            warning=False,
+        )
 
     def _labels_of_strips(
         self, inputs: Tensor, metas: list[dict]
@@ -150,7 +174,7 @@ class LeanInference(EncoderDecoder):
             strips.append(
                 torch.cat(
                     [
-                        label_map(logits[None], _same, self._threshold)
+                        label_map(logits[None], _same, self._threshold())
                         for logits in strip
                     ]
                 )
@@ -197,7 +221,7 @@ class LeanInference(EncoderDecoder):
             windows, metas * (len(windows) // len(metas))
         )
 
-    @property
+    # No property: nn.Module would hide what is wrong in one.
     def _threshold(self) -> float | None:
         """The least probability of a model with one channel."""
         return self.decode_head.threshold if self.out_channels == 1 else None
@@ -207,62 +231,53 @@ class _Way(NamedTuple):
     """From logits of an image in the network's size to those in its own.
 
     Attributes:
-        rows: Those that are no padding.
-        columns: Likewise.
+        padding: Columns at the left and right, rows at the top and bottom.
         flip: The axis, of four, along which the image was flipped.
-        size: Height and width of the image, where they are others.
+        size: Height and width of the image; None for those of the input.
     """
 
-    rows: slice
-    columns: slice
+    padding: tuple[int, int, int, int]
     flip: int | None
-    size: Sequence[int] | None
+    size: torch.Size | None
 
-    def finish(self, block: Tensor, align_corners: bool = False) -> Tensor:
-        """Return logits (1, k, h, w) as (1, k, H, W)."""
-        block = block[:, :, self.rows, self.columns]
-        if self.flip is not None:
-            block = block.flip(dims=(self.flip,))
-        if self.size is None:
-            return block
-        return resize(
-            block,
-            size=self.size,
-            mode='bilinear',
-            align_corners=align_corners,
-            warning=False,
-        )
+    def cut(self, block: Tensor) -> Tensor:
+        """Take padding and flip off logits or labels (1, k, H, W)."""
+        left, right, top, bottom = self.padding
+        height, width = block.shape[2:]
+        block = block[:, :, top : height - bottom, left : width - right]
+        return block if self.flip is None else block.flip(dims=(self.flip,))
+
+    def keeps_size(self, inputs: Tensor) -> bool:
+        """Return whether an input without padding is as large as its image."""
+        return self.size in (None, self.cut(inputs[:1, :1]).shape[2:])
 
 
-def _way(meta: Mapping[str, Any], size: Sequence[int]) -> _Way:
+def _way(meta: Mapping[str, Any]) -> _Way:
     """Return what upstream's ``postprocess_result`` does with an image."""
     padding = meta.get('img_padding_size', meta.get('padding_size', [0] * 4))
-    left, right, top, bottom = padding
-    rows = slice(top, size[0] - bottom)
-    columns = slice(left, size[1] - right)
     flip = None
     if meta.get('flip'):
         flip = {'horizontal': 3, 'vertical': 2}[meta['flip_direction']]
-    inner = (rows.stop - rows.start, columns.stop - columns.start)
-    own = tuple(meta['ori_shape'])
-    return _Way(rows, columns, flip, None if inner == own else own)
+    return _Way(tuple(padding), flip, torch.Size(meta['ori_shape']))
 
 
 def _same(block: Tensor) -> Tensor:
     return block
 
 
-def _is_plain(model: EncoderDecoder) -> bool:
-    """Return whether logits only have to be resized after the head."""
-    # Some have none, such as ours of torchvision.
+def _plain_head(model: EncoderDecoder) -> BaseDecodeHead | None:
+    """Return the last head, if its logits only have to be resized."""
     head = getattr(model, 'decode_head', None)
+    if isinstance(head, nn.ModuleList):
+        head = head[-1]
     kind = type(model)
-    return (
-        kind.encode_decode is EncoderDecoder.encode_decode
+    plain = (
+        (kind.encode_decode, kind._forward) in _PLAIN_WAYS
         and isinstance(head, BaseDecodeHead)
-        and type(head).predict is BaseDecodeHead.predict
+        and type(head).predict in _PLAIN_PREDICTIONS
         and type(head).predict_by_feat is BaseDecodeHead.predict_by_feat
     )
+    return head if plain else None
 
 
 def make_lean(
@@ -293,7 +308,7 @@ def make_lean(
         ValueError: An argument is out of its range, the class has an
             inference of its own, or ``test_cfg`` does not fit.
     """
-    kind = type(model)
+    kind: Any = type(model)
     if not isinstance(model, EncoderDecoder):
         raise TypeError(
             f'lean inference is for EncoderDecoder of MMSeg and classes below '
@@ -321,15 +336,34 @@ def make_lean(
                 'inference would replace; it has to stay as it is'
             )
         model.__class__ = _lean_class(kind)
-        _keep_logits_for_tta()
     model.window_batch, model.keep_logits = window_batch, keep_logits
     return model
 
 
-def _lean_class(kind: type) -> type:
+@cache
+def _lean_class(kind: Any) -> Any:
     """Return a class with lean inference before the methods of another."""
-    names = {'__doc__': kind.__doc__, '__module__': kind.__module__}
+    names = {
+        '__doc__': kind.__doc__,
+        '__module__': kind.__module__,
+        '__reduce_ex__': _reduce,
+    }
+    _keep_logits_for_tta()
+    _widen_labels_for_cityscapes()
     return type(f'Lean{kind.__name__}', (LeanInference, kind), names)
+
+
+def _reduce(model: LeanInference, protocol: SupportsIndex) -> tuple[Any, ...]:
+    """Return what pickle keeps of a model; its class is in no module."""
+    kind = type(model)
+    state = super(kind, model).__reduce_ex__(protocol)[2:]
+    return _empty, (kind.__bases__[1],), *state
+
+
+def _empty(kind: type) -> Any:
+    """Return a model without its parts, which pickle puts in."""
+    lean = _lean_class(kind)
+    return lean.__new__(lean)
 
 
 def _check_test_cfg(test_cfg: Mapping[str, Any]) -> None:
@@ -373,3 +407,22 @@ def _keep_logits_for_tta() -> None:
 
     test_step.keeps_logits = True  # type: ignore[attr-defined]
     BaseTTAModel.test_step = test_step
+
+
+def _widen_labels_for_cityscapes() -> None:
+    """Let ``CityscapesMetric`` take labels of a byte.
+
+    It writes -1 into a copy of them, for which NumPy 2 has no room there.
+    """
+    upstream = CityscapesMetric._convert_to_label_id
+    if hasattr(upstream, 'takes_bytes'):
+        return
+
+    @wraps(upstream)
+    def convert(result: Any) -> Any:
+        if isinstance(result, np.ndarray):
+            result = result.astype(np.int64)
+        return upstream(result)
+
+    convert.takes_bytes = True  # type: ignore[attr-defined]
+    CityscapesMetric._convert_to_label_id = staticmethod(convert)

@@ -8,6 +8,7 @@ from mmseg.models.segmentors import EncoderDecoder
 from mmseg.registry import MODELS
 
 from mmseg_ext.models.lean_inference import make_lean
+from mmseg_ext.utils.arguments import require
 
 __all__ = ['lean_encoder_decoder']
 
@@ -17,7 +18,7 @@ _OPTIONS = ('segmentor', 'window_batch', 'keep_logits')
 
 @MODELS.register_module('LeanEncoderDecoder')
 def lean_encoder_decoder(
-    segmentor: str = 'EncoderDecoder',
+    segmentor: str | type = 'EncoderDecoder',
     window_batch: int = 1,
     keep_logits: bool = False,
     **config: Any,
@@ -29,7 +30,8 @@ def lean_encoder_decoder(
     ``segmentor`` says which. See :func:`make_lean` for what changes.
 
     Args:
-        segmentor: Type of the model, such as ``'CascadeEncoderDecoder'``.
+        segmentor: Type of the model, such as ``'CascadeEncoderDecoder'``, or
+            its class.
         window_batch: See :func:`make_lean`.
         keep_logits: See :func:`make_lean`.
         **config: Arguments of that type.
@@ -38,28 +40,35 @@ def lean_encoder_decoder(
         TypeError: The type is not below ``EncoderDecoder``.
         ValueError: An argument is misspelt or out of its range.
     """
-    kind = MODELS.get(segmentor)
+    require(
+        'segmentor',
+        segmentor,
+        isinstance(segmentor, (str, type)),
+        "the type of a model, such as 'EncoderDecoder'",
+    )
+    kind = MODELS.get(segmentor) if isinstance(segmentor, str) else segmentor
     if inspect.isclass(kind):
         if not issubclass(kind, EncoderDecoder):
             raise TypeError(
-                f'segmentor={segmentor!r} is not below EncoderDecoder of '
+                f'segmentor={kind.__name__} is not below EncoderDecoder of '
                 'MMSeg, and lean inference is for such; name it as type '
                 'instead'
             )
-        _check_names(segmentor, kind, config)
+        _check_names(kind, config)
     model = MODELS.build({'type': segmentor, **config})
     return make_lean(model, window_batch, keep_logits)
 
 
-def _check_names(segmentor: str, kind: type, config: dict[str, Any]) -> None:
+def _check_names(kind: type, config: dict[str, Any]) -> None:
     """Check that a class takes the arguments of a config."""
     parameters = inspect.signature(kind).parameters
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return
-    for name in config.keys() - parameters.keys():
+    for name in sorted(config.keys() - parameters.keys()):
         close = get_close_matches(name, [*_OPTIONS, *parameters])
         raise ValueError(
-            f'{name!r} is no option of LeanEncoderDecoder, nor one of '
-            f'segmentor={segmentor!r}, the class that it builds'
+            f'{name!r} is no option of LeanEncoderDecoder, nor of '
+            f'segmentor={kind.__name__}, the class that it builds'
             + (f'; close: {close[0]}' if close else '')
+            + '; for an option of another class, name that as segmentor'
         )
