@@ -40,7 +40,7 @@ def check_windows(crop_size: Any, stride: Any) -> None:
     for name, pair in (('crop_size', crop_size), ('stride', stride)):
         fits = isinstance(pair, Sequence) and len(pair) == 2
         fits = fits and all(is_integer(side, 1) for side in pair)
-        require(name, pair, fits, 'height and width in pixels, such as (512, 512)')
+        require(name, pair, fits, 'height and width such as (512, 512)')
     if stride[0] > crop_size[0] or stride[1] > crop_size[1]:
         raise ValueError(
             f'stride={stride} is larger than crop_size={crop_size}: no window '

@@ -577,12 +577,12 @@ WRONG = {
     'no crop': (
         {'crop_size': None},
         {},
-        'crop_size=None: expected height and width in pixels, such as (512, 512)',
+        'crop_size=None: expected height and width such as (512, 512)',
     ),
     'one number': (
         {'crop_size': 16},
         {},
-        'crop_size=16: expected height and width in pixels, such as (512, 512)',
+        'crop_size=16: expected height and width such as (512, 512)',
     ),
     'zero': ({'crop_size': [0, 9]}, {}, 'crop_size=[0, 9]: expected height'),
     'float': ({'stride': (1.5, 9)}, {}, 'stride=(1.5, 9): expected height'),

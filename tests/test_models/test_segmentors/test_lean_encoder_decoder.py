@@ -174,15 +174,15 @@ WRONG = {
     ),
     'no crop': (
         without('crop_size'),
-        'crop_size=None: expected height and width in pixels, such as (512, 512)',
+        'crop_size=None: expected height and width such as (512, 512)',
     ),
     'no stride': (
         without('stride'),
-        'stride=None: expected height and width in pixels, such as (512, 512)',
+        'stride=None: expected height and width such as (512, 512)',
     ),
     'crop of one number': (
         windows(crop_size=512),
-        'crop_size=512: expected height and width in pixels, such as (512, 512)',
+        'crop_size=512: expected height and width such as (512, 512)',
     ),
     'crop of nothing': (
         windows(crop_size=(0, 24)),
