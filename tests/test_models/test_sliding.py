@@ -164,8 +164,8 @@ WRONG = {
     'negative': ((16, 16), (8, -8), 'stride=(8, -8): expected height and'),
     'float': ((16.0, 16), (8, 8), 'crop_size=(16.0, 16): expected height and'),
     'bool': ((16, 16), (True, 8), 'stride=(True, 8): expected height and'),
-    'text': ('16', (8, 8), "crop_size='16': expected height and width in"),
-    'no stride': ((16, 16), None, 'stride=None: expected height and width in'),
+    'text': ('16', (8, 8), "crop_size='16': expected height and width such"),
+    'no stride': ((16, 16), None, 'stride=None: expected height and width such'),
     'too far down': (
         (16, 24),
         (17, 24),

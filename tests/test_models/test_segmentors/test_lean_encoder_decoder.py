@@ -186,12 +186,12 @@ WRONG = {
     ),
     'crop of nothing': (
         windows(crop_size=(0, 24)),
-        'crop_size=(0, 24): expected height and width in pixels, such as '
+        'crop_size=(0, 24): expected height and width such as '
         '(2, 3)',
     ),
     'crop of parts of pixels': (
         windows(crop_size=(16.0, 24.0)),
-        'crop_size=(16.0, 24.0): expected height and width in pixels, such '
+        'crop_size=(16.0, 24.0): expected height and width such '
         'as (2, 3)',
     ),
     'mode misspelt': (
