@@ -165,7 +165,11 @@ WRONG = {
     'float': ((16.0, 16), (8, 8), 'crop_size=(16.0, 16): expected height and'),
     'bool': ((16, 16), (True, 8), 'stride=(True, 8): expected height and'),
     'text': ('16', (8, 8), "crop_size='16': expected height and width such"),
-    'no stride': ((16, 16), None, 'stride=None: expected height and width such'),
+    'no stride': (
+        (16, 16),
+        None,
+        'stride=None: expected height and width such',
+    ),
     'too far down': (
         (16, 24),
         (17, 24),

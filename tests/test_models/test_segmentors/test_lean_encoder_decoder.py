@@ -186,13 +186,11 @@ WRONG = {
     ),
     'crop of nothing': (
         windows(crop_size=(0, 24)),
-        'crop_size=(0, 24): expected height and width such as '
-        '(2, 3)',
+        'crop_size=(0, 24): expected height and width such as (512, 512)',
     ),
     'crop of parts of pixels': (
         windows(crop_size=(16.0, 24.0)),
-        'crop_size=(16.0, 24.0): expected height and width such '
-        'as (2, 3)',
+        'crop_size=(16.0, 24.0): expected height and width such as (512, 512)',
     ),
     'mode misspelt': (
         windows(mode='sliding'),
