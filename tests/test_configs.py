@@ -319,6 +319,57 @@ def test_addresses_of_configs_are_found(from_cfg):
     assert "'open-mmlab://resnet18_v1c'" in str(given['model'])
 
 
+FAST = sorted(CONFIGS.glob('_base_/datasets/*_fast.py'))
+
+#: Recipes that have the fast steps for themselves, and those that they have
+#: the exact ones of.
+FAST_RECIPES = {
+    'fpn/fpn_lite0_1xb8-amp-1k_camvid11-360x480.py': (
+        'fpn/fpn_lite0_1xb2-1500_camvid11-360x480.py'
+    ),
+    'demo/fpn_r50_1xb8-amp-1k_sample-192x256.py': (
+        'demo/fpn_lite0_1xb4-400_sample-192x256.py'
+    ),
+    'demo/fpn_r50_1xb8-amp-1k_idd-sample-192x256.py': (
+        'demo/fpn_lite0_1xb4-600_idd-sample-192x256.py'
+    ),
+    'demo/fpn_r50_1xb8-amp-1k_nuimages-sample-256x448.py': (
+        'demo/fpn_lite0_1xb4-500_nuimages-sample-256x448.py'
+    ),
+}
+PAIRS = {
+    **{path: path.with_stem(path.stem[: -len('_fast')]) for path in FAST},
+    **{CONFIGS / a: CONFIGS / b for a, b in FAST_RECIPES.items()},
+}
+
+
+@pytest.mark.parametrize('path', PAIRS, ids=lambda path: path.stem)
+def test_fast_pipelines_give_the_same(path, sample_data):
+    """Without the colors, which enlarge a difference of one level."""
+    found = []
+    for each in (path, PAIRS[path]):
+        config = read_config(each)
+        dataset = config.train_dataloader.dataset
+        steps = [step['type'] for step in dataset.pipeline]
+        assert ('FusedResizeCropFlip' in steps) == (each == path)
+        dataset.data_root = str(sample_data(config))
+        dataset.pipeline = [
+            step
+            for step in dataset.pipeline
+            if step['type'] != 'FastPhotoMetricDistortion'
+        ]
+        np.random.seed(0)
+        with DefaultScope.overwrite_default_scope('mmseg'):
+            found.append(list(DATASETS.build(dataset)))
+    for ours, theirs in zip(*found, strict=True):
+        samples = ours['data_samples'], theirs['data_samples']
+        labels = [sample.gt_sem_seg.data for sample in samples]
+        assert torch.equal(*labels)
+        assert samples[0].metainfo == samples[1].metainfo
+        difference = ours['inputs'].int() - theirs['inputs'].int()
+        assert difference.abs().max() <= 1
+
+
 @pytest.mark.usefixtures('torchvision')
 @pytest.mark.parametrize('name', NAMES)
 def test_one_iteration_and_validation(name, sample_data, tmp_path):

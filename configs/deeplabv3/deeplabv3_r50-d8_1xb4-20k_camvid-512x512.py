@@ -3,7 +3,7 @@ _base_ = [
     'mmseg::_base_/models/deeplabv3_r50-d8.py',
     'mmseg::_base_/default_runtime.py',
     'mmseg::_base_/schedules/schedule_20k.py',
-    '../_base_/datasets/camvid.py',
+    '../_base_/datasets/camvid_fast.py',
 ]
 
 norm_cfg = dict(type='BN', requires_grad=True)

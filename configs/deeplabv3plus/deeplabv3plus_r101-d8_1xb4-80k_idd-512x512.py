@@ -7,7 +7,7 @@ _base_ = [
     'mmseg::_base_/models/deeplabv3plus_r50-d8.py',
     'mmseg::_base_/default_runtime.py',
     'mmseg::_base_/schedules/schedule_80k.py',
-    '../_base_/datasets/idd.py',
+    '../_base_/datasets/idd_fast.py',
 ]
 
 norm_cfg = dict(type='BN', requires_grad=True)

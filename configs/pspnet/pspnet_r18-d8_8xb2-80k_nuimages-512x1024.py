@@ -4,7 +4,7 @@ _base_ = [
     'mmseg::_base_/models/pspnet_r50-d8.py',
     'mmseg::_base_/default_runtime.py',
     'mmseg::_base_/schedules/schedule_80k.py',
-    '../_base_/datasets/nuimages.py',
+    '../_base_/datasets/nuimages_fast.py',
 ]
 
 num_classes = _base_.num_classes

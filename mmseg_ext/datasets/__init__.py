@@ -10,8 +10,10 @@ from mmseg_ext.datasets.nuimages import NuImagesDataset
 from mmseg_ext.datasets.paired import PairedDataset
 from mmseg_ext.datasets.transforms import (
     FastLoadAnnotations,
+    FastPackSegInputs,
     FastPhotoMetricDistortion,
     FastRandomCrop,
+    FusedResizeCropFlip,
     LoadColorMasks,
     RareClassCrop,
     SemanticCopyPaste,
@@ -22,8 +24,10 @@ __all__ = [
     'CamVid',
     'ColorMaskDataset',
     'FastLoadAnnotations',
+    'FastPackSegInputs',
     'FastPhotoMetricDistortion',
     'FastRandomCrop',
+    'FusedResizeCropFlip',
     'IDD_Data',
     'LoadColorMasks',
     'NuImagesDataset',

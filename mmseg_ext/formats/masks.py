@@ -23,7 +23,12 @@ from PIL.TiffImagePlugin import (
     TiffImageFile,
 )
 
-from mmseg_ext.utils.images import decode_image, image_size, open_image
+from mmseg_ext.utils.images import (
+    decode_image,
+    decode_labels,
+    image_size,
+    open_image,
+)
 
 __all__ = ['Mask', 'is_black_and_white', 'is_label_map_png', 'read_mask']
 
@@ -282,7 +287,9 @@ def read_mask(data: bytes, name: str, photographic: bool = False) -> Mask:
         MemoryError: There is no memory for it.
     """
     if form := _plain_png(data):
-        pixels = decode_image(data, name, cv2.IMREAD_UNCHANGED)
+        pixels = decode_labels(data)
+        if pixels is None:
+            pixels = decode_image(data, name, cv2.IMREAD_UNCHANGED)
         if pixels.ndim == 2:
             white = _WHITE_16 if pixels.dtype == np.uint16 else _WHITE_8
             return Mask(name, form, pixels, white=white)

@@ -10,6 +10,7 @@ from PIL import Image
 from mmseg_ext.utils.images import (
     MAX_PIXELS,
     decode_image,
+    decode_labels,
     encode_labels,
     image_size,
     write_png,
@@ -56,6 +57,64 @@ def test_labels_come_back(shape):
     assert picture.mode == 'L'
     assert (np.asarray(picture) == labels).all()
     assert (decode_image(data, 'x', cv2.IMREAD_UNCHANGED) == labels).all()
+    np.testing.assert_array_equal(decode_labels(data), labels)
+
+
+def split_pixels(data):
+    """Return a PNG whose pixels are in two chunks, behind one of text."""
+    start, end = data.index(b'IDAT') + 4, data.index(b'IEND') - 8
+    pixels = data[start:end]
+    chunks = (b'tEXt', b'a\0b'), (b'IDAT', pixels[:9]), (b'IDAT', pixels[9:])
+    return (
+        data[: start - 8]
+        + b''.join(chunk(*both) for both in chunks)
+        + data[end + 4 :]
+    )
+
+
+def test_labels_in_several_chunks():
+    labels = np.random.default_rng(0).integers(0, 256, (37, 53), np.uint8)
+    data = split_pixels(encode_labels(labels))
+    assert (decode_image(data, 'x', cv2.IMREAD_UNCHANGED) == labels).all()
+    found = decode_labels(data)
+    np.testing.assert_array_equal(found, labels)
+    assert found.flags.writeable
+
+
+def pillow_png(labels, mode='L', **options):
+    file = io.BytesIO()
+    Image.fromarray(labels).convert(mode).save(file, 'PNG', **options)
+    return file.getvalue()
+
+
+def test_labels_of_others_are_left_to_opencv():
+    """Filters, palettes, colors, and what is no PNG."""
+    ramp = np.add.outer(np.arange(64), np.arange(99)).astype(np.uint8)
+    for data in (
+        cv2.imencode('.png', ramp, [cv2.IMWRITE_PNG_FILTER, 16])[1].tobytes(),
+        pillow_png(ramp, 'P'),
+        pillow_png(ramp, 'RGB'),
+        pillow_png(ramp.astype(np.uint16)),
+        cv2.imencode('.bmp', ramp)[1].tobytes(),
+        b'',
+    ):
+        assert decode_labels(data) is None
+
+
+def test_damaged_labels_are_left_to_opencv():
+    """Each byte but those of what says nothing; and each way to cut it."""
+    labels = np.arange(20, dtype=np.uint8).reshape(4, 5)
+    data = encode_labels(labels)
+    for at in range(len(data)):
+        assert decode_labels(data[:at]) is None
+        wrong = bytearray(data)
+        wrong[at] ^= 4
+        assert decode_labels(bytes(wrong)) is None
+    # Another number of rows than the header says, with right checksums.
+    for height in (3, 5, 1 << 31):
+        header = struct.pack('>IIBBBBB', 5, height, 8, 0, 0, 0, 0)
+        other = data[:8] + chunk(b'IHDR', header) + data[33:]
+        assert decode_labels(other) is None
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,11 @@ class FastPhotoMetricDistortion(PhotoMetricDistortion):
         if img.dtype != np.uint8:
             return super().convert(img, alpha, beta)
         table = super().convert(_VALUES, alpha, beta)
+        shift = int(table[128]) - 128
+        if img.shape[2:] == (3,) and (table == _shifted(shift)).all():
+            # Sums take a third of the time of a table.
+            add = cv2.add if shift > 0 else cv2.subtract
+            return add(img, (abs(shift),) * 3)
         return cv2.LUT(img, table).reshape(img.shape)
 
     def saturation(self, img: np.ndarray) -> np.ndarray:
@@ -60,6 +65,11 @@ class FastPhotoMetricDistortion(PhotoMetricDistortion):
         # OpenCV's unit in 8 bits are two degrees.
         hues = (_VALUES.astype(int) + delta) % 180
         return _change_hsv(img, 0, hues.astype(np.uint8))
+
+
+def _shifted(shift: int) -> np.ndarray:
+    """Return the values plus a number, 0 to 255."""
+    return np.clip(_VALUES.astype(int) + shift, 0, 255)
 
 
 def _change_hsv(

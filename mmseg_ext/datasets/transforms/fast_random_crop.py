@@ -6,12 +6,30 @@ from mmcv.transforms.utils import cache_randomness
 from mmseg.datasets.transforms import RandomCrop
 from mmseg.registry import TRANSFORMS
 
-__all__ = ['FastRandomCrop']
+__all__ = ['FastRandomCrop', 'is_mixed']
 
 #: Up to so many pixels, the counts of OpenCV's float32 histogram are exact.
 _MAX_PIXELS = 2**24
 
 _VALUES = np.arange(256)
+
+
+def is_mixed(
+    values: np.ndarray,
+    counts: np.ndarray,
+    cat_max_ratio: float,
+    ignore_index: int,
+) -> bool:
+    """Return whether no label has too large a share of those that count.
+
+    Args:
+        values: Labels, (N,).
+        counts: How often each is there, int64 (N,).
+        cat_max_ratio: The share that is too large.
+        ignore_index: The label that does not count.
+    """
+    counts = counts[ignore_index != values]
+    return bool(counts.any() and counts.max() / counts.sum() < cat_max_ratio)
 
 
 @TRANSFORMS.register_module()
@@ -61,7 +79,5 @@ class FastRandomCrop(RandomCrop):
     def _is_mixed(self, label: np.ndarray) -> bool:
         """Return whether no class has ``cat_max_ratio`` of the pixels."""
         counts = cv2.calcHist([label], [0], None, [256], [0, 256]).ravel()
-        counts = counts[self.ignore_index != _VALUES].astype(np.int64)
-        return (
-            counts.any() and counts.max() / counts.sum() < self.cat_max_ratio
-        )
+        counts = counts.astype(np.int64)
+        return is_mixed(_VALUES, counts, self.cat_max_ratio, self.ignore_index)
