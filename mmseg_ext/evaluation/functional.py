@@ -26,7 +26,7 @@ __all__ = [
 
 #: Pixels that are counted at a time at least: they stay in the processor's
 #: cache from step to step.
-_PART = 96 << 10
+_PART = 192 << 10
 
 #: Pixels of a part for each pair of classes at least, so that adding up the
 #: counts of the parts takes little time. That is 1.5 * 2^20 for 256 classes,

@@ -151,7 +151,7 @@ def test_parts(num_classes, ignore_index, dtype, small_parts):
 @pytest.mark.parametrize('types', [(0, 0), (0, 1), (1, 0), (1, 1)])
 def test_large_maps_equal_bincount(num_classes, types):
     """Several parts of the real size, one of them of long runs."""
-    num = (24 * 256**2 if num_classes == 256 else 96 << 10) * 2 + 7
+    num = (24 * 256**2 if num_classes == 256 else 192 << 10) * 2 + 7
     rng = np.random.default_rng(num_classes)
     label = rng.integers(0, num_classes, num)
     label[: num // 2] //= num_classes  # All 0.
