@@ -1,5 +1,6 @@
 """What several benchmarks use, beside timing."""
 
+import gc
 import multiprocessing
 import resource
 import sys
@@ -25,6 +26,7 @@ __all__ = [
     'CONFIGS',
     'NAILS',
     'ROOT',
+    'extra_memory',
     'in_own_process',
     'photographs',
     'pyramid',
@@ -72,12 +74,49 @@ def in_own_process(
             own.
     """
     who = resource.RUSAGE_CHILDREN if children else resource.RUSAGE_SELF
+    return _in_fresh_process(_peak, who, function, *args)
+
+
+def extra_memory(
+    prepare: Callable[..., Callable[[], object]], *args: object
+) -> float:
+    """Return what a call takes at its peak beyond what was there, in MiB.
+
+    Args:
+        prepare: Importable; returns what to call. It runs in a fresh process
+            of Linux, and what it holds does not count.
+        *args: Its arguments.
+    """
+    return _in_fresh_process(_extra, prepare, *args)
+
+
+def _in_fresh_process(function: Callable[..., float], *args: object) -> float:
+    """Return what an importable function gives in a new process."""
     context = multiprocessing.get_context('spawn')
     with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(_peak, who, function, *args).result()
+        return pool.submit(function, *args).result()
 
 
 def _peak(who: int, function: Callable[..., object], *args: object) -> float:
     """Call a function and return the peak memory since the process began."""
     function(*args)
     return resource.getrusage(who).ru_maxrss / 1024
+
+
+def _extra(
+    prepare: Callable[..., Callable[[], object]], *args: object
+) -> float:
+    """Return the peak memory of a call without what it found."""
+    call = prepare(*args)
+    gc.collect()
+    Path('/proc/self/clear_refs').write_text('5')  # forgets the peak
+    before = _status('VmRSS')
+    call()
+    return (_status('VmHWM') - before) / 1024
+
+
+def _status(name: str) -> int:
+    """Return what Linux knows of this process, in KiB."""
+    lines = Path('/proc/self/status').read_text().splitlines()
+    (line,) = (line for line in lines if line.startswith(f'{name}:'))
+    return int(line.split()[1])
