@@ -15,6 +15,7 @@ from mmseg.registry import DATASETS
 from PIL import Image
 
 from helpers.configs import make_small, read_config
+from helpers.lean import check_labels, make_samples
 from mmseg_ext.converters import idd, nails, nuimages
 from mmseg_ext.datasets import CamVid, LoadColorMasks
 from mmseg_ext.labels.camvid import CAMVID32
@@ -258,6 +259,29 @@ def check_detector(scalars):
         assert score == -1 or 0 <= score <= 1
 
 
+#: Those of the layer that gives the logits.
+LAST_BIASES = ('decode_head.conv_seg.bias', 'network.classifier.4.bias')
+
+
+def check_lean_inference(model):
+    """Compare its labels with upstream's, in both modes and alignments."""
+    model.eval()
+    inputs = torch.randn(1, 3, 32, 48)
+    samples = make_samples(1, (32, 48), ori_shape=(57, 81))
+    # So that after one iteration none of the classes is everywhere.
+    biases = [v for k, v in model.named_parameters() if k in LAST_BIASES]
+    with torch.no_grad():
+        biases[0] -= model(inputs, mode='tensor').mean((0, 2, 3))
+    windows = {'crop_size': (32, 32), 'stride': (32, 16)}
+    for mode, options in (('whole', {}), ('slide', windows)):
+        model.test_cfg = ConfigDict(mode=mode, **options)
+        labels = check_labels(model, inputs, samples)
+        assert len(labels.unique()) > 1
+        # The other way in the other mode.
+        head = getattr(model, 'decode_head', model)
+        head.align_corners = model.align_corners = not model.align_corners
+
+
 #: Scope of a config -> the hook that compares heads and data set.
 CHECKS = {'mmseg': 'LabelCheckHook', 'mmdet': 'NumClassCheckHook'}
 
@@ -398,3 +422,4 @@ def test_one_iteration_and_validation(name, sample_data, tmp_path):
     counted = labeled if counts_ignored(runner.model) else 1
     check_segmentor(scalars, config.num_classes, counted)
     assert list(tmp_path.glob('*/seg_vis/*/*/panel.png'))
+    check_lean_inference(runner.model)
