@@ -140,8 +140,8 @@ class LeanInference(EncoderDecoder):
         else:
             logits = self.inference(inputs, metas)
         for part, way in zip(logits.split(1), ways, strict=True):
-            # To the same size a resize changes nothing, but for neighbors of
-            # what is not finite: these become NaN, and so does their label.
+            # A resize to the same size changes nothing, but that infinity
+            # becomes NaN, which argmax prefers.
             finite = bool(torch.stack(part.aminmax()).isfinite().all())
             finish = partial(self._finish, resize_to_input, way, finite)
             yield label_map(part, finish, self._threshold())
@@ -168,7 +168,10 @@ class LeanInference(EncoderDecoder):
     def _labels_of_strips(
         self, inputs: Tensor, metas: list[dict]
     ) -> list[Tensor]:
-        """Return label maps (H, W) of images that keep their size."""
+        """Return label maps (H, W) of images that keep their size.
+
+        There, an infinite logit is no NaN as it is in upstream's resize.
+        """
         strips = []
         for _, strip in self._slide(slide_strips, inputs, metas):
             strips.append(

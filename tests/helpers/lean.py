@@ -180,12 +180,12 @@ def check_labels(model, inputs, samples=None, place=('cpu', None), **options):
     classes = len(theirs[0].seg_logits.data)
     for mine, other in zip(ours, theirs, strict=True):
         found, wanted = mine.pred_sem_seg.data, other.pred_sem_seg.data
-        assert found.device.type == 'cpu'
+        assert found.device == wanted.device
         assert found.dtype == (torch.uint8 if classes <= 255 else torch.int64)
-        assert torch.equal(found.long(), wanted.cpu().long())
+        assert torch.equal(found.long(), wanted.long())
         assert 'seg_logits' not in mine
         assert mine.metainfo == other.metainfo
-    return torch.cat([mine.pred_sem_seg.data.flatten() for mine in ours])
+    return torch.cat([mine.pred_sem_seg.data.flatten() for mine in ours]).cpu()
 
 
 def upstream_slide(model, inputs, metas=None):
@@ -198,23 +198,25 @@ def upstream_slide(model, inputs, metas=None):
 class PeakMemory(TorchDispatchMode):
     """Count the bytes of tensors that live at once.
 
+    Args:
+        before: Tensors that are not counted.
+
     Attributes:
-        peak: The largest number since ``with`` began; what lived before is
-            not in it.
+        peak: The largest number since ``with`` began.
     """
 
-    def __enter__(self):
-        self.peak = self._now = 0
+    def __init__(self, *before):
+        super().__init__()
+        self._before = {storage._cdata for storage in _storages(before)}
         self._alive = {}
-        return super().__enter__()
+        self.peak = self._now = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        # What is changed, or seen in another way, is no new memory.
-        given = {storage._cdata for storage in _storages((args, kwargs))}
-        for storage in _storages(result):
-            if storage._cdata not in given | self._alive.keys():
+        # Arguments, too: memory of NumPy's comes from no function of torch.
+        for storage in _storages((args, kwargs, result)):
+            if storage._cdata not in self._before | self._alive.keys():
                 self._add(storage)
         return result
 
@@ -240,6 +242,7 @@ def _storages(tree):
 
 def peak_of(model, inputs, samples=None):
     """Return the bytes that a prediction takes at most, with its labels."""
-    with torch.no_grad(), PeakMemory() as memory:
+    before = [inputs, *model.parameters(), *model.buffers()]
+    with torch.no_grad(), PeakMemory(*before) as memory:
         model.predict(inputs, samples)
     return memory.peak

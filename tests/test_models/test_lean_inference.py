@@ -141,7 +141,7 @@ def test_of_equal_logits_the_first_class_counts(mode, place):
 @pytest.mark.parametrize('known', [{}, {'ori_shape': (45, 51)}, None])
 @pytest.mark.parametrize('value', ['nan', 'inf', '-inf'])
 def test_what_is_not_finite_is_as_upstream_has_it(value, known, place):
-    """Bilinear weights of zero make NaN of it, which argmax prefers."""
+    """Its resize to the same size makes NaN of infinity."""
     model = build(model_config(5))
     logits = torch.randint(-9, 9, (1, 5, 8, 10)).float()
     logits[0, 3, 2, 4], logits[0, 1, 5, 5] = float(value), float(value)
@@ -664,3 +664,24 @@ def test_nothing_is_warned_of():
         warnings.simplefilter('error')
         [sample] = run(lean_of(model), make_inputs(), make_samples(1))
     assert isinstance(sample.pred_sem_seg.data.numpy(), np.ndarray)
+
+
+@pytest.mark.parametrize('classes', [19, 150])
+@pytest.mark.parametrize('known', [{}, {'ori_shape': (160, 200)}])
+def test_whole_images_need_a_fifth(classes, known):
+    size = (128, 160)
+    model = build(model_config(classes, stride=8))
+    inputs, samples = make_inputs(1, size), make_samples(1, size, **known)
+    theirs = peak_of(upstream_of(model), inputs, samples)
+    ours = peak_of(lean_of(model), inputs, samples)
+    assert ours < theirs / 5
+
+
+@pytest.mark.parametrize('head', ['PSPNet', 'OCRNet', 'DANet'])
+def test_which_heads_need_no_logits_of_the_whole_image(head):
+    config = HEADS[head]()
+    config.backbone.stride = 8
+    model = build(config)
+    size = (256, 256)
+    needed = peak_of(lean_of(model), make_inputs(1, size))
+    assert (needed < 7 * 256 * 256 * 4) == (head != 'DANet')

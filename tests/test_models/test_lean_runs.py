@@ -26,6 +26,7 @@ from mmseg.apis import (
 )
 from mmseg.models.segmentors import SegTTAModel
 
+from helpers.command_lines import error_of
 from helpers.lean import lean_of
 from mmseg_ext.launch.switches import turn_on_tta
 from mmseg_ext.models.lean_inference import LeanInference
@@ -152,7 +153,7 @@ def test_weights_of_a_run_are_those_of_either(runs):
 # Test-time augmentation
 
 
-def test_by_the_tool(tiny, tmp_path):
+def test_by_the_tool(tiny, tmp_path, capsys):
     """With pictures and label maps."""
     found = []
     for kind in TYPES:
@@ -171,6 +172,37 @@ def test_by_the_tool(tiny, tmp_path):
     assert found[0] == found[1]
     # Four label maps, and pictures of two names.
     assert len(found[0][1]) == 6
+    assert 'LeanEncoderDecoder' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ('option', 'said'),
+    [
+        (
+            'model.window_bach=2',
+            'model (LeanEncoderDecoder) cannot be built: ValueError: '
+            "'window_bach' is no option of LeanEncoderDecoder, nor of "
+            'segmentor=EncoderDecoder, the class that it builds; close: '
+            'window_batch; for an option of another class, name that as '
+            'segmentor',
+        ),
+        (
+            'model.segmentor=CascadeEncodeDecoder',
+            "model.segmentor: there is no 'CascadeEncodeDecoder' in the "
+            'registry mmseg::model; close: CascadeEncoderDecoder, '
+            'EncoderDecoder, LeanEncoderDecoder; a class of your own needs '
+            'custom_imports',
+        ),
+    ],
+)
+def test_the_tool_says_in_a_line_what_is_wrong(
+    tiny, tmp_path, capsys, option, said
+):
+    argv = (
+        *('test', tiny[0], tiny[1], '--work-dir', tmp_path, '--cfg-options'),
+        *('model.type=LeanEncoderDecoder', option),
+    )
+    assert error_of(capsys, run_tool, *argv) == said
 
 
 def as_mim(config):

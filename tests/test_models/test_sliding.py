@@ -130,7 +130,7 @@ def test_memory_is_that_of_a_strip():
     peaks = []
     for height in (64, 256):
         inputs, stub = make_stub((height, 64), (16, 16), (8, 8), classes=5)
-        with PeakMemory() as memory:
+        with PeakMemory(inputs) as memory:
             rows = sum(s.shape[2] for _, s in strips_of(inputs, stub))
         assert rows == height
         peaks.append(memory.peak)

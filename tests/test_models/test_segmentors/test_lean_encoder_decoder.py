@@ -17,6 +17,7 @@ from helpers.lean import (
     make_samples,
     model_config,
 )
+from mmseg_ext.engine.label_checks import class_heads
 from mmseg_ext.launch.errors import why_not_built
 from mmseg_ext.models import MMDeeplabV3
 from mmseg_ext.models.lean_inference import LeanInference, _check_test_cfg
@@ -65,6 +66,8 @@ def test_one_word_in_a_config():
     ):
         assert name == other
         assert torch.equal(mine, theirs)
+    # What is compared with the data set before a run.
+    assert class_heads(lean) == class_heads(plain) != []
 
 
 def test_options():
