@@ -432,6 +432,14 @@ def test_configs_of_change_things(tmp_path):
     ]
     assert [names.index('Resize') for names in steps] == [2, 1, 1]
     assert [names.index('LoadColorMasks') for names in steps] == [1, 2, 2]
+    faster = read('faster.py').train_dataloader.dataset.pipeline
+    names = ['LoadColorMasks', 'FusedResizeCropFlip']
+    assert [step.type for step in faster[:2]] == names
+    exact = base.train_dataloader.dataset.pipeline
+    assert faster[1].scale_factors == tuple(
+        way[0].scale_factor for way in exact[2].transforms
+    )
+    assert faster[1].crop_size == exact[3].crop_size
     two = read('two_classes.py')
     assert two.model.decode_head.num_classes == 2
     assert two.test_dataloader.dataset.metainfo.classes == ('Road', 'Car')

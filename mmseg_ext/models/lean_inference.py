@@ -124,7 +124,7 @@ class LeanInference(EncoderDecoder):
     ) -> Iterator[Tensor]:
         """Yield the label map of each image."""
         slides = self.test_cfg.get('mode') == 'slide'
-        if slides and all(way.keeps_size(inputs) for way in ways):
+        if slides and all(way.keeps_size(*inputs.shape[2:]) for way in ways):
             labels = self._labels_of_strips(inputs, metas)
             for found, way in zip(labels, ways, strict=True):
                 yield way.cut(found[None, None])[0]
@@ -250,9 +250,16 @@ class _Way(NamedTuple):
         block = block[:, :, top : height - bottom, left : width - right]
         return block if self.flip is None else block.flip(dims=(self.flip,))
 
-    def keeps_size(self, inputs: Tensor) -> bool:
-        """Return whether an input without padding is as large as its image."""
-        return self.size in (None, self.cut(inputs[:1, :1]).shape[2:])
+    def keeps_size(self, height: int, width: int) -> bool:
+        """Return whether an input without padding is as large as its image.
+
+        Args:
+            height: That of the input.
+            width: Likewise.
+        """
+        left, right, top, bottom = self.padding
+        inner = height - top - bottom, width - left - right
+        return self.size in (None, inner)
 
 
 def _way(meta: Mapping[str, Any]) -> _Way:

@@ -409,14 +409,15 @@ def _decode(
             return image, 1
     height, width = source.size
     path = str(results['img_path'])
-    header = image_size(source.data, path)
-    # EXIF may turn it: which of both is the width, only decoding tells.
+    # A part does not tell each pixel of the size, and the header not which of
+    # both is the width, as EXIF may turn the image.
+    header = image_size(source.data, path) if part > 1 else None
     if header and sorted(header) != sorted(source.size):
         raise _misfit(results, header[::-1])
     flags = _REDUCED.get(part, cv2.IMREAD_COLOR)
     image = decode_image(source.data, path, flags)
     if image.shape[:2] != (-(-height // part), -(-width // part)):
-        raise _misfit(results, (width, height))
+        raise _misfit(results, image.shape if part == 1 else (width, height))
     return image, part
 
 
@@ -537,7 +538,8 @@ class _Runs:
     def __init__(self, label: np.ndarray) -> None:
         self._height, self._width = label.shape
         flat = label.ravel()
-        ends = np.zeros(-(-flat.size // 8) * 8, bool)
+        ends = np.empty(-(-flat.size // 8) * 8, bool)
+        ends[flat.size - 1 :] = False
         np.not_equal(flat[1:], flat[:-1], out=ends[: flat.size - 1])
         ends[self._width - 1 : flat.size : self._width] = True
         # Most of eight are none, which is seen at once.
