@@ -151,7 +151,7 @@ def test_memory_that_does_not_suffice_names_the_option(
         ),
         pytest.param(
             {'--crop-size': ['9', '9', '9']},
-            '--crop-size 9 9 9: expected height and width in pixels',
+            '--crop-size 9 9 9: expected height and width such as',
             id='three sides',
         ),
         pytest.param(
