@@ -296,6 +296,8 @@ def run_test(
         with _told_in_one_line():
             writer = prediction_writer(cfg, out) if out else None
         runner = _build_runner(cfg, notes, warnings, console)
+        # Runner.iter, which hooks read, would load all images of the training.
+        runner._train_loop = None
         with _told_in_one_line():
             check_checkpoint(runner.model, cfg.load_from)
         with _data_errors_named(cfg, 'test'):

@@ -102,6 +102,8 @@ def test_segmentor(segmentation, tmp_path, capsys):
         out,
         '--show-dir',
         pictures,
+        '--cfg-options',  # a test needs no images of the training
+        'train_dataloader.dataset.data_root=gone',
     )
     written = sorted(str(p.relative_to(out)) for p in out.rglob('*.*'))
     assert written == NAMES
