@@ -20,9 +20,10 @@ CONFIGS = ROOT / 'configs'
 
 # Where real data is stands once, for tests and benchmarks.
 sys.path.append(str(ROOT / 'tests'))
-from helpers.real_data import NAILS  # noqa: E402
+from helpers.real_data import CAMVID, NAILS  # noqa: E402
 
 __all__ = [
+    'CAMVID',
     'CONFIGS',
     'NAILS',
     'ROOT',
