@@ -1,10 +1,8 @@
 """Sliding windows over an image."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -80,7 +78,7 @@ def slide_whole(
     for windows in grid.windows:
         for window, part in _decoded(decode, windows, window_batch):
             if sums is None:
-                sums = _zeros(part, (*part.shape[:2], *size), dtype)
+                sums = part.new_zeros((*part.shape[:2], *size), dtype=dtype)
             sums[
                 ..., window.top : window.bottom, window.left : window.right
             ] += part
@@ -130,7 +128,7 @@ def slide_strips(
         for window, part in _decoded(decode, windows, window_batch):
             if sums is None:
                 shape = (*part.shape[:2], bottom - top, size[1])
-                sums = _zeros(part, shape, dtype)
+                sums = part.new_zeros(shape, dtype=dtype)
             sums[..., window.left : window.right] += part
         assert sums is not None  # a row has windows
         done = next_top - top
@@ -196,18 +194,6 @@ def _decoded(
     for start in range(0, len(windows), window_batch):
         batch = windows[start : start + window_batch]
         yield from zip(batch, decode(batch).chunk(len(batch)), strict=True)
-
-
-def _zeros(part: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    """Return zeros on the device of a tensor.
-
-    On the CPU a third of the time of slide mode goes into memory that is new.
-    NumPy gets it as zeros, and asks Linux for large pages.
-    """
-    if part.device.type != 'cpu':
-        return part.new_zeros(shape, dtype=dtype)
-    size = math.prod(shape) * part.new_empty(0, dtype=dtype).element_size()
-    return torch.from_numpy(np.zeros(size, np.uint8)).view(dtype).view(shape)
 
 
 def _move_up(sums: Tensor, rows: int) -> None:
