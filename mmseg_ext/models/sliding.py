@@ -8,7 +8,13 @@ from torch import Tensor
 
 from mmseg_ext.utils.arguments import is_integer, require
 
-__all__ = ['Window', 'check_windows', 'slide_strips', 'slide_whole']
+__all__ = [
+    'Window',
+    'check_windows',
+    'slide_strips',
+    'slide_sums',
+    'slide_whole',
+]
 
 
 class Window(NamedTuple):
@@ -115,6 +121,39 @@ def slide_strips(
     Raises:
         ValueError: See :func:`check_windows`.
     """
+    for top, sums, counts in slide_sums(
+        decode, size, crop_size, stride, window_batch, dtype
+    ):
+        sums /= counts
+        yield top, sums
+
+
+def slide_sums(
+    decode: Callable[[Sequence[Window]], Tensor],
+    size: Sequence[int],
+    crop_size: Sequence[int],
+    stride: Sequence[int],
+    window_batch: int = 1,
+    dtype: torch.dtype = torch.float32,
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Add up the logits of windows, from the top of the image down.
+
+    Args:
+        decode: See :func:`slide_whole`.
+        size: Likewise.
+        crop_size: Likewise.
+        stride: Likewise.
+        window_batch: Likewise.
+        dtype: Likewise.
+
+    Yields:
+        What :func:`slide_strips` does before it divides: the top row of a
+        strip, the sums (B, C, rows, W), and of how many windows they are,
+        (rows, W).
+
+    Raises:
+        ValueError: See :func:`check_windows`.
+    """
     grid = _Grid.over(size, crop_size, stride)
     tops = [windows[0].top for windows in grid.windows]
     sums: Tensor | None = None
@@ -132,9 +171,8 @@ def slide_strips(
             sums[..., window.left : window.right] += part
         assert sums is not None  # a row has windows
         done = next_top - top
-        strip = sums[:, :, :done]
-        strip /= grid.counts(slice(top, next_top)).to(strip)
-        yield top, strip
+        counts = grid.counts(slice(top, next_top)).to(sums)
+        yield top, sums[:, :, :done], counts
 
 
 class _Grid(NamedTuple):
