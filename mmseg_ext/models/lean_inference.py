@@ -25,7 +25,7 @@ from mmseg_ext.models.label_maps import label_map
 from mmseg_ext.models.sliding import (
     Window,
     check_windows,
-    slide_strips,
+    slide_sums,
     slide_whole,
 )
 from mmseg_ext.utils.arguments import is_integer, require
@@ -173,12 +173,14 @@ class LeanInference(EncoderDecoder):
         There, an infinite logit is no NaN as it is in upstream's resize.
         """
         strips = []
-        for _, strip in self._slide(slide_strips, inputs, metas):
+        for _, sums, counts in self._slide(slide_sums, inputs, metas):
+            # A class at a time, which is quicker than all of a strip.
+            average = partial(torch.div, other=counts)
             strips.append(
                 torch.cat(
                     [
-                        label_map(logits[None], _same, self._threshold())
-                        for logits in strip
+                        label_map(logits[None], average, self._threshold())
+                        for logits in sums
                     ]
                 )
             )

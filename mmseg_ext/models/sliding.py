@@ -1,10 +1,8 @@
 """Sliding windows over an image."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,6 +13,7 @@ __all__ = [
     'check_windows',
     'count_windows',
     'slide_strips',
+    'slide_sums',
     'slide_whole',
 ]
 
@@ -103,7 +102,7 @@ def slide_whole(
     for windows in grid.windows:
         for window, part in _decoded(decode, windows, window_batch):
             if sums is None:
-                sums = _zeros(part, (*part.shape[:2], *size), dtype)
+                sums = part.new_zeros((*part.shape[:2], *size), dtype=dtype)
             sums[
                 ..., window.top : window.bottom, window.left : window.right
             ] += part
@@ -140,6 +139,39 @@ def slide_strips(
     Raises:
         ValueError: See :func:`check_windows`.
     """
+    for top, sums, counts in slide_sums(
+        decode, size, crop_size, stride, window_batch, dtype
+    ):
+        sums /= counts
+        yield top, sums
+
+
+def slide_sums(
+    decode: Callable[[Sequence[Window]], Tensor],
+    size: Sequence[int],
+    crop_size: Sequence[int],
+    stride: Sequence[int],
+    window_batch: int = 1,
+    dtype: torch.dtype = torch.float32,
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Add up the logits of windows, from the top of the image down.
+
+    Args:
+        decode: See :func:`slide_whole`.
+        size: Likewise.
+        crop_size: Likewise.
+        stride: Likewise.
+        window_batch: Likewise.
+        dtype: Likewise.
+
+    Yields:
+        What :func:`slide_strips` does before it divides: the top row of a
+        strip, the sums (B, C, rows, W), and of how many windows they are,
+        (rows, W).
+
+    Raises:
+        ValueError: See :func:`check_windows`.
+    """
     grid = _Grid.over(size, crop_size, stride)
     tops = [windows[0].top for windows in grid.windows]
     sums: Tensor | None = None
@@ -153,13 +185,12 @@ def slide_strips(
         for window, part in _decoded(decode, windows, window_batch):
             if sums is None:
                 shape = (*part.shape[:2], bottom - top, size[1])
-                sums = _zeros(part, shape, dtype)
+                sums = part.new_zeros(shape, dtype=dtype)
             sums[..., window.left : window.right] += part
         assert sums is not None  # a row has windows
         done = next_top - top
-        strip = sums[:, :, :done]
-        strip /= grid.counts(slice(top, next_top)).to(strip)
-        yield top, strip
+        counts = grid.counts(slice(top, next_top)).to(sums)
+        yield top, sums[:, :, :done], counts
 
 
 class _Grid(NamedTuple):
@@ -219,18 +250,6 @@ def _decoded(
     for start in range(0, len(windows), window_batch):
         batch = windows[start : start + window_batch]
         yield from zip(batch, decode(batch).chunk(len(batch)), strict=True)
-
-
-def _zeros(part: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    """Return zeros on the device of a tensor.
-
-    On the CPU a third of the time of slide mode goes into memory that is new.
-    NumPy gets it as zeros, and asks Linux for large pages.
-    """
-    if part.device.type != 'cpu':
-        return part.new_zeros(shape, dtype=dtype)
-    size = math.prod(shape) * part.new_empty(0, dtype=dtype).element_size()
-    return torch.from_numpy(np.zeros(size, np.uint8)).view(dtype).view(shape)
 
 
 def _move_up(sums: Tensor, rows: int) -> None:
