@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from mmseg_ext.utils.arguments import is_integer, require
+
 __all__ = [
     'class_scores',
     'confusion_matrix',
@@ -59,9 +61,21 @@ def confusion_matrix(
         prediction.
 
     Raises:
-        ValueError: The shapes differ, or a label or prediction is outside 0
-            to C - 1, NaN, or has a fraction.
+        ValueError: The shapes differ, a label or prediction is outside 0 to
+            C - 1, NaN, or has a fraction, or an argument is none of these.
     """
+    for name, values in (('prediction', prediction), ('label', label)):
+        if not isinstance(values, torch.Tensor):
+            raise ValueError(
+                f'{name} is of type {type(values).__name__}; expected a '
+                'tensor: torch.from_numpy(array) makes one of an array'
+            )
+    require(
+        'num_classes', num_classes, is_integer(num_classes, 1), '1 or more'
+    )
+    require(
+        'ignore_index', ignore_index, is_integer(ignore_index), 'an integer'
+    )
     if prediction.shape != label.shape:
         raise ValueError(
             f'prediction of shape {tuple(prediction.shape)} against label of '
@@ -71,11 +85,7 @@ def confusion_matrix(
     label = label.to(prediction.device)
     label = whole_numbers('label', label)
     prediction = whole_numbers('prediction', prediction, label, ignore_index)
-    if (
-        prediction.device.type == 'cpu'
-        and num_classes <= 256
-        and 0 <= ignore_index <= 255
-    ):
+    if prediction.device.type == 'cpu' and num_classes <= 256:
         # NumPy and OpenCV: torch's threads wait for one another, which takes
         # longer than the work where data loaders use the cores too.
         matrix = _count_bytes(
@@ -83,8 +93,9 @@ def confusion_matrix(
         )
         if matrix is not None:
             return torch.from_numpy(matrix)
+    label = label.long()
     kept = label != ignore_index
-    label = label[kept].long()
+    label = label[kept]
     prediction = prediction[kept].long()
     _check_range('label', label, num_classes, ignore_index)
     _check_range('prediction', prediction, num_classes, ignore_index)
@@ -129,7 +140,8 @@ def whole_numbers(
     whole = values.long()
     different = whole != values
     if label is not None:
-        different &= label != ignore_index
+        # As int64: torch wraps the number to the type that it compares with.
+        different &= label.long() != ignore_index
     wrong = values[different]
     if wrong.numel():
         value = wrong[0].item()
@@ -177,7 +189,7 @@ def _count_bytes(
         label: Integers of any type.
         prediction: Integers of any type, of the same shape.
         num_classes: C, at most 256.
-        ignore_index: 0 to 255.
+        ignore_index: Any integer.
 
     Returns:
         int64 (C, C); None where a value is outside 0 to 255 or, in a pixel
@@ -215,7 +227,7 @@ def _count_bytes(
         )
     counts = bins.reshape(num_classes, turns, columns).sum(1)
     matrix = counts[:, :num_classes].astype(np.int64)
-    if ignore_index < num_classes:
+    if 0 <= ignore_index < num_classes:
         matrix[ignore_index] = 0
     return matrix if matrix.sum() == kept else None
 
