@@ -13,8 +13,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from mmseg_ext.utils.arguments import is_integer, require
-
 __all__ = [
     'class_scores',
     'confusion_matrix',
@@ -70,12 +68,12 @@ def confusion_matrix(
                 f'{name} is of type {type(values).__name__}; expected a '
                 'tensor: torch.from_numpy(array) makes one of an array'
             )
-    require(
-        'num_classes', num_classes, is_integer(num_classes, 1), '1 or more'
-    )
-    require(
-        'ignore_index', ignore_index, is_integer(ignore_index), 'an integer'
-    )
+    if not isinstance(num_classes, int | np.integer) or num_classes < 1:
+        raise ValueError(f'num_classes={num_classes!r}: expected 1 or more')
+    if not isinstance(ignore_index, int | np.integer):
+        raise ValueError(
+            f'ignore_index={ignore_index!r}: expected an integer, such as 255'
+        )
     if prediction.shape != label.shape:
         raise ValueError(
             f'prediction of shape {tuple(prediction.shape)} against label of '
