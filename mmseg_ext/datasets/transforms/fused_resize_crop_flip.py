@@ -365,21 +365,16 @@ def _build_scales(scale: Any, ratio_range: Any) -> RandomResize:
         and all(_is_pair(pair, 1, whole=True) for pair in pairs),
         'width and height in pixels, or two such pairs; or scale_factors',
     )
-    if is_one:
-        require(
-            'ratio_range',
-            ratio_range,
-            _is_pair(ratio_range, _LEAST, whole=False)
-            and ratio_range[0] <= ratio_range[1],
-            'two finite ratios above 0, the smaller one first',
-        )
-    else:
-        require(
-            'ratio_range',
-            ratio_range,
-            ratio_range is None,
-            'one pair beside it',
-        )
+    is_range = _is_pair(ratio_range, _LEAST, whole=False)
+    require(
+        'ratio_range',
+        ratio_range,
+        (is_range and ratio_range[0] <= ratio_range[1])
+        if is_one
+        else ratio_range is None,
+        'two finite ratios above 0, the smaller one first, beside one pair of '
+        'sides, and None beside two',
+    )
     # It knows them by their types.
     scales = tuple(scale) if is_one else [tuple(pair) for pair in pairs]
     return RandomResize(scales, ratio_range)
@@ -600,14 +595,10 @@ class _Runs:
     def __init__(self, label: np.ndarray) -> None:
         self._height, self._width = label.shape
         flat = label.ravel()
-        ends = np.empty(-(-flat.size // 8) * 8, bool)
-        ends[flat.size - 1 :] = False
-        np.not_equal(flat[1:], flat[:-1], out=ends[: flat.size - 1])
-        ends[self._width - 1 : flat.size : self._width] = True
-        # Most of eight are none, which is seen at once.
-        eights = np.flatnonzero(ends.view(np.uint64) != 0)
-        places = np.flatnonzero(ends.reshape(-1, 8)[eights])
-        last = eights[places // 8] * 8 + places % 8
+        ends = np.empty(flat.size, bool)
+        np.not_equal(flat[1:], flat[:-1], out=ends[:-1])
+        ends[self._width - 1 :: self._width] = True
+        last = np.flatnonzero(ends)
         first = np.append(0, last[:-1] + 1)
         self._values = flat[first]
         self._rows, self._left = np.divmod(first, self._width)
