@@ -101,7 +101,7 @@ def build_fused(sizes: Sizes = Sizes()) -> Compose:  # noqa: B008
             'prob': 0.5,
         },
         {'type': 'FastPhotoMetricDistortion'},
-        {'type': 'FastPackSegInputs'},
+        {'type': 'PackSegInputs'},
     )
 
 
@@ -303,16 +303,16 @@ def _rate(loader: DataLoader) -> float:
     return count / (time.perf_counter() - start)
 
 
-def distances() -> PrettyTable:
+def distances(size: tuple[int, int]) -> PrettyTable:
     """Return how far images are that were decoded at a part of their size."""
     table = PrettyTable(
         ['decoded at', 'resized to', 'mean', '99 %', 'max'], align='r'
     )
     with tempfile.TemporaryDirectory() as folder:
-        samples = write_samples(Path(folder), dense_label_map)
+        samples = write_samples(Path(folder), dense_label_map, size)
         for part in (2, 4, 8):
             for share in (1 / part, 0.75 / part):
-                scale = tuple(int(side * share) for side in SIZE)
+                scale = tuple(int(side * share) for side in size)
                 options = {'crop_size': scale[::-1], 'prob': 0.0}
                 fused = {'scale': [scale, scale], **options}
                 steps = [{'type': 'FastLoadAnnotations'}]
@@ -349,8 +349,10 @@ def main() -> None:
     print(f'Samples a second, 1600x900, nuImages label maps, {found}')
     print('simplejpeg:')
     print(loaders())
-    print('Gray levels between scaled and whole decoding:')
-    print(distances())
+    for size in (SIZE, SMALL):
+        print('Gray levels between scaled and whole decoding of images of')
+        print(f'{size[0]}x{size[1]}:')
+        print(distances(size))
 
 
 if __name__ == '__main__':

@@ -10,7 +10,6 @@ from mmseg_ext.datasets.nuimages import NuImagesDataset
 from mmseg_ext.datasets.paired import PairedDataset
 from mmseg_ext.datasets.transforms import (
     FastLoadAnnotations,
-    FastPackSegInputs,
     FastPhotoMetricDistortion,
     FastRandomCrop,
     FusedResizeCropFlip,
@@ -24,7 +23,6 @@ __all__ = [
     'CamVid',
     'ColorMaskDataset',
     'FastLoadAnnotations',
-    'FastPackSegInputs',
     'FastPhotoMetricDistortion',
     'FastRandomCrop',
     'FusedResizeCropFlip',

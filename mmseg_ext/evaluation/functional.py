@@ -59,9 +59,21 @@ def confusion_matrix(
         prediction.
 
     Raises:
-        ValueError: The shapes differ, or a label or prediction is outside 0
-            to C - 1, NaN, or has a fraction.
+        ValueError: The shapes differ, a label or prediction is outside 0 to
+            C - 1, NaN, or has a fraction, or an argument is none of these.
     """
+    for name, values in (('prediction', prediction), ('label', label)):
+        if not isinstance(values, torch.Tensor):
+            raise ValueError(
+                f'{name} is of type {type(values).__name__}; expected a '
+                'tensor: torch.from_numpy(array) makes one of an array'
+            )
+    if not isinstance(num_classes, int | np.integer) or num_classes < 1:
+        raise ValueError(f'num_classes={num_classes!r}: expected 1 or more')
+    if not isinstance(ignore_index, int | np.integer):
+        raise ValueError(
+            f'ignore_index={ignore_index!r}: expected an integer, such as 255'
+        )
     if prediction.shape != label.shape:
         raise ValueError(
             f'prediction of shape {tuple(prediction.shape)} against label of '
@@ -71,11 +83,7 @@ def confusion_matrix(
     label = label.to(prediction.device)
     label = whole_numbers('label', label)
     prediction = whole_numbers('prediction', prediction, label, ignore_index)
-    if (
-        prediction.device.type == 'cpu'
-        and num_classes <= 256
-        and 0 <= ignore_index <= 255
-    ):
+    if prediction.device.type == 'cpu' and num_classes <= 256:
         # NumPy and OpenCV: torch's threads wait for one another, which takes
         # longer than the work where data loaders use the cores too.
         matrix = _count_bytes(
@@ -83,8 +91,9 @@ def confusion_matrix(
         )
         if matrix is not None:
             return torch.from_numpy(matrix)
+    label = label.long()
     kept = label != ignore_index
-    label = label[kept].long()
+    label = label[kept]
     prediction = prediction[kept].long()
     _check_range('label', label, num_classes, ignore_index)
     _check_range('prediction', prediction, num_classes, ignore_index)
@@ -129,7 +138,8 @@ def whole_numbers(
     whole = values.long()
     different = whole != values
     if label is not None:
-        different &= label != ignore_index
+        # As int64: torch wraps the number to the type that it compares with.
+        different &= label.long() != ignore_index
     wrong = values[different]
     if wrong.numel():
         value = wrong[0].item()
@@ -177,7 +187,7 @@ def _count_bytes(
         label: Integers of any type.
         prediction: Integers of any type, of the same shape.
         num_classes: C, at most 256.
-        ignore_index: 0 to 255.
+        ignore_index: Any integer.
 
     Returns:
         int64 (C, C); None where a value is outside 0 to 255 or, in a pixel
@@ -215,7 +225,7 @@ def _count_bytes(
         )
     counts = bins.reshape(num_classes, turns, columns).sum(1)
     matrix = counts[:, :num_classes].astype(np.int64)
-    if ignore_index < num_classes:
+    if 0 <= ignore_index < num_classes:
         matrix[ignore_index] = 0
     return matrix if matrix.sum() == kept else None
 

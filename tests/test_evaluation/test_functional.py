@@ -67,6 +67,46 @@ def test_confusion_matrix_equals_reference(num_classes, ignore_index, dtype):
     assert matrix.tolist() == expected
 
 
+@pytest.mark.parametrize('num_classes', [5, 256, 400])
+@pytest.mark.parametrize('ignore_index', [256, 512, -256, 300, -1, 1000])
+@pytest.mark.parametrize(
+    'dtype', [torch.uint8, torch.int16, torch.int64, torch.float32]
+)
+def test_ignore_index_that_the_type_does_not_hold(
+    dtype, ignore_index, num_classes
+):
+    """Torch and NumPy take it for a class, modulo 256."""
+    label = torch.arange(min(num_classes, 256)).to(dtype)[None]
+    matrix = confusion_matrix(label, label, num_classes, ignore_index)
+    kept = torch.arange(num_classes) < 256
+    assert torch.equal(matrix, kept.long().diag())
+
+
+def test_float_prediction_that_such_an_index_does_not_excuse():
+    label = torch.tensor([[0, 1]], dtype=torch.uint8)
+    prediction = torch.tensor([[0.5, 1]])
+    with pytest.raises(ValueError, match=r'prediction value 0\.5 '):
+        confusion_matrix(prediction, label, 2, ignore_index=256)
+
+
+@pytest.mark.parametrize(
+    ('options', 'said'),
+    [
+        ({'num_classes': 0}, 'num_classes=0: expected 1 or more'),
+        ({'num_classes': 2.5}, r'num_classes=2\.5: expected'),
+        ({'ignore_index': 'a'}, "ignore_index='a': expected an integer"),
+        ({'ignore_index': 2.5}, r'ignore_index=2\.5: expected'),
+        ({'label': np.zeros((2, 2))}, r'label is of type ndarray; .*from_nu'),
+        ({'prediction': [[0]]}, 'prediction is of type list; expected a ten'),
+    ],
+)
+def test_wrong_arguments(options, said):
+    zeros = torch.zeros(2, 2, dtype=torch.uint8)
+    arguments = {'prediction': zeros, 'label': zeros, 'num_classes': 2}
+    with pytest.raises(ValueError, match=said):
+        confusion_matrix(**arguments | options)
+
+
 def test_rows_are_labels():
     prediction = torch.tensor([[1, 1, 2]])
     label = torch.tensor([[0, 1, 255]])

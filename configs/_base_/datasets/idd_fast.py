@@ -6,7 +6,6 @@ exact = _base_.train_pipeline
 fast_pipeline = [
     exact[1],  # loads labels
     {**exact[2], **exact[3], **exact[4], 'type': 'FusedResizeCropFlip'},
-    exact[5],
-    dict(type='FastPackSegInputs'),
+    *exact[5:],
 ]
 train_dataloader = dict(dataset=dict(pipeline=fast_pipeline))

@@ -1,7 +1,7 @@
 """Resize, crop and flip in one step, of which only the crop is calculated."""
 
-import io
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import cv2
@@ -13,9 +13,14 @@ from mmseg.datasets.transforms import RandomCrop
 from mmseg.registry import TRANSFORMS
 
 from mmseg_ext.datasets.transforms.fast_random_crop import is_mixed
-from mmseg_ext.datasets.transforms.jpeg_rows import decode_rows
+from mmseg_ext.datasets.transforms.jpeg_rows import (
+    Header,
+    decode_rows,
+    is_cut_off,
+    read_header,
+)
 from mmseg_ext.utils.arguments import is_integer, is_number, require
-from mmseg_ext.utils.images import decode_image, image_size, open_image
+from mmseg_ext.utils.images import decode_image
 
 __all__ = ['FusedResizeCropFlip']
 
@@ -24,9 +29,6 @@ _Size = tuple[int, int]
 
 #: ``(y0, y1, x0, x1)`` of a crop, y1 and x1 exclusive.
 _Box = tuple[int, int, int, int]
-
-#: What JPEG files begin and end with.
-_JPEG, _JPEG_END = b'\xff\xd8', b'\xff\xd9'
 
 _VALUES = np.arange(256)
 
@@ -43,6 +45,9 @@ _REDUCED = {
 #: 2 * 255 * (1/768 + 1/2048), which is below one level.
 _GAP = 1 / 768
 
+#: The smallest and the largest number that an option may be.
+_LEAST, _MOST = np.finfo(float).tiny, np.finfo(float).max
+
 #: Pixels behind a crop that its interpolation may touch.
 _MARGIN = 2
 
@@ -54,11 +59,13 @@ class _Source(NamedTuple):
         size: Height and width, as its EXIF turns it.
         image: Its pixels, None if they are to be decoded.
         data: Its JPEG file then.
+        header: Of that file.
     """
 
     size: _Size
     image: np.ndarray | None
     data: bytes = b''
+    header: Header | None = None
 
 
 @TRANSFORMS.register_module()
@@ -94,6 +101,9 @@ class FusedResizeCropFlip(BaseTransform):
     such an image is smoother than upstream's, and differs by more than one
     level. Else, where ``simplejpeg`` is installed, rows below the crop are not
     decoded; then damage in them, or within a file, is not seen.
+
+    Images of other formats have 178,956,970 pixels at most;
+    ``LoadImageFromFile`` before this step loads larger ones.
 
     With ``cat_max_ratio`` crops are judged by their labels, before the image
     is decoded.
@@ -147,9 +157,26 @@ class FusedResizeCropFlip(BaseTransform):
         require(
             'cat_max_ratio',
             cat_max_ratio,
-            is_number(cat_max_ratio, 0),
-            'a share of the labels; 1 sets no limit',
+            is_number(cat_max_ratio, _LEAST, 1),
+            'a share of the labels above 0; 1 sets no limit',
         )
+        require(
+            'ignore_index',
+            ignore_index,
+            is_integer(ignore_index),
+            'an integer, such as 255',
+        )
+        require(
+            'backend_args',
+            backend_args,
+            isinstance(backend_args, dict | None),
+            'a dict or None',
+        )
+        for name, switch in (
+            ('keep_ratio', keep_ratio),
+            ('scaled_decode', scaled_decode),
+        ):
+            require(name, switch, isinstance(switch, bool), 'True or False')
         self.crop_size = _check_crop_size(crop_size)
         self.scale_factors = _check_factors(scale_factors, scale, ratio_range)
         self.keep_ratio = keep_ratio
@@ -167,7 +194,7 @@ class FusedResizeCropFlip(BaseTransform):
         """Resize, crop and flip a sample.
 
         Raises:
-            FileNotFoundError: There is no such image.
+            OSError: There is no such image, or it cannot be read.
             ValueError: The image is cut off or cannot be resized, image and
                 label differ in size, or there is no label, or another map
                 beside it.
@@ -175,11 +202,13 @@ class FusedResizeCropFlip(BaseTransform):
         _check_fields(results)
         source = self._open(results)
         size, label = source.size, results.get('gt_seg_map')
+        _check_sides('is', size, results)
         results['scale'] = self._draw_scale(size)
         width, height = results['scale']
         if self.keep_ratio:
             width, height = mmcv.rescale_size(size[::-1], (width, height))
         new = height, width
+        _check_sides('would become', new, results)
         box = self._draw_box(size, new, results)
         image, part = _decode(source, new, box, self.scaled_decode, results)
         results['img'] = _resize_crop(image, part, size, new, box, results)
@@ -200,33 +229,39 @@ class FusedResizeCropFlip(BaseTransform):
         image = results.get('img')
         if image is None:
             data, path = self._read(results), str(results['img_path'])
-            if data.startswith(_JPEG) and np.ndim(label) >= 2:
+            header = read_header(data)
+            if header and is_cut_off(data, header):
+                raise ValueError(
+                    f'{path} is cut off ({len(data)} bytes); copy or download '
+                    'it again'
+                )
+            if header and np.ndim(label) >= 2:
                 size: _Size = label.shape[:2]
+                # EXIF may turn it.
+                if sorted(header.size) != sorted(size):
+                    raise _misfit(results, header.size)
                 results['ori_shape'] = size
-                return _Source(size, None, data)
-            image = decode_image(data, path)
+                return _Source(size, None, data, header)
+            decode = _imdecode if header else decode_image
+            image = decode(data, path)
             results['ori_shape'] = image.shape[:2]
         if label is not None and label.shape[:2] != image.shape[:2]:
             raise _misfit(results, image.shape)
         return _Source(image.shape[:2], image)
 
     def _read(self, results: dict) -> bytes:
-        """Read the file of an image, and check that it was not cut off."""
-        path = results['img_path']
+        """Read the file of an image."""
+        path = results.get('img_path')
+        if path is None:
+            raise ValueError(
+                'a sample has no image: expected img_path, the file, or img'
+            )
         try:
             data: bytes = fileio.get(path, backend_args=self.backend_args)
         except FileNotFoundError:
             raise FileNotFoundError(f'image {path} is missing') from None
-        # OpenCV before 4.12 fills up what is missing.
-        if data.startswith(_JPEG) and _JPEG_END not in data[-32:]:
-            try:
-                with open_image(io.BytesIO(data)) as image:
-                    image.load()
-            except Exception as error:  # there are several
-                raise ValueError(
-                    f'{path} is cut off ({len(data)} bytes): {error}; copy or '
-                    'download it again'
-                ) from error
+        except OSError as error:
+            raise OSError(f'image {path} cannot be read: {error}') from error
         return data
 
     def _draw_scale(self, size: _Size) -> tuple[int, int]:
@@ -279,11 +314,13 @@ class FusedResizeCropFlip(BaseTransform):
 
 def _is_pair(value: object, least: float, whole: bool) -> bool:
     """Return whether a value is two numbers, or two integers."""
-    is_one = is_integer if whole else is_number
     return (
         isinstance(value, Sequence)
         and len(value) == 2
-        and all(is_one(item, least) for item in value)
+        and all(
+            is_integer(item, least) if whole else is_number(item, least, _MOST)
+            for item in value
+        )
     )
 
 
@@ -309,7 +346,7 @@ def _check_factors(
             factors,
             isinstance(factors, Sequence)
             and len(factors) > 0
-            and all(is_number(f, np.finfo(float).tiny) for f in factors)
+            and all(is_number(f, _LEAST, _MOST) for f in factors)
             and others == (None, None),
             'some factors above 0, and neither scale nor ratio_range',
         )
@@ -324,25 +361,20 @@ def _build_scales(scale: Any, ratio_range: Any) -> RandomResize:
         'scale',
         scale,
         isinstance(pairs, Sequence)
-        and len(pairs) in (1, 2)
+        and len(pairs) == (1 if is_one else 2)
         and all(_is_pair(pair, 1, whole=True) for pair in pairs),
         'width and height in pixels, or two such pairs; or scale_factors',
     )
-    if is_one:
-        require(
-            'ratio_range',
-            ratio_range,
-            _is_pair(ratio_range, np.finfo(float).tiny, whole=False)
-            and ratio_range[0] <= ratio_range[1],
-            'two ratios above 0, the smaller one first',
-        )
-    else:
-        require(
-            'ratio_range',
-            ratio_range,
-            ratio_range is None,
-            'one pair beside it',
-        )
+    is_range = _is_pair(ratio_range, _LEAST, whole=False)
+    require(
+        'ratio_range',
+        ratio_range,
+        (is_range and ratio_range[0] <= ratio_range[1])
+        if is_one
+        else ratio_range is None,
+        'two finite ratios above 0, the smaller one first, beside one pair of '
+        'sides, and None beside two',
+    )
     # It knows them by their types.
     scales = tuple(scale) if is_one else [tuple(pair) for pair in pairs]
     return RandomResize(scales, ratio_range)
@@ -350,6 +382,15 @@ def _build_scales(scale: Any, ratio_range: Any) -> RandomResize:
 
 def _build_flip(prob: Any, direction: Any, swap_seg_labels: Any) -> RandomFlip:
     """Return upstream's step that draws flips, and does them."""
+    pairs = [] if swap_seg_labels is None else swap_seg_labels
+    require(
+        'swap_seg_labels',
+        swap_seg_labels,
+        isinstance(pairs, Sequence)
+        and all(_is_pair(pair, -_MOST, whole=True) for pair in pairs),
+        'pairs of labels, such as [(3, 4)], or None',
+    )
+    require('direction', direction, direction not in ([], ()), 'one or more')
     if isinstance(prob, int) and not isinstance(prob, bool):
         prob = float(prob)
     try:
@@ -364,13 +405,23 @@ def _build_flip(prob: Any, direction: Any, swap_seg_labels: Any) -> RandomFlip:
 
 def _check_fields(results: dict) -> None:
     """Refuse what would not be resized."""
-    others = {'gt_bboxes', 'gt_keypoints'} & set(results)
+    others = {'gt_bboxes', 'gt_keypoints', 'gt_depth_map'} & set(results)
     others |= set(results.get('seg_fields', ())) - {'gt_seg_map'}
     if others:
         raise ValueError(
             f'FusedResizeCropFlip got {", ".join(sorted(others))} of image '
             f'{results.get("img_path")}: expected gt_seg_map alone; use '
             'RandomResize, FastRandomCrop and RandomFlip'
+        )
+
+
+def _check_sides(what: str, size: _Size, results: dict) -> None:
+    """Refuse an image without pixels."""
+    if min(size) < 1:
+        raise ValueError(
+            f'image {results.get("img_path")} {what} {size[1]}x{size[0]} '
+            'pixels; expected 1 or more each way: leave it out, or use a '
+            'larger scale'
         )
 
 
@@ -402,23 +453,29 @@ def _decode(
     if source.image is not None:
         return source.image, 1
     part = _part(source.size, new) if scaled else 1
-    if part == 1:
+    header = source.header
+    if part == 1 and header and header.size == source.size:
         rows = _span(source.size[0], new[0], box[0], box[1], 1).source.stop
-        image = decode_rows(source.data, source.size, rows)
+        image = decode_rows(source.data, header, rows)
         if image is not None:
             return image, 1
-    height, width = source.size
-    path = str(results['img_path'])
-    # A part does not tell each pixel of the size, and the header not which of
-    # both is the width, as EXIF may turn the image.
-    header = image_size(source.data, path) if part > 1 else None
-    if header and sorted(header) != sorted(source.size):
-        raise _misfit(results, header[::-1])
     flags = _REDUCED.get(part, cv2.IMREAD_COLOR)
-    image = decode_image(source.data, path, flags)
+    image = _imdecode(source.data, str(results['img_path']), flags)
+    height, width = source.size
     if image.shape[:2] != (-(-height // part), -(-width // part)):
-        raise _misfit(results, image.shape if part == 1 else (width, height))
+        raise _misfit(results, (width, height))
     return image, part
+
+
+def _imdecode(
+    data: bytes, path: str, flags: int = cv2.IMREAD_COLOR
+) -> np.ndarray:
+    """Decode JPEG of as many pixels as OpenCV allows."""
+    image = None
+    with suppress(cv2.error):
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    # Else this says what is wrong.
+    return decode_image(data, path, flags) if image is None else image
 
 
 def _part(size: _Size, new: _Size) -> int:
@@ -538,14 +595,10 @@ class _Runs:
     def __init__(self, label: np.ndarray) -> None:
         self._height, self._width = label.shape
         flat = label.ravel()
-        ends = np.empty(-(-flat.size // 8) * 8, bool)
-        ends[flat.size - 1 :] = False
-        np.not_equal(flat[1:], flat[:-1], out=ends[: flat.size - 1])
-        ends[self._width - 1 : flat.size : self._width] = True
-        # Most of eight are none, which is seen at once.
-        eights = np.flatnonzero(ends.view(np.uint64) != 0)
-        places = np.flatnonzero(ends.reshape(-1, 8)[eights])
-        last = eights[places // 8] * 8 + places % 8
+        ends = np.empty(flat.size, bool)
+        np.not_equal(flat[1:], flat[:-1], out=ends[:-1])
+        ends[self._width - 1 :: self._width] = True
+        last = np.flatnonzero(ends)
         first = np.append(0, last[:-1] + 1)
         self._values = flat[first]
         self._rows, self._left = np.divmod(first, self._width)

@@ -195,7 +195,7 @@ LABELS = {
 def test_crops_are_drawn_again_as_upstream_does(kind):
     options = {'scale': (80, 60), 'ratio_range': (0.4, 3.0)} | BOTH
     image = noise((60, 80, 3))
-    for ratio in (0.75, 0.2, 0.0):
+    for ratio in (0.75, 0.2, 1e-9):
         options['cat_max_ratio'] = ratio
         ours = FusedResizeCropFlip((24, 32), **options)
         for seed in range(15):
@@ -320,12 +320,32 @@ def test_rows_are_those_of_opencv(photograph, tmp_path):
     pytest.importorskip('simplejpeg')
     data = write(tmp_path, photograph).read_bytes()
     whole = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    header = jpeg_rows.read_header(data)
     for rows in (1, 8, 16, 17, 100, 224, 225, 226, 241):
-        found = jpeg_rows.decode_rows(data, (241, 321), rows)
+        found = jpeg_rows.decode_rows(data, header, rows)
         np.testing.assert_array_equal(found, whole[:rows])
-    assert jpeg_rows.decode_rows(data, (321, 241), 8) is None
-    assert jpeg_rows.decode_rows(data[:20], (241, 321), 8) is None
-    assert jpeg_rows.decode_rows(b'', (241, 321), 8) is None
+
+
+def test_header(photograph, tmp_path):
+    """Not that of a thumbnail; bytes without meaning are passed over."""
+    path = write(tmp_path, photograph)
+    data = path.read_bytes()
+    header = jpeg_rows.read_header(data)
+    assert header.size == (241, 321)
+    assert header.is_plain
+    assert data[header.frame :][:2] == b'\xff\xc0'
+    assert data[header.scan :][:2] == b'\xff\xda'
+    filled = data[:2] + b'\0\xff\0\xff' + data[2:]
+    assert jpeg_rows.read_header(filled) == header._replace(
+        frame=header.frame + 4, scan=header.scan + 4
+    )
+    with_exif(path, 1, write(tmp_path, photograph[:9], name='b.jpg'))
+    turned = jpeg_rows.read_header(path.read_bytes())
+    assert turned.size == (241, 321)
+    assert not turned.is_plain
+    png = write(tmp_path, photograph, name='a.png').read_bytes()
+    for wrong in (b'', data[:20], data[: header.scan], data[1:], png):
+        assert jpeg_rows.read_header(wrong) is None
 
 
 def test_scaled_decoding(photograph, tmp_path, monkeypatch):
@@ -360,11 +380,12 @@ def test_scaled_decoding(photograph, tmp_path, monkeypatch):
     assert np.abs(ours.astype(int) - small).mean() < 3
 
 
-def with_exif(path, orientation):
+def with_exif(path, orientation, thumbnail=None):
     """Give a JPEG file an orientation, without coding it anew."""
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
     body = b'Exif\0\0' + exif.tobytes()[6:]
+    body += thumbnail.read_bytes() if thumbnail else b''
     length = (len(body) + 2).to_bytes(2, 'big')
     data = path.read_bytes()
     path.write_bytes(data[:2] + b'\xff\xe1' + length + body + data[2:])
@@ -418,6 +439,72 @@ def test_image_that_is_cut_off(name, share, photograph, tmp_path):
         crop(file_sample(path, blocks((241, 321))))
 
 
+@pytest.mark.parametrize('thumbnail', [False, True])
+def test_end_that_is_not_last(thumbnail, photograph, tmp_path, monkeypatch):
+    """Phones write more behind it; a thumbnail's own end does not count."""
+    path = write(tmp_path, photograph)
+    if thumbnail:
+        with_exif(path, 1, write(tmp_path, photograph[:9], name='b.jpg'))
+    data = path.read_bytes()
+    label = blocks((241, 321))
+    # OpenCV shall not judge, as some of its releases do not; nor Pillow, which
+    # takes the time of all the other steps.
+    monkeypatch.setattr(cv2, 'imdecode', lambda *_: photograph)
+    monkeypatch.setattr(Image, 'open', None)
+    for behind in (b'', b'\0' * 7000, b'Samsung' * 40):
+        crop = FusedResizeCropFlip(**OPTIONS_OF_FILES, scaled_decode=False)
+        path.write_bytes(data + behind)
+        crop(file_sample(path, label))
+        path.write_bytes(data[:-2] + behind)
+        with pytest.raises(ValueError, match=r'a\.jpg is cut off'):
+            crop(file_sample(path, label))
+
+
+def test_jpeg_beyond_the_limit_of_pillow(tmp_path, monkeypatch):
+    """MMSeg loads such images, too."""
+    path = write(tmp_path, noise((200, 300, 3)))
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
+    for label in (None, blocks((200, 300))):
+        compare_files(path, label, levels=255, seeds=4, cat_max_ratio=1.0)
+
+
+@pytest.mark.parametrize(
+    ('path', 'error', 'said'),
+    [
+        (None, ValueError, 'no image: expected img_path'),
+        ('', OSError, 'image {} cannot be read: '),
+    ],
+)
+def test_image_that_is_no_file(path, error, said, tmp_path):
+    results = sample(None, blocks((241, 321)))
+    results['img_path'] = path if path is None else str(tmp_path)
+    crop = FusedResizeCropFlip(**OPTIONS_OF_FILES)
+    with pytest.raises(error, match=said.format(tmp_path)):
+        crop(results)
+    if path is None:
+        del results['img_path']
+        with pytest.raises(error, match=said):
+            crop(results)
+
+
+@pytest.mark.parametrize(
+    ('options', 'shape', 'said'),
+    [
+        ({'scale_factors': [0.1]}, (1, 40), 'would become 4x0 pixels'),
+        ({'scale_factors': [0.1], **BOTH}, (40, 4), 'would become 0x0 pix'),
+        ({'scale': (4, 4), 'ratio_range': (1, 1)} | BOTH, (1, 90), 'become 4'),
+        ({'scale': (1, 1), 'ratio_range': (0.1, 0.1)}, (9, 9), 'become 0x0'),
+        ({'scale_factors': [1.0], **BOTH}, (0, 40), 'is 40x0 pixels'),
+        ({'scale': (4, 4), 'ratio_range': (1, 1)}, (7, 0), 'is 0x7 pixels'),
+    ],
+)
+def test_no_pixel_is_left(options, shape, said):
+    crop = FusedResizeCropFlip(8, **options)
+    label = np.zeros(shape, np.uint8)
+    with pytest.raises(ValueError, match=rf'image a\.jpg .*{said}'):
+        crop(sample(noise((*shape, 3)), label))
+
+
 def test_image_that_is_missing(tmp_path):
     crop = FusedResizeCropFlip(**OPTIONS_OF_FILES)
     with pytest.raises(FileNotFoundError, match=r'image .*a\.jpg is missing'):
@@ -457,11 +544,11 @@ def test_ratio_of_classes_without_labels():
         crop(sample(noise((8, 8, 3)), None))
 
 
-@pytest.mark.parametrize('key', ['gt_bboxes', 'gt_depth_map'])
+@pytest.mark.parametrize('key', ['gt_bboxes', 'gt_depth_map', 'gt_more'])
 def test_what_would_stay_as_it_is(key):
     results = sample(noise((8, 8, 3)), np.zeros((8, 8), np.uint8))
     results[key] = noise((8, 8))
-    if key != 'gt_bboxes':
+    if key == 'gt_more':
         results['seg_fields'].append(key)
     with pytest.raises(ValueError, match=f'got {key} of image a.jpg'):
         FusedResizeCropFlip(16, scale_factors=(1.0,))(results)
@@ -497,7 +584,19 @@ RATIO = {'scale': (9, 9), 'ratio_range': (0.5, 2.0)}
         ({'prob': None}, 'prob=None'),
         ({'prob': [0.5, 0.6], 'direction': ['vertical'] * 2}, 'prob'),
         ({'direction': 'up'}, "direction='up'"),
+        ({'direction': []}, r'direction=\[\]'),
         ({'cat_max_ratio': 'much'}, "cat_max_ratio='much'"),
+        ({'cat_max_ratio': 75}, 'cat_max_ratio=75'),
+        ({'cat_max_ratio': 0}, 'cat_max_ratio=0'),
+        ({'ignore_index': 'a'}, "ignore_index='a'"),
+        ({'ignore_index': 2.5}, r'ignore_index=2\.5'),
+        ({'keep_ratio': 'yes'}, "keep_ratio='yes'"),
+        ({'scaled_decode': 'no'}, "scaled_decode='no'"),
+        ({'backend_args': 5}, 'backend_args=5'),
+        ({'swap_seg_labels': 5}, 'swap_seg_labels=5'),
+        ({'swap_seg_labels': [3, 4]}, r'swap_seg_labels=\[3, 4\]'),
+        ({'ratio_range': (0.5, float('inf'))}, r'ratio_range=\(0\.5, inf'),
+        ({'scale': [(1, 2)], 'ratio_range': None}, r'scale=\[\(1, 2'),
     ],
 )
 def test_wrong_arguments(options, name):
