@@ -101,7 +101,7 @@ def build_fused(sizes: Sizes = Sizes()) -> Compose:  # noqa: B008
             'prob': 0.5,
         },
         {'type': 'FastPhotoMetricDistortion'},
-        {'type': 'PackSegInputs'},
+        {'type': 'FastPackSegInputs'},
     )
 
 

@@ -7,7 +7,8 @@ exact = _base_.train_pipeline
 fast_pipeline = [
     exact[1],  # loads labels
     {**exact[2], **exact[3], **exact[4], 'type': 'FusedResizeCropFlip'},
-    *exact[5:],
+    exact[5],
+    dict(type='FastPackSegInputs'),
 ]
 train_dataloader = dict(
     batch_size=8, num_workers=8, dataset=dict(pipeline=fast_pipeline)

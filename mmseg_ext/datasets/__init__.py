@@ -10,6 +10,7 @@ from mmseg_ext.datasets.nuimages import NuImagesDataset
 from mmseg_ext.datasets.paired import PairedDataset
 from mmseg_ext.datasets.transforms import (
     FastLoadAnnotations,
+    FastPackSegInputs,
     FastPhotoMetricDistortion,
     FastRandomCrop,
     FusedResizeCropFlip,
@@ -23,6 +24,7 @@ __all__ = [
     'CamVid',
     'ColorMaskDataset',
     'FastLoadAnnotations',
+    'FastPackSegInputs',
     'FastPhotoMetricDistortion',
     'FastRandomCrop',
     'FusedResizeCropFlip',

@@ -3,6 +3,9 @@
 from mmseg_ext.datasets.transforms.fast_load_annotations import (
     FastLoadAnnotations,
 )
+from mmseg_ext.datasets.transforms.fast_pack_seg_inputs import (
+    FastPackSegInputs,
+)
 from mmseg_ext.datasets.transforms.fast_photo_metric_distortion import (
     FastPhotoMetricDistortion,
 )
@@ -19,6 +22,7 @@ from mmseg_ext.environment import has_mmdet
 
 __all__ = [
     'FastLoadAnnotations',
+    'FastPackSegInputs',
     'FastPhotoMetricDistortion',
     'FastRandomCrop',
     'FusedResizeCropFlip',

@@ -214,7 +214,7 @@ class FusedResizeCropFlip(BaseTransform):
         results['img'] = _resize_crop(image, part, size, new, box, results)
         if label is not None:
             rows, columns = _label_grid(size, new, box)
-            results['gt_seg_map'] = label[rows][:, columns]
+            results['gt_seg_map'] = _take(label, rows, columns)
         results['img_shape'] = results['img'].shape[:2]
         results['scale_factor'] = (width / size[1], height / size[0])
         results['keep_ratio'] = self.keep_ratio
@@ -288,13 +288,11 @@ class FusedResizeCropFlip(BaseTransform):
                 'them, such as FastLoadAnnotations, before '
                 f'{type(self).__name__}, or set cat_max_ratio=1.0'
             )
-        runs = None
-        if label.dtype == np.uint8 and label.ndim == 2:
-            runs = _Runs(label)
+        countable = label.dtype == np.uint8 and label.ndim == 2
         for _ in range(10):
             rows, columns = _label_grid(size, new, box)
-            if runs:
-                values, counts = _VALUES, runs.count(rows, columns)
+            if countable:
+                values, counts = _VALUES, _count(label, rows, columns)
             else:
                 part = label[rows][:, columns]
                 values, counts = np.unique(part, return_counts=True)
@@ -582,38 +580,43 @@ def _nearest(old: int, new: int) -> np.ndarray:
     return resized.reshape(-1)
 
 
-class _Runs:
-    """Labels as runs of equal ones within a row, to count those of crops.
+def _take(
+    label: np.ndarray, rows: np.ndarray, columns: np.ndarray
+) -> np.ndarray:
+    """Return some rows and columns of labels, (H, W) or with more axes."""
+    if label.dtype != np.uint8 or label.ndim != 2:
+        return label[rows][:, columns]
+    # Taking rows and transposing is quicker than taking columns.
+    return cv2.transpose(cv2.transpose(label[rows])[columns])
 
-    Labels are areas, and have far fewer runs than pixels. They are found once
-    for all crops that are drawn of an image.
+
+def _count(
+    label: np.ndarray, rows: np.ndarray, columns: np.ndarray
+) -> np.ndarray:
+    """Return how often each label is in a crop, int64 (256,).
+
+    Labels are areas: there are far fewer runs of equal ones within a row than
+    there are pixels.
 
     Args:
-        label: uint8 (H, W).
+        label: uint8 (H, W), of the whole image.
+        rows: Row of the labels of each row of the crop, ascending.
+        columns: The same for columns.
     """
-
-    def __init__(self, label: np.ndarray) -> None:
-        self._height, self._width = label.shape
-        flat = label.ravel()
-        ends = np.empty(flat.size, bool)
-        np.not_equal(flat[1:], flat[:-1], out=ends[:-1])
-        ends[self._width - 1 :: self._width] = True
-        last = np.flatnonzero(ends)
-        first = np.append(0, last[:-1] + 1)
-        self._values = flat[first]
-        self._rows, self._left = np.divmod(first, self._width)
-        self._right = last - self._rows * self._width + 1
-
-    def count(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """Return how often each label is in a crop, int64 (256,).
-
-        Args:
-            rows: Row of the labels of each row of the crop, ascending.
-            columns: The same for columns.
-        """
-        times = np.bincount(rows, minlength=self._height)
-        # Columns of the crop that are left of each one of the labels.
-        before = np.searchsorted(columns, np.arange(self._width + 1))
-        sizes = times[self._rows] * (before[self._right] - before[self._left])
-        # Floats, which are exact up to 2^53.
-        return np.bincount(self._values, sizes, 256).astype(np.int64)
+    top, left = rows[0], columns[0]
+    part = label[top : rows[-1] + 1, left : columns[-1] + 1]
+    height, width = part.shape
+    flat = part.ravel()
+    ends = np.empty(flat.size, bool)
+    np.not_equal(flat[1:], flat[:-1], out=ends[:-1])
+    ends[width - 1 :: width] = True
+    last = np.flatnonzero(ends)
+    first = np.append(0, last[:-1] + 1)
+    at, start = np.divmod(first, width)
+    end = last - at * width + 1
+    times = np.bincount(rows - top, minlength=height)
+    # Columns of the crop that are left of each one of the part.
+    before = np.searchsorted(columns - left, np.arange(width + 1))
+    sizes = times[at] * (before[end] - before[start])
+    # Floats, which are exact up to 2^53.
+    return np.bincount(flat[first], sizes, 256).astype(np.int64)
