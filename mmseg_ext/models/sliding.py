@@ -28,25 +28,35 @@ class Window(NamedTuple):
     right: int
 
 
-def check_windows(crop_size: Any, stride: Any) -> None:
+def check_windows(
+    crop_size: Any,
+    stride: Any,
+    names: Sequence[str] = ('crop_size', 'stride'),
+) -> None:
     """Check that windows leave nothing out.
 
     Args:
         crop_size: Height and width of a window, in pixels.
         stride: By how many pixels the next one is below, or to the right.
+        names: What errors call the two.
 
     Raises:
         ValueError: One is no pair of integers from 1, or the stride is larger
             than the window.
     """
-    for name, pair in (('crop_size', crop_size), ('stride', stride)):
+    for name, pair in zip(names, (crop_size, stride), strict=True):
         fits = isinstance(pair, Sequence) and len(pair) == 2
         fits = fits and all(is_integer(side, 1) for side in pair)
-        require(name, pair, fits, 'height and width such as (512, 512)')
+        require(
+            name,
+            pair,
+            fits,
+            'height and width such as (512, 512), both 1 or more',
+        )
     if stride[0] > crop_size[0] or stride[1] > crop_size[1]:
         raise ValueError(
-            f'stride={stride} is larger than crop_size={crop_size}: no window '
-            'would reach the pixels between them; expected at most '
+            f'{names[1]}={stride} is larger than {names[0]}={crop_size}: no '
+            'window would reach the pixels between them; expected at most '
             f'{crop_size}'
         )
 
