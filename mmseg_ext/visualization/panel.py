@@ -25,10 +25,10 @@ __all__ = [
     'flow',
     'grid_columns',
     'lay_out',
+    'make_style',
     'mean_iou',
     'overlay',
     'paint',
-    'make_style',
     'read_style',
     'write_indexed_png',
 ]
