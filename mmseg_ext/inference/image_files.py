@@ -71,12 +71,10 @@ def find_images(
         else:
             raise FileNotFoundError(f'there is no image or folder {given}')
         if not found:
-            others_there = (
-                f', but {len(rest)} of kinds that are not read' if rest else ''
-            )
+            of_others = f', but {len(rest)} of kinds that are not read'
             raise ValueError(
-                f'there are no images in {given}{others_there}; expected '
-                f'files that end in {", ".join(IMAGE_SUFFIXES)}'
+                f'there are no images in {given}{of_others if rest else ""}; '
+                f'expected files that end in {", ".join(IMAGE_SUFFIXES)}'
             )
         for known, new in ((paths, found), (left_out, rest)):
             for path in new:
@@ -174,9 +172,9 @@ def check_folder(out_dir: Path, stamp: bytes, what: str) -> None:
         return
     if before is not None:
         raise ValueError(
-            f'{out_dir} belongs to a run that was stopped and is another: of '
-            'other images, config, checkpoint or options, or of ones that '
-            'have changed since; name a new folder, or remove this one'
+            f'{out_dir} belongs to a stopped run of other images, config, '
+            'checkpoint or options, or of files that have changed since; name '
+            'a new folder or remove it'
         )
     raise ValueError(
         f'{out_dir} is not an empty folder, and {what} of other runs would '

@@ -415,7 +415,9 @@ def test_a_run_that_goes_on(tmp_path, tiny, image, monkeypatch):
     monkeypatch.setattr(Segmentor, 'segment', stop)
     with pytest.raises(KeyboardInterrupt):
         run(*tiny, [image.parent], out)
-    with pytest.raises(ValueError, match='belongs to a run that was stopped '):
+    with pytest.raises(
+        ValueError, match='belongs to a stopped run of other images'
+    ):
         run(*tiny, [image.parent], out, crop_size=64)
     report = run(*tiny, [image.parent], out)
     assert report.images == 3

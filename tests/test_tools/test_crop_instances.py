@@ -351,7 +351,7 @@ def test_a_stopped_run_goes_on_and_others_do_not(
     (photographs / 'left/b.PNG').touch()
     for other in (['--upright'], ['--pad', 0.3]):
         message = error_of(capsys, run, *argv, tmp_path / 'out', *other)
-        assert message.startswith(f'{tmp_path}/out belongs to a run that was ')
+        assert message.startswith(f'{tmp_path}/out belongs to a stopped run ')
     assert not (tmp_path / 'out/crops.csv').exists()
     stamp = (tmp_path / 'out/.unfinished').read_text()
     time = (photographs / 'left/b.PNG').stat().st_mtime_ns
