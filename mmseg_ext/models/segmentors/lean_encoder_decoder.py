@@ -74,7 +74,7 @@ def _check_names(kind: type, config: dict[str, Any]) -> None:
             f'segmentor={kind.__name__}, the class that it builds'
             + (f'; close: {close[0]}' if close else '')
             + (
-                f'; {other} has all that are given: segmentor={other!r}'
+                f'; give segmentor={other!r}, which has all of these'
                 if other
                 else '; for an option of another class, name that as segmentor'
             )

@@ -207,9 +207,8 @@ WRONG = {
     'cascade without its name': (
         cascade_config(),
         "'num_stages' is no option of LeanEncoderDecoder, nor of "
-        'segmentor=EncoderDecoder, the class that it builds; '
-        'CascadeEncoderDecoder has all that are given: '
-        "segmentor='CascadeEncoderDecoder'",
+        'segmentor=EncoderDecoder, the class that it builds; give '
+        "segmentor='CascadeEncoderDecoder', which has all of these",
     ),
 }
 
