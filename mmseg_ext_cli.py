@@ -337,6 +337,21 @@ class _Parser(argparse.ArgumentParser):
 
     anew = False
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        # By these argparse finds what reads texts and paths.
+        self.register('type', None, _filled)
+        self.register('type', Path, lambda text: Path(_filled(text)))
+
+
+def _filled(text: str) -> str:
+    """Refuse what is empty: as a path it would be the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError(
+            'it is empty; is a variable of the shell not set?'
+        )
+    return text
+
 
 def make_parser(
     description: str,
@@ -628,7 +643,11 @@ def name_flags(
         action = actions[name]
         if value is None and '_' not in name:
             return match[0]
-        if value is not None and action.nargs == 0 and value != 'True':
+        if (
+            value is not None
+            and action.nargs == 0
+            and value != str(action.const)
+        ):
             return match[0]
         shown = _shown(action)
         if value is None or action.nargs == 0:

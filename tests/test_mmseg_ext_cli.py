@@ -341,7 +341,28 @@ def parser():
     parser.add_argument('--versions', '--version', nargs='+')
     parser.add_argument('--skip-invalid', action='store_true')
     parser.add_argument('--copy', action='store_true')
+    parser.add_argument('--bare', dest='pictures', action='store_false')
+    parser.add_argument('--folder', type=Path)
     return parser
+
+
+@pytest.mark.parametrize(
+    ('argv', 'flag'),
+    [
+        (['', 'x'], 'ann_file'),
+        (['x', 'y', ''], 'DATA_ROOT'),
+        (['x', 'y', '--folder', ''], '--folder'),
+        (['x', 'y', '--out-dir='], '--out-dir'),
+    ],
+)
+def test_empty_arguments(parser, capsys, argv, flag):
+    """As a path, one would be the current folder."""
+    with pytest.raises(SystemExit, match=r'^2$'):
+        parser.parse_args(argv)
+    assert capsys.readouterr().err.endswith(
+        f': error: argument {flag}: it is empty; is a variable of the shell '
+        'not set?\n'
+    )
 
 
 def test_call(parser, capsys):
@@ -395,6 +416,8 @@ def test_errors_are_one_line(
         ),
         ('(copy=True)', '(--copy)'),
         ('skip_invalid=False', 'skip_invalid=False'),
+        ('go without by pictures=False', 'go without by --bare'),
+        ('pictures=True', 'pictures=True'),
         ('choose another out_dir', 'choose another --out-dir'),
         ('Choose an out_dir.', 'Choose an --out-dir.'),
         ("out_dir='a b': full", "--out-dir 'a b': full"),

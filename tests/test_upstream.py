@@ -57,6 +57,7 @@ from torch import nn
 import mmseg_ext
 from mmseg_ext.launch.distributed import LAUNCHERS
 from mmseg_ext.launch.errors import _READERS
+from mmseg_ext.models.lean_inference import LeanInference
 from mmseg_ext.registry import CHILDREN, SCOPE
 from mmseg_ext.unpickling import _NUMPY_MODULES, _STATISTICS
 
@@ -71,8 +72,10 @@ def overrides():
     Constructors are called by our names, and are tested one by one below.
     """
     found = {}
-    for name in mmseg_ext.__all__:
-        lineage = getattr(mmseg_ext, name).__mro__
+    public = [getattr(mmseg_ext, name) for name in mmseg_ext.__all__]
+    # That one is put before the class of a model by a function.
+    for kind in (*filter(inspect.isclass, public), LeanInference):
+        lineage = kind.__mro__
         for index, owner in enumerate(lineage):
             for method, function in vars(owner).items():
                 if not (is_ours(owner) and callable(function)):

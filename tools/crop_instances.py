@@ -119,11 +119,11 @@ def main(argv: list[str] | None = None) -> None:
         )
     if report.unreadable:
         for reason in report.unreadable.values():
-            print(f'not read: {reason}')
+            print(f'left out: {reason}')
         parser.exit(
             1,
-            f'{parser.prog}: error: {len(report.unreadable)} images could not '
-            'be read\n',
+            f'{parser.prog}: error: images left out: '
+            f'{len(report.unreadable)}\n',
         )
 
 

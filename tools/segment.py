@@ -119,9 +119,10 @@ def main(argv: list[str] | None = None) -> None:
     parser = build_parser()
     args = parser.parse_args(argv)
     report = call(parser, segment, **vars(args))
+    images = 'image' if report.images == 1 else 'images'
     pictures = ', pictures in pictures/' if args.pictures else ''
     print(
-        f'{args.out_dir}: {report.images} images, label maps in labels/'
+        f'{args.out_dir}: {report.images} {images}, label maps in labels/'
         f'{pictures}'
     )
     if report.others:
@@ -139,11 +140,11 @@ def main(argv: list[str] | None = None) -> None:
         print(f'next: {spell("browse", report.folder, "--masks", masks)}')
     if report.unreadable:
         for reason in report.unreadable.values():
-            print(f'not read: {name_flags(reason, parser, args.images)}')
+            print(f'left out: {name_flags(reason, parser, args.images)}')
         parser.exit(
             1,
-            f'{parser.prog}: error: {len(report.unreadable)} images could not '
-            'be read\n',
+            f'{parser.prog}: error: images left out: '
+            f'{len(report.unreadable)}\n',
         )
 
 

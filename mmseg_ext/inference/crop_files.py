@@ -27,6 +27,7 @@ from mmseg_ext.inference.image_files import (
     long_name,
     stamp_of,
     stems_of,
+    why_not_opened,
 )
 from mmseg_ext.utils.files import read_file, write_bytes, write_text
 from mmseg_ext.utils.images import decode_image, write_png
@@ -199,7 +200,9 @@ def _read(
     for path in paths:
         try:
             images[path] = decode_image(read_file(path), path)
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            unreadable[path] = printable(why_not_opened(path, error))
+        except ValueError as error:
             unreadable[path] = printable(str(error))
     return images
 

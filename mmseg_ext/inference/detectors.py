@@ -45,7 +45,7 @@ def load_detector(
             the device is not there.
     """
     cfg = load_config(config)
-    absent = [k for k in ('model', 'test_dataloader') if k not in cfg]
+    absent = [k for k in ('model', 'test_dataloader') if not cfg.get(k)]
     if scope_of(cfg) != 'mmdet' or absent:
         raise ValueError(
             f'{config} is not the config of a detector: expected one with '

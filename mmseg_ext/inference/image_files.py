@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from mmseg_ext.launch.configs import check_output
 from mmseg_ext.utils.files import (
     MAX_NAME,
     find_files,
@@ -25,6 +26,7 @@ __all__ = [
     'long_name',
     'stamp_of',
     'stems_of',
+    'why_not_opened',
 ]
 
 #: What the names of pictures end in that are not read, of cameras, phones,
@@ -69,10 +71,10 @@ def find_images(
         else:
             raise FileNotFoundError(f'there is no image or folder {given}')
         if not found:
+            of_others = f', but {len(rest)} of kinds that are not read'
             raise ValueError(
-                f'there are no images in {given}, and {len(rest)} pictures of '
-                'kinds that are not read; expected files that end in '
-                f'{", ".join(IMAGE_SUFFIXES)}'
+                f'there are no images in {given}{of_others if rest else ""}; '
+                f'expected files that end in {", ".join(IMAGE_SUFFIXES)}'
             )
         for known, new in ((paths, found), (left_out, rest)):
             for path in new:
@@ -162,12 +164,30 @@ def check_folder(out_dir: Path, stamp: bytes, what: str) -> None:
     Raises:
         ValueError: There is something, or what is there is no folder.
     """
-    with suppress(FileNotFoundError, NotADirectoryError):
-        if (out_dir / UNFINISHED).read_bytes() == stamp:
-            return
-    other = out_dir.exists() and not out_dir.is_dir()
-    if other or any(visible_entries(out_dir)):
+    check_output('out_dir', str(out_dir))
+    before = None
+    with suppress(FileNotFoundError):
+        before = (out_dir / UNFINISHED).read_bytes()
+    if before == stamp or not any(visible_entries(out_dir)):
+        return
+    if before is not None:
         raise ValueError(
-            f'{out_dir} is not an empty folder, and {what} of other runs '
-            'would stay among the new ones; name a new folder or remove it'
+            f'{out_dir} belongs to a stopped run of other images, config, '
+            'checkpoint or options, or of files that have changed since; name '
+            'a new folder or remove it'
         )
+    raise ValueError(
+        f'{out_dir} is not an empty folder, and {what} of other runs would '
+        'stay among the new ones; name a new folder or remove it'
+    )
+
+
+def why_not_opened(path: str, error: OSError) -> str:
+    """Return in plain words why a file could not be opened."""
+    if os.path.islink(path) and not os.path.exists(path):
+        return f'{path} is a link to {os.readlink(path)}, which is not there'
+    if isinstance(error, PermissionError):
+        return f'{path}: there is no permission to read it'
+    if error.strerror:
+        return f'{path} cannot be opened: {error.strerror}'
+    return str(error)

@@ -22,6 +22,7 @@ from mmseg_ext.inference.image_files import (
     long_name,
     stamp_of,
     stems_of,
+    why_not_opened,
 )
 from mmseg_ext.inference.segmentors import Segmentor, load_segmentor
 from mmseg_ext.utils.files import write_bytes
@@ -32,7 +33,7 @@ from mmseg_ext.visualization.panel import (
     Style,
     draw_panel,
     fit_tile,
-    read_style,
+    make_style,
 )
 
 __all__ = ['LABELS', 'PICTURES', 'SegmentReport', 'segment_files']
@@ -188,19 +189,17 @@ def _style_of(segmentor: Segmentor) -> Style:
     """
     wanted = segmentor.model.num_classes
     names, colors = segmentor.classes or (), segmentor.palette or ()
+    where = "the checkpoint, or else the config's test set"
+    mend = 'go without by pictures=False'
     if not len(names) == len(colors) == wanted:
         raise ValueError(
-            f'the model has {wanted} classes, and the checkpoint, or else the '
-            f"config's test set, {len(names)} names and {len(colors)} colors "
-            'for them, which pictures need; go without by pictures=False'
+            f'the model has {wanted} classes, and {where}, {len(names)} names '
+            f'and {len(colors)} colors for them, which pictures need; {mend}'
         )
-    return read_style(_DataSet({'classes': names, 'palette': colors}))
-
-
-class _DataSet(NamedTuple):
-    """What is known of the data set that a model was trained on."""
-
-    metainfo: Mapping[str, Any]
+    try:
+        return make_style(names, colors, where)
+    except ValueError as error:
+        raise ValueError(f'{error}; {mend}') from error
 
 
 def _segment(
@@ -213,7 +212,9 @@ def _segment(
     """Write the files of an image; return why it has none, if that fails."""
     try:
         image = segmentor.read(path)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        return why_not_opened(path, error)
+    except ValueError as error:
         return str(error)
     except MemoryError:
         return f'{path}: memory does not suffice to read it; divide it'

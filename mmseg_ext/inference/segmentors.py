@@ -2,8 +2,9 @@
 
 import copy
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import cv2
@@ -21,7 +22,6 @@ from mmseg.datasets.transforms import (
     ResizeToMultiple,
 )
 from mmseg.models.data_preprocessor import SegDataPreProcessor
-from mmseg.models.segmentors import EncoderDecoder
 from mmseg.registry import DATASETS, MODELS, TRANSFORMS
 from mmseg.utils import stack_batch
 from torch import Tensor
@@ -31,9 +31,9 @@ from mmseg_ext.formats.tiff import check_tiff
 from mmseg_ext.inference.devices import check_device
 from mmseg_ext.launch.configs import data_sets, load_config, scope_of
 from mmseg_ext.launch.errors import MISFITS, why_not_built
-from mmseg_ext.models.lean_inference import make_lean
-from mmseg_ext.models.sliding import count_windows
-from mmseg_ext.utils.arguments import is_integer
+from mmseg_ext.models.lean_inference import LeanInference, make_lean
+from mmseg_ext.models.sliding import Window, check_windows, count_windows
+from mmseg_ext.utils.arguments import is_integer, require
 from mmseg_ext.utils.files import open_file
 
 __all__ = ['Segmentor', 'load_segmentor']
@@ -59,7 +59,7 @@ class Segmentor:
         palette: Their colors, RGB, likewise.
     """
 
-    model: EncoderDecoder
+    model: LeanInference
     steps: Sequence[Callable[[dict], Any]]
     classes: Sequence[str] | None
     palette: Sequence[Sequence[int]] | None
@@ -121,91 +121,87 @@ class Segmentor:
             results = step(results)
         with torch.no_grad():
             if self.slides and _takes_windows(self.model, pack):
-                [sample] = self._predict_windows(results, pack, on_windows)
+                [labels] = self._label_windows(results, pack, on_windows)
             else:
                 packed = pack(results)
                 batch = {key: [value] for key, value in packed.items()}
                 [sample] = self.model.test_step(batch)
-        labels: np.ndarray = sample.pred_sem_seg.data[0].cpu().numpy()
-        return labels
+                labels = sample.pred_sem_seg.data
+        found: np.ndarray = labels[0].cpu().numpy()
+        return found
 
-    def _predict_windows(
+    def _label_windows(
         self,
         results: dict[str, Any],
         pack: Callable[[dict], Any],
         on_windows: Callable[[int, int], None] | None,
-    ) -> Any:
-        """Predict from an image that is not normalized as a whole."""
-        pixels = results.pop('img')
+    ) -> Iterator[Tensor]:
+        """Segment an image of which windows are normalized one by one."""
+        pixels = np.atleast_3d(results.pop('img'))
         sample = pack(results)['data_samples']
-        inputs = _WindowedImage(pixels, self.model.data_preprocessor)
-        sample.set_metainfo(inputs.padding)
-        if on_windows:
-            cfg = self.model.test_cfg
-            size = inputs.shape[2:]
-            total = count_windows(size, cfg.crop_size, cfg.stride)
-            inputs.on_window = lambda done: on_windows(done, total)
-        return self.model.predict(inputs, [sample])
+        size, padding = _padded(pixels, self.model.data_preprocessor)
+        cfg = self.model.test_cfg
+        total = count_windows(size, cfg.crop_size, cfg.stride)
+        numbers = count(1)
+
+        def read(window: Window) -> Tensor:
+            found = _read_window(pixels, window, self.model.data_preprocessor)
+            if on_windows:
+                on_windows(next(numbers), total)
+            return found
+
+        metas = [{**sample.metainfo, **padding}]
+        return self.model.label_windows(read, size, metas)
 
 
-class _WindowedImage:
-    """An image that gives normalized windows, in place of a batch of it.
-
-    Windows are those of the tensor (1, C, H, W) that the data preprocessor
-    would make of the whole image, padded as it says.
+def _padded(
+    pixels: np.ndarray, preprocessor: SegDataPreProcessor
+) -> tuple[Sequence[int], dict[str, Any]]:
+    """Return the size of an image that a preprocessor pads, and how it does.
 
     Args:
-        image: (H, W) or (H, W, C), as transforms leave it.
+        pixels: (H, W, C).
         preprocessor: That of the model.
 
-    Attributes:
-        shape: Of that tensor.
-        dtype: Likewise.
-        padding: What the preprocessor tells samples of it.
-        on_window: Called with the number of windows so far.
+    Returns:
+        Height and width, and what the preprocessor tells samples.
     """
+    cfg = preprocessor.test_cfg
+    if not cfg:
+        return pixels.shape[:2], {}
+    # Without content: only the shape counts.
+    image = torch.empty(pixels.transpose(2, 0, 1).shape, device='meta')
+    padded, [known] = stack_batch(
+        [image], size=cfg.get('size'), size_divisor=cfg.get('size_divisor')
+    )
+    return padded.shape[2:], known
 
-    dtype = torch.float32
 
-    def __init__(
-        self, image: np.ndarray, preprocessor: SegDataPreProcessor
-    ) -> None:
-        self._image = image if image.ndim == 3 else image[..., None]
-        self._pad_val = preprocessor.pad_val
-        self._normalize = copy.copy(preprocessor)
-        self._normalize.test_cfg = None  # no padding
-        self.padding: dict[str, Any] = {}
-        height, width, channels = self._image.shape
-        # Without content: only the shape counts.
-        whole = torch.empty(1, channels, height, width, device='meta')
-        if cfg := preprocessor.test_cfg:
-            whole, [self.padding] = stack_batch(
-                list(whole),
-                size=cfg.get('size'),
-                size_divisor=cfg.get('size_divisor'),
-            )
-        self.shape = whole.shape
-        self.on_window: Callable[[int], None] | None = None
-        self._done = 0
+def _read_window(
+    pixels: np.ndarray, window: Window, preprocessor: SegDataPreProcessor
+) -> Tensor:
+    """Return a window of what a preprocessor makes of an image.
 
-    def __len__(self) -> int:
-        return 1
+    Args:
+        pixels: (H, W, C).
+        window: It may lie in the padding at the right and below.
+        preprocessor: That of the model.
 
-    def __getitem__(self, key: tuple[slice, slice, slice, slice]) -> Tensor:
-        """Return the window ``[:, :, top:bottom, left:right]``."""
-        *_, rows, columns = key
-        pixels = self._image[rows, columns].transpose(2, 0, 1)
-        tensor = torch.from_numpy(np.ascontiguousarray(pixels))
-        batch = {'inputs': [tensor], 'data_samples': None}
-        window: Tensor = self._normalize(batch)['inputs']
-        below = rows.stop - rows.start - window.shape[2]
-        right = columns.stop - columns.start - window.shape[3]
-        if below or right:
-            window = F.pad(window, (0, right, 0, below), value=self._pad_val)
-        self._done += 1
-        if self.on_window:
-            self.on_window(self._done)
-        return window
+    Returns:
+        (1, C, h, w).
+    """
+    top, bottom, left, right = window
+    part = pixels[top:bottom, left:right].transpose(2, 0, 1)
+    tensor = torch.from_numpy(np.ascontiguousarray(part))
+    normalize = copy.copy(preprocessor)
+    normalize.test_cfg = None  # no padding
+    batch = {'inputs': [tensor], 'data_samples': None}
+    found: Tensor = normalize(batch)['inputs']
+    below = bottom - top - found.shape[2]
+    beside = right - left - found.shape[3]
+    if below or beside:
+        found = F.pad(found, (0, beside, 0, below), value=preprocessor.pad_val)
+    return found
 
 
 def _why_not_read(path: str, error: Exception) -> Exception:
@@ -223,7 +219,7 @@ def _why_not_read(path: str, error: Exception) -> Exception:
     )
 
 
-def _takes_windows(model: EncoderDecoder, pack: Callable[[dict], Any]) -> bool:
+def _takes_windows(model: LeanInference, pack: Callable[[dict], Any]) -> bool:
     """Return whether what normalizes an image is known to go by pixels."""
     return (
         type(model.data_preprocessor) is SegDataPreProcessor
@@ -236,22 +232,6 @@ def _reads_colors(loader: object) -> bool:
     return getattr(loader, 'color_type', 'unchanged') != 'unchanged' and (
         getattr(loader, 'imdecode_backend', None) != 'tifffile'
     )
-
-
-def _pair(value: int | Sequence[int] | None) -> Any:
-    """Return height and width of a window, or of a step, where one is given.
-
-    Args:
-        value: One number for both, or both.
-
-    Returns:
-        A tuple of two; what is neither, as it is.
-    """
-    if is_integer(value):
-        return (value, value)
-    if isinstance(value, Sequence) and 1 <= len(value) <= 2:
-        return tuple(value) * (3 - len(value))
-    return value
 
 
 def load_segmentor(
@@ -280,7 +260,7 @@ def load_segmentor(
             default as the config says, or 1.
         cfg_options: Entries to change in the config.
         on_note: Called with a line for each of these that the config does not
-            have yet.
+            have yet, and for weights that are NaN.
 
     Raises:
         FileNotFoundError: There is no such checkpoint.
@@ -290,14 +270,15 @@ def load_segmentor(
             the device is not there.
     """
     cfg = load_config(config, None, cfg_options, on_note, on_note)
-    absent = [k for k in ('model', 'test_dataloader') if k not in cfg]
-    if scope_of(cfg) != 'mmseg' or absent:
+    parts = (cfg.get(key) for key in ('model', 'test_dataloader'))
+    whole = all(isinstance(part, dict) for part in parts)
+    if scope_of(cfg) != 'mmseg' or not whole:
         raise ValueError(
             f'{config} is not the config of a segmentor: expected one with '
             'default_scope mmseg, a model and a test_dataloader'
         )
     _set_windows(cfg.model, crop_size, stride)
-    device = device or get_device()
+    device = get_device() if device is None else device
     check_device(device)
     with DefaultScope.overwrite_default_scope('mmseg'), weights_only():
         try:
@@ -310,6 +291,12 @@ def load_segmentor(
             raise ValueError(reason) from error
         model = _make_lean(config, model, window_batch)
         content = check_checkpoint(model, checkpoint)
+        nan = [k for k, v in model.state_dict().items() if v.isnan().any()]
+        if nan and on_note:
+            on_note(
+                f'{checkpoint} has weights that are NaN, such as {nan[0]}: '
+                'label maps may mean nothing'
+            )
         classes, palette = _names(cfg, content.get('meta', {}))
     if torch.device(device).type == 'cpu':
         model = revert_sync_batchnorm(model)
@@ -324,28 +311,40 @@ def _set_windows(
     """Let windows slide where that is asked for.
 
     Raises:
-        ValueError: There is a stride and no window.
+        ValueError: There is a stride and no window, or they do not fit.
     """
-    test_cfg = {**(model.get('test_cfg') or {})}
+    given = model.get('test_cfg') or {}
+    require('model.test_cfg', given, isinstance(given, dict), 'a dict')
+    test_cfg = {**given}
     if crop_size is not None:
-        crop = _pair(crop_size)
-        test_cfg |= {'mode': 'slide', 'crop_size': crop}
-        if stride is None:
-            numbers = isinstance(crop, tuple) and all(map(is_integer, crop))
-            test_cfg['stride'] = (
-                crop
-                if not numbers
-                else tuple(max(int(side * _STRIDE), 1) for side in crop)
-            )
+        crop = _pair('crop_size', crop_size)
+        step = [max(int(side * _STRIDE), 1) for side in crop]
+        test_cfg |= {'mode': 'slide', 'crop_size': crop, 'stride': step}
     elif stride is not None and test_cfg.get('mode') != 'slide':
         raise ValueError(
             f'stride={stride!r}: the config has no windows; give crop_size, '
             'too'
         )
     if stride is not None:
-        test_cfg['stride'] = _pair(stride)
+        test_cfg['stride'] = _pair('stride', stride)
+    if test_cfg.get('mode') == 'slide':
+        names = [
+            name if option is not None else f'test_cfg.{name}'
+            for name, option in (('crop_size', crop_size), ('stride', stride))
+        ]
+        check_windows(test_cfg.get('crop_size'), test_cfg.get('stride'), names)
     if test_cfg:
         model.test_cfg = test_cfg
+
+
+def _pair(name: str, value: int | Sequence[int]) -> list[int]:
+    """Return height and width that are given as one number or as both."""
+    sides = [value] if isinstance(value, int) else value
+    fits = isinstance(sides, Sequence) and len(sides) in (1, 2)
+    fits = fits and all(is_integer(side, 1) for side in sides)
+    expected = 'height and width, or one number for both, each 1 or more'
+    require(name, value, fits, expected)
+    return [*sides] * (3 - len(sides))
 
 
 def _build_steps(cfg: Config, own_size: bool) -> list[Callable[[dict], Any]]:
@@ -355,7 +354,10 @@ def _build_steps(cfg: Config, own_size: bool) -> list[Callable[[dict], Any]]:
         cfg: The config.
         own_size: Leave out those that resize, too.
     """
-    pipeline = data_sets(cfg.test_dataloader)[0].get('pipeline') or ()
+    pipeline = data_sets(cfg.test_dataloader)[0].get('pipeline') or []
+    name = 'test_dataloader.dataset.pipeline'
+    fits = isinstance(pipeline, Sequence) and not isinstance(pipeline, str)
+    require(name, pipeline, fits, 'a list of transforms')
     left_out = (LoadAnnotations, *(_RESIZING if own_size else ()))
     steps = [
         step
@@ -364,15 +366,15 @@ def _build_steps(cfg: Config, own_size: bool) -> list[Callable[[dict], Any]]:
     ]
     if len(steps) < 2:
         raise ValueError(
-            f'test_dataloader.dataset.pipeline of {cfg.filename} has no '
-            'transform that reads an image and one that packs it'
+            f'{name} of {cfg.filename} has no transform that reads an image '
+            'and one that packs it'
         )
     return steps
 
 
 def _make_lean(
     config: str, model: Any, window_batch: int | None
-) -> EncoderDecoder:
+) -> LeanInference:
     """Make a model lean, with the windows at once that it has by default."""
     if window_batch is None:
         window_batch = getattr(model, 'window_batch', 1)

@@ -327,7 +327,15 @@ def data_sets(cfg: ConfigDict) -> list[ConfigDict]:
 
     Args:
         cfg: Config of a data set, of a wrapper of some, or of a dataloader.
+
+    Raises:
+        ValueError: It is no dict, or a wrapper of nothing.
     """
+    if not isinstance(cfg, dict) or cfg.get('datasets') == []:
+        raise ValueError(
+            f'expected the config of a data set, such as dict(type=...), got '
+            f'{cfg}'
+        )
     if 'dataset' in cfg:
         return data_sets(cfg['dataset'])
     if 'datasets' in cfg:

@@ -25,12 +25,12 @@ from mmseg_ext.models.label_maps import label_map
 from mmseg_ext.models.sliding import (
     Window,
     check_windows,
-    slide_sums,
+    slide_strips,
     slide_whole,
 )
 from mmseg_ext.utils.arguments import is_integer, require
 
-__all__ = ['LeanInference', 'make_lean']
+__all__ = ['LeanInference', 'check_options', 'make_lean']
 
 T = TypeVar('T')
 
@@ -55,6 +55,15 @@ _PLAIN_PREDICTIONS = (BaseDecodeHead.predict, BaseCascadeDecodeHead.predict)
 
 #: Whether what calls a model reads the logits of its samples.
 _logits_are_read = ContextVar('logits_are_read', default=False)
+
+
+def _same(block: Tensor) -> Tensor:
+    return block
+
+
+def _crop(inputs: Tensor, window: Window) -> Tensor:
+    top, bottom, left, right = window
+    return inputs[:, :, top:bottom, left:right]
 
 
 class LeanInference(EncoderDecoder):
@@ -86,7 +95,10 @@ class LeanInference(EncoderDecoder):
         Returns:
             (N, C, H, W).
         """
-        return self._slide(slide_whole, inputs, batch_img_metas)
+        read, size = partial(_crop, inputs), inputs.shape[2:]
+        return self._slide(
+            slide_whole, read, size, batch_img_metas, inputs.dtype
+        )
 
     def predict(
         self, inputs: Tensor, data_samples: OptSampleList = None
@@ -114,31 +126,67 @@ class LeanInference(EncoderDecoder):
         else:
             metas = [sample.metainfo for sample in data_samples]
             ways = [_way(meta) for meta in metas]
-        labels = self._labels(inputs, metas, ways)
+        if self.test_cfg.get('mode') == 'slide':
+            read = partial(_crop, inputs)
+            labels = self.label_windows(read, size, metas, inputs.dtype)
+        else:
+            labels = self._label_whole(inputs, metas, ways)
         for sample, found in zip(data_samples, labels, strict=True):
             sample.pred_sem_seg = PixelData(data=found)
         return data_samples
 
-    def _labels(
+    def label_windows(
+        self,
+        read: Callable[[Window], Tensor],
+        size: Sequence[int],
+        metas: list[dict],
+        dtype: torch.dtype = torch.float32,
+    ) -> Iterator[Tensor]:
+        """Yield label maps (1, H, W) of images that are read in windows.
+
+        An infinite logit of an image that keeps its size is no NaN, as it is
+        in upstream's resize.
+
+        Args:
+            read: Gets a window, and returns what the network gets of it: (N,
+                3, h, w), for N images.
+            size: Height and width of the images as the network gets them.
+            metas: What is known of each image.
+            dtype: Of what ``read`` returns.
+        """
+        ways = [_way(meta) for meta in metas]
+        if not all(way.keeps_size(*size) for way in ways):
+            logits = self._slide(slide_whole, read, size, metas, dtype)
+            yield from self._labels_of(logits, ways)
+            return
+        strips = [
+            [
+                label_map(one, _same, self._threshold())
+                for one in strip.split(1)
+            ]
+            for _, strip in self._slide(slide_strips, read, size, metas, dtype)
+        ]
+        for parts, way in zip(zip(*strips, strict=True), ways, strict=True):
+            yield way.cut(torch.cat(parts, 1)[None])[0]
+
+    def _label_whole(
         self, inputs: Tensor, metas: list[dict], ways: Sequence['_Way']
     ) -> Iterator[Tensor]:
-        """Yield the label map of each image."""
-        slides = self.test_cfg.get('mode') == 'slide'
-        if slides and all(way.keeps_size(*inputs.shape[2:]) for way in ways):
-            labels = self._labels_of_strips(inputs, metas)
-            for found, way in zip(labels, ways, strict=True):
-                yield way.cut(found[None, None])[0]
-            return
-        resize_to_input: Callable[[Tensor], Tensor] = _same
-        head = None if slides else _plain_head(self)
-        if head is not None:
-            # What `encode_decode` does, but for the resize at its end.
-            logits = self._forward(inputs)
-            resize_to_input = partial(
-                head.predict_by_feat, batch_img_metas=metas
-            )
-        else:
-            logits = self.inference(inputs, metas)
+        """Yield the label map of each image that is taken as a whole."""
+        head = _plain_head(self)
+        if head is None:
+            return self._labels_of(self.inference(inputs, metas), ways)
+        # What `encode_decode` does, but for the resize at its end.
+        resize_to_input = partial(head.predict_by_feat, batch_img_metas=metas)
+        return self._labels_of(self._forward(inputs), ways, resize_to_input)
+
+    def _labels_of(
+        self,
+        logits: Tensor,
+        ways: Sequence['_Way'],
+        resize_to_input: Callable[[Tensor], Tensor] = _same,
+    ) -> Iterator[Tensor]:
+        """Yield the label map of each image of a batch of logits."""
         for part, way in zip(logits.split(1), ways, strict=True):
             # A resize to the same size changes nothing, but that infinity
             # becomes NaN, which argmax prefers.
@@ -165,47 +213,28 @@ class LeanInference(EncoderDecoder):
             warning=False,
         )
 
-    def _labels_of_strips(
-        self, inputs: Tensor, metas: list[dict]
-    ) -> list[Tensor]:
-        """Return label maps (H, W) of images that keep their size.
-
-        There, an infinite logit is no NaN as it is in upstream's resize.
-        """
-        strips = []
-        for _, sums, counts in self._slide(slide_sums, inputs, metas):
-            # A class at a time, which is quicker than all of a strip.
-            average = partial(torch.div, other=counts)
-            strips.append(
-                torch.cat(
-                    [
-                        label_map(logits[None], average, self._threshold())
-                        for logits in sums
-                    ]
-                )
-            )
-        return list(torch.cat(strips, 1))
-
     def _slide(
-        self, slide: Callable[..., T], inputs: Tensor, metas: list[dict]
+        self,
+        slide: Callable[..., T],
+        read: Callable[[Window], Tensor],
+        size: Sequence[int],
+        metas: list[dict],
+        dtype: torch.dtype,
     ) -> T:
         """Call a function of :mod:`sliding` for a batch of images."""
 
         def decode(windows: Sequence[Window]) -> Tensor:
-            crops = [
-                inputs[:, :, top:bottom, left:right]
-                for top, bottom, left, right in windows
-            ]
+            crops = list(map(read, windows))
             batch = crops[0] if len(crops) == 1 else torch.cat(crops)
             return self.decode_windows(batch, metas)
 
         return slide(
             decode,
-            inputs.shape[2:],
+            size,
             self.test_cfg.crop_size,
             self.test_cfg.stride,
             self.window_batch,
-            inputs.dtype,
+            dtype,
         )
 
     def decode_windows(self, windows: Tensor, metas: list[dict]) -> Tensor:
@@ -273,10 +302,6 @@ def _way(meta: Mapping[str, Any]) -> _Way:
     return _Way(tuple(padding), flip, torch.Size(meta['ori_shape']))
 
 
-def _same(block: Tensor) -> Tensor:
-    return block
-
-
 def _plain_head(model: EncoderDecoder) -> BaseDecodeHead | None:
     """Return the last head, if its logits only have to be resized."""
     head = getattr(model, 'decode_head', None)
@@ -294,7 +319,7 @@ def _plain_head(model: EncoderDecoder) -> BaseDecodeHead | None:
 
 def make_lean(
     model: EncoderDecoder, window_batch: int = 1, keep_logits: bool = False
-) -> EncoderDecoder:
+) -> LeanInference:
     """Turn the inference of a model into a lean one with the same labels.
 
     In slide mode each window's logits are added where they belong, and a
@@ -326,15 +351,7 @@ def make_lean(
             f'lean inference is for EncoderDecoder of MMSeg and classes below '
             f'it; got {kind.__name__}, which has to stay as it is'
         )
-    require(
-        'window_batch',
-        window_batch,
-        is_integer(window_batch, 1),
-        'a number of windows, 1 or more',
-    )
-    require(
-        'keep_logits', keep_logits, isinstance(keep_logits, bool), 'a bool'
-    )
+    check_options(window_batch, keep_logits)
     _check_test_cfg(model.test_cfg or {})
     if not isinstance(model, LeanInference):
         own = [
@@ -350,6 +367,33 @@ def make_lean(
         model.__class__ = _lean_class(kind)
     model.window_batch, model.keep_logits = window_batch, keep_logits
     return model
+
+
+def check_options(
+    window_batch: Any, keep_logits: Any, where: str = ''
+) -> None:
+    """Check the options of lean inference.
+
+    Args:
+        window_batch: See :func:`make_lean`.
+        keep_logits: See :func:`make_lean`.
+        where: What stands before their names, such as ``'model.'``.
+
+    Raises:
+        ValueError: One is out of its range.
+    """
+    require(
+        f'{where}window_batch',
+        window_batch,
+        is_integer(window_batch, 1),
+        'a number of windows, 1 or more',
+    )
+    require(
+        f'{where}keep_logits',
+        keep_logits,
+        isinstance(keep_logits, bool),
+        'True or False',
+    )
 
 
 @cache
@@ -389,15 +433,19 @@ def _check_test_cfg(test_cfg: Mapping[str, Any]) -> None:
         close = get_close_matches(key, _TEST_KEYS)
         if close and key not in _TEST_KEYS:
             raise ValueError(
-                f'test_cfg has {key!r}; expected {close[0]!r}, or a name that '
-                'is not so close to it'
+                f'test_cfg has no option {key!r}; close: {close[0]!r}; '
+                'an entry of your own needs a name that is less like it'
             )
     mode = test_cfg.get('mode', 'whole')
     require(
         'test_cfg.mode', mode, mode in ('whole', 'slide'), 'whole or slide'
     )
     if mode == 'slide':
-        check_windows(test_cfg.get('crop_size'), test_cfg.get('stride'))
+        check_windows(
+            test_cfg.get('crop_size'),
+            test_cfg.get('stride'),
+            ('test_cfg.crop_size', 'test_cfg.stride'),
+        )
 
 
 def _keep_logits_for_tta() -> None:

@@ -13,7 +13,6 @@ __all__ = [
     'check_windows',
     'count_windows',
     'slide_strips',
-    'slide_sums',
     'slide_whole',
 ]
 
@@ -27,25 +26,35 @@ class Window(NamedTuple):
     right: int
 
 
-def check_windows(crop_size: Any, stride: Any) -> None:
+def check_windows(
+    crop_size: Any,
+    stride: Any,
+    names: Sequence[str] = ('crop_size', 'stride'),
+) -> None:
     """Check that windows leave nothing out.
 
     Args:
         crop_size: Height and width of a window, in pixels.
         stride: By how many pixels the next one is below, or to the right.
+        names: What errors call the two.
 
     Raises:
         ValueError: One is no pair of integers from 1, or the stride is larger
             than the window.
     """
-    for name, pair in (('crop_size', crop_size), ('stride', stride)):
+    for name, pair in zip(names, (crop_size, stride), strict=True):
         fits = isinstance(pair, Sequence) and len(pair) == 2
         fits = fits and all(is_integer(side, 1) for side in pair)
-        require(name, pair, fits, 'height and width such as (512, 512)')
+        require(
+            name,
+            pair,
+            fits,
+            'height and width such as (512, 512), both 1 or more',
+        )
     if stride[0] > crop_size[0] or stride[1] > crop_size[1]:
         raise ValueError(
-            f'stride={stride} is larger than crop_size={crop_size}: no window '
-            'would reach the pixels between them; expected at most '
+            f'{names[1]}={stride} is larger than {names[0]}={crop_size}: no '
+            'window would reach the pixels between them; expected at most '
             f'{crop_size}'
         )
 
@@ -139,39 +148,6 @@ def slide_strips(
     Raises:
         ValueError: See :func:`check_windows`.
     """
-    for top, sums, counts in slide_sums(
-        decode, size, crop_size, stride, window_batch, dtype
-    ):
-        sums /= counts
-        yield top, sums
-
-
-def slide_sums(
-    decode: Callable[[Sequence[Window]], Tensor],
-    size: Sequence[int],
-    crop_size: Sequence[int],
-    stride: Sequence[int],
-    window_batch: int = 1,
-    dtype: torch.dtype = torch.float32,
-) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Add up the logits of windows, from the top of the image down.
-
-    Args:
-        decode: See :func:`slide_whole`.
-        size: Likewise.
-        crop_size: Likewise.
-        stride: Likewise.
-        window_batch: Likewise.
-        dtype: Likewise.
-
-    Yields:
-        What :func:`slide_strips` does before it divides: the top row of a
-        strip, the sums (B, C, rows, W), and of how many windows they are,
-        (rows, W).
-
-    Raises:
-        ValueError: See :func:`check_windows`.
-    """
     grid = _Grid.over(size, crop_size, stride)
     tops = [windows[0].top for windows in grid.windows]
     sums: Tensor | None = None
@@ -189,8 +165,9 @@ def slide_sums(
             sums[..., window.left : window.right] += part
         assert sums is not None  # a row has windows
         done = next_top - top
-        counts = grid.counts(slice(top, next_top)).to(sums)
-        yield top, sums[:, :, :done], counts
+        strip = sums[:, :, :done]
+        strip /= grid.counts(slice(top, next_top)).to(strip)
+        yield top, strip
 
 
 class _Grid(NamedTuple):

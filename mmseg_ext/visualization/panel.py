@@ -25,6 +25,7 @@ __all__ = [
     'flow',
     'grid_columns',
     'lay_out',
+    'make_style',
     'mean_iou',
     'overlay',
     'paint',
@@ -113,17 +114,35 @@ def read_style(dataset: object) -> Style:
         () if metainfo.get(key) is None else metainfo[key]
         for key in ('classes', 'palette')
     )
+    return make_style(
+        names, palette, f'the metainfo of {type(dataset).__name__}'
+    )
+
+
+def make_style(
+    names: Sequence[str], palette: Sequence[Sequence[int]], where: str
+) -> Style:
+    """Return how classes are shown; see :func:`read_style`.
+
+    Args:
+        names: Of the classes.
+        palette: Their colors, RGB.
+        where: What has both, in words.
+
+    Raises:
+        ValueError: See :func:`read_style`.
+    """
     if not 1 <= len(names) <= NO_CLASS or len(names) != len(palette):
         raise ValueError(
             f'pictures of labels need 1 to {NO_CLASS} classes and a palette '
-            f'of as many colors in the metainfo of {type(dataset).__name__}, '
-            f'got {len(names)} and {len(palette)}'
+            f'of as many colors in {where}, got {len(names)} and '
+            f'{len(palette)}'
         )
     for name, color in zip(names, palette, strict=True):
         if len(color) != 3 or not all(0 <= value <= 255 for value in color):
             raise ValueError(
-                f'palette of {type(dataset).__name__}: expected three values '
-                f'of 0 to 255 for {name}, got {color}'
+                f'palette in {where}: expected three values of 0 to 255 for '
+                f'{name}, got {color}'
             )
     used = {tuple(color) for color in palette}
     grays = ((value,) * 3 for value in (0, 255, *range(1, 255)))

@@ -1,8 +1,9 @@
+import errno
 from collections import Counter
 
 import pytest
 
-from mmseg_ext.inference.image_files import find_images
+from mmseg_ext.inference.image_files import find_images, why_not_opened
 
 
 def touch(root, *names):
@@ -40,5 +41,21 @@ def test_files_are_taken_as_they_are(tmp_path):
 def test_nothing_there(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'no image or folder .*/gone'):
         find_images([tmp_path / 'gone'])
-    with pytest.raises(ValueError, match=r'no images in .*, and 0 pictures'):
+    with pytest.raises(ValueError, match=r'no images in [^,]*; expected'):
         find_images([tmp_path])
+    touch(tmp_path, 'a.heic')
+    with pytest.raises(ValueError, match=r'images in .*, but 1 of kinds that'):
+        find_images([tmp_path])
+
+
+def test_files_that_cannot_be_opened():
+    error = PermissionError(errno.EACCES, 'Permission denied', 'a.png')
+    assert why_not_opened('a.png', error) == (
+        'a.png: there is no permission to read it'
+    )
+    error = OSError(errno.EIO, 'Input/output error', 'a.png')
+    assert why_not_opened('a.png', error) == (
+        'a.png cannot be opened: Input/output error'
+    )
+    error = OSError('a.png is a pipe; expected a file')
+    assert why_not_opened('a.png', error) == str(error)

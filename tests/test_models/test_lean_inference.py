@@ -62,14 +62,13 @@ pytestmark = pytest.mark.filterwarnings(
 @pytest.mark.parametrize('mode', MODES)
 @pytest.mark.parametrize('way', WAYS)
 def test_labels_of_one_image_and_of_three(way, mode, align_corners, place):
-    for whole_numbers in (True, False):
+    for count, whole_numbers in ((1, True), (3, False)):
         config = model_config(7, mode, align_corners)
         model = build(config, whole_numbers)
-        for count in (1, 3):
-            inputs = make_inputs(count, whole_numbers=whole_numbers)
-            samples = make_samples(count, **WAYS[way])
-            labels = check_labels(model, inputs, samples, place)
-            assert way == 'one pixel' or len(labels.unique()) > 2
+        inputs = make_inputs(count, whole_numbers=whole_numbers)
+        samples = make_samples(count, **WAYS[way])
+        labels = check_labels(model, inputs, samples, place)
+        assert way == 'one pixel' or len(labels.unique()) > 2
 
 
 @pytest.mark.parametrize('place', PLACES)
@@ -95,7 +94,7 @@ def test_images_of_a_batch_have_ways_of_their_own(mode, place):
 
 @pytest.mark.parametrize('place', PLACES)
 @pytest.mark.parametrize('mode', MODES)
-@pytest.mark.parametrize('classes', [2, 3, 19, 150, 255, 256, 300])
+@pytest.mark.parametrize('classes', [2, 3, 150, 255, 256])
 def test_numbers_of_classes(classes, mode, place):
     model = build(model_config(classes, mode))
     # So that the last class is somewhere.
@@ -155,7 +154,7 @@ def test_what_is_not_finite_is_as_upstream_has_it(value, known, place):
 
 
 @pytest.mark.parametrize('place', PLACES)
-@pytest.mark.parametrize('window_batch', [1, 2, 3, 100])
+@pytest.mark.parametrize('window_batch', [1, 2, 100])
 def test_windows_in_batches(window_batch, place):
     """Integers are exact, so the bits are those of one window at a time."""
     model = build(model_config(7, 'slide'))
@@ -362,11 +361,8 @@ def test_heads(head, mode, place):
     config.test_cfg.update(model_config(mode=mode).test_cfg)
     model = build(config, whole_numbers=False)
     inputs = make_inputs(2, whole_numbers=False)
-    for samples in (
-        None,
-        make_samples(2),
-        make_samples(2, **WAYS['padded, resized, flipped']),
-    ):
+    for way in ('same size', 'padded, resized, flipped'):
+        samples = make_samples(2, **WAYS[way])
         labels = check_labels(model, inputs, samples, place)
         assert len(labels.unique()) > 2
 
@@ -571,21 +567,15 @@ WRONG = {
     'stride larger': (
         {'stride': (17, 13)},
         {},
-        'stride=(17, 13) is larger than crop_size=(16, 24): no window would '
-        'reach the pixels between them; expected at most (16, 24)',
+        'test_cfg.stride=(17, 13) is larger than test_cfg.crop_size=(16, 24): '
+        'no window would reach the pixels between them; expected at most '
+        '(16, 24)',
     ),
     'no crop': (
         {'crop_size': None},
         {},
-        'crop_size=None: expected height and width such as (512, 512)',
+        'test_cfg.crop_size=None: expected height and width such as',
     ),
-    'one number': (
-        {'crop_size': 16},
-        {},
-        'crop_size=16: expected height and width such as (512, 512)',
-    ),
-    'zero': ({'crop_size': [0, 9]}, {}, 'crop_size=[0, 9]: expected height'),
-    'float': ({'stride': (1.5, 9)}, {}, 'stride=(1.5, 9): expected height'),
     'mode': (
         {'mode': 'slid'},
         {},
@@ -594,8 +584,8 @@ WRONG = {
     'crop misspelt': (
         {'crop_sise': (16, 16)},
         {},
-        "test_cfg has 'crop_sise'; expected 'crop_size', or a name that is "
-        'not so close to it',
+        "test_cfg has no option 'crop_sise'; close: 'crop_size'; an entry of "
+        'your own needs a name that is less like it',
     ),
     'window_batch 0': (
         {},
@@ -607,15 +597,10 @@ WRONG = {
         {'window_batch': True},
         'window_batch=True: expected a number of windows, 1 or more',
     ),
-    'window_batch float': (
-        {},
-        {'window_batch': 1.5},
-        'window_batch=1.5: expected a number of windows, 1 or more',
-    ),
     'keep_logits': (
         {},
         {'keep_logits': 'yes'},
-        "keep_logits='yes': expected a bool",
+        "keep_logits='yes': expected True or False",
     ),
 }
 

@@ -13,9 +13,7 @@ import pytest
 import torch
 from mmengine.analysis import get_model_complexity_info
 from mmengine.config import Config
-from mmengine.hooks import PrepareTTAHook
-from mmengine.hooks.test_time_aug_hook import build_runner_with_tta
-from mmengine.model import ExponentialMovingAverage, MMDistributedDataParallel
+from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 from mmseg.apis import (
@@ -24,11 +22,8 @@ from mmseg.apis import (
     init_model,
     show_result_pyplot,
 )
-from mmseg.models.segmentors import SegTTAModel
 
 from helpers.command_lines import error_of
-from helpers.lean import lean_of
-from mmseg_ext.launch.switches import turn_on_tta
 from mmseg_ext.models.lean_inference import LeanInference
 from test_tools.tiny_runs import run_tool, write_segmentation
 
@@ -212,40 +207,23 @@ def as_mim(config):
     config.model = config.tta_model
 
 
-@pytest.mark.parametrize('turn_on', [turn_on_tta, as_mim])
-def test_by_a_config(tiny, tmp_path, turn_on):
-    expected = augmented(tiny, 'EncoderDecoder', tmp_path, as_mim)
-    assert torch.equal(
-        augmented(tiny, 'LeanEncoderDecoder', tmp_path, turn_on), expected
-    )
+def test_by_a_config(tiny, tmp_path):
+    expected = augmented(tiny, 'EncoderDecoder', tmp_path)
+    found = augmented(tiny, 'LeanEncoderDecoder', tmp_path)
+    assert torch.equal(found, expected)
     assert len(expected.unique()) > 1
 
 
-def augmented(tiny, kind, work_dir, turn_on):
+def augmented(tiny, kind, work_dir):
     """Return the labels of the first image over its views."""
     config = read(tiny, kind, work_dir)
-    turn_on(config)
+    as_mim(config)
     model = MODELS.build(config.model).eval()
     model.module.load_state_dict(torch.load(tiny[1])['state_dict'])
     data = Runner.build_dataloader(config.test_dataloader)
     with torch.no_grad():
         [sample] = model.test_step(next(iter(data)))
     return sample.pred_sem_seg.data
-
-
-def test_by_a_hook(tiny, tmp_path):
-    """As mmengine does for models that lie in parts on several devices."""
-    scores = []
-    for kind in TYPES:
-        config = read(tiny, kind, tmp_path / kind)
-        del config['default_hooks']['visualization']
-        runner = build_runner_with_tta(config)
-        scores.append(runner.test())
-        assert isinstance(runner.model, SegTTAModel)
-    assert scores[0] == scores[1]
-    runner = SimpleNamespace(model=MODELS.build(config.model))
-    PrepareTTAHook({'type': 'SegTTAModel'}).before_test(runner)
-    assert isinstance(runner.model.module, LeanInference)
 
 
 # Interfaces
@@ -341,28 +319,3 @@ def test_distributed(tiny, tmp_path, process_group):
             assert torch.equal(
                 sample.pred_sem_seg.data, expected.pred_sem_seg.data
             )
-
-
-def test_mean_of_weights(tiny, tmp_path):
-    config = read(tiny, 'LeanEncoderDecoder', tmp_path)
-    model = MODELS.build(config.model).eval()
-    mean = ExponentialMovingAverage(model)
-    mean.update_parameters(model)
-    assert isinstance(mean.module, LeanInference)
-    with torch.no_grad():
-        [sample] = mean.module.test_step(data_of(config))
-    assert 'seg_logits' not in sample
-
-
-def test_saved_whole(tiny, tmp_path):
-    config = read(tiny, 'LeanEncoderDecoder', tmp_path)
-    model = lean_of(MODELS.build(config.model).eval(), window_batch=3)
-    torch.save(model, tmp_path / 'model.pth')
-    loaded = torch.load(tmp_path / 'model.pth', weights_only=False)
-    assert loaded.window_batch == 3
-    with torch.no_grad():
-        found = [
-            m.test_step(data_of(config))[0].pred_sem_seg.data
-            for m in (model, loaded)
-        ]
-    assert torch.equal(*found)

@@ -70,7 +70,7 @@ def strips_of(inputs, stub, window_batch=1, asked=None):
 
 
 @pytest.mark.parametrize('images', [1, 3])
-@pytest.mark.parametrize('window_batch', [1, 2, 3, 100])
+@pytest.mark.parametrize('window_batch', [1, 2, 100])
 @pytest.mark.parametrize('case', CASES.values(), ids=CASES)
 def test_logits_are_those_of_upstream_bit_for_bit(case, window_batch, images):
     inputs, stub = make_stub(*case, images)
@@ -85,7 +85,7 @@ def test_logits_are_those_of_upstream_bit_for_bit(case, window_batch, images):
     assert row == case[0][0]
 
 
-@pytest.mark.parametrize('window_batch', [1, 2, 3, 100])
+@pytest.mark.parametrize('window_batch', [1, 2, 100])
 def test_windows_go_together_within_a_row(window_batch):
     """An image of 32x40 has two and a half windows in each direction."""
     inputs, stub = make_stub((32, 40), (16, 16), (12, 12))

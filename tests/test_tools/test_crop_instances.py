@@ -94,9 +94,9 @@ def test_crops_and_their_table(checkpoint, photographs, tmp_path, capsys):
         )
 
     printed, told = capsys.readouterr()
-    assert told.endswith(': error: 2 images could not be read\n')
+    assert told.endswith(': error: images left out: 2\n')
     for name in ('aa.png', 'ab.jpg'):
-        assert f'not read: {photographs}/left/{name} cannot be' in printed
+        assert f'left out: {photographs}/left/{name} cannot be' in printed
     rows = read_table(out)
     assert f'{out}: {len(rows)} crops of 4 images' in printed
     written = {path.relative_to(out) for path in out.rglob('*.png')}
@@ -168,14 +168,14 @@ def test_images_that_cannot_be_used_stop_nothing(
         'convert them to .jpg or .png'
     )
     assert {line for line in lines[-3:] if 'strip' not in line} == {
-        'not read: ' + 'n' * 248 + '.png: its name is too long: its crops '
+        'left out: ' + 'n' * 248 + '.png: its name is too long: its crops '
         'would have 256 bytes in their names, and file systems take 255; '
         'rename it',
-        r'not read: \xd6\xd0\xce\xc4.png: its name is not UTF-8, which '
+        r'left out: \xd6\xd0\xce\xc4.png: its name is not UTF-8, which '
         'crops.csv has to be; rename it',
     }
     assert 'strip.png: the detector fails for its 3000x1 pixels: ' in printed
-    assert told.splitlines()[-1].endswith('3 images could not be read')
+    assert told.splitlines()[-1].endswith('images left out: 3')
     # Hidden ones are none, and a folder that is given twice is read once.
     assert {row['image'] for row in rows} == {
         *("'=1+1.png", 'a.png', 'b.PNG', 'link.png', 'n\nn.png')
@@ -188,8 +188,8 @@ def test_only_pictures_of_other_kinds(tmp_path, capsys):
     (tmp_path / 'a.heic').touch()
     message = error_of(capsys, run, CONFIG, 'x.pth', tmp_path)
     assert message.startswith(
-        f'there are no images in {tmp_path}, and 1 pictures of kinds that '
-        'are not read; expected files that end in .bmp, .jpeg, '
+        f'there are no images in {tmp_path}, but 1 of kinds that are not '
+        'read; expected files that end in .bmp, .jpeg, '
     )
 
 
@@ -351,12 +351,12 @@ def test_a_stopped_run_goes_on_and_others_do_not(
     (photographs / 'left/b.PNG').touch()
     for other in (['--upright'], ['--pad', 0.3]):
         message = error_of(capsys, run, *argv, tmp_path / 'out', *other)
-        assert message.startswith(f'{tmp_path}/out is not an empty folder')
+        assert message.startswith(f'{tmp_path}/out belongs to a stopped run ')
     assert not (tmp_path / 'out/crops.csv').exists()
     stamp = (tmp_path / 'out/.unfinished').read_text()
     time = (photographs / 'left/b.PNG').stat().st_mtime_ns
     assert str(time) not in stamp  # it was changed meanwhile
-    assert 'not an empty' in error_of(capsys, run, *argv, tmp_path / 'out')
+    assert 'belongs to' in error_of(capsys, run, *argv, tmp_path / 'out')
     earlier = int(re.search(r"left/b\.PNG', \d+, (\d+)", stamp)[1])
     os.utime(photographs / 'left/b.PNG', ns=(earlier, earlier))
     run(*argv, tmp_path / 'out')

@@ -1,13 +1,14 @@
 """Any ``EncoderDecoder`` of MMSeg, with lean inference."""
 
 import inspect
+from collections.abc import Set
 from difflib import get_close_matches
 from typing import Any
 
 from mmseg.models.segmentors import EncoderDecoder
 from mmseg.registry import MODELS
 
-from mmseg_ext.models.lean_inference import make_lean
+from mmseg_ext.models.lean_inference import check_options, make_lean
 from mmseg_ext.utils.arguments import require
 
 __all__ = ['lean_encoder_decoder']
@@ -46,6 +47,7 @@ def lean_encoder_decoder(
         isinstance(segmentor, (str, type)),
         "the type of a model, such as 'EncoderDecoder'",
     )
+    check_options(window_batch, keep_logits, 'model.')
     kind = MODELS.get(segmentor) if isinstance(segmentor, str) else segmentor
     if inspect.isclass(kind):
         if not issubclass(kind, EncoderDecoder):
@@ -66,9 +68,23 @@ def _check_names(kind: type, config: dict[str, Any]) -> None:
         return
     for name in sorted(config.keys() - parameters.keys()):
         close = get_close_matches(name, [*_OPTIONS, *parameters])
+        other = _class_with(config.keys())
         raise ValueError(
             f'{name!r} is no option of LeanEncoderDecoder, nor of '
             f'segmentor={kind.__name__}, the class that it builds'
             + (f'; close: {close[0]}' if close else '')
-            + '; for an option of another class, name that as segmentor'
+            + (
+                f'; give segmentor={other!r}, which has all of these'
+                if other
+                else '; for an option of another class, name that as segmentor'
+            )
         )
+
+
+def _class_with(options: Set[str]) -> str | None:
+    """Return the name of a segmentor of MMSeg that takes some options."""
+    for name, kind in MODELS.module_dict.items():
+        fits = inspect.isclass(kind) and issubclass(kind, EncoderDecoder)
+        if fits and options <= inspect.signature(kind).parameters.keys():
+            return str(name)
+    return None
