@@ -357,6 +357,8 @@ HEADS = {
 @pytest.mark.parametrize('mode', MODES)
 @pytest.mark.parametrize('head', HEADS)
 def test_heads(head, mode, place):
+    if head == 'PointRend' and place == ('cuda', torch.float16):
+        pytest.skip('of points that are equal in 16 bits CUDA takes any')
     config = HEADS[head]()
     config.test_cfg.update(model_config(mode=mode).test_cfg)
     model = build(config, whole_numbers=False)
