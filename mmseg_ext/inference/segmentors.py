@@ -213,6 +213,8 @@ def _why_not_read(path: str, error: Exception) -> Exception:
             f'{path} is too large; OpenCV reads images of at most 2^30 pixels '
             'with sides of at most 2^20: divide it'
         )
+    if not os.path.getsize(path):
+        return ValueError(f'{path} is empty; copy or download it again')
     return ValueError(
         f'{path} cannot be read as an image ({os.path.getsize(path)} bytes): '
         'it is truncated or of another format; copy or download it again'

@@ -44,6 +44,9 @@ _REPLACED = (
 #: What ``test_cfg`` of MMSeg's models has; heads may read more from it.
 _TEST_KEYS = ('mode', 'crop_size', 'stride')
 
+#: How like one of these, of 1, another name is taken for a slip.
+_TYPO = 0.8
+
 #: How segmentors get to logits, with a resize at the end and without it.
 _PLAIN_WAYS = [
     (kind.encode_decode, kind._forward)
@@ -399,21 +402,21 @@ def check_options(
 @cache
 def _lean_class(kind: Any) -> Any:
     """Return a class with lean inference before the methods of another."""
+
+    def reduce(model: Any, protocol: SupportsIndex) -> Any:
+        """Return what pickle keeps of a model; its class is in no module."""
+        kept = super(lean, model).__reduce_ex__(protocol)
+        return (_empty, (kind,), *kept[2:]) if type(model) is lean else kept
+
     names = {
         '__doc__': kind.__doc__,
         '__module__': kind.__module__,
-        '__reduce_ex__': _reduce,
+        '__reduce_ex__': reduce,
     }
     _keep_logits_for_tta()
     _widen_labels_for_cityscapes()
-    return type(f'Lean{kind.__name__}', (LeanInference, kind), names)
-
-
-def _reduce(model: LeanInference, protocol: SupportsIndex) -> tuple[Any, ...]:
-    """Return what pickle keeps of a model; its class is in no module."""
-    kind = type(model)
-    state = super(kind, model).__reduce_ex__(protocol)[2:]
-    return _empty, (kind.__bases__[1],), *state
+    lean: Any = type(f'Lean{kind.__name__}', (LeanInference, kind), names)
+    return lean
 
 
 def _empty(kind: type) -> Any:
@@ -430,7 +433,7 @@ def _check_test_cfg(test_cfg: Mapping[str, Any]) -> None:
             not fit.
     """
     for key in test_cfg:
-        close = get_close_matches(key, _TEST_KEYS)
+        close = get_close_matches(key, _TEST_KEYS, cutoff=_TYPO)
         if close and key not in _TEST_KEYS:
             raise ValueError(
                 f'test_cfg has no option {key!r}; close: {close[0]!r}; '

@@ -468,6 +468,18 @@ def test_copies(mode):
     assert torch.equal(check_labels(model, inputs, samples), expected)
 
 
+def test_copies_of_what_inherits_a_lean_class(monkeypatch):
+    model = lean_of(build(model_config(7)))
+    kind = type('Below', (type(model),), {'__module__': __name__})
+    monkeypatch.setitem(globals(), 'Below', kind)
+    model.__class__ = kind
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert type(other) is kind
+        assert torch.equal(
+            other.backbone.conv.weight, model.backbone.conv.weight
+        )
+
+
 def test_weights_go_both_ways():
     model, other = build(model_config(7)), MODELS.build(model_config(7))
     lean = make_lean(other)

@@ -403,6 +403,12 @@ def _build_flip(prob: Any, direction: Any, swap_seg_labels: Any) -> RandomFlip:
 
 def _check_fields(results: dict) -> None:
     """Refuse what would not be resized."""
+    if results.get('seg_map_path') and 'gt_seg_map' not in results:
+        raise ValueError(
+            f'label {results["seg_map_path"]} is not loaded yet, and would '
+            'not be cropped with its image: put the step that loads labels, '
+            'such as FastLoadAnnotations, before FusedResizeCropFlip'
+        )
     others = {'gt_bboxes', 'gt_keypoints', 'gt_depth_map'} & set(results)
     others |= set(results.get('seg_fields', ())) - {'gt_seg_map'}
     if others:
@@ -550,7 +556,7 @@ def _resize_crop(
     columns = _span(size[1], new[1], *box[2:], part)
     try:
         resized = cv2.resize(
-            image[rows.source, columns.source],
+            _grow(image[rows.source, columns.source], rows, columns),
             None,
             fx=columns.scale,
             fy=rows.scale,
@@ -563,6 +569,26 @@ def _resize_crop(
             f'uint8, uint16, int16 or floats of (H, W) or (H, W, C); {error}'
         ) from error
     return resized[rows.crop, columns.crop]
+
+
+def _grow(source: np.ndarray, rows: _Span, columns: _Span) -> np.ndarray:
+    """Return a part of an image that OpenCV resizes by scales near 1.
+
+    It copies a part whose size would stay, though pixels would move. The last
+    row or column is repeated then, until the size changes.
+    """
+    height, width = source.shape[:2]
+    new = round(height * rows.scale), round(width * columns.scale)
+    if new != (height, width):
+        return source
+    below = beside = 0
+    if rows.scale != 1:
+        below = int(1 / abs(rows.scale - 1)) + 1 - height
+    elif columns.scale != 1:
+        beside = int(1 / abs(columns.scale - 1)) + 1 - width
+    return cv2.copyMakeBorder(
+        source, 0, below, 0, beside, cv2.BORDER_REPLICATE
+    )
 
 
 def _label_grid(

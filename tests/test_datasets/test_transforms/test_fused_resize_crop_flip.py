@@ -74,11 +74,12 @@ def stock(
 
 
 def sample(image, label):
-    found = {'img_path': 'a.jpg', 'seg_map_path': 'a.png', 'seg_fields': []}
+    found = {'img_path': 'a.jpg', 'seg_fields': []}
     if image is not None:
         found['img'] = image.copy()
         found['img_shape'] = found['ori_shape'] = image.shape[:2]
     if label is not None:
+        found['seg_map_path'] = 'a.png'
         found['gt_seg_map'] = label.copy()
         found['seg_fields'] = ['gt_seg_map']
     return found
@@ -177,6 +178,28 @@ def test_large_images(size):
         check_same(
             run([ours], sample(image, label), seed),
             run(stock((512, 1024), **options), sample(image, label), seed),
+        )
+
+
+@pytest.mark.parametrize(
+    ('old', 'new', 'crop'),
+    [
+        ((1025, 2050), (1024, 2048), 256),
+        ((482, 640), (480, 640), 64),
+        ((480, 643), (480, 640), (64, 300)),
+        ((360, 480), (359, 479), 128),
+        ((359, 479), (360, 480), (300, 100)),
+    ],
+)
+def test_scales_near_one(old, new, crop):
+    """OpenCV copies a part whose size would stay, though pixels move."""
+    image, label = noise((*old, 3)), blocks(old)
+    options = {'scale': new[::-1], 'ratio_range': (1.0, 1.0)}
+    ours = FusedResizeCropFlip(crop, **options)
+    for seed in range(12):
+        check_same(
+            run([ours], sample(image, label), seed),
+            run(stock(crop, **options), sample(image, label), seed),
         )
 
 
@@ -542,6 +565,15 @@ def test_ratio_of_classes_without_labels():
     crop = FusedResizeCropFlip(16, scale_factors=(1.0,), cat_max_ratio=0.75)
     with pytest.raises(ValueError, match=r'cat_max_ratio=0\.75 needs labels'):
         crop(sample(noise((8, 8, 3)), None))
+
+
+def test_labels_that_are_loaded_too_late():
+    crop = FusedResizeCropFlip(4, scale_factors=(1.0,))
+    results = {**sample(noise((8, 8, 3)), None), 'seg_map_path': 'a.png'}
+    with pytest.raises(
+        ValueError, match=r'label a\.png is not loaded yet, and'
+    ):
+        crop(results)
 
 
 @pytest.mark.parametrize('key', ['gt_bboxes', 'gt_depth_map', 'gt_more'])
