@@ -230,6 +230,9 @@ def decode_labels(data: bytes) -> np.ndarray | None:
 
     Returns:
         uint8 (H, W); None if it is any other file, or not whole.
+
+    Raises:
+        MemoryError: There is no memory for it.
     """
     chunks = _png_chunks(data)
     header = chunks.get(b'IHDR', b'')
@@ -243,6 +246,8 @@ def decode_labels(data: bytes) -> np.ndarray | None:
     try:
         # One byte more than there is, to read the checksum at the end.
         rows = stream.decompress(chunks[b'IDAT'], size + 1)
+    except MemoryError:
+        raise
     except Exception:  # isal's own, which its stubs take for no class
         return None
     pixels = np.frombuffer(rows, np.uint8)

@@ -19,6 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from isal import isal_zlib
 from PIL import Image
 
 from mmseg_ext.sample_data import (
@@ -240,11 +241,12 @@ def test_chunk_of_gigabytes(spoiled, tmp_path, name, pattern):
 def test_no_file_is_left_out_where_memory_is_short(
     spoiled, tmp_path, monkeypatch, name, pattern
 ):
-    def imdecode(*_):
+    def decode(*_):
         raise MemoryError
 
     root, _ = spoiled(name, pattern, Path.exists)
-    monkeypatch.setattr(cv2, 'imdecode', imdecode)
+    monkeypatch.setattr(cv2, 'imdecode', decode)
+    monkeypatch.setattr(isal_zlib, 'decompressobj', decode)
     with pytest.raises(OSError, match=r'memory is short for .*\.png'):
         convert(name, root, tmp_path / 'out', skip_invalid=True)
 
