@@ -236,10 +236,10 @@ def test_images_that_are_cut_off(tmp_path, tiny):
     for name in whole:
         reason = report.unreadable.pop(str(folder / name))
         size = (folder / name).stat().st_size
-        assert reason == (
-            f'{folder / name} cannot be read as an image ({size} bytes): it '
-            'is truncated or of another format; copy or download it again'
-        )
+        what = f'cannot be read as an image ({size} bytes): it is truncated'
+        what += ' or of another format'
+        what = what if size else 'is empty'
+        assert reason == f'{folder / name} {what}; copy or download it again'
     assert report.unreadable == {}
     written = sorted(os.listdir(tmp_path / 'out/labels'))
     assert written == ['z.png']
