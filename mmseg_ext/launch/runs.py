@@ -130,6 +130,20 @@ class TrainedRun(NamedTuple):
     files: RunFiles | None
 
 
+class _NoTraining(BaseLoop):
+    """Stands for the loop of the training in a test.
+
+    Hooks ask a runner for its iteration, or for this loop, and get what loads
+    all images of the training else.
+    """
+
+    iter = epoch = max_iters = max_epochs = 0
+    stop_training = False
+
+    def run(self) -> None:
+        """Do nothing: a test does not train."""
+
+
 # A config may name checkpoints too, by address.
 @weights_only()
 def run_training(
@@ -296,8 +310,7 @@ def run_test(
         with _told_in_one_line():
             writer = prediction_writer(cfg, out) if out else None
         runner = _build_runner(cfg, notes, warnings, console)
-        # Runner.iter, which hooks read, would load all images of the training.
-        runner._train_loop = None
+        runner._train_loop = _NoTraining(runner, [])
         with _told_in_one_line():
             check_checkpoint(runner.model, cfg.load_from)
         with _data_errors_named(cfg, 'test'):

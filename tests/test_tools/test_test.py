@@ -104,6 +104,9 @@ def test_segmentor(segmentation, tmp_path, capsys):
         pictures,
         '--cfg-options',  # a test needs no images of the training
         'train_dataloader.dataset.data_root=gone',
+        # Its hook asks for the loop of the training.
+        'default_hooks.stop.type=EarlyStoppingHook',
+        'default_hooks.stop.monitor=seg/mIoU',
     )
     written = sorted(str(p.relative_to(out)) for p in out.rglob('*.*'))
     assert written == NAMES
