@@ -357,16 +357,31 @@ HEADS = {
 @pytest.mark.parametrize('mode', MODES)
 @pytest.mark.parametrize('head', HEADS)
 def test_heads(head, mode, place):
-    if head == 'PointRend' and place == ('cuda', torch.float16):
-        pytest.skip('of points that are equal in 16 bits CUDA takes any')
     config = HEADS[head]()
     config.test_cfg.update(model_config(mode=mode).test_cfg)
     model = build(config, whole_numbers=False)
     inputs = make_inputs(2, whole_numbers=False)
     for way in ('same size', 'padded, resized, flipped'):
         samples = make_samples(2, **WAYS[way])
+        if head == 'PointRend' and not repeats(model, inputs, samples, place):
+            pytest.skip('MMSeg itself gives other labels each time')
         labels = check_labels(model, inputs, samples, place)
         assert len(labels.unique()) > 2
+
+
+def repeats(model, inputs, samples, place):
+    """Return whether MMSeg gives the same twice.
+
+    PointRend refines the points that are least certain, and of those that are
+    equal, as in 16 bits, a GPU may take any.
+    """
+    once, again = (
+        torch.stack([s.pred_sem_seg.data for s in found])
+        for found in (
+            run(upstream_of(model), inputs, samples, place) for _ in range(2)
+        )
+    )
+    return torch.equal(once, again)
 
 
 # What a model is besides
