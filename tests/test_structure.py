@@ -35,12 +35,16 @@ ALLOWED = {
     | {'checkpoint', 'engine', 'environment', 'evaluation', 'registry'},
     'inference': PLAIN
     | {'checkpoint', 'launch', 'models', 'registry', 'visualization'},
+    'doctor': PLAIN
+    | {'engine', 'environment', 'evaluation', 'launch', 'registry'}
+    | {'visualization'},
 }
 
 #: Parts without registered classes; of evaluation, only its functions.
 UNREGISTERED = [
     *('labels', 'utils', 'formats', 'converters', 'sample_data'),
-    *('visualization', 'inference', 'launch', 'evaluation/functional.py'),
+    *('visualization', 'inference', 'launch', 'doctor'),
+    'evaluation/functional.py',
 ]
 
 

@@ -1,0 +1,1 @@
+"""What is wrong with a config and its data, told before a training."""

@@ -1,0 +1,134 @@
+"""One pass over a config and its data."""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import DATASETS, DefaultScope
+
+from mmseg_ext.doctor.built_model import build_model
+from mmseg_ext.doctor.case import Case, Split
+from mmseg_ext.doctor.coco_tables import read_coco_table
+from mmseg_ext.doctor.parts import Part
+from mmseg_ext.doctor.pipeline_runs import run_pipelines
+from mmseg_ext.doctor.scan import scan_parts
+from mmseg_ext.formats.color_masks import IGNORE_INDEX
+from mmseg_ext.launch.configs import scope_of
+from mmseg_ext.launch.data_sets import SPLITS, why_empty
+from mmseg_ext.launch.errors import is_empty_set, one_line, why_not_built
+from mmseg_ext.launch.noise import Quiet
+
+__all__ = ['gather']
+
+
+def gather(
+    cfg: Config,
+    splits: Sequence[str] = SPLITS,
+    nproc: int = 1,
+    sample: int | None = None,
+    cache: Path | None = None,
+    on_stage: Callable[[str], None] | None = None,
+) -> Case:
+    """Gather what checks need to know.
+
+    Args:
+        cfg: A config, read.
+        splits: Those to look at; the config may lack some.
+        nproc: Number of processes that read files.
+        sample: At most so many images of each data set are read, spread over
+            it; None reads all.
+        cache: File with what was read before, which is renewed; None keeps
+            nothing.
+        on_stage: Called with the name of each stage as it begins.
+
+    Raises:
+        OSError: The cache cannot be written.
+        ValueError: ``nproc`` is out of range.
+    """
+    tell = on_stage or (lambda name: None)
+    case = Case(cfg, str(cfg.filename))
+    # What a user's classes print, be it JSON or not, is no output of ours.
+    with (
+        redirect_stdout(sys.stderr),
+        Quiet()(),
+        DefaultScope.overwrite_default_scope(scope_of(cfg)),
+    ):
+        tell('config')
+        for name in splits:
+            loader = cfg.get(f'{name}_dataloader')
+            if isinstance(loader, ConfigDict) and 'dataset' in loader:
+                case.splits[name] = _build_split(cfg, name, loader)
+        tell('model')
+        case.model = build_model(cfg)
+        tell('files')
+        if not case.semantic:
+            for part in case.parts:
+                part.coco = read_coco_table(part.cfg)
+        scan_parts(list(case.parts), nproc, sample, cache)
+        tell('pipelines')
+        for split in case.splits.values():
+            split.runs = run_pipelines(split.dataset, split.parts)
+    return case
+
+
+def _build_split(cfg: Config, name: str, loader: ConfigDict) -> Split:
+    """Build the data sets of a dataloader, each part by itself."""
+    split = Split(name, loader)
+    key = f'{split.key}.dataset'
+    for place, part in _leaves(loader.dataset, key):
+        split.parts.append(_build_part(cfg, Part(name, place, part)))
+    if all(part.dataset is not None for part in split.parts):
+        whole = Part(name, key, loader.dataset)
+        single = split.parts[0].key == key
+        split.dataset = (
+            split.parts[0] if single else _build_part(cfg, whole)
+        ).dataset
+        # What wraps data sets may fail by itself.
+        if split.dataset is None:
+            split.parts.append(whole)
+    return split
+
+
+def _leaves(cfg: Any, key: str) -> Iterator[tuple[str, ConfigDict]]:
+    """Yield the configs of data sets without others in them, and their keys.
+
+    The same data set, which wrappers take more than once, comes once.
+    """
+    if not isinstance(cfg, ConfigDict):
+        yield key, ConfigDict()
+    elif isinstance(cfg.get('dataset'), ConfigDict):
+        yield from _leaves(cfg.dataset, f'{key}.dataset')
+    elif cfg.get('datasets'):
+        for number, part in enumerate(cfg.datasets):
+            yield from _leaves(part, f'{key}.datasets.{number}')
+    else:
+        yield key, cfg
+
+
+def _build_part(cfg: Config, part: Part) -> Part:
+    """Build a data set, or note why it cannot be."""
+    try:
+        part.dataset = DATASETS.build(part.cfg)
+        if hasattr(part.dataset, 'full_init'):
+            part.dataset.full_init()
+        part.total = len(part.dataset)
+    # Anything may come out of a user's class.
+    except Exception as error:
+        part.dataset = None
+        part.missing = getattr(error, 'filename', None)
+        part.empty = is_empty_set(error)
+        part.fault = (
+            f'the data set is empty{why_empty(error)}'
+            if part.empty
+            else why_not_built(cfg, error) or one_line(error)
+        )
+        return part
+    part.empty = not part.total
+    info = getattr(part.dataset, 'metainfo', None) or {}
+    classes = info.get('classes') or ()
+    part.classes = (classes,) if isinstance(classes, str) else tuple(classes)
+    part.ignore_index = getattr(part.dataset, 'ignore_index', IGNORE_INDEX)
+    return part

@@ -1,0 +1,31 @@
+"""Data sets as wholes."""
+
+import shutil
+
+from helpers.doctor import assert_only, plants
+from mmseg_ext.doctor.findings import Level
+
+
+def test_healthy_data_have_no_error(street, shapes):
+    for patient in (street, shapes):
+        diagnosis = patient.examine()
+        found = [f for f in diagnosis.findings if f.level > Level.NOTE]
+        assert [(f.code, f.text) for f in found] == []
+        assert list(diagnosis.case.splits) == ['train', 'val', 'test']
+
+
+@plants('data-set-not-built')
+def test_missing_folder(street):
+    shutil.rmtree(street.root / 'val_labels')
+    street.change("seg_map_path='val_labels'", "seg_mapp='val_labels'")
+    street.change("type='BaseSegDataset'", "type='NoSuchDataset'")
+    found = assert_only(street.examine(), 'data-set-not-built')
+    assert {f.split for f in found} == {'train', 'val', 'test'}
+    assert all('NoSuchDataset' in f.text for f in found)
+
+
+@plants('split-empty')
+def test_other_suffix(street):
+    street.change("img_suffix='.png'", "img_suffix='.jpg'")
+    found = assert_only(street.examine(), 'split-empty')
+    assert {f.split for f in found} == {'train', 'val', 'test'}
