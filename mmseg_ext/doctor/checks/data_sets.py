@@ -31,7 +31,7 @@ def data_sets_are_built(case: Case) -> Iterator[Finding]:
 
 @check(EMPTY)
 def splits_hold_images(case: Case) -> Iterator[Finding]:
-    """Yield data sets without images; why a COCO file has none is told apart."""
+    """Yield data sets without images; of COCO files their own checks tell."""
     for part in case.parts:
         if part.empty and part.coco is None:
             folders = dict(part.cfg.get('data_prefix') or {})
