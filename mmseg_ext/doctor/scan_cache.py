@@ -8,13 +8,12 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-import mmseg_ext
 from mmseg_ext.doctor.parts import ImageScan, LabelScan
 from mmseg_ext.utils.files import read_file, write_bytes
 
 __all__ = ['ScanCache']
 
-#: Rises when scans hold other things, or other values.
+#: Rises when scans hold other things, or loaders of ours give other labels.
 _VERSION = 1
 
 #: Size in bytes and time of the last change, in nanoseconds.
@@ -38,7 +37,6 @@ class _Content(msgspec.Struct):
     """What the file holds."""
 
     version: int
-    program: str
     images: list[_Entry[ImageScan]]
     labels: list[_Entry[LabelScan]]
 
@@ -126,7 +124,6 @@ class ScanCache:
             return
         content = _Content(
             _VERSION,
-            mmseg_ext.__version__,
             list(self.images.entries.values()),
             list(self.labels.entries.values()),
         )
@@ -135,15 +132,12 @@ class ScanCache:
 
 def _read(path: Path | None) -> _Content:
     """Read the file of a cache."""
-    empty = _Content(_VERSION, mmseg_ext.__version__, [], [])
+    empty = _Content(_VERSION, [], [])
     if path is None:
         return empty
     # What cannot be read is written anew.
     with suppress(OSError, ValueError, RecursionError):
         content = msgspec.msgpack.decode(read_file(path, None), type=_Content)
-        if (content.version, content.program) == (
-            empty.version,
-            empty.program,
-        ):
+        if content.version == _VERSION:
             return content
     return empty
