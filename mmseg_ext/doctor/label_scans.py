@@ -22,7 +22,7 @@ from mmseg_ext.launch.errors import one_line
 __all__ = ['Tally', 'scan_label', 'tally']
 
 #: Pixels that are counted at a time, so that large files take no more memory.
-_BLOCK = 1 << 20
+_BLOCK = 1 << 19
 
 #: Stands in a grid for what has no place in 8 bits, and for ignored pixels.
 _OTHER = 255
@@ -44,7 +44,8 @@ class Tally(NamedTuple):
 
     def as_dict(self) -> dict[int, int]:
         """Return the counts by value."""
-        return _as_dict(self.values, self.counts)
+        pairs = zip(self.values.tolist(), self.counts.tolist(), strict=True)
+        return dict(pairs)
 
 
 def tally(pixels: np.ndarray) -> Tally:
@@ -87,10 +88,6 @@ def _keys(colors: np.ndarray) -> np.ndarray:
     return bgra.view('<u4').ravel() & 0xFFFFFF
 
 
-def _as_dict(values: np.ndarray, counts: np.ndarray) -> dict[int, int]:
-    return dict(zip(values.tolist(), counts.tolist(), strict=True))
-
-
 def _sum(
     values: np.ndarray, counts: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -128,23 +125,28 @@ def scan_label(
         scan = LabelScan(
             size=header.size, fault=as_line(error), form=header.form
         )
-        return _with_loaded(scan, loader, position, None)
-    gray = mask.gray()
-    flat = mask.pixels.ndim == 2
-    values = found.values if flat else found.values & 255
+        return _with_loaded(scan, loader, position)
     height, width = mask.pixels.shape[:2]
     size = width, height
-    if not strict:
+    if not strict:  # EXIF may have turned it
         size = read_header(data).size or size
+    flat = mask.pixels.ndim == 2
+    values = {}
+    if mask.gray() is not None:
+        # Of a gray all channels are equal.
+        grays = found.values if flat else found.values & 255
+        values = found._replace(values=grays).as_dict()
     scan = LabelScan(
         size=size,
         form=mask.form,
         lossy=mask.lossy,
-        values={} if gray is None else _as_dict(values, found.counts),
+        values=values,
         colors=0 if flat else len(found.values),
         digest=found.digest,
     )
-    return _with_loaded(scan, loader, position, mask if strict else None)
+    if not strict:
+        return _with_loaded(scan, loader, position)
+    return _with_loaded(scan, loader, position, mask, found)
 
 
 def _read(data: bytes) -> tuple[Mask, bool]:
@@ -159,23 +161,34 @@ def _with_loaded(
     scan: LabelScan,
     loader: LabelLoader | None,
     position: int,
-    mask: Mask | None,
+    mask: Mask | None = None,
+    found: Tally | None = None,
 ) -> LabelScan:
-    """Add what a label is loaded as."""
+    """Add what a label is loaded as.
+
+    Args:
+        scan: What the file holds.
+        loader: As for :func:`scan_label`.
+        position: As for :func:`scan_label`.
+        mask: The file, if its pixels are as loaders find them.
+        found: Its values.
+    """
     if loader is None:
         return scan
     try:
-        table = loader.table(mask, position) if mask else None
-        if mask is None or table is None:
+        labels = None
+        if mask and found:
+            labels = loader.labels(mask, found.values, position)
+        if mask is None or found is None or labels is None:
             label = _as_map(loader.load(position), scan.size)
             counts = tally(label).as_dict()
             grid = _grid(label)
         else:
-            counts = {}
-            for value, count in scan.values.items():
-                new = int(table[value])
-                counts[new] = counts.get(new, 0) + count
-            grid = _grid(mask.pixels, table)
+            counts = Tally(*_sum(labels, found.counts), b'').as_dict()
+            values = _places(mask.pixels)
+            if mask.pixels.ndim == 3:
+                values = _keys(values.reshape(-1, 3))
+            grid = _as_bytes(labels[np.searchsorted(found.values, values)])
     # Anything may come out of a transform.
     except Exception as error:
         return replace(scan, loaded_fault=one_line(error))
@@ -194,14 +207,22 @@ def _as_map(label: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
     return label
 
 
-def _grid(label: np.ndarray, table: np.ndarray | None = None) -> bytes:
+def _grid(label: np.ndarray) -> bytes:
     """Return a label at some places, as bytes."""
+    return _as_bytes(_places(label))
+
+
+def _places(pixels: np.ndarray) -> np.ndarray:
+    """Return pixels, (H, W) or (H, W, C), at some places all over them."""
     rows, columns = (
-        (np.arange(GRID) * 2 + 1) * side // (2 * GRID) for side in label.shape
+        (np.arange(GRID) * 2 + 1) * side // (2 * GRID)
+        for side in pixels.shape[:2]
     )
-    places = label[rows[:, None], columns]
-    if table is not None:
-        places = table[places]
-    places = places.astype(np.int64)
-    outside = (places < 0) | (places > _OTHER)
-    return np.where(outside, _OTHER, places).astype(np.uint8).tobytes()
+    return pixels[rows[:, None], columns]
+
+
+def _as_bytes(labels: np.ndarray) -> bytes:
+    """Return labels as bytes, row after row."""
+    labels = labels.astype(np.int64)
+    outside = (labels < 0) | (labels > _OTHER)
+    return np.where(outside, _OTHER, labels).astype(np.uint8).tobytes()
