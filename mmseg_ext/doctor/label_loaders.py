@@ -18,7 +18,7 @@ from mmseg_ext.engine.label_checks import (
 from mmseg_ext.formats.masks import Mask
 from mmseg_ext.utils.images import write_png
 
-__all__ = ['LabelLoader', 'find_loader']
+__all__ = ['LabelLoader', 'find_loader', 'first_step']
 
 #: Loaders of indices and of colors, by package and name. What they make of a
 #: pixel depends on its value, their arguments and `_KEYS`, and nothing else.
@@ -58,7 +58,7 @@ class LabelLoader(Protocol):
         """
 
     def labels(
-        self, mask: Mask, values: np.ndarray, position: int
+        self, mask: Mask, values: np.ndarray, position: int, identity: bytes
     ) -> np.ndarray | None:
         """Return the labels of the values that a file stores.
 
@@ -67,6 +67,7 @@ class LabelLoader(Protocol):
             values: Those in it, (N,): grays or entries of its palette, or
                 colors, ``red << 16 | green << 8 | blue``.
             position: Which image of the data set it belongs to.
+            identity: What :meth:`identity` gives for it.
 
         Returns:
             int64 (N,); None where the file itself has to be loaded.
@@ -80,6 +81,21 @@ class LabelLoader(Protocol):
         """
 
 
+def first_step(dataset: Any, kind: type) -> Any:
+    """Return the first transform of a kind; None if there is none.
+
+    Args:
+        dataset: A data set without others in it.
+        kind: Class of the transform.
+    """
+    steps = _steps(dataset)
+    return next((step for step in steps if isinstance(step, kind)), None)
+
+
+def _steps(dataset: Any) -> list[Any]:
+    return list(getattr(getattr(dataset, 'pipeline', None), 'transforms', ()))
+
+
 def find_loader(dataset: Any) -> LabelLoader | None:
     """Return what loads the labels of a data set.
 
@@ -89,7 +105,7 @@ def find_loader(dataset: Any) -> LabelLoader | None:
     Returns:
         None if its pipeline loads none.
     """
-    steps = list(getattr(getattr(dataset, 'pipeline', None), 'transforms', ()))
+    steps = _steps(dataset)
     for number, step in enumerate(steps):
         if isinstance(step, LoadAnnotations):
             end = number + 1
@@ -134,14 +150,14 @@ class _Steps:
         return hashlib.sha256(text.encode()).digest()[:8]
 
     def labels(
-        self, mask: Mask, values: np.ndarray, position: int
+        self, mask: Mask, values: np.ndarray, position: int, identity: bytes
     ) -> np.ndarray | None:
         if not self._goes_by_value(mask) or len(values) > _MOST_COLORS:
             return None
-        info = self._dataset.get_data_info(position)
-        known = self._labels.setdefault(self.identity(info) or b'', {})
+        known = self._labels.setdefault(identity, {})
         new = [value for value in values.tolist() if value not in known]
         if new:
+            info = self._dataset.get_data_info(position)
             try:
                 labels = self._ask(new, mask.pixels.ndim == 3, info)
             # The file itself tells what is wrong.
@@ -213,7 +229,7 @@ class _Whole:
         return None
 
     def labels(
-        self, mask: Mask, values: np.ndarray, position: int
+        self, mask: Mask, values: np.ndarray, position: int, identity: bytes
     ) -> np.ndarray | None:
         return None
 

@@ -24,6 +24,9 @@ __all__ = ['Tally', 'scan_label', 'tally']
 #: Pixels that are counted at a time, so that large files take no more memory.
 _BLOCK = 1 << 19
 
+#: The bits of a color.
+_COLOR = 0xFFFFFF
+
 #: Stands in a grid for what has no place in 8 bits, and for ignored pixels.
 _OTHER = 255
 
@@ -64,11 +67,13 @@ def tally(pixels: np.ndarray) -> Tally:
     for start in range(0, len(flat), _BLOCK):
         block = flat[start : start + _BLOCK]
         block = _keys(block) if colors else block
-        starts = np.flatnonzero(block[1:] != block[:-1]) + 1
-        starts = np.concatenate([[0], starts])
+        ends = np.flatnonzero(block[1:] != block[:-1]) + 1
+        starts = np.concatenate([[0], ends]).astype(np.int32)
         firsts = block[starts]
+        if colors:
+            firsts &= _COLOR
         digest.update(starts.tobytes())
-        digest.update(firsts.astype(np.int64).tobytes())
+        digest.update(firsts.astype(np.int32).tobytes())
         lengths = np.diff(starts, append=len(block))
         found, total = _sum(firsts, lengths)
         values.append(found)
@@ -83,9 +88,12 @@ def tally(pixels: np.ndarray) -> Tally:
 
 
 def _keys(colors: np.ndarray) -> np.ndarray:
-    """Return each color of uint8 (N, 3), BGR, as a number, uint32 (N,)."""
+    """Return each color of uint8 (N, 3), BGR, as a number, uint32 (N,).
+
+    That of the color is in the lower 24 bits; the others are the same.
+    """
     bgra = cv2.cvtColor(colors[None], cv2.COLOR_BGR2BGRA)
-    return bgra.view('<u4').ravel() & 0xFFFFFF
+    return bgra.view('<u4').ravel()
 
 
 def _sum(
@@ -102,15 +110,26 @@ def _sum(
     return found.astype(np.int64), total.astype(np.int64)
 
 
-def scan_label(
-    data: bytes, loader: LabelLoader | None, position: int
-) -> LabelScan:
+class Source(NamedTuple):
+    """Where a label comes from.
+
+    Attributes:
+        loader: Loads the labels of its data set; None if nothing does.
+        position: Which image of the data set it belongs to.
+        identity: What the loader's ``identity`` gives for it.
+    """
+
+    loader: LabelLoader | None = None
+    position: int = 0
+    identity: bytes = b''
+
+
+def scan_label(data: bytes, source: Source) -> LabelScan:
     """Look at a label file, and at what it is loaded as.
 
     Args:
         data: Content of the file.
-        loader: Loads the labels of its data set; None if nothing does.
-        position: Which image of the data set it belongs to.
+        source: Where it comes from.
 
     Returns:
         What it holds; with a fault if it is broken or of a form that no label
@@ -125,7 +144,7 @@ def scan_label(
         scan = LabelScan(
             size=header.size, fault=as_line(error), form=header.form
         )
-        return _with_loaded(scan, loader, position)
+        return _with_loaded(scan, source)
     height, width = mask.pixels.shape[:2]
     size = width, height
     if not strict:  # EXIF may have turned it
@@ -145,8 +164,8 @@ def scan_label(
         digest=found.digest,
     )
     if not strict:
-        return _with_loaded(scan, loader, position)
-    return _with_loaded(scan, loader, position, mask, found)
+        return _with_loaded(scan, source)
+    return _with_loaded(scan, source, mask, found)
 
 
 def _read(data: bytes) -> tuple[Mask, bool]:
@@ -159,8 +178,7 @@ def _read(data: bytes) -> tuple[Mask, bool]:
 
 def _with_loaded(
     scan: LabelScan,
-    loader: LabelLoader | None,
-    position: int,
+    source: Source,
     mask: Mask | None = None,
     found: Tally | None = None,
 ) -> LabelScan:
@@ -168,17 +186,17 @@ def _with_loaded(
 
     Args:
         scan: What the file holds.
-        loader: As for :func:`scan_label`.
-        position: As for :func:`scan_label`.
+        source: Where the label comes from.
         mask: The file, if its pixels are as loaders find them.
         found: Its values.
     """
+    loader, position, identity = source
     if loader is None:
         return scan
     try:
         labels = None
         if mask and found:
-            labels = loader.labels(mask, found.values, position)
+            labels = loader.labels(mask, found.values, position, identity)
         if mask is None or found is None or labels is None:
             label = _as_map(loader.load(position), scan.size)
             counts = tally(label).as_dict()
@@ -187,7 +205,7 @@ def _with_loaded(
             counts = Tally(*_sum(labels, found.counts), b'').as_dict()
             values = _places(mask.pixels)
             if mask.pixels.ndim == 3:
-                values = _keys(values.reshape(-1, 3))
+                values = _keys(values.reshape(-1, 3)) & _COLOR
             grid = _as_bytes(labels[np.searchsorted(found.values, values)])
     # Anything may come out of a transform.
     except Exception as error:
