@@ -1,8 +1,21 @@
 """Healthy data with a config, for tests of the doctor."""
 
+import gc
+
 import pytest
 
 from helpers.doctor import moved, write_shapes, write_street
+
+
+@pytest.fixture(autouse=True, scope='module')
+def _few_objects_to_look_through():
+    """Let MMEngine collect garbage after each data set, and be fast.
+
+    Packages that were imported have half a million objects.
+    """
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope='session')
