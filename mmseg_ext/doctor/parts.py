@@ -22,6 +22,7 @@ class ImageScan(msgspec.Struct, frozen=True, omit_defaults=True):
         size: Width and height as loaders see them, turned by EXIF; None if
             the file cannot be read.
         fault: Why it cannot be read, in one line; None if it can.
+        missing: Whether the reason is that there is no such file.
         form: Format and mode by Pillow's names, such as ``'JPEG RGB'``,
             ``'PNG I;16'``.
         turned: The EXIF orientation, 1 to 8; 1 is upright.
@@ -35,6 +36,7 @@ class ImageScan(msgspec.Struct, frozen=True, omit_defaults=True):
 
     size: tuple[int, int] | None = None
     fault: str | None = None
+    missing: bool = False
     form: str = ''
     turned: int = 1
     gray: bool = False
@@ -49,7 +51,8 @@ class LabelScan(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         size: Width and height; None if the file cannot be read.
-        fault: Why the file cannot be read as an image, in one line.
+        fault: Why the file cannot be read as a mask, in one line.
+        missing: Whether the reason is that there is no such file.
         form: As :attr:`mmseg_ext.formats.masks.Mask.form`, such as
             ``'8-bit gray PNG'``, ``'palette PNG'``, ``'RGB PNG'``.
         lossy: Whether the format changes pixels, as JPEG does.
@@ -66,6 +69,7 @@ class LabelScan(msgspec.Struct, frozen=True, omit_defaults=True):
 
     size: tuple[int, int] | None = None
     fault: str | None = None
+    missing: bool = False
     form: str = ''
     lossy: bool = False
     values: dict[int, int] = {}

@@ -1,0 +1,207 @@
+"""What is in a label file, and what a data set's loader makes of it."""
+
+import hashlib
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from msgspec.structs import replace
+
+from mmseg_ext.doctor.image_scans import (
+    DIGEST_SIZE,
+    NAME,
+    as_line,
+    read_header,
+)
+from mmseg_ext.doctor.label_loaders import LabelLoader
+from mmseg_ext.doctor.parts import GRID, LabelScan
+from mmseg_ext.formats.image_facts import as_map
+from mmseg_ext.formats.masks import Mask, read_mask
+from mmseg_ext.launch.errors import one_line
+
+__all__ = ['Tally', 'scan_label', 'tally']
+
+#: Pixels that are counted at a time, so that large files take no more memory.
+_BLOCK = 1 << 20
+
+#: Stands in a grid for what has no place in 8 bits, and for ignored pixels.
+_OTHER = 255
+
+
+class Tally(NamedTuple):
+    """The values of an array, and how often each is there.
+
+    Attributes:
+        values: int64 (N,), ascending; of colors ``red << 16 | green << 8 |
+            blue``.
+        counts: int64 (N,).
+        digest: Equal for arrays of equal shape and values.
+    """
+
+    values: np.ndarray
+    counts: np.ndarray
+    digest: bytes
+
+    def as_dict(self) -> dict[int, int]:
+        """Return the counts by value."""
+        return _as_dict(self.values, self.counts)
+
+
+def tally(pixels: np.ndarray) -> Tally:
+    """Count the values of a label map, or the colors of one.
+
+    Labels are flat: to look at the ends of their runs takes a tenth of the
+    time of a look at each pixel.
+
+    Args:
+        pixels: Integers (H, W), or uint8 (H, W, 3), BGR.
+    """
+    colors = pixels.ndim == 3
+    flat = pixels.reshape(-1, 3) if colors else pixels.reshape(-1)
+    digest = hashlib.sha256(repr(pixels.shape).encode())
+    values, counts = [], []
+    for start in range(0, len(flat), _BLOCK):
+        block = flat[start : start + _BLOCK]
+        block = _keys(block) if colors else block
+        starts = np.flatnonzero(block[1:] != block[:-1]) + 1
+        starts = np.concatenate([[0], starts])
+        firsts = block[starts]
+        digest.update(starts.tobytes())
+        digest.update(firsts.astype(np.int64).tobytes())
+        lengths = np.diff(starts, append=len(block))
+        found, total = _sum(firsts, lengths)
+        values.append(found)
+        counts.append(total)
+    if not values:
+        none = np.zeros(0, np.int64)
+        return Tally(none, none, digest.digest()[:DIGEST_SIZE])
+    found, total = values[0], counts[0]
+    if len(values) > 1:
+        found, total = _sum(np.concatenate(values), np.concatenate(counts))
+    return Tally(found, total, digest.digest()[:DIGEST_SIZE])
+
+
+def _keys(colors: np.ndarray) -> np.ndarray:
+    """Return each color of uint8 (N, 3), BGR, as a number, uint32 (N,)."""
+    bgra = cv2.cvtColor(colors[None], cv2.COLOR_BGR2BGRA)
+    return bgra.view('<u4').ravel() & 0xFFFFFF
+
+
+def _as_dict(values: np.ndarray, counts: np.ndarray) -> dict[int, int]:
+    return dict(zip(values.tolist(), counts.tolist(), strict=True))
+
+
+def _sum(
+    values: np.ndarray, counts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Add the counts of equal values, int64 each, by ascending value."""
+    if values.dtype == np.uint8:
+        total = np.bincount(values, counts)
+        found = np.flatnonzero(total)
+        total = total[found]
+    else:
+        found, places = np.unique(values, return_inverse=True)
+        total = np.bincount(places, counts)
+    return found.astype(np.int64), total.astype(np.int64)
+
+
+def scan_label(
+    data: bytes, loader: LabelLoader | None, position: int
+) -> LabelScan:
+    """Look at a label file, and at what it is loaded as.
+
+    Args:
+        data: Content of the file.
+        loader: Loads the labels of its data set; None if nothing does.
+        position: Which image of the data set it belongs to.
+
+    Returns:
+        What it holds; with a fault if it is broken or of a form that no label
+        map has.
+    """
+    try:
+        mask, strict = _read(data)
+        found = tally(mask.pixels)
+    # Each format has its own errors.
+    except Exception as error:
+        header = read_header(data)
+        scan = LabelScan(
+            size=header.size, fault=as_line(error), form=header.form
+        )
+        return _with_loaded(scan, loader, position, None)
+    gray = mask.gray()
+    flat = mask.pixels.ndim == 2
+    values = found.values if flat else found.values & 255
+    height, width = mask.pixels.shape[:2]
+    size = width, height
+    if not strict:
+        size = read_header(data).size or size
+    scan = LabelScan(
+        size=size,
+        form=mask.form,
+        lossy=mask.lossy,
+        values={} if gray is None else _as_dict(values, found.counts),
+        colors=0 if flat else len(found.values),
+        digest=found.digest,
+    )
+    return _with_loaded(scan, loader, position, mask if strict else None)
+
+
+def _read(data: bytes) -> tuple[Mask, bool]:
+    """Read a label file, and tell whether it is of a form for labels."""
+    try:
+        return read_mask(data, NAME), True
+    except ValueError:
+        return read_mask(data, NAME, photographic=True), False
+
+
+def _with_loaded(
+    scan: LabelScan,
+    loader: LabelLoader | None,
+    position: int,
+    mask: Mask | None,
+) -> LabelScan:
+    """Add what a label is loaded as."""
+    if loader is None:
+        return scan
+    try:
+        table = loader.table(mask, position) if mask else None
+        if mask is None or table is None:
+            label = _as_map(loader.load(position), scan.size)
+            counts = tally(label).as_dict()
+            grid = _grid(label)
+        else:
+            counts = {}
+            for value, count in scan.values.items():
+                new = int(table[value])
+                counts[new] = counts.get(new, 0) + count
+            grid = _grid(mask.pixels, table)
+    # Anything may come out of a transform.
+    except Exception as error:
+        return replace(scan, loaded_fault=one_line(error))
+    return replace(scan, loaded=counts, grid=grid)
+
+
+def _as_map(label: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
+    """Check that a label is a map of integers.
+
+    Raises:
+        ValueError: It is not.
+    """
+    label = as_map(label, size)
+    if label.dtype.kind not in 'biu':
+        raise ValueError(f'a label of {label.dtype}: expected class indices')
+    return label
+
+
+def _grid(label: np.ndarray, table: np.ndarray | None = None) -> bytes:
+    """Return a label at some places, as bytes."""
+    rows, columns = (
+        (np.arange(GRID) * 2 + 1) * side // (2 * GRID) for side in label.shape
+    )
+    places = label[rows[:, None], columns]
+    if table is not None:
+        places = table[places]
+    places = places.astype(np.int64)
+    outside = (places < 0) | (places > _OTHER)
+    return np.where(outside, _OTHER, places).astype(np.uint8).tobytes()
