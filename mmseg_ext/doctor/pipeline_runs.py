@@ -353,7 +353,7 @@ def _is_healthy(sample: Sample, needs_label: bool) -> bool:
         return not needs_label
     return (
         label.fault is None
-        and label.loaded is not None
+        and label.loaded_fault is None
         and label.size == image.size
     )
 

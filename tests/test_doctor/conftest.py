@@ -7,12 +7,9 @@ import pytest
 from helpers.doctor import moved, write_shapes, write_street
 
 
-@pytest.fixture(autouse=True, scope='module')
-def _few_objects_to_look_through():
-    """Let MMEngine collect garbage after each data set, and be fast.
-
-    Packages that were imported have half a million objects.
-    """
+@pytest.fixture(scope='module', autouse=True)
+def _short_garbage_collection():
+    """MMEngine collects garbage for each data set: leave out the modules."""
     gc.freeze()
     yield
     gc.unfreeze()

@@ -110,7 +110,7 @@ def pipelines_run(case: Case) -> Iterator[Finding]:
     for split in case.splits.values():
         told: set[object] = set()
         for run in split.runs:
-            if run.fault is None or not _is_sure(split, run):
+            if run.fault is None or not _is_sure(case, split, run):
                 continue
             place = run.failed.place if run.failed else run.key
             topic = run.order or (place, run.image)
@@ -126,14 +126,13 @@ def pipelines_run(case: Case) -> Iterator[Finding]:
                 yield FAILS.found(text, split.name, run.image)
 
 
-def _is_sure(split: Split, run: PipelineRun) -> bool:
+def _is_sure(case: Case, split: Split, run: PipelineRun) -> bool:
     """Tell whether the pipeline is at fault, and not an annotation.
 
-    What is wrong with single annotations of COCO files is told by their own
+    What is wrong with single annotations of instances is told by their own
     checks.
     """
-    part = _part_of(split, run)
-    if part is None or part.coco is None:
+    if case.semantic:
         return True
     runs = [each for each in split.runs if each.key == run.key]
     images = {each.image for each in runs}
@@ -143,58 +142,55 @@ def _is_sure(split: Split, run: PipelineRun) -> bool:
 
 @check(ORDER)
 def pipelines_are_in_order(case: Case) -> Iterator[Finding]:
-    """Yield pipelines whose order spoils labels, though they run."""
+    """Yield pipelines whose order spoils images or labels, though they run."""
     for split in case.splits.values():
-        evaluated = split.name != 'train'
-        told = set()
+        told = {run.key for run in split.runs if run.fault is not None}
         for run in split.runs:
-            if run.fault is not None or run.key in told:
+            if run.key in told:
                 continue
             told.add(run.key)
             for key, steps in _pipelines(run).items():
-                yield from _after_pack(case, split, key, steps)
-                if not evaluated:
-                    yield from _moved_before(case, split, key, steps)
-        if evaluated and case.semantic:
+                yield from _out_of_place(case, split, key, steps)
+        if case.semantic and split.name != 'train':
             yield from _resized_labels(case, split)
 
 
-def _after_pack(
+def _out_of_place(
     case: Case, split: Split, key: str, steps: Sequence[Step]
 ) -> Iterator[Finding]:
-    """Yield steps after the image was packed, which they do not see."""
+    """Yield steps that come too early or too late to see what they change."""
     kinds = [step.kind for step in steps]
-    if 'pack' not in kinds or kinds[-1] == 'pack':
-        return
-    late = [step.name for step in steps[kinds.index('pack') + 1 :]]
-    pack = steps[kinds.index('pack')].name
-    change = _reordered(case, key, right_order(kinds, split.name != 'train'))
-    yield ORDER.found(
-        f'{listing(late)} after {pack}: what is packed stays as it is',
-        split.name,
-        change=change,
-        level=Level.WARNING,
-    )
-
-
-def _moved_before(
-    case: Case, split: Split, key: str, steps: Sequence[Step]
-) -> Iterator[Finding]:
-    """Yield steps that move an image before its label is there."""
-    kinds = [step.kind for step in steps]
-    if 'label' not in kinds:
-        return
-    label = kinds.index('label')
-    early = [
-        step.name for step in steps[:label] if step.kind in ('move', 'pad')
-    ]
-    if early:
-        text = (
-            f'{listing(early)} before {steps[label].name}: the image is '
-            'moved, and its label is not'
+    moving = [kind in ('move', 'pad') for kind in kinds]
+    evaluated = split.name != 'train'
+    image = kinds.index('image') if 'image' in kinds else 0
+    label = kinds.index('label') if 'label' in kinds else 0
+    change = _reordered(case, key, right_order(kinds, evaluated))
+    if any(moving[:image]):
+        early = [s.name for s in steps[:image] if s.kind in ('move', 'pad')]
+        yield ORDER.found(
+            f'{listing(early)} before {steps[image].name}: there is no image '
+            'yet, and nothing is done',
+            split.name,
+            change=change,
         )
-        change = _reordered(case, key, right_order(kinds, evaluated=False))
-        yield ORDER.found(text, split.name, change=change)
+    elif any(moving[:label]) and not evaluated:
+        early = [s.name for s in steps[:label] if s.kind in ('move', 'pad')]
+        yield ORDER.found(
+            f'{listing(early)} before {steps[label].name}: the image is '
+            'moved, and its label is not',
+            split.name,
+            change=change,
+        )
+    elif 'pack' in kinds and kinds[-1] != 'pack':
+        pack = kinds.index('pack')
+        late = [step.name for step in steps[pack + 1 :]]
+        yield ORDER.found(
+            f'{listing(late)} after {steps[pack].name}: what is packed stays '
+            'as it is',
+            split.name,
+            change=change,
+            level=Level.WARNING,
+        )
 
 
 def _resized_labels(case: Case, split: Split) -> Iterator[Finding]:
