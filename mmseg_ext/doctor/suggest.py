@@ -316,7 +316,7 @@ def _comments(
     said: dict[Key, list[str]] = {
         (key,): ['as cfg_options gave it']
         for key, value in given.items()
-        if key not in before or value != before[key]
+        if key != IMPORTS and value != before.get(key)
     }
     if wanted.get(IMPORTS) != given.get(IMPORTS):
         said[IMPORTS,] = [f'for classes of {SCOPE}']

@@ -11,6 +11,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from mmseg_ext.doctor.examine import examine
+from mmseg_ext.doctor.suggest import write_suggestion
 from mmseg_ext.sample_data.scenes.render import render_scene
 from mmseg_ext.utils.files import write_text
 
@@ -353,6 +354,8 @@ def moved(patient: Patient, folder: Path) -> Patient:
 def assert_only(diagnosis, code: str, file=None, split=None) -> list:
     """Check that a code is found, and nothing else is an error.
 
+    Where the findings say how a config mends them, it has to.
+
     Args:
         diagnosis: What the doctor says.
         code: The code.
@@ -378,7 +381,25 @@ def assert_only(diagnosis, code: str, file=None, split=None) -> list:
         assert each.text
         assert each.symptom
         assert each.mend
+    _assert_mended(diagnosis, found)
     return found
+
+
+def _assert_mended(diagnosis, found: list) -> None:
+    """Check that what is suggested mends findings that have a change."""
+    if not any(each.change for each in found):
+        return
+    config = Path(diagnosis.case.cfg.filename)
+    result = write_suggestion(
+        diagnosis,
+        config.with_name('mended.py'),
+        {},
+        splits=list(diagnosis.case.splits),
+    )
+    assert result.mended
+    left = [(each.code, each.text) for each in result.left if each.change]
+    assert left == []
+    assert result.passes or not all(each.change for each in found)
 
 
 def plants(*codes: str):
