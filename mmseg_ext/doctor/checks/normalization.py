@@ -72,6 +72,11 @@ class _Colors(NamedTuple):
     mean: np.ndarray
     deviation: np.ndarray
 
+    @property
+    def turned(self) -> '_Colors':
+        """The colors with red for blue."""
+        return _Colors(self.mean[::-1], self.deviation[::-1])
+
 
 @check(NORMALIZATION)
 def images_are_normalized(case: Case) -> Iterator[Finding]:
@@ -80,30 +85,29 @@ def images_are_normalized(case: Case) -> Iterator[Finding]:
     split = _measured_split(case)
     if not model or split is None:
         return
-    packed = _packed(split)
+    colors, scaled = _arriving(split, model), _is_scaled(split)
     mean, deviation = _numbers(model, 'mean'), _numbers(model, 'std')
-    if (mean is None) != (deviation is None) or _misfit(mean, packed):
-        return
-    scaled = _is_scaled(split, packed)
     if mean is None or deviation is None:
-        if not scaled and _wants_numbers(case):
-            yield _far(case, key, split, packed, 'there is no mean and std')
+        absent = model.get('mean') is None and model.get('std') is None
+        if absent and not scaled and _wants_numbers(case):
+            yield _far(key, split, colors, 'there is no mean and no std')
         return
-    center = (packed.mean - mean) / deviation
-    width = packed.deviation / deviation
+    # Other numbers of channels the model itself will tell.
+    if {len(mean), len(deviation)} - {1, len(colors.mean)}:
+        return
+    center = np.abs(colors.mean - mean) / deviation
+    width = colors.deviation / deviation
     numbers = f'mean={_listed(mean)} and std={_listed(deviation)}'
     small = np.abs(mean).max() <= 1 and deviation.max() <= 1
     if scaled:
         if width.max() < SCALED:
-            yield _twice(case, key, split, numbers, packed)
+            yield _twice(case, key, split, numbers, colors)
     elif small and width.max() > RAW:
         text = f'{numbers} are for values from 0 to 1'
-        yield _far(case, key, split, packed, text)
+        yield _far(key, split, colors, text)
     # Caffe's models have a deviation of 1, and large values.
-    elif deviation.min() > 1 and (
-        np.abs(center).max() > FAR or width.max() > WIDE
-    ):
-        yield _far(case, key, split, packed, numbers)
+    elif deviation.min() > 1 and (center.max() > FAR or width.max() > WIDE):
+        yield _far(key, split, colors, numbers)
 
 
 @check(SWAPPED)
@@ -221,13 +225,19 @@ def _measured(split: Split) -> _Colors | None:
     )
 
 
-def _packed(split: Split) -> _Colors:
-    """Return the colors of what pipelines pack, in the order of that."""
+def _arriving(split: Split, model: Mapping[str, Any]) -> _Colors:
+    """Return the colors that a model's mean is subtracted from."""
     runs = _runs_with_colors(split)
-    return _Colors(
+    colors = _Colors(
         np.mean([run.mean for run in runs], axis=0),
         np.mean([run.deviation for run in runs], axis=0),
     )
+    measured, order = _measured(split), _packed_order(split)
+    if measured and order and not _is_scaled(split):
+        # Of all images, and not of a few crops.
+        colors = measured if order == 'RGB' else measured.turned
+    turned = model.get('bgr_to_rgb') or model.get('rgb_to_bgr')
+    return colors.turned if turned and len(colors.mean) == 3 else colors
 
 
 def _runs_with_colors(split: Split) -> list[PipelineRun]:
@@ -236,18 +246,13 @@ def _runs_with_colors(split: Split) -> list[PipelineRun]:
     return [run for run in runs if len(run.mean) == len(runs[0].mean)]
 
 
-def _is_scaled(split: Split, packed: _Colors) -> bool:
+def _is_scaled(split: Split) -> bool:
     """Tell whether a pipeline has scaled the values of images."""
     measured = _measured(split)
     if measured is None or measured.deviation.max() < 1:
         return any(True for _ in _normalize_steps(split))
-    share = packed.deviation.max() / measured.deviation.max()
-    return bool(share < SCALED)
-
-
-def _misfit(numbers: np.ndarray | None, packed: _Colors) -> bool:
-    """Tell whether numbers are for another number of channels."""
-    return numbers is not None and len(numbers) not in (1, len(packed.mean))
+    packed = np.mean([r.deviation for r in _runs_with_colors(split)], axis=0)
+    return bool(packed.max() < SCALED * measured.deviation.max())
 
 
 def _wants_numbers(case: Case) -> bool:
@@ -310,42 +315,35 @@ def _packed_order(split: Split) -> str | None:
     return 'BGR' if known else None
 
 
-def _far(
-    case: Case, key: str, split: Split, packed: _Colors, text: str
-) -> Finding:
+def _far(key: str, split: Split, colors: _Colors, text: str) -> Finding:
     """Return that numbers do not fit images."""
-    level = f'mean {_listed(packed.mean)}, deviation '
-    level += _listed(packed.deviation)
-    return NORMALIZATION.found(
-        f'{text}, and images reach it with {level}',
-        split.name,
-        value=[
-            packed.mean.round(2).tolist(),
-            packed.deviation.round(2).tolist(),
-        ],
-        change=_fitting(key, split, packed),
-    )
-
-
-def _fitting(key: str, split: Split, packed: _Colors) -> dict[str, Any]:
-    """Return numbers that fit, as a change: ImageNet's if these do."""
+    change = {
+        f'{key}.mean': colors.mean.round(3).tolist(),
+        f'{key}.std': colors.deviation.round(3).tolist(),
+    }
     order = _packed_order(split)
-    center = (packed.mean - np.mean(MEAN)) / np.mean(DEVIATION)
-    if order and np.abs(center).max() < FAR and len(packed.mean) == 3:
-        return {
+    center = np.abs(colors.mean - np.mean(MEAN)) / np.mean(DEVIATION)
+    # Those of pretrained weights, where images are like photographs.
+    if order and center.max() < FAR and len(colors.mean) == 3:
+        change = {
             f'{key}.mean': list(MEAN),
             f'{key}.std': list(DEVIATION),
             f'{key}.bgr_to_rgb': order == 'BGR',
         }
-    return {
-        f'{key}.mean': packed.mean.round(3).tolist(),
-        f'{key}.std': packed.deviation.round(3).tolist(),
-        f'{key}.bgr_to_rgb': False,
-    }
+    return NORMALIZATION.found(
+        f'{text}, and images have mean {_listed(colors.mean)} and deviation '
+        f'{_listed(colors.deviation)} there',
+        split.name,
+        value=[
+            colors.mean.round(2).tolist(),
+            colors.deviation.round(2).tolist(),
+        ],
+        change=change,
+    )
 
 
 def _twice(
-    case: Case, key: str, split: Split, numbers: str, packed: _Colors
+    case: Case, key: str, split: Split, numbers: str, colors: _Colors
 ) -> Finding:
     """Return that images are normalized in the pipeline and behind it."""
     change = {}
@@ -356,11 +354,11 @@ def _twice(
         if len(kept) < len(pipeline):
             change[place] = kept
     return NORMALIZATION.found(
-        f'the pipeline has scaled images (mean {_listed(packed.mean)}, '
-        f'deviation {_listed(packed.deviation)}), and {key} has {numbers} '
+        f'the pipeline has scaled images (mean {_listed(colors.mean)}, '
+        f'deviation {_listed(colors.deviation)}), and {key} has {numbers} '
         'for values from 0 to 255',
         split.name,
-        value=packed.mean.round(3).tolist(),
+        value=colors.mean.round(3).tolist(),
         mend='normalize in data_preprocessor alone',
         change=change,
     )
