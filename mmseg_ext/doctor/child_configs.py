@@ -206,14 +206,15 @@ def _is_plain(value: Any) -> bool:
 def _variables(
     base: Base, changes: Mapping[str, Any], before: Mapping[str, Any]
 ) -> dict[Key, str]:
-    """Return lists that the base names, such as ``train_pipeline``, by place.
+    """Return the names of lists of dicts, such as pipelines, by place.
 
     Several places have the same list, and a name only where they still do.
     """
     unused = [
         name
         for name, value in before.items()
-        if value and isinstance(value, list) and not is_read(base.cfg, name)
+        if isinstance(value, list) and value and isinstance(value[0], dict)
+        if not is_read(base.cfg, name)
     ]
     named: dict[str, list[Key]] = {}
     for key, value in _leaves(changes):

@@ -150,7 +150,8 @@ model = dict(
                 min_pos_iou=0.3),
             sampler=dict(
                 type='RandomSampler', num=32, pos_fraction=0.5,
-                add_gt_as_proposals=False)),
+                add_gt_as_proposals=False),
+            allowed_border=-1, pos_weight=-1),
         rpn_proposal=dict(
             nms_pre=100, max_per_img=50,
             nms=dict(type='nms', iou_threshold=0.7), min_bbox_size=0),
@@ -168,7 +169,7 @@ model = dict(
             nms=dict(type='nms', iou_threshold=0.7), min_bbox_size=0),
         rcnn=dict(
             score_thr=0.05, nms=dict(type='nms', iou_threshold=0.5),
-            max_per_img=20)))
+            max_per_img=20, mask_thr_binary=0.5)))
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
