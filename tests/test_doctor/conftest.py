@@ -1,8 +1,16 @@
 """Healthy data with a config, for tests of the doctor."""
 
+import gc
+
 import pytest
 
 from helpers.doctor import moved, write_shapes, write_street
+
+
+@pytest.fixture(autouse=True)
+def _no_collections(monkeypatch):
+    """Mmengine collects garbage with each data set: most of the time here."""
+    monkeypatch.setattr(gc, 'collect', lambda *generation: 0)
 
 
 @pytest.fixture(scope='session')
