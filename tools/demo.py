@@ -33,8 +33,8 @@ CONFIG = (
 )
 SIZE = (320, 240)  # (width, height)
 WRITER = 'mmseg_ext.sample_data:write_camvid'
-#: The mistake of the first config: a head for the classes of the release, where
-#: the data set has those of the benchmark.
+#: The mistake of the first config: a head for the classes of the release,
+#: where the data set has those of the benchmark.
 DRAFT = """\
 _base_ = {config!r}
 

@@ -1,18 +1,8 @@
 """Healthy data with a config, for tests of the doctor."""
 
-import gc
-
 import pytest
 
 from helpers.doctor import moved, write_shapes, write_street
-
-
-@pytest.fixture(scope='module', autouse=True)
-def _short_garbage_collection():
-    """MMEngine collects garbage for each data set: leave out the modules."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(scope='session')
