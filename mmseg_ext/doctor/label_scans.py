@@ -24,6 +24,12 @@ __all__ = ['Tally', 'scan_label', 'tally']
 #: Pixels that are counted at a time, so that large files take no more memory.
 _BLOCK = 1 << 20
 
+#: Of fewer runs nothing can be said.
+_RUNS = 50
+
+#: A run of this length or less, between two others, may be a blended edge.
+_SHORT = 2
+
 #: Stands in a grid for what has no place in 8 bits, and for ignored pixels.
 _OTHER = 255
 
@@ -36,11 +42,13 @@ class Tally(NamedTuple):
             blue``.
         counts: int64 (N,).
         digest: Equal for arrays of equal shape and values.
+        blended: As :attr:`~mmseg_ext.doctor.parts.LabelScan.blended`.
     """
 
     values: np.ndarray
     counts: np.ndarray
     digest: bytes
+    blended: float = 0.0
 
     def as_dict(self) -> dict[int, int]:
         """Return the counts by value."""
@@ -59,7 +67,7 @@ def tally(pixels: np.ndarray) -> Tally:
     colors = pixels.ndim == 3
     flat = pixels.reshape(-1, 3) if colors else pixels.reshape(-1)
     digest = hashlib.sha256(repr(pixels.shape).encode())
-    values, counts = [], []
+    values, counts, blended = [], [], [0.0]
     for start in range(0, len(flat), _BLOCK):
         block = flat[start : start + _BLOCK]
         block = _keys(block) if colors else block
@@ -72,13 +80,29 @@ def tally(pixels: np.ndarray) -> Tally:
         found, total = _sum(firsts, lengths)
         values.append(found)
         counts.append(total)
+        blended.append(0.0 if colors else _blended(firsts, lengths))
     if not values:
         none = np.zeros(0, np.int64)
         return Tally(none, none, digest.digest()[:DIGEST_SIZE])
     found, total = values[0], counts[0]
     if len(values) > 1:
         found, total = _sum(np.concatenate(values), np.concatenate(counts))
-    return Tally(found, total, digest.digest()[:DIGEST_SIZE])
+    return Tally(found, total, digest.digest()[:DIGEST_SIZE], max(blended))
+
+
+def _blended(firsts: np.ndarray, lengths: np.ndarray) -> float:
+    """Return the share of runs whose values lie between their neighbours'.
+
+    Args:
+        firsts: The values of the runs.
+        lengths: Their lengths; long ones do not count.
+    """
+    if len(firsts) < _RUNS:
+        return 0.0
+    rises = firsts[1:] > firsts[:-1]
+    # Neighbours differ, so what does not rise falls.
+    between = rises[1:] == rises[:-1]
+    return float((between & (lengths[1:-1] <= _SHORT)).mean())
 
 
 def _keys(colors: np.ndarray) -> np.ndarray:
@@ -143,6 +167,7 @@ def scan_label(
         values={} if gray is None else _as_dict(values, found.counts),
         colors=0 if flat else len(found.values),
         digest=found.digest,
+        blended=found.blended,
     )
     return _with_loaded(scan, loader, position, mask if strict else None)
 

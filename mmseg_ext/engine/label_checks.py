@@ -41,6 +41,7 @@ __all__ = [
     'ignored_fault',
     'ignored_labels',
     'label_fault',
+    'label_loader',
     'label_places',
     'leaves',
     'may_be_black_and_white',
@@ -422,14 +423,21 @@ def _is_plain(dataset: Any) -> bool:
             if hasattr(type(part), name)
         )
         and all(
-            hasattr(leaf, 'get_data_info') and _loader(leaf)
+            hasattr(leaf, 'get_data_info') and label_loader(leaf)
             for leaf in leaves(dataset)
         )
     )
 
 
-def _loader(leaf: Any) -> LoadAnnotations | None:
-    """Return the transform of a data set that loads labels."""
+def label_loader(leaf: Any) -> LoadAnnotations | None:
+    """Return the transform of a data set that loads labels.
+
+    Args:
+        leaf: A data set without others in it.
+
+    Returns:
+        None where it is not one of MMSeg's kind, or there is none.
+    """
     for step in getattr(getattr(leaf, 'pipeline', None), 'transforms', ()):
         if isinstance(step, LoadAnnotations):
             return step
@@ -521,7 +529,7 @@ def _load(leaf: Any, index: int, strict: bool = False) -> Iterator[FirstLabel]:
     """
     info = leaf.get_data_info(index)
     path = info.get('seg_map_path')
-    loader = _loader(leaf)
+    loader = label_loader(leaf)
     if path is None or loader is None:
         return
     try:

@@ -2,7 +2,15 @@
 
 from collections.abc import Iterable
 
-from mmseg_ext.doctor.checks import data_sets, normalization, pipelines
+from mmseg_ext.doctor.checks import (
+    classes,
+    data_sets,
+    files,
+    images,
+    labels,
+    normalization,
+    pipelines,
+)
 from mmseg_ext.doctor.findings import Check, Code, Level, codes_of
 
 __all__ = ['CHECKS', 'FAILED', 'all_codes']
@@ -22,6 +30,16 @@ CHECKS: list[Check] = [
     pipelines.crops_can_be_mixed,
     normalization.images_are_normalized,
     normalization.channels_have_their_order,
+    files.images_are_read,
+    files.labels_have_images,
+    files.sizes_are_equal,
+    images.images_are_upright,
+    images.forms_are_usual,
+    labels.labels_hold_classes,
+    classes.ignore_index_is_no_class,
+    classes.labels_teach,
+    classes.classes_are_there,
+    classes.classes_are_balanced,
 ]
 
 #: Of a check itself.
