@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from mmseg_ext.doctor.checks import data_sets
+from mmseg_ext.doctor.checks import data_sets, models, validation
 from mmseg_ext.doctor.findings import Check, Code, Level, codes_of
 
 __all__ = ['CHECKS', 'FAILED', 'all_codes']
@@ -12,6 +12,23 @@ __all__ = ['CHECKS', 'FAILED', 'all_codes']
 CHECKS: list[Check] = [
     data_sets.data_sets_are_built,
     data_sets.splits_hold_images,
+    models.model_is_built,
+    models.classes_are_the_same,
+    models.heads_fit,
+    models.single_outputs_work,
+    models.losses_work,
+    models.class_weights_fit,
+    models.ignored_labels_agree,
+    models.batch_norms_see_enough,
+    models.sync_norms_have_gpus,
+    models.transforms_fit,
+    validation.runs_are_whole,
+    validation.epochs_end,
+    validation.validation_takes_place,
+    validation.schedules_reach_the_end,
+    validation.evaluator_reads_the_same_file,
+    validation.validation_works,
+    validation.best_score_is_there,
 ]
 
 #: Of a check itself.
