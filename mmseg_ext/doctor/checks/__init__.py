@@ -8,8 +8,10 @@ from mmseg_ext.doctor.checks import (
     files,
     images,
     labels,
+    models,
     normalization,
     pipelines,
+    validation,
 )
 from mmseg_ext.doctor.findings import Check, Code, Level, codes_of
 
@@ -40,6 +42,23 @@ CHECKS: list[Check] = [
     classes.labels_teach,
     classes.classes_are_there,
     classes.classes_are_balanced,
+    models.model_is_built,
+    models.classes_are_the_same,
+    models.heads_fit,
+    models.single_outputs_work,
+    models.losses_work,
+    models.class_weights_fit,
+    models.ignored_labels_agree,
+    models.batch_norms_see_enough,
+    models.sync_norms_have_gpus,
+    models.transforms_fit,
+    validation.runs_are_whole,
+    validation.epochs_end,
+    validation.validation_takes_place,
+    validation.schedules_reach_the_end,
+    validation.evaluator_reads_the_same_file,
+    validation.validation_works,
+    validation.best_score_is_there,
 ]
 
 #: Of a check itself.
