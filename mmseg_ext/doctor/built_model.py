@@ -21,9 +21,6 @@ from mmseg_ext.engine.label_checks import class_heads
 from mmseg_ext.formats.color_masks import IGNORE_INDEX
 from mmseg_ext.launch.configs import scope_of
 from mmseg_ext.launch.errors import entries, one_line, why_not_built
-from mmseg_ext.models.losses.balanced_cross_entropy import (
-    BalancedCrossEntropy,
-)
 
 __all__ = [
     'BuiltModel',
@@ -423,9 +420,9 @@ def _trial(
     if not isinstance(part, BaseDecodeHead) or not _is_plain(part):
         return None, None, None
     outputs = part.out_channels
-    if isinstance(loss, BalancedCrossEntropy) and loss.class_weight_rule:
-        # A hook sets them before the training.
-        loss.set_class_weight([1] * outputs)
+    if getattr(loss, 'class_weight_rule', None) is not None:
+        # Of ours, whose weights a hook makes before the training.
+        cast(Any, loss).set_class_weight([1] * outputs)
     classes = max(outputs, 2)
     # Each class is there, twice at least.
     width = max(_SIDE, math.ceil(classes / _SIDE))

@@ -106,7 +106,7 @@ def evaluator_entries(cfg: Config, split: str) -> Iterator[tuple[str, Any]]:
 def try_validation(
     cfg: Config, split: str, dataset: Any
 ) -> ValidationStep | None:
-    """Give the metrics of a split the labels of some samples as predictions.
+    """Let the metrics of a split judge the labels of some samples.
 
     What MMSeg's and MMDet's metrics of label maps, boxes and masks make of
     them is told, of ``IoU``, ``IoUMetric`` and ``CocoMetric``. What they
