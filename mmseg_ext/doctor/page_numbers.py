@@ -44,7 +44,7 @@ __all__ = [
 
 #: Classes that a chart, a matrix and maps have room for; the largest are
 #: shown. Data sets have up to 150 (ADE20K) and more.
-_CHART, _MATRIX, _MAPS = 60, 30, 40
+_CHART, _MATRIX, _MAPS = 40, 30, 40
 
 #: Sizes and forms of images that are listed, and dots of a chart.
 _SIZES, _FORMS, _DOTS = 200, 3, 1000
