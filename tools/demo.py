@@ -33,12 +33,12 @@ CONFIG = (
 )
 SIZE = (320, 240)  # (width, height)
 WRITER = 'mmseg_ext.sample_data:write_camvid'
-#: The mistake of the first config: a head for the classes of the benchmark,
-#: where the masks have those of the release.
+#: The mistake of the first config: a head for the classes of the release,
+#: where the data set has those of the benchmark.
 DRAFT = """\
 _base_ = {config!r}
 
-model = dict(decode_head=dict(num_classes=11))
+model = dict(decode_head=dict(num_classes=32))
 dataset = dict(data_root={data!r})
 train_dataloader = dict(dataset=dataset)
 val_dataloader = dict(dataset=dataset)

@@ -1,15 +1,13 @@
 """What a terminal shows of a visit to the doctor."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from io import StringIO
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
-from rich.padding import Padding
-from rich.table import Table
+from rich.console import Console
 from rich.text import Text
 
 from mmseg_ext.doctor.examine import Diagnosis
@@ -27,6 +25,9 @@ _CLASSES = 8
 #: Columns where the output is no terminal: what most editors show.
 _WIDTH = 100
 
+#: Columns of the first word of a line: ``classes``, ``warning``.
+_MARGIN = 9
+
 _STYLES = {
     Level.ERROR: 'bold red',
     Level.WARNING: 'bold yellow',
@@ -43,74 +44,97 @@ def show(diagnosis: Diagnosis, file: Any = None) -> None:
     """
     console = Console(file=file, highlight=False)
     if console.is_terminal:
-        _print(console, diagnosis)
+        _show(_Page(console), diagnosis)
         return
     text = StringIO()
-    _print(Console(file=text, highlight=False, width=_WIDTH), diagnosis)
-    # Cells are filled up with blanks.
+    plain = Console(file=text, highlight=False, width=_WIDTH)
+    _show(_Page(plain), diagnosis)
+    # Rich fills lines up with blanks.
     lines = [line.rstrip() for line in text.getvalue().splitlines()]
     print('\n'.join(lines), file=file)
 
 
-def _print(console: Console, diagnosis: Diagnosis) -> None:
-    console.print(_seen(diagnosis))
+class _Page:
+    """Lines with a word in the margin."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def line(self, word: str, text: str | Text, style: str = '') -> None:
+        """Print a text, wrapped within the margin."""
+        width = self._console.width - _MARGIN
+        body = Text(text) if isinstance(text, str) else text
+        for number, part in enumerate(body.wrap(self._console, width)):
+            first = Text(f'{"" if number else word:{_MARGIN}}', style)
+            self._console.print(first + part)
+
+    def path(self, word: str, path: str) -> None:
+        """Print a path, which is never wrapped: it is to be copied.
+
+        It is relative where it is below the current folder.
+        """
+        absolute = os.path.abspath(path)
+        inside = Path(absolute).is_relative_to(Path.cwd())
+        shown = printable(os.path.relpath(absolute) if inside else path)
+        line = Text(f'{word:{_MARGIN}}{shown}')
+        self._console.print(line, soft_wrap=True)
+
+    def gap(self) -> None:
+        """Print an empty line."""
+        self._console.print()
+
+
+def _show(page: _Page, diagnosis: Diagnosis) -> None:
+    """Print all."""
+    _show_seen(page, diagnosis)
     for _, group in groupby(diagnosis.findings, lambda each: each.code):
-        console.print()
-        console.print(_of_a_code(list(group)))
+        page.gap()
+        _show_code(page, list(group))
 
 
-def _seen(diagnosis: Diagnosis) -> RenderableType:
-    """Return the table of what was looked at."""
-    table = Table.grid(padding=(0, 2))
+def _show_seen(page: _Page, diagnosis: Diagnosis) -> None:
+    """Print what was looked at."""
     case = diagnosis.case
-    table.add_row(_bold('config'), _path(case.path))
+    page.path('config', case.path)
+    names = {
+        split.name: split.parts[0].classes if split.parts else ()
+        for split in case.splits.values()
+    }
+    same = len(set(names.values())) == 1
     for name, split in case.splits.items():
         total = sum(part.total for part in split.parts)
         seen = sum(len(part.samples) for part in split.parts)
         images = f'{total} images' + f', {seen} examined' * (seen != total)
-        classes = split.parts[0].classes if split.parts else ()
-        names = listing([printable(each) for each in classes], _CLASSES)
-        count = f'{len(classes)} classes ({names})' if classes else ''
-        table.add_row(_bold(name), ', '.join(filter(None, (images, count))))
-    return table
+        classes = '' if same else f'classes: {_classes(names[name])}'
+        page.line(name, ', '.join(filter(None, (images, classes))))
+    if same:
+        page.line('classes', _classes(*set(names.values())))
 
 
-def _of_a_code(findings: Sequence[Finding]) -> RenderableType:
-    """Return what is shown of the findings of one code."""
+def _classes(names: Sequence[str]) -> str:
+    """Return how many classes there are, and the first of them."""
+    first = listing([printable(name) for name in names], _CLASSES)
+    return f'{len(names)} ({first})' if names else 'unknown'
+
+
+def _show_code(page: _Page, findings: Sequence[Finding]) -> None:
+    """Print the findings of one code."""
     first = findings[0]
-    head = Text.assemble(
-        (f'{first.level.word:8}', _STYLES[first.level]),
-        (first.code, 'bold'),
-    )
+    head = Text(first.code, 'bold')
     if len(findings) > 1:
         head.append(f'  {len(findings)} times', 'dim')
-    table = Table.grid(padding=(0, 2))
+    page.line(first.level.word, head, _STYLES[first.level])
     for finding in findings[:_SHOWN]:
-        table.add_row(Text(finding.split or ''), Group(*_lines(finding)))
+        word = f'  {finding.split or ""}'
+        for file in filter(None, [finding.file, *finding.others[:1]]):
+            page.path(word, file)
+            word = ''
+        if (more := len(finding.others) - 1) > 0:
+            page.line('', Text(f'and {more} more', 'dim'))
+        page.line(word, printable(finding.text))
     if len(findings) > _SHOWN:
-        more = f'and {len(findings) - _SHOWN} more, in doctor.json'
-        table.add_row('', Text(more, 'dim'))
-    advice = Table.grid(padding=(0, 2))
-    advice.add_row(Text('causes', 'dim'), Text(first.symptom))
+        more = len(findings) - _SHOWN
+        page.line('', Text(f'and {more} more, in doctor.json', 'dim'))
+    page.line('  causes', first.symptom, 'dim')
     for mend in dict.fromkeys(each.mend for each in findings[:_SHOWN]):
-        advice.add_row(Text('mend', 'green'), Text(printable(mend)))
-    return Group(head, Padding(Group(table, advice), (0, 0, 0, 2)))
-
-
-def _lines(finding: Finding) -> Iterator[RenderableType]:
-    """Yield the files of a finding, and what was found there."""
-    for file in filter(None, [finding.file, *finding.others[:1]]):
-        yield _path(file)
-    yield Text(printable(finding.text))
-
-
-def _path(path: str) -> Text:
-    """Return a path, relative where it is below the current folder."""
-    absolute = os.path.abspath(path)
-    here = Path.cwd()
-    inside = Path(absolute).is_relative_to(here)
-    return Text(printable(os.path.relpath(absolute) if inside else path))
-
-
-def _bold(text: str) -> Text:
-    return Text(text, 'bold')
+        page.line('  mend', printable(mend), 'green')

@@ -1,19 +1,8 @@
 """Healthy data with a config, for tests of the doctor."""
 
-import gc
-
 import pytest
 
 from helpers.doctor import moved, write_shapes, write_street
-
-
-@pytest.fixture(scope='session', autouse=True)
-def _frozen():
-    """Data sets of MMEngine collect garbage among all that is imported."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(scope='session')

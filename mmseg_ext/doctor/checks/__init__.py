@@ -2,7 +2,15 @@
 
 from collections.abc import Iterable
 
-from mmseg_ext.doctor.checks import data_sets
+from mmseg_ext.doctor.checks import (
+    classes,
+    data_sets,
+    files,
+    images,
+    labels,
+    normalization,
+    pipelines,
+)
 from mmseg_ext.doctor.findings import Check, Code, Level, codes_of
 
 __all__ = ['CHECKS', 'FAILED', 'all_codes']
@@ -12,6 +20,26 @@ __all__ = ['CHECKS', 'FAILED', 'all_codes']
 CHECKS: list[Check] = [
     data_sets.data_sets_are_built,
     data_sets.splits_hold_images,
+    files.images_are_read,
+    files.labels_have_images,
+    files.sizes_are_equal,
+    images.images_are_upright,
+    images.forms_are_usual,
+    labels.labels_hold_classes,
+    classes.ignore_index_is_no_class,
+    classes.labels_teach,
+    classes.classes_are_there,
+    classes.classes_are_balanced,
+    pipelines.pipelines_run,
+    pipelines.pipelines_are_in_order,
+    pipelines.pipelines_are_whole,
+    pipelines.labels_stay_classes,
+    pipelines.batches_can_be_stacked,
+    pipelines.evaluation_is_not_random,
+    pipelines.crops_are_filled,
+    pipelines.crops_can_be_mixed,
+    normalization.images_are_normalized,
+    normalization.channels_have_their_order,
 ]
 
 #: Of a check itself.
