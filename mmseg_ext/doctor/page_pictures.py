@@ -131,7 +131,8 @@ class Album:
         note = finding.text
         if finding.split:
             note = f'{finding.split}: {note}'
-        if len(owners) == 1:
+        # An image and its own label stand together anyhow.
+        if len({owned.sample.place for _, owned in owners}) == 1:
             file, owned = owners[0]
             return self._pair(owned, file)._replace(note=note)
         shown = [self._one(owned, file) for file, owned in owners]

@@ -263,6 +263,16 @@ def test_pairs_stand_side_by_side(healthy, out):
         assert str(file) in figure['text']
 
 
+def test_an_image_stands_before_its_label(healthy, out):
+    street, case = healthy
+    image, label = street.files('train')[1], street.files('train_labels')[1]
+    others = [str(image)]
+    finding = BAD.found('size', 'train', str(label), others=others)
+    figure = page_of(case, [finding], out).shown('train: size')
+    assert figure['alts'] == ['1.png', '1.png over 1.png']
+    assert np.abs(figure['images'][0] - figure['images'][1]).mean() > 20
+
+
 def test_what_cannot_be_read_is_named(street, out):
     image, label = street.files('train')[0], street.files('train_labels')[1]
     image.write_bytes(image.read_bytes()[:80])
