@@ -263,6 +263,19 @@ def test_pairs_stand_side_by_side(healthy, out):
         assert str(file) in figure['text']
 
 
+def test_images_of_a_list_stand_by_themselves(healthy, out):
+    street, case = healthy
+    images = [str(path) for path in street.files('train')]
+    finding = BAD.found('6 of 6', 'train', '/the/list.json', others=images)
+    page = page_of(case, [finding], out)
+    figures = [each for each in page.pictures if '6 of 6' in each['text']]
+    assert [each['alts'][0] for each in figures] == [
+        f'{number}.png' for number in range(6)
+    ]
+    listed = ', '.join(['/the/list.json', *images[:3]])
+    assert page.table('file')[0][1] == f'{listed} and 3 more'
+
+
 def test_an_image_stands_before_its_label(healthy, out):
     street, case = healthy
     image, label = street.files('train')[1], street.files('train_labels')[1]
