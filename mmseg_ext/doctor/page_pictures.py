@@ -14,7 +14,7 @@ from mmseg_ext.doctor.case import Case
 from mmseg_ext.doctor.findings import Finding
 from mmseg_ext.doctor.instances import instances_of
 from mmseg_ext.doctor.label_loaders import LabelLoader, find_loader
-from mmseg_ext.doctor.page_numbers import hex_color
+from mmseg_ext.doctor.page_numbers import hex_color, names_of
 from mmseg_ext.doctor.parts import Part, Place, Sample
 from mmseg_ext.formats.coco import Annotation, Category, CocoFile, Segmentation
 from mmseg_ext.formats.masks import read_mask
@@ -198,9 +198,10 @@ class Album:
                 canvas, 1 - _OPACITY, shown, _OPACITY, 0
             )
             return []
+        names = names_of(part)
         colors = {
             index: self._colors[name]
-            for index, name in enumerate(part.classes)
+            for index, name in enumerate(names)
             if index != part.ignore_index
         }
         draw_label_map(canvas, labels, colors, [part.ignore_index])
@@ -208,7 +209,7 @@ class Album:
         counts = Counter(dict(zip(values.tolist(), pixels, strict=True)))
         known = [value for value, _ in counts.most_common() if value in colors]
         legend = [
-            (hex_color(colors[value]), part.classes[value])
+            (hex_color(colors[value]), names[value])
             for value in known[:_CLASSES]
         ]
         if len(known) > _CLASSES:
@@ -229,8 +230,9 @@ def _with_instances(
     instances = instances_of(part, sample.place.position)
     if pixels is None or not instances:
         return None, []
+    names = names_of(part)
     classes = CategoryStyle(
-        CocoFile([], [], [Category(*each) for each in enumerate(part.classes)])
+        CocoFile([], [], [Category(*each) for each in enumerate(names)])
     )
     annotations = [
         Annotation(0, label, list(box), _segmentation(mask))
@@ -238,9 +240,9 @@ def _with_instances(
     ]
     picture = draw_instances(pixels, annotations, classes)
     legend = [
-        (hex_color(distinct_color(label)), f'{part.classes[label]}: {count}')
+        (hex_color(distinct_color(label)), f'{names[label]}: {count}')
         for label, count in Counter(each.label for each in instances).items()
-        if len(part.classes) > 1 and label < len(part.classes)
+        if len(names) > 1 and label < len(names)
     ]
     text = f'instances of {name}'
     return (jpeg_uri(np.asarray(picture)), text), legend[:_CLASSES]

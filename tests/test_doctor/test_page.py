@@ -149,7 +149,7 @@ def test_weights_are_those_of_the_rule(healthy, page):
         pixels = sum((label == index).sum() for label in having)
         frequencies.append(pixels / around)
     expected = np.sqrt(np.median(frequencies) / frequencies).clip(0.5, 6)
-    rows = page.table('suggested weight (train)')
+    rows = page.table('suggested weight')
     found = [float(row[-1]) for row in rows]
     assert found == pytest.approx(expected.tolist(), rel=0.01)
 
