@@ -618,7 +618,8 @@ def color_table(splits: Sequence[SplitNumbers]) -> Table | None:
         mean = np.mean(split.mean, axis=0)
         # Of all pixels: within the images and between them.
         square = np.square(split.deviation) + np.square(split.mean)
-        deviation = np.sqrt(np.mean(square, axis=0) - mean**2)
+        variance = np.mean(square, axis=0) - mean**2
+        deviation = np.sqrt(np.maximum(variance, 0))
         forms = [
             f'{form} ({images:,})'
             for form, images in split.forms.most_common(_FORMS)

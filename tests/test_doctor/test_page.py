@@ -171,6 +171,54 @@ def test_classes_together(street, out):
             assert int(share) == round(100 * both / len(having))
 
 
+def test_colors_are_measured(street, out):
+    """Deviations are those of all pixels, also between images."""
+    for number, path in enumerate(street.files('train')):
+        color = (200, 100, 30) if number % 2 else (0, 20, 30)
+        Image.new('RGB', (96, 72), color).save(path)
+    page = page_of(case_of(street), [], out)
+    assert page.table('split', 'mean', 'standard deviation')[0] == [
+        *('train', '6', 'PNG RGB (6)'),
+        *('100.0, 60.0, 30.0', '100.0, 40.0, 0.0'),
+    ]
+
+
+def test_sizes(street, out):
+    for path in street.files('train')[:2]:
+        Image.open(path).resize((48, 40)).save(path)
+    page = page_of(case_of(street), [], out)
+    assert page.table('width x height') == [
+        ['96x72', '4', '3'],
+        ['48x40', '2', '0'],
+    ]
+    dots = re.findall(
+        r'<circle class="series(\d)" cx="([^"]*)" cy="([^"]*)" r="([^"]*)">'
+        '<title>([^<]*)</title>',
+        page.text,
+    )
+    # Of 96 times 1.1, and 72 times 1.1, at 60 + 700 and 10 + 320 pixels.
+    x, y = 60 + 700 / 1.1, 10 + 320 - 320 / 1.1
+    assert [(dot[0], dot[-1]) for dot in dots] == [
+        ('0', '96x72: 4 of train'),
+        ('1', '96x72: 3 of val and test'),
+        ('0', '48x40: 2 of train'),
+    ]
+    assert [float(value) for value in dots[0][1:4]] == pytest.approx(
+        [x, y, 16], abs=0.06
+    )
+    assert [float(value) for value in dots[2][1:3]] == pytest.approx(
+        [60 + 350 / 1.1, 330 - 320 * 40 / 72 / 1.1], abs=0.06
+    )
+
+
+def test_classes_that_are_no_texts(street, out):
+    old = "classes = ('sky', 'building', 'plant', 'road', 'thing')"
+    street.change(old, 'classes = (0, 1, 2, 3, 4)')
+    page = page_of(case_of(street), [], out)
+    rows = page.table('class', 'train: pixels')
+    assert [row[1] for row in rows] == ['0', '1', '2', '3', '4']
+
+
 def test_where_classes_lie(street, out):
     """The lightest places are those of most labels."""
     for number, path in enumerate(street.files('train_labels')):
