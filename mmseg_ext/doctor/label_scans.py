@@ -54,8 +54,8 @@ class Tally(NamedTuple):
 def tally(pixels: np.ndarray) -> Tally:
     """Count the values of a label map, or the colors of one.
 
-    Labels are flat: to look at the ends of their runs takes a tenth of the
-    time of a look at each pixel.
+    Labels are flat: to count the ends of runs of equal pixels takes a part of
+    the time that each pixel takes.
 
     Args:
         pixels: Integers (H, W), or uint8 (H, W, 3), BGR.
@@ -101,13 +101,15 @@ def _sum(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Add the counts of equal values, int64 each, by ascending value."""
     if values.dtype == np.uint8:
-        total = np.bincount(values, counts)
+        total = np.bincount(values, counts).astype(np.int64)
         found = np.flatnonzero(total)
-        total = total[found]
-    else:
-        found, places = np.unique(values, return_inverse=True)
-        total = np.bincount(places, counts)
-    return found.astype(np.int64), total.astype(np.int64)
+        return found, total[found]
+    order = np.argsort(values)
+    values = values[order]
+    starts = np.flatnonzero(values[1:] != values[:-1]) + 1
+    starts = np.concatenate([[0], starts])
+    total = np.add.reduceat(counts[order], starts, dtype=np.int64)
+    return values[starts].astype(np.int64), total
 
 
 class Source(NamedTuple):

@@ -63,16 +63,16 @@ def scan_parts(
     """
     check_nproc(nproc)
     kept = ScanCache(cache)
-    scan = _Scan(parts, kept)
-    places = [scan.plan(number, sample) for number in range(len(parts))]
-    try:
-        with _silence():
+    with _silence():
+        scan = _Scan(parts, kept)
+        places = [scan.plan(number, sample) for number in range(len(parts))]
+        try:
             scan.run(nproc)
-    # What was read before Ctrl-C is not read again.
-    except BaseException:
-        with suppress(OSError):
-            kept.save()
-        raise
+        # What was read before Ctrl-C is not read again.
+        except BaseException:
+            with suppress(OSError):
+                kept.save()
+            raise
     if sample is None:
         kept.prune()
     kept.save()
