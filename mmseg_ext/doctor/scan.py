@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import cv2
 import mmengine.fileio as fileio
 from mmcv.transforms import LoadAnnotations, LoadImageFromFile
+from mmengine.logging import MMLogger
 from msgspec.structs import replace
 from tqdm import tqdm
 
@@ -301,19 +302,18 @@ def _positions(total: int, sample: int | None) -> Iterable[int]:
 @contextmanager
 def _silence() -> Iterator[None]:
     """Leave out what loaders say of files: findings say it in order."""
-    level, cv2_level = (
-        logging.root.manager.disable,
-        cv2.utils.logging.getLogLevel(),
-    )
-    logging.disable(logging.WARNING)
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    logger, of_cv2 = MMLogger.get_current_instance(), cv2.utils.logging
+    levels = logger.level, of_cv2.getLogLevel()
+    # Python's logging.disable would leave it silent for ever.
+    logger.setLevel(logging.ERROR)
+    of_cv2.setLogLevel(of_cv2.LOG_LEVEL_SILENT)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
             yield
     finally:
-        logging.disable(level)
-        cv2.utils.logging.setLogLevel(cv2_level)
+        logger.setLevel(levels[0])
+        of_cv2.setLogLevel(levels[1])
 
 
 def _is_sent(reader: _Reader) -> bool:
