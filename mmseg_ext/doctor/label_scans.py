@@ -67,7 +67,7 @@ def tally(pixels: np.ndarray) -> Tally:
     for start in range(0, len(flat), _BLOCK):
         block = flat[start : start + _BLOCK]
         block = _keys(block) if colors else block
-        ends = np.flatnonzero(block[1:] != block[:-1]) + 1
+        ends = _places_of(block[1:] != block[:-1]) + 1
         starts = np.concatenate([[0], ends]).astype(np.int32)
         firsts = block[starts]
         if colors:
@@ -85,6 +85,20 @@ def tally(pixels: np.ndarray) -> Tally:
     if len(values) > 1:
         found, total = _sum(np.concatenate(values), np.concatenate(counts))
     return Tally(found, total, digest.digest()[:DIGEST_SIZE])
+
+
+def _places_of(flags: np.ndarray) -> np.ndarray:
+    """Return where flags, bool (N,), are set, in half of NumPy's time.
+
+    Few are: most words of eight of them have none.
+    """
+    whole = len(flags) // 8 * 8
+    words = flags[:whole].view(np.uint64)
+    some = np.flatnonzero(words != 0)
+    within = np.flatnonzero(words[some].view(bool))
+    places = some[within >> 3] * 8 + (within & 7)
+    rest = np.flatnonzero(flags[whole:]) + whole
+    return np.concatenate([places, rest])
 
 
 def _keys(colors: np.ndarray) -> np.ndarray:
@@ -152,22 +166,26 @@ def scan_label(data: bytes, source: Source) -> LabelScan:
     if not strict:  # EXIF may have turned it
         size = read_header(data).size or size
     flat = mask.pixels.ndim == 2
-    values = {}
-    if mask.gray() is not None:
-        # Of a gray all channels are equal.
-        grays = found.values if flat else found.values & 255
-        values = found._replace(values=grays).as_dict()
+    values = found if flat else _as_gray(found)
     scan = LabelScan(
         size=size,
         form=mask.form,
         lossy=mask.lossy,
-        values=values,
+        values=values.as_dict() if values else {},
         colors=0 if flat else len(found.values),
         digest=found.digest,
     )
     if not strict:
         return _with_loaded(scan, source)
     return _with_loaded(scan, source, mask, found)
+
+
+def _as_gray(colors: Tally) -> Tally | None:
+    """Return the grays of a file whose channels are equal; else None."""
+    red, green, blue = (colors.values >> bits & 255 for bits in (16, 8, 0))
+    if np.array_equal(red, green) and np.array_equal(red, blue):
+        return colors._replace(values=blue)
+    return None
 
 
 def _read(data: bytes) -> tuple[Mask, bool]:

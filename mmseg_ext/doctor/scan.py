@@ -208,6 +208,7 @@ class _Scan:
     def plan(self, number: int, sample: int | None) -> list[_Found]:
         """Note what has to be read of a data set; return its images."""
         dataset = self._datasets[number]
+        labeled = _has_labels(dataset)
         found: dict[tuple[str, str | None], _Found] = {}
         for position in _positions(self._totals[number], sample):
             try:
@@ -216,9 +217,8 @@ class _Scan:
             # A user's own may fail; the pipelines are looked at as well.
             except Exception:
                 continue
-            label = None
-            if _has_labels(dataset) and info.get('seg_map_path') is not None:
-                label = str(info['seg_map_path'])
+            label = info.get('seg_map_path') if labeled else None
+            label = None if label is None else str(label)
             if (image, label) in found:
                 continue
             place = Place(position, image, label)
@@ -267,7 +267,7 @@ class _Scan:
         for job, (image, label) in zip(self._jobs, bar, strict=True):
             if job.image is not None and image is not None:
                 self._images[job.image] = image
-                if image.fault is None:
+                if image.words:  # not of a user's own loader
                     self._cache.images.put(job.image, b'', image)
             if job.label is not None and label is not None:
                 self._labels[job.label, job.loader] = label
