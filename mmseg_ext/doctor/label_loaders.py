@@ -4,6 +4,7 @@ import copy
 import hashlib
 import tempfile
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -126,14 +127,20 @@ class _Steps:
 
     def __init__(self, dataset: Any, steps: list[Any]) -> None:
         self._dataset = dataset
-        self._options = repr(
-            [(type(step).__qualname__, _options(step)) for step in steps]
-        )
-        # Transforms may keep count; those of the training stay as they are.
-        self._steps = copy.deepcopy(steps)
-        first = self._steps[0]
+        first = steps[0]
         self._indices = _is(first, _OF_INDICES)
         self._colors = _is(first, _OF_COLORS)
+        self._options = ''
+        if self._indices or self._colors:
+            names = [
+                (type(step).__qualname__, _options(step)) for step in steps
+            ]
+            self._options = repr(names)
+        self._steps = steps
+        # Transforms may keep count; those of the training stay as they are.
+        with suppress(Exception):  # a user's own may not be copied
+            self._steps = copy.deepcopy(steps)
+        first = self._steps[0]
         self._pillow = getattr(first, 'imdecode_backend', None) == 'pillow'
         self._strict = self._steps
         if self._colors:
@@ -144,7 +151,7 @@ class _Steps:
         self._labels: dict[bytes, dict[int, int]] = {}
 
     def identity(self, info: Mapping[str, Any]) -> bytes | None:
-        if not self._indices and not self._colors:
+        if not self._options:
             return None
         text = repr((self._options, [info.get(key) for key in _KEYS]))
         return hashlib.sha256(text.encode()).digest()[:8]
@@ -211,13 +218,14 @@ def _options(step: Any) -> list[tuple[str, Any]]:
 
 def _whole_pipeline(dataset: Any) -> LabelLoader | None:
     """Return a loader that runs a whole pipeline, if it gives labels."""
-    try:
+    # It may give none, or fail: then pipelines are looked at by themselves.
+    with suppress(Exception):
         whole = _Whole(dataset)
-        whole.load(0)
-    # It gives none, or always fails: the pipelines are looked at as well.
-    except Exception:
-        return None
-    return whole
+        for position in {0, len(dataset) // 2, len(dataset) - 1}:
+            with suppress(Exception):
+                whole.load(position)
+                return whole
+    return None
 
 
 class _Whole:

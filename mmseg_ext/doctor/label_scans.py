@@ -62,8 +62,8 @@ class Tally(NamedTuple):
 def tally(pixels: np.ndarray) -> Tally:
     """Count the values of a label map, or the colors of one.
 
-    Labels are flat: to look at the ends of their runs takes a tenth of the
-    time of a look at each pixel.
+    Labels are flat: to count the ends of runs of equal pixels takes a part of
+    the time that each pixel takes.
 
     Args:
         pixels: Integers (H, W), or uint8 (H, W, 3), BGR.
@@ -75,7 +75,7 @@ def tally(pixels: np.ndarray) -> Tally:
     for start in range(0, len(flat), _BLOCK):
         block = flat[start : start + _BLOCK]
         block = _keys(block) if colors else block
-        ends = np.flatnonzero(block[1:] != block[:-1]) + 1
+        ends = _places_of(block[1:] != block[:-1]) + 1
         starts = np.concatenate([[0], ends]).astype(np.int32)
         firsts = block[starts]
         if colors:
@@ -111,6 +111,20 @@ def _blended(firsts: np.ndarray, lengths: np.ndarray) -> float:
     return float((between & (lengths[1:-1] <= _SHORT)).mean())
 
 
+def _places_of(flags: np.ndarray) -> np.ndarray:
+    """Return where flags, bool (N,), are set, in half of NumPy's time.
+
+    Few are: most words of eight of them have none.
+    """
+    whole = len(flags) // 8 * 8
+    words = flags[:whole].view(np.uint64)
+    some = np.flatnonzero(words != 0)
+    within = np.flatnonzero(words[some].view(bool))
+    places = some[within >> 3] * 8 + (within & 7)
+    rest = np.flatnonzero(flags[whole:]) + whole
+    return np.concatenate([places, rest])
+
+
 def _keys(colors: np.ndarray) -> np.ndarray:
     """Return each color of uint8 (N, 3), BGR, as a number, uint32 (N,).
 
@@ -125,13 +139,15 @@ def _sum(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Add the counts of equal values, int64 each, by ascending value."""
     if values.dtype == np.uint8:
-        total = np.bincount(values, counts)
+        total = np.bincount(values, counts).astype(np.int64)
         found = np.flatnonzero(total)
-        total = total[found]
-    else:
-        found, places = np.unique(values, return_inverse=True)
-        total = np.bincount(places, counts)
-    return found.astype(np.int64), total.astype(np.int64)
+        return found, total[found]
+    order = np.argsort(values)
+    values = values[order]
+    starts = np.flatnonzero(values[1:] != values[:-1]) + 1
+    starts = np.concatenate([[0], starts])
+    total = np.add.reduceat(counts[order], starts, dtype=np.int64)
+    return values[starts].astype(np.int64), total
 
 
 class Source(NamedTuple):
@@ -174,16 +190,12 @@ def scan_label(data: bytes, source: Source) -> LabelScan:
     if not strict:  # EXIF may have turned it
         size = read_header(data).size or size
     flat = mask.pixels.ndim == 2
-    values = {}
-    if mask.gray() is not None:
-        # Of a gray all channels are equal.
-        grays = found.values if flat else found.values & 255
-        values = found._replace(values=grays).as_dict()
+    values = found if flat else _as_gray(found)
     scan = LabelScan(
         size=size,
         form=mask.form,
         lossy=mask.lossy,
-        values=values,
+        values=values.as_dict() if values else {},
         colors=0 if flat else len(found.values),
         digest=found.digest,
         blended=found.blended,
@@ -191,6 +203,14 @@ def scan_label(data: bytes, source: Source) -> LabelScan:
     if not strict:
         return _with_loaded(scan, source)
     return _with_loaded(scan, source, mask, found)
+
+
+def _as_gray(colors: Tally) -> Tally | None:
+    """Return the grays of a file whose channels are equal; else None."""
+    red, green, blue = (colors.values >> bits & 255 for bits in (16, 8, 0))
+    if np.array_equal(red, green) and np.array_equal(red, blue):
+        return colors._replace(values=blue)
+    return None
 
 
 def _read(data: bytes) -> tuple[Mask, bool]:

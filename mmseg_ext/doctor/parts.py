@@ -28,10 +28,12 @@ class ImageScan(msgspec.Struct, frozen=True, omit_defaults=True):
         turned: The EXIF orientation, 1 to 8; 1 is upright.
         gray: Whether all channels are equal.
         mean: Mean of the channels red, green, blue at an eighth of the size,
-            0 to 255.
+            or what leaves 32 rows and columns, 0 to 255.
         deviation: Their standard deviations.
         digest: Of the content of the file, equal for equal files.
-        words: The difference hash, as 64-bit words.
+        words: The difference hash, as 64-bit words; empty where only the data
+            set's own loader can read the file, and mean and deviation are
+            not known.
     """
 
     size: tuple[int, int] | None = None

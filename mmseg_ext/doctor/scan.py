@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import cv2
 import mmengine.fileio as fileio
 from mmcv.transforms import LoadAnnotations, LoadImageFromFile
+from mmengine.logging import MMLogger
 from msgspec.structs import replace
 from tqdm import tqdm
 
@@ -63,16 +64,16 @@ def scan_parts(
     """
     check_nproc(nproc)
     kept = ScanCache(cache)
-    scan = _Scan(parts, kept)
-    places = [scan.plan(number, sample) for number in range(len(parts))]
-    try:
-        with _silence():
+    with _silence():
+        scan = _Scan(parts, kept)
+        places = [scan.plan(number, sample) for number in range(len(parts))]
+        try:
             scan.run(nproc)
-    # What was read before Ctrl-C is not read again.
-    except BaseException:
-        with suppress(OSError):
-            kept.save()
-        raise
+        # What was read before Ctrl-C is not read again.
+        except BaseException:
+            with suppress(OSError):
+                kept.save()
+            raise
     if sample is None:
         kept.prune()
     kept.save()
@@ -207,6 +208,7 @@ class _Scan:
     def plan(self, number: int, sample: int | None) -> list[_Found]:
         """Note what has to be read of a data set; return its images."""
         dataset = self._datasets[number]
+        labeled = _has_labels(dataset)
         found: dict[tuple[str, str | None], _Found] = {}
         for position in _positions(self._totals[number], sample):
             try:
@@ -215,9 +217,8 @@ class _Scan:
             # A user's own may fail; the pipelines are looked at as well.
             except Exception:
                 continue
-            label = None
-            if _has_labels(dataset) and info.get('seg_map_path') is not None:
-                label = str(info['seg_map_path'])
+            label = info.get('seg_map_path') if labeled else None
+            label = None if label is None else str(label)
             if (image, label) in found:
                 continue
             place = Place(position, image, label)
@@ -266,7 +267,7 @@ class _Scan:
         for job, (image, label) in zip(self._jobs, bar, strict=True):
             if job.image is not None and image is not None:
                 self._images[job.image] = image
-                if image.fault is None:
+                if image.words:  # not of a user's own loader
                     self._cache.images.put(job.image, b'', image)
             if job.label is not None and label is not None:
                 self._labels[job.label, job.loader] = label
@@ -301,19 +302,18 @@ def _positions(total: int, sample: int | None) -> Iterable[int]:
 @contextmanager
 def _silence() -> Iterator[None]:
     """Leave out what loaders say of files: findings say it in order."""
-    level, cv2_level = (
-        logging.root.manager.disable,
-        cv2.utils.logging.getLogLevel(),
-    )
-    logging.disable(logging.WARNING)
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    logger, of_cv2 = MMLogger.get_current_instance(), cv2.utils.logging
+    levels = logger.level, of_cv2.getLogLevel()
+    # Python's logging.disable would leave it silent for ever.
+    logger.setLevel(logging.ERROR)
+    of_cv2.setLogLevel(of_cv2.LOG_LEVEL_SILENT)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
             yield
     finally:
-        logging.disable(level)
-        cv2.utils.logging.setLogLevel(cv2_level)
+        logger.setLevel(levels[0])
+        of_cv2.setLogLevel(levels[1])
 
 
 def _is_sent(reader: _Reader) -> bool:

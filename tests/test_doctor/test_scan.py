@@ -1,12 +1,16 @@
 """What the scan of files finds, against naive ways to read them."""
 
+import logging
 import os
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from mmcv.transforms import BaseTransform, LoadImageFromFile
 from mmengine.config import ConfigDict
+from mmengine.fileio import BaseStorageBackend, register_backend
+from mmengine.logging import MMLogger, print_log
 from mmengine.registry import DefaultScope
 from mmseg.datasets import BaseSegDataset
 from mmseg.datasets.transforms import LoadAnnotations
@@ -15,7 +19,7 @@ from PIL import Image
 
 from helpers.mask_files import exif_chunk, png_file, saved
 from helpers.mask_forms import TRUTHS, file_name, forms
-from mmseg_ext.doctor import image_scans, scan
+from mmseg_ext.doctor import scan
 from mmseg_ext.doctor.image_scans import scan_image
 from mmseg_ext.doctor.label_scans import Source, scan_label, tally
 from mmseg_ext.doctor.parts import GRID, Part
@@ -161,6 +165,28 @@ def test_colors_are_those_that_are_loaded(tmp_path, truth):
         found['label'] += 1
     assert found['label'] > 30
     assert found['fault'] > 5
+
+
+@pytest.mark.parametrize(('share', 'loads'), [(0.05, True), (0.5, False)])
+def test_unknown_colors(tmp_path, share, loads):
+    classes = {f'class {n}': (n, 0, 9) for n in range(30)}
+    rgb = np.zeros((30, 100, 3), np.uint8)
+    rgb[..., 0] = np.arange(30)[:, None]
+    rgb[..., 2] = 9
+    rgb[:, : round(100 * share)] = 77
+    folder = folder_of(tmp_path, {'a.png': saved(rgb)})
+    step = dict(type='LoadColorMasks')
+    kind = DATASETS.get('ColorMaskDataset')
+    dataset = data_set(
+        folder, step, kind=kind, class_dict=classes, metainfo=None
+    )
+    [[(_, _, label)]] = scanned(dataset)
+    assert label.colors == 31
+    assert (label.loaded_fault is None) == loads
+    if loads:
+        assert label.loaded == {255: 150} | dict.fromkeys(range(30), 95)
+    else:
+        assert label.loaded is None
 
 
 def test_values_are_those_that_are_stored(every_form):
@@ -323,6 +349,7 @@ def test_turned_nearly_square_images():
         assert turned.size == shape
 
 
+@pytest.mark.filterwarnings('ignore')  # Pillow's, of TIFF files
 @pytest.mark.parametrize('form', IMAGES)
 def test_images_that_are_cut_off(form):
     data = bytes(IMAGES[form])
@@ -536,6 +563,51 @@ def test_a_pipeline_of_the_users_own(few):
         assert sample.label.loaded == expected
 
 
+def test_changed_labels(few):
+    pytest.importorskip('mmseg_ext.datasets.transforms.map_labels')
+    steps = [
+        dict(type='LoadAnnotations'),
+        dict(type='MapLabels', label_map={3: 4, 4: 3, 8: 3}),
+    ]
+    dataset = data_set(few, *steps)
+    [samples] = scanned(dataset)
+    for place, _, label in samples:
+        assert label.loaded[3] == label.values[4] + label.values[8]
+        assert (label.loaded, label.grid) == as_loaded(dataset, place.position)
+
+
+class Parcels(BaseStorageBackend):
+    """Where files have other names."""
+
+    def get(self, filepath):
+        if filepath.endswith('4.png'):
+            raise FileNotFoundError(filepath)
+        return Path(filepath.replace('parcel://', '')).read_bytes()
+
+    def get_text(self, filepath, encoding='utf-8'):
+        raise NotImplementedError
+
+
+def test_files_of_another_backend(few):
+    register_backend('parcels', Parcels, force=True)
+    backend = dict(backend='parcels')
+    dataset = data_set(
+        few,
+        dict(type='LoadImageFromFile', backend_args=backend),
+        dict(type='LoadAnnotations', backend_args=backend),
+    )
+    for info in dataset.data_list:
+        info['img_path'] = 'parcel://' + info['img_path']
+        info['seg_map_path'] = 'parcel://' + info['seg_map_path']
+    [samples] = scanned(dataset)
+    [others] = scanned(data_set(few))
+    for sample, other in zip(samples[:4], others[:4], strict=True):
+        assert sample.image == other.image
+        assert sample.label == other.label
+    assert samples[4].image.missing
+    assert samples[4].label.missing
+
+
 def test_labels_that_nothing_loads(few):
     [samples] = scanned(data_set(few, dict(type='LoadImageFromFile')))
     assert all(s.label.values for s in samples)
@@ -590,11 +662,17 @@ def test_images_that_only_their_own_loader_reads(few):
     assert all(s.image.fault for s in samples)
 
 
-def test_nothing_is_said_of_single_files(few, capfd, caplog):
+def test_nothing_is_said_of_single_files(few):
     (few / 'labels/0.png').write_bytes(
         saved(np.array([[0, 255]], np.uint8).repeat(9, axis=0))
     )
-    scanned(data_set(few, dict(type='FastLoadAnnotations')))
-    assert capfd.readouterr().err == ''
-    assert caplog.text == ''
-    assert image_scans.NAME == 'the file'
+    dataset = data_set(few, dict(type='FastLoadAnnotations'))
+    logger, said = MMLogger.get_current_instance(), []
+    told = logging.Handler()
+    told.emit = lambda record: said.append(record.getMessage())
+    logger.addHandler(told)
+    print_log('before', 'current', logging.WARNING)
+    scanned(dataset)
+    print_log('after', 'current', logging.WARNING)
+    logger.removeHandler(told)
+    assert said == ['before', 'after']
