@@ -96,7 +96,7 @@ def test_labels_of_one_class(street):
     assert found.value == {'road': 1, 'building': 1}
     assert found.others == (str(second),)
     assert found.text == (
-        '2 of 6 labels have one class alone: road in 1, building in 1'
+        'one class alone in 2 of 6 labels: road in 1, building in 1'
     )
 
 
