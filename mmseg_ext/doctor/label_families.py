@@ -266,16 +266,13 @@ def _family(part: Part, cfg: Config) -> LabelFamily:
         ClassHead(key, count, ignore_index=head.get('ignore_index', 255))
         for key, head in head_configs(cfg)
     ]
-    ignored = set(ignored_labels(heads))
-    # Of these the config is told.
-    if any(0 <= value < count for value in ignored):
-        ignored.add(IGNORE_INDEX)
     return LabelFamily(
         [],
         part.classes,
         len(own) if own else count,
         count,
-        frozenset(ignored),
+        # That heads do not leave these out is told of the heads.
+        frozenset({*ignored_labels(heads), IGNORE_INDEX}),
         len(sample_info(part.dataset).get('color_map') or ()),
         bool(own),
     )
