@@ -2,12 +2,10 @@
 
 import cv2
 import numpy as np
-import pytest
 from mmengine.config import Config
 
 from helpers.doctor import assert_only, plants
 from mmseg_ext.doctor.findings import Level
-
 
 SPLITS = ('train', 'val', 'test')
 
