@@ -105,10 +105,13 @@ class LabelFamily:
     def has_white(self, label: LabelScan) -> bool:
         """Tell whether a label is of black and white, and white is ignored.
 
-        Where others have as much of 255, that is ignored by right.
+        Where others have as much of 255, that is ignored by right. A single
+        class has nothing to be told from, which is told of the heads.
         """
         if (
-            IGNORE_INDEX not in self.ignored.intersection(label.loaded or ())
+            len(self.names) < 2
+            or IGNORE_INDEX
+            not in self.ignored.intersection(label.loaded or ())
             or self.mapped
             or self.reduced
         ):
