@@ -29,11 +29,11 @@ __all__ = [
 #: What data sets call all that is no object.
 BACKGROUND_NAMES = VOID_NAMES | {'background', 'bg', '_background_'}
 
-#: Black and white of masks for people, as they are loaded.
-_BLACK_AND_WHITE = {0, IGNORE_INDEX}
-
 #: Takes the config of a step, and returns those in its place.
 _Change: TypeAlias = Callable[[dict[str, Any]], list[dict[str, Any]]]
+
+#: Black, and white in 8 and in 16 bits.
+_EXTREMES = {0, 255, 65535}
 
 #: The heads of a segmentor.
 _HEADS = ('decode_head', 'auxiliary_head')
@@ -50,13 +50,13 @@ class LabelFamily:
             where a data set leaves some of its own classes out.
         classes: How many class indices the loss takes.
         ignored: Values that it leaves out.
-        colors: Whether colors in the files stand for classes.
+        colors: How many colors stand for classes; 0 where indices do.
         mapped: Whether the data set numbers its classes anew.
         files: In how many files each stored value is.
         total: How many files of one channel there are.
-        both: Whether a file has 0 and 255 alone, as it is loaded.
+        both: Whether a file has black and white alone, and white is ignored.
         more: Whether a file has other values.
-        ignoring: Whether one of these has 255 as well.
+        share: The largest share of pixels of 255 that one of these has.
     """
 
     parts: list[Part]
@@ -64,13 +64,13 @@ class LabelFamily:
     end: int = 0
     classes: int = 0
     ignored: frozenset[int] = frozenset({IGNORE_INDEX})
-    colors: bool = False
+    colors: int = 0
     mapped: bool = False
     files: Counter[int] = field(default_factory=Counter)
     total: int = 0
     both: bool = False
     more: bool = False
-    ignoring: bool = False
+    share: float = 0.0
 
     @property
     def reduced(self) -> bool:
@@ -95,29 +95,31 @@ class LabelFamily:
         if label.values:
             self.total += 1
             self.files.update(label.values.keys())
-        values = set(label.loaded or ())
-        if values - _BLACK_AND_WHITE:
+        share = _white_share(label)
+        if _is_black_and_white(label):
+            self.both |= share > 0
+        elif label.loaded and (label.colors or set(label.values) - _EXTREMES):
             self.more = True
-            self.ignoring |= IGNORE_INDEX in values
-        elif values == _BLACK_AND_WHITE:
-            self.both = True
+            self.share = max(self.share, share)
 
     def has_white(self, label: LabelScan) -> bool:
-        """Tell whether a label is of black and white, read as indices.
+        """Tell whether a label is of black and white, and white is ignored.
 
-        Where there are other labels, with 255 in them, it is ignored pixels
-        that have it.
+        Where others have as much of 255, that is ignored by right. A single
+        class has nothing to be told from, which is told of the heads.
         """
-        values = set(label.loaded or ())
         if (
-            IGNORE_INDEX not in values & self.ignored
-            or self.colors
+            len(self.names) < 2
+            or IGNORE_INDEX
+            not in self.ignored.intersection(label.loaded or ())
             or self.mapped
             or self.reduced
         ):
             return False
         if self.more:
-            return values == _BLACK_AND_WHITE and not self.ignoring
+            return (
+                _is_black_and_white(label) and _white_share(label) > self.share
+            )
         return self.both
 
     def pipelines(self, step: Mapping[str, Any]) -> dict[str, Any]:
@@ -159,6 +161,18 @@ class LabelFamily:
             for step in part.cfg.get('pipeline') or ()
         )
         return change | (self.loaders(reduce_zero_label=None) if said else {})
+
+
+def _is_black_and_white(label: LabelScan) -> bool:
+    """Tell whether a label of one channel has black and white alone."""
+    values = set(label.values)
+    return not label.colors and len(values) == 2 and values < _EXTREMES
+
+
+def _white_share(label: LabelScan) -> float:
+    """Return the share of pixels of 255 in a label, as it is loaded."""
+    counts = label.loaded or {}
+    return counts.get(IGNORE_INDEX, 0) / max(sum(counts.values()), 1)
 
 
 def change_step(part: Part, built: Any, change: _Change) -> dict[str, Any]:
@@ -255,16 +269,13 @@ def _family(part: Part, cfg: Config) -> LabelFamily:
         ClassHead(key, count, ignore_index=head.get('ignore_index', 255))
         for key, head in head_configs(cfg)
     ]
-    ignored = set(ignored_labels(heads))
-    # Of these the config is told.
-    if any(0 <= value < count for value in ignored):
-        ignored.add(IGNORE_INDEX)
     return LabelFamily(
         [],
         part.classes,
         len(own) if own else count,
         count,
-        frozenset(ignored),
-        'color_map' in sample_info(part.dataset),
+        # That heads do not leave these out is told of the heads.
+        frozenset({*ignored_labels(heads), IGNORE_INDEX}),
+        len(sample_info(part.dataset).get('color_map') or ()),
         bool(own),
     )

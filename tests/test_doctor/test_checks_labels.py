@@ -105,6 +105,18 @@ def test_all_masks_are_black_and_white(street):
     assert loaded(mended(street, found)) == {0, 1}
 
 
+def test_a_mask_may_be_all_white_or_broken(street):
+    rewrite(street, lambda label: ((label == 3) * 255).astype(np.uint8))
+    first, second, *_ = street.files('train_labels')
+    rewrite(street, lambda label: np.full_like(label, 255), [first])
+    second.write_bytes(b'')
+    found = [f for f in street.examine().findings if f.level == Level.ERROR]
+    assert {f.code for f in found if f.file != str(second)} == {
+        'labels-black-white'
+    }
+    assert str(first) in {f.file for f in found}
+
+
 def test_white_is_the_first_class(street):
     rewrite(street, lambda label: ((label == 3) * 255).astype(np.uint8))
     street.change(
@@ -134,9 +146,9 @@ def test_one_mask_is_black_and_white(street):
     assert not found.change
 
 
-def test_white_is_ignored_where_other_labels_have_it(street):
-    """Some labels of the street have ignored pixels."""
-    path = street.files('train_labels')[4]
+def test_white_is_ignored_where_other_labels_have_as_much(street):
+    first, *_, path = street.files('train_labels')
+    rewrite(street, lambda label: np.where(label < 4, 255, label), [first])
     rewrite(
         street, lambda label: ((label == 3) * 255).astype(np.uint8), [path]
     )

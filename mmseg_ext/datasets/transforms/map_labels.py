@@ -1,4 +1,4 @@
-"""Renumbering of the classes of label maps."""
+"""Other numbers for the classes of label maps."""
 
 from collections.abc import Mapping
 
@@ -17,7 +17,7 @@ _LARGEST = 255
 
 @TRANSFORMS.register_module()
 class MapLabels(BaseTransform):
-    """Give the values of a label map other values.
+    """Renumber the values of a label map.
 
     For masks whose values are not those of the class list, such as 0 and 255
     for background and object, without writing them anew. It stands after the

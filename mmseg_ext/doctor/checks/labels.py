@@ -1,5 +1,6 @@
 """Label files: whether they hold the classes of the data set, and why not."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -28,12 +29,15 @@ __all__ = ['JudgedPart', 'Verdict', 'judge_labels', 'labels_hold_classes']
 #: saved as JPEG at quality 75 to 95 in between, at least 0.13.
 BLENDED = 0.12
 
-#: Masks blended edges have more colors than so many times the class list.
+#: Blended edges have more colors than so many times those of the classes.
 _COLORS = 2
 
 #: As many of the files have the value beyond the last class where 0 is a
 #: background that the class list lacks; else some file is wrong.
 _MOST = 0.5
+
+#: The class of an error before its text.
+_ERROR = re.compile(r'^\w+(Error|Exception): ')
 
 #: What of 16 bits is left in 8.
 _LOW = 255
@@ -171,9 +175,9 @@ def judge_labels(case: Case) -> Iterator[JudgedPart]:
     for part in distinct_parts(case):
         if family := by_key.get(part.key):
             rows = [
-                (sample, _judge(sample.label, family, part))
-                for sample in part.samples
-                if sample.label is not None and _loads(part)
+                (sample, _judge(sample, family, part))
+                for sample in (part.samples if _loads(part) else ())
+                if sample.label is not None
             ]
             yield JudgedPart(part, family, rows, _reduced_fault(family))
 
@@ -223,10 +227,11 @@ def _without_labels(part: Part) -> Iterator[Finding]:
         )
 
 
-def _judge(
-    label: LabelScan, family: LabelFamily, part: Part
-) -> Verdict | None:
+def _judge(sample: Sample, family: LabelFamily, part: Part) -> Verdict | None:
     """Say what is wrong with a label, if anything."""
+    label, path = sample.label, sample.place.label
+    assert label
+    assert path
     if label.missing:
         return Verdict(MISSING, 'there is no such file')
     wrong = None if label.loaded is None else family.wrong(label.loaded)
@@ -245,8 +250,8 @@ def _judge(
         )
     if family.has_white(label):
         return _white(family)
-    if wrong is None:
-        return _not_loaded(label, family)
+    if label.loaded_fault is not None:
+        return _not_loaded(label, family, path)
     return _outside(label, family, wrong) if wrong else None
 
 
@@ -265,10 +270,10 @@ def _lossy(
             'JPEG or a resize with interpolation'
         )
         return Verdict(LOSSY, text, round(label.blended, 3), level=level)
-    if family.colors and label.colors > _COLORS * max(family.end, 8):
+    if family.colors and label.colors > _COLORS * max(family.colors, 8):
         text = (
-            f'{label.colors} colors, of {family.end} classes: edges were '
-            'blended, by JPEG or a resize with interpolation'
+            f'{label.colors} colors, and classes have {family.colors}: edges '
+            'were blended, by JPEG or a resize with interpolation'
         )
         return Verdict(LOSSY, text, label.colors, level=level)
     return None
@@ -289,10 +294,18 @@ def _white(family: LabelFamily) -> Verdict:
     if family.more:
         return Verdict(
             BLACK_WHITE,
-            'holds 0 and 255 alone, and no other label has 255, which is '
-            'ignored',
+            'holds 0 and 255 alone, and 255 is ignored; no label with other '
+            'values has as much of it',
             mend='save it again as the others are',
             level=Level.WARNING,
+        )
+    if family.colors:
+        return Verdict(
+            BLACK_WHITE,
+            'holds 0 and 255 alone, read as rows of the class list, and 255 '
+            'is ignored',
+            mend="masks='color' in the data set, and black and white in "
+            'class_dict',
         )
     said = black_and_white_warning('all labels', family.names)
     text = said.partition('; ')[0]
@@ -310,9 +323,10 @@ def _white(family: LabelFamily) -> Verdict:
     )
 
 
-def _not_loaded(label: LabelScan, family: LabelFamily) -> Verdict:
+def _not_loaded(label: LabelScan, family: LabelFamily, path: str) -> Verdict:
     """Say why a label that is an image cannot be loaded."""
-    fault = label.loaded_fault or 'nothing loads it'
+    fault = _ERROR.sub('', label.loaded_fault or '')
+    fault = fault.replace(f'label {path}: ', '').replace(path, 'the file')
     if family.colors:
         return Verdict(OUTSIDE, fault, mend='a class_dict with all its colors')
     if label.colors and label.values and not family.wrong(label.values):
