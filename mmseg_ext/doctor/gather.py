@@ -16,6 +16,7 @@ from mmseg_ext.doctor.coco_tables import read_coco_table
 from mmseg_ext.doctor.parts import Part
 from mmseg_ext.doctor.pipeline_runs import run_pipelines
 from mmseg_ext.doctor.scan import scan_parts
+from mmseg_ext.doctor.validation_step import try_validation
 from mmseg_ext.formats.color_masks import IGNORE_INDEX
 from mmseg_ext.launch.configs import scope_of
 from mmseg_ext.launch.data_sets import SPLITS, why_empty
@@ -59,10 +60,14 @@ def gather(
         DefaultScope.overwrite_default_scope(scope_of(cfg)),
     ):
         tell('config')
+        # Each data set collects garbage, for half a second with all of
+        # PyTorch loaded, unless what is there is left out.
+        gc.freeze()
         for name in splits:
             loader = cfg.get(f'{name}_dataloader')
             if isinstance(loader, ConfigDict) and 'dataset' in loader:
                 case.splits[name] = _build_split(cfg, name, loader)
+        gc.unfreeze()
         tell('model')
         case.model = build_model(cfg)
         tell('files')
@@ -73,6 +78,10 @@ def gather(
         tell('pipelines')
         for split in case.splits.values():
             split.runs = run_pipelines(split.dataset, split.parts)
+        tell('validation')
+        for name, split in case.splits.items():
+            if step := try_validation(cfg, name, split.dataset):
+                case.validation.append(step)
     return case
 
 

@@ -173,14 +173,10 @@ def _reduced(
         uint8 (H, W, 3) BGR, reduced; and width and height before that.
 
     Raises:
-        ValueError: It is broken.
-        OSError: It is cut off.
+        ValueError: It is broken or cut off.
     """
     if data.startswith(_JPEG) and header.size:
-        if not data.rstrip(b'\0').endswith(_JPEG_END):
-            # OpenCV 4 fills up what is missing.
-            with open_image(io.BytesIO(data)) as image:
-                image.load()
+        _check_end(data)
         scale = _scale(header.size)
         flags = _SCALES.get(scale, cv2.IMREAD_COLOR)
         small = decode_image(data, NAME, flags)
@@ -194,6 +190,24 @@ def _reduced(
     else:
         small = whole
     return small, (width, height)
+
+
+def _check_end(data: bytes) -> None:
+    """Check that a JPEG is whole: OpenCV 4 fills up what is missing.
+
+    Raises:
+        ValueError: It is cut off.
+    """
+    # Cameras write more behind the end.
+    if not data.rstrip(b'\0').endswith(_JPEG_END):
+        try:
+            with open_image(io.BytesIO(data)) as image:
+                image.load()
+        except OSError as error:
+            raise ValueError(
+                f'{NAME} is cut off ({len(data)} bytes): {error}; copy or '
+                'download it again'
+            ) from None
 
 
 def _scale(size: tuple[int, int]) -> int:

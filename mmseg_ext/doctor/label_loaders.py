@@ -173,7 +173,8 @@ class _Steps:
         # Other backends give the colors of a palette.
         palette = self._pillow and mask.palette is not None
         return self._indices and (
-            mask.form == _GRAY or (palette and mask.form.endswith('PNG'))
+            (mask.form == _GRAY and mask.is_plain_gray)
+            or (palette and mask.form.endswith('PNG'))
         )
 
     def _ask(

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import mmengine.fileio as fileio
 from mmcv.transforms import LoadAnnotations, LoadImageFromFile
 from msgspec.structs import replace
@@ -300,14 +301,19 @@ def _positions(total: int, sample: int | None) -> Iterable[int]:
 @contextmanager
 def _silence() -> Iterator[None]:
     """Leave out what loaders say of files: findings say it in order."""
-    level = logging.root.manager.disable
+    level, cv2_level = (
+        logging.root.manager.disable,
+        cv2.utils.logging.getLogLevel(),
+    )
     logging.disable(logging.WARNING)
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
             yield
     finally:
         logging.disable(level)
+        cv2.utils.logging.setLogLevel(cv2_level)
 
 
 def _is_sent(reader: _Reader) -> bool:

@@ -373,7 +373,7 @@ def assert_only(diagnosis, code: str, file=None, split=None) -> list:
         for each in diagnosis.findings
         if each.level == 2 and each.code != code
     ]
-    assert others == []
+    assert others == [], others
     if file is not None:
         assert {each.file for each in found} == {str(file)}
     if split is not None:
@@ -397,10 +397,11 @@ def _assert_mended(diagnosis, found: list) -> None:
         {},
         splits=list(diagnosis.case.splits),
     )
-    assert result.mended
+    assert result.mended, [each.text for each in found]
     left = [(each.code, each.text) for each in result.left if each.change]
-    assert left == []
-    assert result.passes or not all(each.change for each in found)
+    assert left == [], left
+    passes = result.passes or not all(each.change for each in found)
+    assert passes, [(each.code, each.text) for each in result.left]
 
 
 def plants(*codes: str):

@@ -22,24 +22,23 @@ TRAIN = 'train_dataloader.dataset'
 
 
 @pytest.fixture
-def suggest(street):
-    """Write a suggestion for findings, with what they cost nothing to find."""
-
-    def write(path, *findings, cfg_options=None):
-        diagnosis = street.examine(cfg_options=dict(cfg_options or {}))
-        assert diagnosis.findings == []
-        diagnosis = diagnosis._replace(findings=[*findings])
-        return write_suggestion(diagnosis, path, cfg_options or {})
-
-    return write
-
-
-@pytest.fixture
 def checks(monkeypatch):
     """Return a list in place of that of all checks."""
     own = []
     monkeypatch.setattr(examine_module, 'CHECKS', own)
     return own
+
+
+@pytest.fixture
+def suggest(street, checks):
+    """Write a suggestion for findings that no check has found."""
+
+    def write(path, *findings, cfg_options=None):
+        diagnosis = street.examine(cfg_options=dict(cfg_options or {}))
+        diagnosis = diagnosis._replace(findings=[*findings])
+        return write_suggestion(diagnosis, path, cfg_options or {})
+
+    return write
 
 
 def read(path):
@@ -74,7 +73,7 @@ def test_it_inherits_and_writes_what_differs(street, suggest, tmp_path):
     assert (
         path.read_text()
         == f"""{MARK}
-_base_ = ['../data/config.py']
+_base_ = ['../street/config.py']
 
 # head-classes: 5 outputs, and the data have 7 classes
 model = dict(
@@ -137,7 +136,7 @@ def test_lists_are_whole_and_named_as_in_the_base(street, suggest, tmp_path):
     assert (
         path.read_text()
         == f"""{MARK}
-_base_ = ['data/config.py']
+_base_ = ['street/config.py']
 
 # pipeline-order: flips
 train_pipeline = [
@@ -274,7 +273,7 @@ def test_nothing_is_written_where_nothing_can_be_mended(suggest, tmp_path):
     assert list(result.lines()) == [
         'no config can mend what was found: nothing is written'
     ]
-    assert os.listdir(tmp_path) == ['data']
+    assert os.listdir(tmp_path) == ['street']
 
 
 def test_classes_of_this_package_are_imported(street, suggest, tmp_path):
@@ -291,7 +290,7 @@ def test_classes_of_this_package_are_imported(street, suggest, tmp_path):
     suggest(path, ORDER.found('slow', change=change))
 
     assert path.read_text().startswith(f"""{MARK}
-_base_ = ['data/config.py']
+_base_ = ['street/config.py']
 
 # for classes of mmseg_ext
 custom_imports = dict(
@@ -383,7 +382,7 @@ train_dataloader.update(dataset=dict(pipeline=train_pipeline))
 """
 
 
-def test_new_style(street, tmp_path):
+def test_new_style(street, checks, tmp_path):
     """Types are classes there, and bases are imported."""
     (street.root / 'given.py').write_text(
         'from mmengine.config import read_base\n' + street.config.read_text()
@@ -415,7 +414,7 @@ def test_new_style(street, tmp_path):
         *('LoadImageFromFile', 'LoadAnnotations'),
         *('FastPhotoMetricDistortion', 'PackSegInputs'),
     ]
-    assert 'from ..data.config import *' in path.read_text()
+    assert 'from ..street.config import *' in path.read_text()
 
 
 def test_new_style_in_a_place_that_is_no_module(street, tmp_path):

@@ -3,13 +3,16 @@
 from collections.abc import Iterable
 
 from mmseg_ext.doctor.checks import (
+    Level,
     classes,
     data_sets,
     files,
     images,
     labels,
+    models,
     normalization,
     pipelines,
+    validation,
 )
 from mmseg_ext.doctor.findings import Check, Code, Level, codes_of
 
@@ -40,6 +43,24 @@ CHECKS: list[Check] = [
     pipelines.crops_can_be_mixed,
     normalization.images_are_normalized,
     normalization.channels_have_their_order,
+    models.model_is_built,
+    models.classes_are_the_same,
+    models.heads_fit,
+    models.single_outputs_work,
+    models.losses_work,
+    models.class_weights_fit,
+    models.ignored_labels_agree,
+    models.batch_norms_see_enough,
+    models.sync_norms_have_gpus,
+    models.transforms_fit,
+    validation.runs_are_whole,
+    validation.epochs_end,
+    validation.validation_takes_place,
+    validation.schedules_reach_the_end,
+    validation.evaluator_reads_the_same_file,
+    validation.validation_works,
+    validation.best_score_is_there,
+    Level.WARNING,
 ]
 
 #: Of a check itself.
