@@ -22,6 +22,7 @@ from mmseg_ext.doctor.page_numbers import (
     where_maps,
 )
 from mmseg_ext.doctor.page_pictures import Album
+from mmseg_ext.utils.text import listing
 from mmseg_ext.visualization import web_page
 from mmseg_ext.visualization.web_page import Cell, Picture, Table, number_cell
 
@@ -31,6 +32,9 @@ _TEMPLATE = Path(__file__).with_name('templates') / 'doctor.html'
 
 #: Rows of a code; ``doctor.json`` has all.
 _ROWS = 500
+
+#: Files that a row names.
+_FILES = 4
 
 #: Images that are shown with their labels whether or not something is wrong.
 _SAMPLES = 4
@@ -155,7 +159,7 @@ def _groups(findings: Sequence[Finding], album: Album) -> list[_Group]:
 def _table(found: Sequence[Finding], mends: bool) -> Table:
     """Return the findings of a code, one row each."""
     levels = len({finding.level for finding in found}) > 1
-    files = any(finding.file for finding in found)
+    files = any(finding.file or finding.others for finding in found)
     heads = [
         *(['level'] if levels else []),
         'split',
@@ -169,8 +173,8 @@ def _table(found: Sequence[Finding], mends: bool) -> Table:
         if levels:
             row.insert(0, _level(finding.level))
         if files:
-            others = ''.join(f' | {other}' for other in finding.others)
-            row.append(Cell(f'{finding.file or ""}{others}', kind='path'))
+            named = [*filter(None, [finding.file, *finding.others])]
+            row.append(Cell(listing(named, _FILES), kind='path'))
         row.append(Cell(finding.text, kind='wide'))
         if mends:
             row.append(Cell(finding.mend, kind='wide'))

@@ -36,6 +36,7 @@ __all__ = [
     'color_table',
     'count_splits',
     'hex_color',
+    'names_of',
     'occurrence_matrix',
     'size_chart',
     'size_table',
@@ -44,10 +45,10 @@ __all__ = [
 
 #: Classes that a chart, a matrix and maps have room for; the largest are
 #: shown. Data sets have up to 150 (ADE20K) and more.
-_CHART, _MATRIX, _MAPS = 60, 30, 40
+_CHART, _MATRIX, _MAPS = 40, 30, 40
 
-#: Sizes and forms of images that are listed, and dots of a chart.
-_SIZES, _FORMS, _DOTS = 200, 3, 1000
+#: Sizes and forms of images that are listed, and dots of a split in a chart.
+_SIZES, _FORMS, _DOTS = 200, 3, 300
 
 
 @dataclass
@@ -197,6 +198,15 @@ def _cells(start: float, length: float, whole: int) -> slice:
     return slice(first, last + 1)
 
 
+def names_of(part: Part) -> list[str]:
+    """Return the names of the classes of a data set.
+
+    Args:
+        part: The data set, of which users may have others than texts.
+    """
+    return [*map(str, part.classes)]
+
+
 def count_splits(case: Case) -> tuple[list[str], list[SplitNumbers]]:
     """Count what the samples of a case hold.
 
@@ -207,7 +217,9 @@ def count_splits(case: Case) -> tuple[list[str], list[SplitNumbers]]:
     Returns:
         The names of all classes, and the splits.
     """
-    names = list(dict.fromkeys(n for part in case.parts for n in part.classes))
+    names = list(
+        dict.fromkeys(name for part in case.parts for name in names_of(part))
+    )
     number = {name: index for index, name in enumerate(names)}
     found: dict[tuple, SplitNumbers] = {}
     for split in case.splits.values():
@@ -218,7 +230,9 @@ def count_splits(case: Case) -> tuple[list[str], list[SplitNumbers]]:
         numbers = found[key] = SplitNumbers(split.name, len(names))
         for part in split.parts:
             numbers.total += part.total
-            classes = {k: number[name] for k, name in enumerate(part.classes)}
+            classes = {
+                k: number[name] for k, name in enumerate(names_of(part))
+            }
             for sample in part.samples:
                 numbers.add(sample, classes, part.ignore_index)
                 if not case.semantic and sample.image.size is not None:
@@ -258,7 +272,7 @@ def class_colors(
         palette = info.get('palette') if given.get('palette') else None
         if not isinstance(palette, list | tuple):
             continue
-        for name, color in zip(part.classes, palette, strict=False):
+        for name, color in zip(names_of(part), palette, strict=False):
             # What is no color is left out, as anything may stand there.
             with suppress(TypeError, ValueError):
                 red, green, blue = bytes(map(int, color))
@@ -359,7 +373,7 @@ def class_table(
     Args:
         names: Of all classes.
         colors: Of each, RGB.
-        splits: What they hold. The labels of the first suggest weights.
+        splits: What they hold. Labels of the training suggest weights.
 
     Returns:
         None if there are no labels.
@@ -384,8 +398,8 @@ def class_table(
         ]
         for index, name in enumerate(names)
     ]
-    if splits[0].pixels:
-        heads.append(f'suggested weight ({splits[0].name})')
+    if splits[0].name.startswith('train') and splits[0].pixels:
+        heads.append('suggested weight')
         weights = class_weights(np.array(splits[0].counts)).tolist()
         for index, row in enumerate(rows):
             there = splits[0].pixels[index]
@@ -541,8 +555,14 @@ def size_chart(splits: Sequence[SplitNumbers]) -> DotChart | None:
         for number, split in enumerate(splits)
         for size, images in split.sizes.most_common(_DOTS)
     ]
+    some = (
+        f' (the {_DOTS} most frequent of each split)'
+        if any(len(split.sizes) > _DOTS for split in splits)
+        else ''
+    )
     return DotChart(
-        'Sizes of the images; a dot is as large as many images have that size',
+        f'Sizes of the images{some}; a dot is as large as many images have '
+        'that size',
         ('width in pixels', 'height in pixels'),
         [split.name for split in splits],
         sorted(dots, key=lambda dot: -dot.amount),
@@ -598,7 +618,8 @@ def color_table(splits: Sequence[SplitNumbers]) -> Table | None:
         mean = np.mean(split.mean, axis=0)
         # Of all pixels: within the images and between them.
         square = np.square(split.deviation) + np.square(split.mean)
-        deviation = np.sqrt(np.mean(square, axis=0) - mean**2)
+        variance = np.mean(square, axis=0) - mean**2
+        deviation = np.sqrt(np.maximum(variance, 0))
         forms = [
             f'{form} ({images:,})'
             for form, images in split.forms.most_common(_FORMS)

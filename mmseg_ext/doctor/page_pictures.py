@@ -14,7 +14,7 @@ from mmseg_ext.doctor.case import Case
 from mmseg_ext.doctor.findings import Finding
 from mmseg_ext.doctor.instances import instances_of
 from mmseg_ext.doctor.label_loaders import LabelLoader, find_loader
-from mmseg_ext.doctor.page_numbers import hex_color
+from mmseg_ext.doctor.page_numbers import hex_color, names_of
 from mmseg_ext.doctor.parts import Part, Place, Sample
 from mmseg_ext.formats.coco import Annotation, Category, CocoFile, Segmentation
 from mmseg_ext.formats.masks import read_mask
@@ -28,8 +28,8 @@ from mmseg_ext.visualization.web_page import Picture, jpeg_uri
 
 __all__ = ['Album']
 
-#: Findings of a code that are shown in pictures, files of one, and classes
-#: that the legend of a picture names.
+#: Pictures of a code, files side by side, and classes that the legend of a
+#: picture names.
 _FINDINGS, _FILES, _CLASSES = 6, 3, 8
 
 #: Characters that all pictures take: a page of more megabytes opens slowly,
@@ -93,17 +93,12 @@ class Album:
         pictures: list[Picture] = []
         seen = set()
         for finding in findings:
-            if self._room <= 0 or len(pictures) == _FINDINGS:
-                break
-            files = _files(finding)
-            owners = [
-                (file, self._owners[os.path.abspath(file)])
-                for file in files
-                if os.path.abspath(file) in self._owners
-            ]
-            if owners and files not in seen:
-                seen.add(files)
-                pictures.append(self._draw(finding, owners))
+            for files in _together(finding, self._owners):
+                if self._room <= 0 or len(pictures) == _FINDINGS:
+                    return pictures
+                if files not in seen:
+                    seen.add(files)
+                    pictures.append(self._draw(finding, files))
         return pictures
 
     def some(self, case: Case, count: int) -> list[Picture]:
@@ -124,18 +119,17 @@ class Album:
             pictures.append(self._pair(owned, owned.sample.place.image))
         return pictures
 
-    def _draw(
-        self, finding: Finding, owners: Sequence[tuple[str, _Owned]]
-    ) -> Picture:
+    def _draw(self, finding: Finding, files: Sequence[str]) -> Picture:
         """Draw an image with its label, or several images."""
         note = finding.text
         if finding.split:
             note = f'{finding.split}: {note}'
-        if len(owners) == 1:
-            file, owned = owners[0]
-            return self._pair(owned, file)._replace(note=note)
-        shown = [self._one(owned, file) for file, owned in owners]
-        return self._picture(shown, ' | '.join(f for f, _ in owners), note)
+        owners = [self._owners[os.path.abspath(file)] for file in files]
+        # An image and its own label stand together anyhow.
+        if len({owned.sample.place for owned in owners}) == 1:
+            return self._pair(owners[0], files[0])._replace(note=note)
+        shown = [*map(self._one, owners, files)]
+        return self._picture(shown, ' | '.join(files), note)
 
     def _one(self, owned: _Owned, file: str) -> Shown:
         """Return an image, or a label over its image if that is the file."""
@@ -204,9 +198,10 @@ class Album:
                 canvas, 1 - _OPACITY, shown, _OPACITY, 0
             )
             return []
+        names = names_of(part)
         colors = {
             index: self._colors[name]
-            for index, name in enumerate(part.classes)
+            for index, name in enumerate(names)
             if index != part.ignore_index
         }
         draw_label_map(canvas, labels, colors, [part.ignore_index])
@@ -214,7 +209,7 @@ class Album:
         counts = Counter(dict(zip(values.tolist(), pixels, strict=True)))
         known = [value for value, _ in counts.most_common() if value in colors]
         legend = [
-            (hex_color(colors[value]), part.classes[value])
+            (hex_color(colors[value]), names[value])
             for value in known[:_CLASSES]
         ]
         if len(known) > _CLASSES:
@@ -235,8 +230,9 @@ def _with_instances(
     instances = instances_of(part, sample.place.position)
     if pixels is None or not instances:
         return None, []
+    names = names_of(part)
     classes = CategoryStyle(
-        CocoFile([], [], [Category(*each) for each in enumerate(part.classes)])
+        CocoFile([], [], [Category(*each) for each in enumerate(names)])
     )
     annotations = [
         Annotation(0, label, list(box), _segmentation(mask))
@@ -244,9 +240,9 @@ def _with_instances(
     ]
     picture = draw_instances(pixels, annotations, classes)
     legend = [
-        (hex_color(distinct_color(label)), f'{part.classes[label]}: {count}')
+        (hex_color(distinct_color(label)), f'{names[label]}: {count}')
         for label, count in Counter(each.label for each in instances).items()
-        if len(part.classes) > 1 and label < len(part.classes)
+        if len(names) > 1 and label < len(names)
     ]
     text = f'instances of {name}'
     return (jpeg_uri(np.asarray(picture)), text), legend[:_CLASSES]
@@ -263,10 +259,26 @@ def _segmentation(mask: Any) -> Segmentation:
     return None
 
 
-def _files(finding: Finding) -> tuple[str, ...]:
+def _files(finding: Finding) -> list[str]:
     """Return the files of a finding that may be shown."""
-    files = (finding.file, *finding.others)
-    return tuple(file for file in files if file)[:_FILES]
+    files = [finding.file, *finding.others]
+    return [file for file in files if file][: _FINDINGS + 1]
+
+
+def _together(
+    finding: Finding, known: Mapping[str, Any]
+) -> list[tuple[str, ...]]:
+    """Return the files of a finding that stand side by side.
+
+    Those of a finding about a list of images, as of a COCO file, stand each
+    by itself.
+    """
+    files = [
+        file for file in _files(finding) if os.path.abspath(file) in known
+    ]
+    if finding.file in files:
+        return [tuple(files[:_FILES])]
+    return [(file,) for file in files]
 
 
 def _read(function: Any, *args: Any) -> tuple[np.ndarray | None, str]:

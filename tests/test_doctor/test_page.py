@@ -149,7 +149,7 @@ def test_weights_are_those_of_the_rule(healthy, page):
         pixels = sum((label == index).sum() for label in having)
         frequencies.append(pixels / around)
     expected = np.sqrt(np.median(frequencies) / frequencies).clip(0.5, 6)
-    rows = page.table('suggested weight (train)')
+    rows = page.table('suggested weight')
     found = [float(row[-1]) for row in rows]
     assert found == pytest.approx(expected.tolist(), rel=0.01)
 
@@ -169,6 +169,54 @@ def test_classes_together(street, out):
         for other, share in enumerate(row[1:]):
             both = sum(bool((label == other).any()) for label in having)
             assert int(share) == round(100 * both / len(having))
+
+
+def test_colors_are_measured(street, out):
+    """Deviations are those of all pixels, also between images."""
+    for number, path in enumerate(street.files('train')):
+        color = (200, 100, 30) if number % 2 else (0, 20, 30)
+        Image.new('RGB', (96, 72), color).save(path)
+    page = page_of(case_of(street), [], out)
+    assert page.table('split', 'mean', 'standard deviation')[0] == [
+        *('train', '6', 'PNG RGB (6)'),
+        *('100.0, 60.0, 30.0', '100.0, 40.0, 0.0'),
+    ]
+
+
+def test_sizes(street, out):
+    for path in street.files('train')[:2]:
+        Image.open(path).resize((48, 40)).save(path)
+    page = page_of(case_of(street), [], out)
+    assert page.table('width x height') == [
+        ['96x72', '4', '3'],
+        ['48x40', '2', '0'],
+    ]
+    dots = re.findall(
+        r'<circle class="series(\d)" cx="([^"]*)" cy="([^"]*)" r="([^"]*)">'
+        '<title>([^<]*)</title>',
+        page.text,
+    )
+    # Of 96 times 1.1, and 72 times 1.1, at 60 + 700 and 10 + 320 pixels.
+    x, y = 60 + 700 / 1.1, 10 + 320 - 320 / 1.1
+    assert [(dot[0], dot[-1]) for dot in dots] == [
+        ('0', '96x72: 4 of train'),
+        ('1', '96x72: 3 of val and test'),
+        ('0', '48x40: 2 of train'),
+    ]
+    assert [float(value) for value in dots[0][1:4]] == pytest.approx(
+        [x, y, 16], abs=0.06
+    )
+    assert [float(value) for value in dots[2][1:3]] == pytest.approx(
+        [60 + 350 / 1.1, 330 - 320 * 40 / 72 / 1.1], abs=0.06
+    )
+
+
+def test_classes_that_are_no_texts(street, out):
+    old = "classes = ('sky', 'building', 'plant', 'road', 'thing')"
+    street.change(old, 'classes = (0, 1, 2, 3, 4)')
+    page = page_of(case_of(street), [], out)
+    rows = page.table('class', 'train: pixels')
+    assert [row[1] for row in rows] == ['0', '1', '2', '3', '4']
 
 
 def test_where_classes_lie(street, out):
@@ -261,6 +309,29 @@ def test_pairs_stand_side_by_side(healthy, out):
         image = np.array(Image.open(file).convert('RGB').resize((400, 300)))
         assert np.abs(image - shown).mean() < 12
         assert str(file) in figure['text']
+
+
+def test_images_of_a_list_stand_by_themselves(healthy, out):
+    street, case = healthy
+    images = [str(path) for path in street.files('train')]
+    finding = BAD.found('6 of 6', 'train', '/the/list.json', others=images)
+    page = page_of(case, [finding], out)
+    figures = [each for each in page.pictures if '6 of 6' in each['text']]
+    assert [each['alts'][0] for each in figures] == [
+        f'{number}.png' for number in range(6)
+    ]
+    listed = ', '.join(['/the/list.json', *images[:3]])
+    assert page.table('file')[0][1] == f'{listed} and 3 more'
+
+
+def test_an_image_stands_before_its_label(healthy, out):
+    street, case = healthy
+    image, label = street.files('train')[1], street.files('train_labels')[1]
+    others = [str(image)]
+    finding = BAD.found('size', 'train', str(label), others=others)
+    figure = page_of(case, [finding], out).shown('train: size')
+    assert figure['alts'] == ['1.png', '1.png over 1.png']
+    assert np.abs(figure['images'][0] - figure['images'][1]).mean() > 20
 
 
 def test_what_cannot_be_read_is_named(street, out):

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 
 from mmseg_ext.doctor.checks import (
-    Level,
     classes,
     data_sets,
     files,
@@ -60,7 +59,6 @@ CHECKS: list[Check] = [
     validation.evaluator_reads_the_same_file,
     validation.validation_works,
     validation.best_score_is_there,
-    Level.WARNING,
 ]
 
 #: Of a check itself.
