@@ -468,7 +468,7 @@ def _transforms(dataset: Any) -> list[Any]:
 
 
 def _set_transforms(twin: Any, transforms: list[Any]) -> None:
-    """Give a copy of a data set other steps."""
+    """Set the steps of a copy of a data set."""
     if isinstance(twin.pipeline, list | tuple):
         twin.pipeline = transforms
     else:

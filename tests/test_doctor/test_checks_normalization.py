@@ -20,14 +20,6 @@ def _worst(patient) -> list[str]:
     return [f'{f.code}: {f.text}' for f in found if f.level > Level.NOTE]
 
 
-def _assert_mended(patient, found) -> None:
-    """Check that the changes of findings leave nothing to tell."""
-    options = {key: v for f in found for key, v in f.change.items()}
-    assert options
-    again = patient.examine(cfg_options=options).findings
-    assert [(f.code, f.text) for f in again if f.level > Level.NOTE] == []
-
-
 def _paint(patient, color, folders=('train', 'val')) -> None:
     """Move the colors of images by red, green and blue."""
     for folder in folders:
@@ -60,7 +52,6 @@ def test_numbers_that_do_not_fit(street, numbers):
         'model.data_preprocessor.std': [58.395, 57.12, 57.375],
         'model.data_preprocessor.bgr_to_rgb': True,
     }
-    _assert_mended(street, [found])
 
 
 def test_normalized_twice(street):
@@ -68,7 +59,6 @@ def test_normalized_twice(street):
     street.change(_PACK, step + _PACK)
     [found] = assert_only(street.examine(), 'normalization', split='train')
     assert 'the pipeline has scaled images' in found.text
-    _assert_mended(street, [found])
 
 
 @pytest.mark.parametrize(
@@ -112,7 +102,6 @@ def test_known_means_in_another_order(name, numbers, to_rgb, request):
     assert (found.level, found.split) == (Level.WARNING, 'train')
     there = 'RGB' if to_rgb else 'BGR'
     assert f'the channels are {there} there' in found.text
-    _assert_mended(patient, [found])
 
 
 def test_measured_mean_in_another_order(street):
@@ -122,7 +111,6 @@ def test_measured_mean_in_another_order(street):
     street.change('mean = [120, 90, 60]', 'mean = [60, 90, 120]')
     [found] = assert_only(street.examine(), 'channels-swapped')
     assert found.value == [60, 90, 120]
-    _assert_mended(street, [found])
 
 
 @pytest.mark.parametrize('to_rgb', [True, False])

@@ -26,14 +26,6 @@ def _types(finding, key: str) -> list[str]:
     return [step['type'] for step in finding.change[key]]
 
 
-def _assert_mended(patient, found) -> None:
-    """Check that the changes of findings leave nothing to tell."""
-    options = {key: v for f in found for key, v in f.change.items()}
-    assert options
-    again = patient.examine(cfg_options=options).findings
-    assert [(f.code, f.text) for f in again if f.level > Level.NOTE] == []
-
-
 @plants('pipeline-fails')
 def test_step_fails(street):
     # Such steps need MultiImageMixDataset.
@@ -81,7 +73,6 @@ def test_resize_before_the_image(street):
         'RandomFlip',
         'PackSegInputs',
     ]
-    _assert_mended(street, [found])
 
 
 def test_step_fails_for_want_of_labels(street):
@@ -90,14 +81,12 @@ def test_step_fails_for_want_of_labels(street):
     )
     [found] = assert_only(street.examine(), 'pipeline-order', split='train')
     assert f'RandomCrop ({_TRAIN}[2]) fails: KeyError' in found.text
-    _assert_mended(street, [found])
 
 
 def test_flip_after_packing(street):
     street.change(_FLIP + _PACK, _PACK + _FLIP)
     [found] = assert_only(street.examine(), 'pipeline-order', split='train')
     assert _types(found, _TRAIN)[-2:] == ['RandomFlip', 'PackSegInputs']
-    _assert_mended(street, [found])
 
 
 def test_resize_after_packing_does_nothing(street):
@@ -107,7 +96,6 @@ def test_resize_after_packing_does_nothing(street):
     for each in found:
         assert each.level == Level.WARNING
         assert 'Resize after PackSegInputs' in each.text
-    _assert_mended(street, found)
 
 
 def test_labels_resized_for_the_evaluation(street):
@@ -126,7 +114,6 @@ def test_labels_resized_for_the_evaluation(street):
             'LoadAnnotations',
             'PackSegInputs',
         ]
-    _assert_mended(street, found)
 
 
 @pytest.mark.parametrize('name', ['street', 'shapes'])
@@ -144,11 +131,9 @@ def test_flip_before_the_labels(name, request):
     head, train, rest = text.partition('train_pipeline = [\n')
     rest = rest.replace(load, '', 1).replace(_FLIP, _FLIP + load, 1)
     patient.config.write_text(head + train + rest)
-    found = patient.examine().findings
-    [flip] = [f for f in found if 'RandomFlip' in f.text]
-    assert (flip.code, flip.level) == ('pipeline-order', Level.ERROR)
+    [flip] = assert_only(patient.examine(), 'pipeline-order', split='train')
+    assert 'RandomFlip' in flip.text
     assert 'before LoadAnnotations' in flip.text
-    _assert_mended(patient, [flip])
 
 
 @plants('pipeline-incomplete')
@@ -161,7 +146,6 @@ def test_nothing_packs(name, request):
         patient.examine(), 'pipeline-incomplete', split='train'
     )
     assert [f.text for f in found] == [f'{_TRAIN} has no {step}']
-    _assert_mended(patient, found)
 
 
 def test_no_labels_are_loaded(street):
@@ -170,7 +154,6 @@ def test_no_labels_are_loaded(street):
     street.change(', cat_max_ratio=0.75', '')
     found = assert_only(street.examine(), 'pipeline-incomplete')
     assert [f.split for f in found] == ['train', 'val', 'test']
-    _assert_mended(street, found)
 
 
 def test_no_instances_are_loaded(shapes):
@@ -182,7 +165,6 @@ def test_no_instances_are_loaded(shapes):
         shapes.examine(), 'pipeline-incomplete', split='train'
     )
     assert 'has no LoadAnnotations' in found.text
-    _assert_mended(shapes, [found])
 
 
 @plants('pipeline-random')
@@ -203,7 +185,6 @@ def test_evaluation_at_random(street, step):
     for each in found:
         assert each.level == Level.WARNING
         assert f'{each.split}_dataloader.dataset.pipeline[1]' in each.text
-    _assert_mended(street, found)
 
 
 @plants('label-after-pipeline')
@@ -226,19 +207,6 @@ def test_values_in_files_are_not_the_pipelines(street):
     assert 'label-after-pipeline' not in codes
 
 
-def test_model_pads_labels_with_no_class(street):
-    street.change('seg_pad_val=255', 'seg_pad_val=77')
-    assert 'label-after-pipeline' not in {
-        f.code for f in street.examine().findings
-    }
-    # Now it has something to pad.
-    street.change('(1.0, 1.5)', '(0.6, 0.8)')
-    found = assert_only(
-        street.examine(), 'label-after-pipeline', split='train'
-    )
-    assert found[0].change == {'model.data_preprocessor.seg_pad_val': 255}
-
-
 @plants('padding-is-class')
 def test_rotation_fills_with_a_class(street):
     for path in street.files('train_labels'):
@@ -253,14 +221,6 @@ def test_rotation_fills_with_a_class(street):
     assert [(f.value, f.level) for f in found] == [([2], Level.WARNING)]
 
 
-def test_model_pads_labels_with_a_class(street):
-    street.change('seg_pad_val=255', 'seg_pad_val=0')
-    street.change('(1.0, 1.5)', '(0.6, 0.8)')
-    [found] = assert_only(street.examine(), 'padding-is-class', split='train')
-    assert 'data_preprocessor.seg_pad_val=0 pads labels' in found.text
-    _assert_mended(street, [found])
-
-
 @plants('crop-padding')
 def test_crop_larger_than_images(street):
     street.change('crop_size = (64, 64)', 'crop_size = (160, 160)')
@@ -273,7 +233,6 @@ def test_crop_larger_than_images(street):
         (96, 96),
         (96, 128),
     ]
-    _assert_mended(street, [found])
 
 
 @plants('batch-sizes')
@@ -281,14 +240,12 @@ def test_no_size_of_batches(street):
     street.change(', size=crop_size)', ')')
     [found] = assert_only(street.examine(), 'batch-sizes', split='train')
     assert 'size=None and size_divisor=None' in found.text
-    _assert_mended(street, [found])
 
 
 def test_images_of_several_sizes_in_a_batch(street):
     street.change(_CROP, '')
     found = assert_only(street.examine(), 'batch-sizes', split='train')
     assert 'batches of 2' in found[0].text
-    _assert_mended(street, found)
 
 
 def test_evaluation_of_several_sizes_in_a_batch(street):
@@ -302,7 +259,6 @@ def test_evaluation_of_several_sizes_in_a_batch(street):
         cv2.imwrite(str(path), cv2.imread(str(path), -1)[:40])
     found = assert_only(street.examine(), 'batch-sizes')
     assert [f.split for f in found] == ['val', 'test']
-    _assert_mended(street, found)
 
 
 @plants('cat-max-ratio')
@@ -313,4 +269,3 @@ def test_no_crop_can_be_mixed(street):
     assert found.text.startswith('of 6 of 6 image(s) no crop')
     assert found.file == str(street.files('train')[0])
     assert len(found.others) == 4
-    _assert_mended(street, [found])

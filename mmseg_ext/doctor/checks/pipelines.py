@@ -74,15 +74,14 @@ LABEL = Code(
     'label-after-pipeline',
     Level.ERROR,
     'CUDA error: device-side assert triggered, or Target ... is out of bounds',
-    'set seg_pad_val of the step, or of data_preprocessor, to the ignored '
-    'index, 255; resize labels by the nearest pixel',
+    'set seg_pad_val of the step to the ignored index, 255; resize labels by '
+    'the nearest pixel',
 )
 FILLED = Code(
     'padding-is-class',
     Level.WARNING,
     'padding is learned as a class, which is then predicted along edges',
-    'set seg_pad_val of the step, or of data_preprocessor, to the ignored '
-    'index, 255',
+    'set seg_pad_val of the step to the ignored index, 255',
 )
 PADDED = Code(
     'crop-padding',
@@ -338,35 +337,6 @@ def labels_stay_classes(case: Case) -> Iterator[Finding]:
                 run.image,
                 value=values,
             )
-    yield from _padded_by_model(case, ignored)
-
-
-def _padded_by_model(
-    case: Case, ignored: Collection[int]
-) -> Iterator[Finding]:
-    """Yield a value with which the model pads labels, if it is learned."""
-    key, model = preprocessor_of(case.cfg)
-    value = model.get('seg_pad_val', IGNORE_INDEX)
-    train = case.splits.get('train')
-    if value in ignored or train is None or not train.parts:
-        return
-    size = _fixed_size(model)
-    short = [
-        run
-        for run in train.runs
-        if run.label and run.size and size and not _covers(run.size, size)
-    ]
-    if short:
-        classes = range(len(train.parts[0].classes))
-        code = FILLED if value in classes else LABEL
-        yield code.found(
-            f'{key}.seg_pad_val={value} pads labels, and '
-            f'{listing(sorted(ignored))} is ignored',
-            'train',
-            short[0].image,
-            value=[value],
-            change={f'{key}.seg_pad_val': min(ignored)},
-        )
 
 
 def _fillers(run: PipelineRun) -> str:
@@ -602,11 +572,6 @@ def _fixed_size(model: Mapping[str, Any]) -> tuple[int, int] | None:
     if not isinstance(size, list | tuple) or len(size) < 2:
         return None
     return int(size[-1]), int(size[-2])
-
-
-def _covers(size: Sequence[int], other: Sequence[int]) -> bool:
-    """Tell whether an image is as large as another."""
-    return size[0] >= other[0] and size[1] >= other[1]
 
 
 def _ignored(case: Case) -> set[int]:
