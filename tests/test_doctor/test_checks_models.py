@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from helpers.doctor import assert_only, plants
+from mmseg_ext.doctor.examine import diagnose
 from mmseg_ext.doctor.findings import Level
+from mmseg_ext.doctor.parts import ImageScan, LabelScan, Place, Sample
 
 #: Losses as the config has them.
 LOSS = "dict(type='CrossEntropyLoss', use_sigmoid=False)"
@@ -344,20 +346,23 @@ def test_weights_of_detectors_need_one_of_the_background(shapes):
 
 @plants('ignore-index')
 def test_another_ignored_label(street):
-    label = street.label(path := street.files('train_labels')[0])
-    label[:5] = 255
-    cv2.imwrite(str(path), label)
     add(street, "model['decode_head']['ignore_index'] = 254")
-    found = assert_only(street.examine(), 'ignore-index')
-    assert 'model.decode_head.ignore_index=254' in found[0].text
-    assert_mended(street, found)
-
-
-def test_padding_that_is_learned(street):
-    street.change('seg_pad_val=255', 'seg_pad_val=0')
-    found = assert_only(street.examine(), 'ignore-index')
-    assert {f.level for f in found} == {Level.WARNING}
-    assert_mended(street, found)
+    case = street.examine().case
+    part = case.splits['train'].parts[0]
+    files = Place(0, '0.png', '0_label.png'), ImageScan((96, 72))
+    for pixels in (0, 9):
+        loaded = {0: 6000, 1: 500, 2: 400, 3: 12 - pixels, 255: pixels}
+        label = LabelScan((96, 72), values=loaded, loaded=loaded)
+        part.samples = [Sample(*files, label)]
+        found = [
+            f for f in diagnose(case).findings if f.code == 'ignore-index'
+        ]
+        assert len(found) == (pixels > 0)
+    assert found[0].text == (
+        'model.decode_head.ignore_index=254, and labels without class are '
+        '255, 9 pixels of them'
+    )
+    assert found[0].change == {'model.decode_head.ignore_index': 255}
 
 
 @plants('batch-norm-of-one')

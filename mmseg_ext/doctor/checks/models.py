@@ -85,10 +85,8 @@ WEIGHTS = Code(
 IGNORE = Code(
     'ignore-index',
     Level.ERROR,
-    '"Target 255 is out of bounds" or a CUDA assert in training, or padding '
-    'that is learned as a class',
-    'set ignore_index of the heads, and seg_pad_val of the preprocessor, to '
-    'the label of pixels without class',
+    '"Target 255 is out of bounds" or a CUDA assert in training',
+    'set ignore_index of the heads to the label of pixels without class',
 )
 BATCH_NORM = Code(
     'batch-norm-of-one',
@@ -264,20 +262,27 @@ def class_weights_fit(case: Case) -> Iterator[Finding]:
 
 @check(IGNORE)
 def ignored_labels_agree(case: Case) -> Iterator[Finding]:
-    """Yield ignored labels that are a class, or not those of the data."""
+    """Yield heads that ignore another label than that of the data."""
     part = _first(case)
     if case.model is None or not case.semantic or part is None:
         return
+    seen = _ignored_pixels(part)
     wrong = _misfits(case)
-    for head in case.model.heads:
+    for head in case.model.heads if seen else ():
+        ignored, key = head.ignore_index, f'{head.place}.ignore_index'
         classes = 2 if head.single else head.num_classes
         # Of those that ignore a class other checks tell.
         if (
-            head.ignore_index is not None
-            and head.ignore_index not in range(classes)
+            ignored not in (None, part.ignore_index, *range(classes))
             and head not in wrong
         ):
-            yield from _ignored(case.model, head, part, classes)
+            yield IGNORE.found(
+                f'{key}={ignored}, and labels without class are '
+                f'{part.ignore_index}, {seen} pixels of them',
+                part.split,
+                value=ignored,
+                change={key: part.ignore_index},
+            )
 
 
 @check(BATCH_NORM)
@@ -601,32 +606,6 @@ def _single_loss(head: Head, loss: Loss) -> Iterator[Finding]:
     else:
         return
     yield BINARY.found(text, change=change)
-
-
-def _ignored(
-    model: BuiltModel, head: Head, part: Part, classes: int
-) -> Iterator[Finding]:
-    """Yield what is wrong with the label that a head ignores."""
-    ignored, key = head.ignore_index, f'{head.place}.ignore_index'
-    seen = _ignored_pixels(part)
-    if seen and ignored != part.ignore_index:
-        yield IGNORE.found(
-            f'{key}={ignored}, and labels without class are '
-            f'{part.ignore_index}, {seen} pixels of them',
-            part.split,
-            value=ignored,
-            change={key: part.ignore_index},
-        )
-    elif model.pad_label not in (None, ignored):
-        key = 'model.data_preprocessor.seg_pad_val'
-        fails = model.pad_label not in range(classes)
-        yield IGNORE.found(
-            f'{key}={model.pad_label}, and {head.place} ignores {ignored}: '
-            + ('the padding has no class' if fails else 'padding is learned'),
-            value=model.pad_label,
-            change={key: ignored},
-            level=Level.ERROR if fails else Level.WARNING,
-        )
 
 
 def _ignored_pixels(part: Part) -> int:
