@@ -155,8 +155,6 @@ class BuiltModel(NamedTuple):
             None if none does, or it was not tried.
         cascade: Whether several heads of it, one after the other, predict.
         masks: Whether a detector predicts masks; None if that is not known.
-        pad_label: What its preprocessor fills up label maps with; None if it
-            does not.
     """
 
     fault: str | None = None
@@ -167,7 +165,6 @@ class BuiltModel(NamedTuple):
     misfit: str | None = None
     cascade: bool = False
     masks: bool | None = None
-    pad_label: int | None = None
 
 
 class _Weightless(TorchFunctionMode):
@@ -231,9 +228,6 @@ def build_model(cfg: Config) -> BuiltModel | None:
         misfit,
         isinstance(getattr(model, 'decode_head', None), nn.ModuleList),
         _predicts_masks(model),
-        getattr(
-            getattr(model, 'data_preprocessor', None), 'seg_pad_val', None
-        ),
     )
 
 

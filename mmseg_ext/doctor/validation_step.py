@@ -15,6 +15,7 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import torch
 from mmengine.config import Config
@@ -25,6 +26,7 @@ from pycocotools import mask as coco_mask
 
 from mmseg_ext.engine.label_checks import same_random_numbers, spread
 from mmseg_ext.evaluation.metrics.iou import IoU
+from mmseg_ext.formats.coco import Segmentation, check_mask
 from mmseg_ext.formats.color_masks import IGNORE_INDEX
 from mmseg_ext.launch.errors import (
     one_line,
@@ -230,13 +232,13 @@ def _samples(
     for index in spread(len(dataset), _LOOKED) if metrics else ():
         # Why a pipeline fails, or a mask cannot be read, is told elsewhere.
         try:
+            info = dataset.get_data_info(index)
+            _check_masks(info, metrics)
             sample = dataset[index]['data_samples'].to_dict()
             whole = (
                 _with_labels(sample, dataset)
                 if 'gt_sem_seg' in sample
-                else _with_instances(
-                    sample, dataset.get_data_info(index), dataset, metrics
-                )
+                else _with_instances(sample, info, dataset, metrics)
             )
         except Exception:
             continue
@@ -245,6 +247,31 @@ def _samples(
             count += 1
         if count == _SAMPLES:
             return
+
+
+def _check_masks(info: Mapping[str, Any], metrics: Sequence[Any]) -> None:
+    """Check the masks of an image: pycocotools crashes on broken ones.
+
+    Raises:
+        ValueError: One is broken.
+    """
+    for one in info.get('instances') or ():
+        _check_mask(one.get('mask'), (info['height'], info['width']))
+    for metric in metrics:
+        coco = getattr(metric, '_coco_api', None)
+        # It may have others there than the data set.
+        image = coco.imgs.get(info['img_id']) if coco else None
+        if coco is None or image is None:
+            continue
+        for one in coco.imgToAnns[info['img_id']]:
+            size = image['height'], image['width']
+            _check_mask(one.get('segmentation'), size)
+
+
+def _check_mask(mask: Any, size: tuple[int, int]) -> None:
+    if isinstance(mask, Mapping) and isinstance(mask.get('counts'), bytes):
+        mask = {**mask, 'counts': mask['counts'].decode('ascii')}
+    check_mask(msgspec.convert(mask, Segmentation), size)
 
 
 def _with_labels(

@@ -65,7 +65,6 @@ def test_heads_and_norms(street_cfg):
         'auxiliary_head': True,
     }
     assert not any(norm.single for norm in model.norms)
-    assert model.pad_label == 255
 
 
 def test_a_config_without_model(street_cfg):

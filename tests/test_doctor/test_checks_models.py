@@ -1,12 +1,13 @@
 """The model against the data."""
 
 import cv2
-import numpy as np
 import pytest
 import torch
 
 from helpers.doctor import assert_only, plants
+from mmseg_ext.doctor.examine import diagnose
 from mmseg_ext.doctor.findings import Level
+from mmseg_ext.doctor.parts import ImageScan, LabelScan, Place, Sample
 
 #: Losses as the config has them.
 LOSS = "dict(type='CrossEntropyLoss', use_sigmoid=False)"
@@ -238,8 +239,7 @@ def test_notes_on_binary_heads(street):
 def test_a_class_alone(street):
     for split in ('train', 'val'):
         for path in street.files(f'{split}_labels'):
-            label = street.label(path)
-            cv2.imwrite(str(path), np.where(label == 255, label, 0))
+            cv2.imwrite(str(path), 0 * street.label(path))
     street.change(
         "classes = ('sky', 'building', 'plant', 'road', 'thing')",
         "classes = ('sky',)",
@@ -345,30 +345,24 @@ def test_weights_of_detectors_need_one_of_the_background(shapes):
 
 
 @plants('ignore-index')
-def test_an_ignored_class(street):
-    add(street, "model['decode_head']['ignore_index'] = 2")
-    street.change('seg_pad_val=255', 'seg_pad_val=2')
-    found = assert_only(street.examine(), 'ignore-index')
-    told = [f for f in found if f.level == Level.ERROR]
-    assert 'model.decode_head.ignore_index=2' in told[0].text
-
-
-def test_ignored_by_the_score_alone(street):
-    for path in street.files('val_labels'):
-        label = street.label(path)
-        cv2.imwrite(str(path), np.where(label == 255, 1, label))
-    street.change("type='IoUMetric',", "type='IoUMetric', ignore_index=0,")
-    found = assert_only(street.examine(), 'ignore-index')
-    assert {f.level for f in found} == {Level.WARNING}
-    assert "ignore_index=0 is the class 'sky'" in found[0].text
-    assert_mended(street, found)
-
-
-def test_padding_that_is_learned(street):
-    street.change('seg_pad_val=255', 'seg_pad_val=0')
-    found = assert_only(street.examine(), 'ignore-index')
-    assert {f.level for f in found} == {Level.WARNING}
-    assert_mended(street, found)
+def test_another_ignored_label(street):
+    add(street, "model['decode_head']['ignore_index'] = 254")
+    case = street.examine().case
+    part = case.splits['train'].parts[0]
+    files = Place(0, '0.png', '0_label.png'), ImageScan((96, 72))
+    for pixels in (0, 9):
+        loaded = {0: 6000, 1: 500, 2: 400, 3: 12 - pixels, 255: pixels}
+        label = LabelScan((96, 72), values=loaded, loaded=loaded)
+        part.samples = [Sample(*files, label)]
+        found = [
+            f for f in diagnose(case).findings if f.code == 'ignore-index'
+        ]
+        assert len(found) == (pixels > 0)
+    assert found[0].text == (
+        'model.decode_head.ignore_index=254, and labels without class are '
+        '255, 9 pixels of them'
+    )
+    assert found[0].change == {'model.decode_head.ignore_index': 255}
 
 
 @plants('batch-norm-of-one')
@@ -429,11 +423,12 @@ def test_a_transform_for_other_classes(street):
     street.change(
         "dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.75)",
         "dict(type='RareClassCrop', crop_size=crop_size, "
-        'class_weights=[1.0, 2.0])',
+        'class_weights=[1.0] * 7)',
     )
     [found] = assert_only(street.examine(), 'transform-classes')
-    assert 'RareClassCrop has 2 numbers: expected 5' in found.text
+    assert 'RareClassCrop has 7 numbers: expected 5' in found.text
     [(key, steps)] = found.change.items()
     assert key == 'train_dataloader.dataset.pipeline'
     assert len(steps) == 6
     assert 'class_weights' not in steps[3]
+    assert_mended(street, [found])

@@ -4,9 +4,12 @@ import shutil
 
 import cv2
 import pytest
+from mmengine.config import Config
+from mmengine.registry import DATASETS, DefaultScope
 
 from helpers.doctor import assert_only, plants
 from mmseg_ext.doctor.findings import Level
+from mmseg_ext.doctor.validation_step import try_validation
 from test_doctor.test_checks_models import add, assert_mended, changes
 
 
@@ -118,7 +121,7 @@ def test_a_file_that_is_not_there(shapes):
 def test_ignored_labels_that_are_scored(street):
     for path in street.files('val_labels'):
         label = street.label(path)
-        label[:40] = 255
+        label[:6] = 255
         cv2.imwrite(str(path), label)
     street.change("type='IoUMetric',", "type='IoUMetric', ignore_index=254,")
     [found] = assert_only(street.examine(), 'validation-score', split='val')
@@ -151,3 +154,18 @@ def test_what_a_metric_writes_is_nowhere(street, tmp_path):
     diagnosis = street.examine()
     assert diagnosis.case.validation[0].scores['mIoU'] == 100
     assert not folder.exists()
+
+
+@pytest.mark.parametrize('counts', ['', '1', 'PPYo0' * 1000, 'Ā'])
+def test_broken_masks_crash_nothing(shapes, counts):
+    """pycocotools trusts the runs of a mask, and takes the process along."""
+    coco = shapes.coco('val')
+    mask = {'size': [72, 96], 'counts': counts}
+    coco['annotations'][0]['segmentation'] = mask
+    shapes.write_coco('val', coco)
+    cfg = Config.fromfile(shapes.config)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        dataset = DATASETS.build(cfg.val_dataloader.dataset)
+        step = try_validation(cfg, 'val', dataset)
+    # The images without it are evaluated.
+    assert (step.fault, step.samples, step.low) == (None, 2, {})

@@ -11,13 +11,12 @@ from mmseg_ext.doctor.built_model import BuiltModel, Head, Loss
 from mmseg_ext.doctor.case import Case, Split
 from mmseg_ext.doctor.findings import Code, Finding, Level, check
 from mmseg_ext.doctor.parts import Part
-from mmseg_ext.doctor.validation_step import evaluator_entries
 from mmseg_ext.engine.label_checks import (
     fitting_numbers,
     sample_info,
     transform_fault,
 )
-from mmseg_ext.formats.color_masks import IGNORE_INDEX, VOID_NAMES
+from mmseg_ext.formats.color_masks import VOID_NAMES
 from mmseg_ext.launch.errors import entries, type_name
 from mmseg_ext.utils.text import listing, printable
 
@@ -86,10 +85,8 @@ WEIGHTS = Code(
 IGNORE = Code(
     'ignore-index',
     Level.ERROR,
-    '"Target 255 is out of bounds" or a CUDA assert in training, or IoU 0 of '
-    'a class',
-    'set ignore_index of heads and metrics, and seg_pad_val of the '
-    'preprocessor, to the label of pixels without class',
+    '"Target 255 is out of bounds" or a CUDA assert in training',
+    'set ignore_index of the heads to the label of pixels without class',
 )
 BATCH_NORM = Code(
     'batch-norm-of-one',
@@ -126,9 +123,6 @@ _ENDLESS = ('Infinite', 'MultiSource')
 
 #: MMCV's SyncBN cannot be built without them.
 _PROCESSES = 'process group'
-
-#: Metrics with an ``ignore_index``.
-_IOU = ('IoU', 'IoUMetric')
 
 #: What is said of batches where all hold one image.
 _ALWAYS = 'batch_size=1: each batch is one image'
@@ -268,16 +262,27 @@ def class_weights_fit(case: Case) -> Iterator[Finding]:
 
 @check(IGNORE)
 def ignored_labels_agree(case: Case) -> Iterator[Finding]:
-    """Yield ignored labels that are a class, or not those of the data."""
+    """Yield heads that ignore another label than that of the data."""
     part = _first(case)
     if case.model is None or not case.semantic or part is None:
         return
+    seen = _ignored_pixels(part)
     wrong = _misfits(case)
-    metrics = _metrics(case.cfg)
-    for head in case.model.heads:
-        if head.ignore_index is not None and head not in wrong:
-            yield from _ignored(case.model, head, part, metrics)
-    yield from _unscored(case, part, metrics)
+    for head in case.model.heads if seen else ():
+        ignored, key = head.ignore_index, f'{head.place}.ignore_index'
+        classes = 2 if head.single else head.num_classes
+        # Of those that ignore a class other checks tell.
+        if (
+            ignored not in (None, part.ignore_index, *range(classes))
+            and head not in wrong
+        ):
+            yield IGNORE.found(
+                f'{key}={ignored}, and labels without class are '
+                f'{part.ignore_index}, {seen} pixels of them',
+                part.split,
+                value=ignored,
+                change={key: part.ignore_index},
+            )
 
 
 @check(BATCH_NORM)
@@ -341,8 +346,13 @@ def transforms_fit(case: Case) -> Iterator[Finding]:
     if part.split == 'train' and (
         fault := transform_fault(split.dataset, part.classes)
     ):
+        # Where it fails, its run tells, and this says how to mend it.
+        failed = any(getattr(run, 'fault', None) for run in split.runs)
         yield TRANSFORM.found(
-            fault, 'train', change=_without_weights(split, part)
+            fault,
+            'train',
+            change=_without_weights(split, part),
+            level=Level.WARNING if failed else None,
         )
 
 
@@ -598,43 +608,6 @@ def _single_loss(head: Head, loss: Loss) -> Iterator[Finding]:
     yield BINARY.found(text, change=change)
 
 
-def _ignored(
-    model: BuiltModel, head: Head, part: Part, metrics: dict[str, int]
-) -> Iterator[Finding]:
-    """Yield what is wrong with the label that a head ignores."""
-    ignored, key = head.ignore_index, f'{head.place}.ignore_index'
-    seen = _ignored_pixels(part)
-    classes = 2 if head.single else head.num_classes
-    name = _class(part.classes[:classes], ignored)
-    if seen and ignored != part.ignore_index:
-        yield IGNORE.found(
-            f'{key}={ignored}, and labels without class are '
-            f'{part.ignore_index}, {seen} pixels of them',
-            part.split,
-            value=ignored,
-            change={key: part.ignore_index},
-        )
-    elif name is not None:
-        meant = bool(metrics) and set(metrics.values()) == {ignored}
-        yield IGNORE.found(
-            f'{key}={ignored} is the class {name}: it is not learned',
-            part.split,
-            value=ignored,
-            change={key: part.ignore_index},
-            level=Level.WARNING if meant else Level.ERROR,
-        )
-    elif model.pad_label not in (None, ignored):
-        key = 'model.data_preprocessor.seg_pad_val'
-        fails = model.pad_label not in range(classes)
-        yield IGNORE.found(
-            f'{key}={model.pad_label}, and {head.place} ignores {ignored}: '
-            + ('the padding has no class' if fails else 'padding is learned'),
-            value=model.pad_label,
-            change={key: ignored},
-            level=Level.ERROR if fails else Level.WARNING,
-        )
-
-
 def _ignored_pixels(part: Part) -> int:
     """Return how many pixels have the data set's label without class."""
     if part.ignore_index in range(len(part.classes)):
@@ -644,46 +617,6 @@ def _ignored_pixels(part: Part) -> int:
         for sample in part.samples
         if sample.label is not None and sample.label.loaded
     )
-
-
-def _class(classes: Sequence[str], index: int | None) -> str | None:
-    """Return the class of an index, if it is one with labels."""
-    if index is None or index not in range(len(classes)):
-        return None
-    name = printable(str(classes[index]))
-    return None if name.lower() in VOID_NAMES else repr(name)
-
-
-def _unscored(
-    case: Case, part: Part, metrics: dict[str, int]
-) -> Iterator[Finding]:
-    """Yield classes that metrics ignore, and heads learn."""
-    heads = case.model.heads if case.model else ()
-    taken = {head.ignore_index for head in heads}
-    # Where labels without class are scored instead, the scores tell.
-    if any(step.low for step in case.validation):
-        return
-    for ignored in sorted({*metrics.values()} - taken):
-        name = _class(part.classes, ignored)
-        keys = [key for key, value in metrics.items() if value == ignored]
-        if name is not None:
-            yield IGNORE.found(
-                f'{keys[0]}={ignored} is the class {name}: it has no score',
-                keys[0].partition('_')[0],
-                value=ignored,
-                change=dict.fromkeys(keys, part.ignore_index),
-                level=Level.WARNING,
-            )
-
-
-def _metrics(cfg: Config) -> dict[str, int]:
-    """Return what evaluators ignore, by the key in the config."""
-    return {
-        f'{key}.ignore_index': one.get('ignore_index', IGNORE_INDEX)
-        for split in ('val', 'test')
-        for key, one in evaluator_entries(cfg, split)
-        if type_name(one) in _IOU
-    }
 
 
 def _batch_of_one(split: Split) -> str | None:

@@ -226,7 +226,7 @@ def validation_works(case: Case) -> Iterator[Finding]:
                 else ''
             )
             yield FAILS.found(given + step.fault, step.split)
-        if step.low:
+        if step.low and not _ignores_class(case, step.split):
             scores = ', '.join(f'{k} {v:g}' for k, v in step.low.items())
             ignored = _other_ignored(case, step.split)
             named = ', '.join(f'{key}={value}' for key, value in ignored)
@@ -323,6 +323,15 @@ def _other_ignored(case: Case, split: str) -> list[tuple[str, int]]:
         for key, one in evaluator_entries(case.cfg, split)
         if one.get('ignore_index', IGNORE_INDEX) != IGNORE_INDEX
     ]
+
+
+def _ignores_class(case: Case, split: str) -> bool:
+    """Return whether a metric ignores a class, of which other checks tell."""
+    count = max((len(part.classes) for part in case.parts), default=0)
+    evaluator = case.cfg.get(f'{split}_evaluator')
+    return isinstance(evaluator, dict) and any(
+        value in range(count) for _, value in _other_ignored(case, split)
+    )
 
 
 def _both(cfg: Config, change: dict[str, Any]) -> dict[str, Any]:
