@@ -21,9 +21,6 @@ from mmseg_ext.engine.label_checks import class_heads
 from mmseg_ext.formats.color_masks import IGNORE_INDEX
 from mmseg_ext.launch.configs import scope_of
 from mmseg_ext.launch.errors import entries, one_line, why_not_built
-from mmseg_ext.models.losses.balanced_cross_entropy import (
-    BalancedCrossEntropy,
-)
 
 __all__ = [
     'BuiltModel',
@@ -211,7 +208,10 @@ def build_model(cfg: Config) -> BuiltModel | None:
         except Exception as error:
             fault = why_not_built(cfg, error) or one_line(error)
             return BuiltModel(fault)
-        heads = tuple(_heads(cfg, model))
+        heads: list[Head] = []
+        # Parts of a user's classes may be anything, too.
+        with suppress(Exception):
+            heads.extend(_heads(cfg, model))
         kinds = {
             name: type(part).__name__
             for name, part in model.named_modules()
@@ -223,7 +223,7 @@ def build_model(cfg: Config) -> BuiltModel | None:
         None,
         type(model).__name__,
         on_meta,
-        heads,
+        tuple(heads),
         tuple(
             Norm(name, kind, parts[name].training, name in single)
             for name, kind in kinds.items()
@@ -342,7 +342,11 @@ def _place(cfg: Config, name: str) -> tuple[str, Mapping[str, Any]]:
     if name.startswith('student.') and 'detector' in node:
         name = name.replace('student', 'detector', 1)
     for step in filter(None, name.split('.')):
-        if isinstance(node, list | tuple) and step.isdigit():
+        if (
+            isinstance(node, list | tuple)
+            and step.isdigit()
+            and int(step) < len(node)
+        ):
             node = node[int(step)]
         elif isinstance(node, dict) and step in node:
             node = node[step]
@@ -423,14 +427,14 @@ def _trial(
     if not isinstance(part, BaseDecodeHead) or not _is_plain(part):
         return None, None, None
     outputs = part.out_channels
-    if isinstance(loss, BalancedCrossEntropy) and loss.class_weight_rule:
-        # A hook sets them before the training.
-        loss.set_class_weight([1] * outputs)
+    if getattr(loss, 'class_weight_rule', None) is not None:
+        # Of ours, whose weights a hook makes before the training.
+        cast(Any, loss).set_class_weight([1] * outputs)
     classes = max(outputs, 2)
-    # Each class is there, twice at least.
+    # Each class is there, in one piece, as some losses look for its edges.
     width = max(_SIDE, math.ceil(classes / _SIDE))
-    label = torch.arange(2 * _SIDE * width) % classes
-    label = label.reshape(2, _SIDE, width)
+    label = torch.arange(_SIDE * width) * classes // (_SIDE * width)
+    label = label.reshape(1, _SIDE, width).repeat(2, 1, 1)
     right = _SURE * (2 * _one_hot(label, outputs) - 1)
     wrong = right.roll(1, 1) if outputs > 1 else -right
     good, fault = _judged(part, loss, right, label)

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import struct
 from typing import NamedTuple
 
 import cv2
@@ -39,8 +40,13 @@ _LEAST = 32
 
 _JPEG, _JPEG_END = b'\xff\xd8', b'\xff\xd9'
 
+_PNG = b'\x89PNG\r\n\x1a\n'
+
 #: Where a PNG has its bits a channel.
-_PNG, _PNG_BITS = b'\x89PNG\r\n\x1a\n', 24
+_PNG_BITS = 24
+
+#: Length and name of a PNG chunk, and the bytes that it has beside its data.
+_CHUNK, _CHUNK_EXTRA = struct.Struct('>I4s'), 12
 
 #: TIFF's tag for the bits of each channel.
 _BITS_PER_SAMPLE = 258
@@ -140,13 +146,22 @@ def _form(image: Image.Image, data: bytes) -> str:
 
 def _orientation(image: Image.Image, data: bytes) -> int:
     """Return the EXIF orientation, 1 where there is none."""
-    behind = data.startswith(_PNG) and b'eXIf' in data
-    if behind and 'exif' not in image.info:
-        image.load()
-    if 'exif' not in image.info and image.format != 'TIFF':
+    if image.format == 'PNG' and b'eXIf' in _chunk_names(data):
+        image.load()  # it may stand behind the pixels
+    elif 'exif' not in image.info and image.format != 'TIFF':
         return 1
     turn = image.getexif().get(ExifTags.Base.Orientation, 1)
     return turn if turn in _TURNS else 1
+
+
+def _chunk_names(data: bytes) -> set[bytes]:
+    """Return the names of the chunks of a PNG."""
+    names, at = set(), len(_PNG)
+    while at + _CHUNK.size <= len(data):
+        size, name = _CHUNK.unpack_from(data, at)
+        names.add(name)
+        at += size + _CHUNK_EXTRA
+    return names
 
 
 def _reduced(
@@ -158,14 +173,10 @@ def _reduced(
         uint8 (H, W, 3) BGR, reduced; and width and height before that.
 
     Raises:
-        ValueError: It is broken.
-        OSError: It is cut off.
+        ValueError: It is broken or cut off.
     """
     if data.startswith(_JPEG) and header.size:
-        if not data.rstrip(b'\0').endswith(_JPEG_END):
-            # OpenCV 4 fills up what is missing.
-            with open_image(io.BytesIO(data)) as image:
-                image.load()
+        _check_end(data)
         scale = _scale(header.size)
         flags = _SCALES.get(scale, cv2.IMREAD_COLOR)
         small = decode_image(data, NAME, flags)
@@ -179,6 +190,24 @@ def _reduced(
     else:
         small = whole
     return small, (width, height)
+
+
+def _check_end(data: bytes) -> None:
+    """Check that a JPEG is whole: OpenCV 4 fills up what is missing.
+
+    Raises:
+        ValueError: It is cut off.
+    """
+    # Cameras write more behind the end.
+    if not data.rstrip(b'\0').endswith(_JPEG_END):
+        try:
+            with open_image(io.BytesIO(data)) as image:
+                image.load()
+        except OSError as error:
+            raise ValueError(
+                f'{NAME} is cut off ({len(data)} bytes): {error}; copy or '
+                'download it again'
+            ) from None
 
 
 def _scale(size: tuple[int, int]) -> int:

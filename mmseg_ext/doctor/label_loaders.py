@@ -3,7 +3,7 @@
 import copy
 import hashlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,20 +18,18 @@ from mmseg_ext.engine.label_checks import (
 from mmseg_ext.formats.masks import Mask
 from mmseg_ext.utils.images import write_png
 
-__all__ = ['LabelLoader', 'find_loader']
+__all__ = ['LabelLoader', 'find_loader', 'first_step']
 
-#: Loaders that make of each stored value another one, whatever the file, by
-#: package and name.
-_BY_TABLE = {
+#: Loaders of indices and of colors, by package and name. What they make of a
+#: pixel depends on its value, their arguments and `_KEYS`, and nothing else.
+_OF_INDICES = {
     ('mmseg', 'LoadAnnotations'),
     ('mmseg_ext', 'FastLoadAnnotations'),
 }
-
-#: Others that depend on nothing but a file, their arguments and `_KEYS`.
-_KNOWN = {('mmseg_ext', 'LoadColorMasks')} | _BY_TABLE
+_OF_COLORS = {('mmseg_ext', 'LoadColorMasks')}
 
 #: What may follow a loader and changes values.
-_MAPS = ('mmseg_ext', 'MapLabels')
+_MAPS = {('mmseg_ext', 'MapLabels')}
 
 #: What loaders look at of what a data set says, beside the file.
 _KEYS = (
@@ -42,8 +40,8 @@ _KEYS = (
 #: The form that every loader reads as it is stored.
 _GRAY = '8-bit gray PNG'
 
-#: A picture of all values of 8 bits.
-_ALL = np.arange(256, dtype=np.uint8).reshape(16, 16)
+#: Label maps have fewer colors; what blurs them makes more.
+_MOST_COLORS = 4096
 
 
 class LabelLoader(Protocol):
@@ -59,15 +57,20 @@ class LabelLoader(Protocol):
             None where that cannot be told.
         """
 
-    def table(self, mask: Mask, position: int) -> np.ndarray | None:
-        """Return the label of each value that a file stores.
+    def labels(
+        self, mask: Mask, values: np.ndarray, position: int, identity: bytes
+    ) -> np.ndarray | None:
+        """Return the labels of the values that a file stores.
 
         Args:
             mask: What the file holds.
+            values: Those in it, (N,): grays or entries of its palette, or
+                colors, ``red << 16 | green << 8 | blue``.
             position: Which image of the data set it belongs to.
+            identity: What :meth:`identity` gives for it.
 
         Returns:
-            Integers (256,); None where the file itself has to be loaded.
+            int64 (N,); None where the file itself has to be loaded.
         """
 
     def load(self, position: int) -> np.ndarray:
@@ -76,6 +79,21 @@ class LabelLoader(Protocol):
         Args:
             position: Which image of the data set.
         """
+
+
+def first_step(dataset: Any, kind: type) -> Any:
+    """Return the first transform of a kind; None if there is none.
+
+    Args:
+        dataset: A data set without others in it.
+        kind: Class of the transform.
+    """
+    steps = _steps(dataset)
+    return next((step for step in steps if isinstance(step, kind)), None)
+
+
+def _steps(dataset: Any) -> list[Any]:
+    return list(getattr(getattr(dataset, 'pipeline', None), 'transforms', ()))
 
 
 def find_loader(dataset: Any) -> LabelLoader | None:
@@ -87,7 +105,7 @@ def find_loader(dataset: Any) -> LabelLoader | None:
     Returns:
         None if its pipeline loads none.
     """
-    steps = list(getattr(getattr(dataset, 'pipeline', None), 'transforms', ()))
+    steps = _steps(dataset)
     for number, step in enumerate(steps):
         if isinstance(step, LoadAnnotations):
             end = number + 1
@@ -97,7 +115,7 @@ def find_loader(dataset: Any) -> LabelLoader | None:
     return _whole_pipeline(dataset)
 
 
-def _is(step: Any, *names: tuple[str, str]) -> bool:
+def _is(step: Any, names: Collection[tuple[str, str]]) -> bool:
     """Tell whether a transform is of one of some packages and names."""
     kind = type(step)
     return (kind.__module__.partition('.')[0], kind.__name__) in names
@@ -108,57 +126,80 @@ class _Steps:
 
     def __init__(self, dataset: Any, steps: list[Any]) -> None:
         self._dataset = dataset
-        # Transforms may keep count; those of the training stay as they are.
-        self._steps = copy.deepcopy(steps)
-        first = self._steps[0]
-        self._known = _is(first, *_KNOWN)
-        self._by_table = _is(first, *_BY_TABLE)
-        self._pillow = getattr(first, 'imdecode_backend', None) == 'pillow'
         self._options = repr(
             [(type(step).__qualname__, _options(step)) for step in steps]
         )
-        self._tables: dict[bytes, np.ndarray | None] = {}
+        # Transforms may keep count; those of the training stay as they are.
+        self._steps = copy.deepcopy(steps)
+        first = self._steps[0]
+        self._indices = _is(first, _OF_INDICES)
+        self._colors = _is(first, _OF_COLORS)
+        self._pillow = getattr(first, 'imdecode_backend', None) == 'pillow'
+        self._strict = self._steps
+        if self._colors:
+            # A share of unknown colors is one of a whole file.
+            first = copy.copy(first)
+            first.max_unknown = 0
+            self._strict = [first, *self._steps[1:]]
+        self._labels: dict[bytes, dict[int, int]] = {}
 
     def identity(self, info: Mapping[str, Any]) -> bytes | None:
-        if not self._known:
+        if not self._indices and not self._colors:
             return None
         text = repr((self._options, [info.get(key) for key in _KEYS]))
         return hashlib.sha256(text.encode()).digest()[:8]
 
-    def table(self, mask: Mask, position: int) -> np.ndarray | None:
-        palette = (
-            self._pillow
-            and mask.palette is not None
-            and mask.form.endswith('PNG')
-        )
-        if not self._by_table or not (mask.form == _GRAY or palette):
+    def labels(
+        self, mask: Mask, values: np.ndarray, position: int, identity: bytes
+    ) -> np.ndarray | None:
+        if not self._goes_by_value(mask) or len(values) > _MOST_COLORS:
             return None
-        info = self._dataset.get_data_info(position)
-        key = self.identity(info)
-        if key is None:
-            return None
-        if key not in self._tables:
-            self._tables[key] = self._make_table(info)
-        return self._tables[key]
-
-    def load(self, position: int) -> np.ndarray:
-        return self._load(self._dataset.get_data_info(position))
-
-    def _load(self, results: dict[str, Any]) -> np.ndarray:
-        for step in self._steps:
-            results = step(results)
-        return np.asarray(results['gt_seg_map'])
-
-    def _make_table(self, info: dict[str, Any]) -> np.ndarray | None:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, 'values.png')
-            write_png(path, _ALL)
+        known = self._labels.setdefault(identity, {})
+        new = [value for value in values.tolist() if value not in known]
+        if new:
+            info = self._dataset.get_data_info(position)
             try:
-                label = self._load({**info, 'seg_map_path': str(path)})
-            # The files themselves will tell what it is.
+                labels = self._ask(new, mask.pixels.ndim == 3, info)
+            # The file itself tells what is wrong.
             except Exception:
                 return None
-        return label.reshape(-1) if label.shape == _ALL.shape else None
+            known.update(zip(new, labels, strict=True))
+        return np.array([known[value] for value in values.tolist()])
+
+    def _goes_by_value(self, mask: Mask) -> bool:
+        """Tell whether equal values of such files get equal labels."""
+        if mask.pixels.ndim == 3:
+            return self._colors and mask.alpha is None
+        # Other backends give the colors of a palette.
+        palette = self._pillow and mask.palette is not None
+        return self._indices and (
+            (mask.form == _GRAY and mask.is_plain_gray)
+            or (palette and mask.form.endswith('PNG'))
+        )
+
+    def _ask(
+        self, values: list[int], colors: bool, info: dict[str, Any]
+    ) -> list[int]:
+        """Let the transforms load a picture of some values."""
+        row = np.array(values)
+        if colors:
+            row = row[:, None] >> (0, 8, 16) & 255
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, 'values.png')
+            write_png(path, np.stack([row, row]).astype(np.uint8))
+            results = {**info, 'seg_map_path': str(path)}
+            label = _load(self._strict, results)
+        return label.reshape(2, -1)[0].tolist()
+
+    def load(self, position: int) -> np.ndarray:
+        return _load(self._steps, self._dataset.get_data_info(position))
+
+
+def _load(steps: Iterable[Any], results: dict[str, Any]) -> np.ndarray:
+    """Return the label that some transforms load."""
+    for step in steps:
+        results = step(results)
+    return np.asarray(results['gt_seg_map'])
 
 
 def _options(step: Any) -> list[tuple[str, Any]]:
@@ -188,7 +229,9 @@ class _Whole:
     def identity(self, info: Mapping[str, Any]) -> bytes | None:
         return None
 
-    def table(self, mask: Mask, position: int) -> np.ndarray | None:
+    def labels(
+        self, mask: Mask, values: np.ndarray, position: int, identity: bytes
+    ) -> np.ndarray | None:
         return None
 
     def load(self, position: int) -> np.ndarray:

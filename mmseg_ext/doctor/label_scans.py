@@ -22,7 +22,10 @@ from mmseg_ext.launch.errors import one_line
 __all__ = ['Tally', 'scan_label', 'tally']
 
 #: Pixels that are counted at a time, so that large files take no more memory.
-_BLOCK = 1 << 20
+_BLOCK = 1 << 19
+
+#: The bits of a color.
+_COLOR = 0xFFFFFF
 
 #: Of fewer runs nothing can be said.
 _RUNS = 50
@@ -52,7 +55,8 @@ class Tally(NamedTuple):
 
     def as_dict(self) -> dict[int, int]:
         """Return the counts by value."""
-        return _as_dict(self.values, self.counts)
+        pairs = zip(self.values.tolist(), self.counts.tolist(), strict=True)
+        return dict(pairs)
 
 
 def tally(pixels: np.ndarray) -> Tally:
@@ -71,11 +75,13 @@ def tally(pixels: np.ndarray) -> Tally:
     for start in range(0, len(flat), _BLOCK):
         block = flat[start : start + _BLOCK]
         block = _keys(block) if colors else block
-        starts = np.flatnonzero(block[1:] != block[:-1]) + 1
-        starts = np.concatenate([[0], starts])
+        ends = np.flatnonzero(block[1:] != block[:-1]) + 1
+        starts = np.concatenate([[0], ends]).astype(np.int32)
         firsts = block[starts]
+        if colors:
+            firsts &= _COLOR
         digest.update(starts.tobytes())
-        digest.update(firsts.astype(np.int64).tobytes())
+        digest.update(firsts.astype(np.int32).tobytes())
         lengths = np.diff(starts, append=len(block))
         found, total = _sum(firsts, lengths)
         values.append(found)
@@ -106,13 +112,12 @@ def _blended(firsts: np.ndarray, lengths: np.ndarray) -> float:
 
 
 def _keys(colors: np.ndarray) -> np.ndarray:
-    """Return each color of uint8 (N, 3), BGR, as a number, uint32 (N,)."""
+    """Return each color of uint8 (N, 3), BGR, as a number, uint32 (N,).
+
+    That of the color is in the lower 24 bits; the others are the same.
+    """
     bgra = cv2.cvtColor(colors[None], cv2.COLOR_BGR2BGRA)
-    return bgra.view('<u4').ravel() & 0xFFFFFF
-
-
-def _as_dict(values: np.ndarray, counts: np.ndarray) -> dict[int, int]:
-    return dict(zip(values.tolist(), counts.tolist(), strict=True))
+    return bgra.view('<u4').ravel()
 
 
 def _sum(
@@ -129,15 +134,26 @@ def _sum(
     return found.astype(np.int64), total.astype(np.int64)
 
 
-def scan_label(
-    data: bytes, loader: LabelLoader | None, position: int
-) -> LabelScan:
+class Source(NamedTuple):
+    """Where a label comes from.
+
+    Attributes:
+        loader: Loads the labels of its data set; None if nothing does.
+        position: Which image of the data set it belongs to.
+        identity: What the loader's ``identity`` gives for it.
+    """
+
+    loader: LabelLoader | None = None
+    position: int = 0
+    identity: bytes = b''
+
+
+def scan_label(data: bytes, source: Source) -> LabelScan:
     """Look at a label file, and at what it is loaded as.
 
     Args:
         data: Content of the file.
-        loader: Loads the labels of its data set; None if nothing does.
-        position: Which image of the data set it belongs to.
+        source: Where it comes from.
 
     Returns:
         What it holds; with a fault if it is broken or of a form that no label
@@ -152,24 +168,29 @@ def scan_label(
         scan = LabelScan(
             size=header.size, fault=as_line(error), form=header.form
         )
-        return _with_loaded(scan, loader, position, None)
-    gray = mask.gray()
-    flat = mask.pixels.ndim == 2
-    values = found.values if flat else found.values & 255
+        return _with_loaded(scan, source)
     height, width = mask.pixels.shape[:2]
     size = width, height
-    if not strict:
+    if not strict:  # EXIF may have turned it
         size = read_header(data).size or size
+    flat = mask.pixels.ndim == 2
+    values = {}
+    if mask.gray() is not None:
+        # Of a gray all channels are equal.
+        grays = found.values if flat else found.values & 255
+        values = found._replace(values=grays).as_dict()
     scan = LabelScan(
         size=size,
         form=mask.form,
         lossy=mask.lossy,
-        values={} if gray is None else _as_dict(values, found.counts),
+        values=values,
         colors=0 if flat else len(found.values),
         digest=found.digest,
         blended=found.blended,
     )
-    return _with_loaded(scan, loader, position, mask if strict else None)
+    if not strict:
+        return _with_loaded(scan, source)
+    return _with_loaded(scan, source, mask, found)
 
 
 def _read(data: bytes) -> tuple[Mask, bool]:
@@ -182,25 +203,35 @@ def _read(data: bytes) -> tuple[Mask, bool]:
 
 def _with_loaded(
     scan: LabelScan,
-    loader: LabelLoader | None,
-    position: int,
-    mask: Mask | None,
+    source: Source,
+    mask: Mask | None = None,
+    found: Tally | None = None,
 ) -> LabelScan:
-    """Add what a label is loaded as."""
+    """Add what a label is loaded as.
+
+    Args:
+        scan: What the file holds.
+        source: Where the label comes from.
+        mask: The file, if its pixels are as loaders find them.
+        found: Its values.
+    """
+    loader, position, identity = source
     if loader is None:
         return scan
     try:
-        table = loader.table(mask, position) if mask else None
-        if mask is None or table is None:
+        labels = None
+        if mask and found:
+            labels = loader.labels(mask, found.values, position, identity)
+        if mask is None or found is None or labels is None:
             label = _as_map(loader.load(position), scan.size)
             counts = tally(label).as_dict()
             grid = _grid(label)
         else:
-            counts = {}
-            for value, count in scan.values.items():
-                new = int(table[value])
-                counts[new] = counts.get(new, 0) + count
-            grid = _grid(mask.pixels, table)
+            counts = Tally(*_sum(labels, found.counts), b'').as_dict()
+            values = _places(mask.pixels)
+            if mask.pixels.ndim == 3:
+                values = _keys(values.reshape(-1, 3)) & _COLOR
+            grid = _as_bytes(labels[np.searchsorted(found.values, values)])
     # Anything may come out of a transform.
     except Exception as error:
         return replace(scan, loaded_fault=one_line(error))
@@ -219,14 +250,22 @@ def _as_map(label: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
     return label
 
 
-def _grid(label: np.ndarray, table: np.ndarray | None = None) -> bytes:
+def _grid(label: np.ndarray) -> bytes:
     """Return a label at some places, as bytes."""
+    return _as_bytes(_places(label))
+
+
+def _places(pixels: np.ndarray) -> np.ndarray:
+    """Return pixels, (H, W) or (H, W, C), at some places all over them."""
     rows, columns = (
-        (np.arange(GRID) * 2 + 1) * side // (2 * GRID) for side in label.shape
+        (np.arange(GRID) * 2 + 1) * side // (2 * GRID)
+        for side in pixels.shape[:2]
     )
-    places = label[rows[:, None], columns]
-    if table is not None:
-        places = table[places]
-    places = places.astype(np.int64)
-    outside = (places < 0) | (places > _OTHER)
-    return np.where(outside, _OTHER, places).astype(np.uint8).tobytes()
+    return pixels[rows[:, None], columns]
+
+
+def _as_bytes(labels: np.ndarray) -> bytes:
+    """Return labels as bytes, row after row."""
+    labels = labels.astype(np.int64)
+    outside = (labels < 0) | (labels > _OTHER)
+    return np.where(outside, _OTHER, labels).astype(np.uint8).tobytes()

@@ -1,6 +1,7 @@
 """What the pipelines of data sets make of a few samples."""
 
 import copy
+import traceback
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -369,7 +370,7 @@ def _run(
         results = _item(twin, index)
     # Anything may come out of a user's class.
     except Exception as error:
-        fault = one_line(error)
+        fault = _fault(error)
         order = _working_order(dataset, plan, trace.running, index, split)
     run = PipelineRun(
         key=key,
@@ -387,6 +388,14 @@ def _run(
         boxes_before=trace.boxes,
     )
     return run if results is None else run._replace(**_outcome(results))
+
+
+def _fault(error: Exception) -> str:
+    """Return what went wrong in one line; many assertions have no text."""
+    if str(error):
+        return one_line(error)
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f'{type(error).__name__} in {frame.name}: {frame.line}'
 
 
 def _item(dataset: Any, index: int) -> Any:

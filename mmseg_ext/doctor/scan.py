@@ -1,15 +1,23 @@
 """One pass over the files of data sets: headers, pixels, hashes."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+import logging
+import multiprocessing
+import pickle
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
+import mmengine.fileio as fileio
+from mmcv.transforms import LoadAnnotations, LoadImageFromFile
+from msgspec.structs import replace
 from tqdm import tqdm
 
 from mmseg_ext.doctor.image_scans import NAME, as_line, scan_image
-from mmseg_ext.doctor.label_loaders import LabelLoader, find_loader
-from mmseg_ext.doctor.label_scans import scan_label
+from mmseg_ext.doctor.label_loaders import LabelLoader, find_loader, first_step
+from mmseg_ext.doctor.label_scans import Source, scan_label
 from mmseg_ext.doctor.parts import ImageScan, LabelScan, Part, Place, Sample
 from mmseg_ext.doctor.scan_cache import ScanCache
 from mmseg_ext.utils.files import read_file
@@ -19,6 +27,9 @@ __all__ = ['scan_parts']
 
 #: Seconds after which a bar shows how far it is.
 _PATIENCE = 2
+
+#: Where loaders keep which library decodes.
+_BACKEND = 'imdecode_backend'
 
 _MISSING = 'missing: there is no such file'
 
@@ -55,7 +66,8 @@ def scan_parts(
     scan = _Scan(parts, kept)
     places = [scan.plan(number, sample) for number in range(len(parts))]
     try:
-        scan.run(nproc)
+        with _silence():
+            scan.run(nproc)
     # What was read before Ctrl-C is not read again.
     except BaseException:
         with suppress(OSError):
@@ -76,12 +88,14 @@ class _Job(NamedTuple):
         label: The label; None if that is known, or there is none.
         part: Number of the data set.
         position: Which of its images.
+        loader: Equal for labels that are loaded alike.
     """
 
     image: str | None
     label: str | None
     part: int
     position: int
+    loader: bytes
 
 
 class _Found(NamedTuple):
@@ -100,38 +114,66 @@ class _Reader:
     """Reads the files of a job; runs in any process.
 
     Args:
-        loaders: Those of the labels, by number of the data set.
+        datasets: The data sets; None for those that are not built.
+        loaders: What loads their labels.
     """
 
-    def __init__(self, loaders: Sequence[LabelLoader | None]) -> None:
+    def __init__(
+        self,
+        datasets: Sequence[Any],
+        loaders: Sequence[LabelLoader | None],
+    ) -> None:
+        self._datasets = datasets
         self._loaders = loaders
 
     def __call__(self, job: _Job) -> tuple[ImageScan | None, LabelScan | None]:
-        image = None if job.image is None else _read_image(job.image)
-        label = None if job.label is None else self._read_label(job)
+        image = None if job.image is None else self._image(job, job.image)
+        label = None if job.label is None else self._label(job, job.label)
         return image, label
 
-    def _read_label(self, job: _Job) -> LabelScan:
-        assert job.label is not None
-        loader = self._loaders[job.part]
+    def _image(self, job: _Job, path: str) -> ImageScan:
+        dataset = self._datasets[job.part]
+        loader = first_step(dataset, LoadImageFromFile)
         try:
-            data = read_file(job.label)
-        except (OSError, ValueError) as error:
-            fault, missing = _why_not_read(job.label, error)
+            data = _read(path, loader)
+        except Exception as error:
+            fault, missing = _why_not_read(path, error)
+            return ImageScan(fault=fault, missing=missing)
+        scan = scan_image(data)
+        if scan.fault is None or getattr(loader, _BACKEND, None) == 'cv2':
+            return scan
+        # A loader of another kind may know the format.
+        with suppress(Exception):
+            load = first_step(dataset, object)
+            results = load(dataset.get_data_info(job.position))
+            height, width = results['img'].shape[:2]
+            return replace(scan, size=(width, height), fault=None)
+        return scan
+
+    def _label(self, job: _Job, path: str) -> LabelScan:
+        loader = first_step(self._datasets[job.part], LoadAnnotations)
+        try:
+            data = _read(path, loader)
+        except Exception as error:
+            fault, missing = _why_not_read(path, error)
             return LabelScan(fault=fault, missing=missing)
-        return scan_label(data, loader, job.position)
+        source = Source(self._loaders[job.part], job.position, job.loader)
+        return scan_label(data, source)
 
 
-def _read_image(path: str) -> ImageScan:
-    try:
-        data = read_file(path)
-    except (OSError, ValueError) as error:
-        fault, missing = _why_not_read(path, error)
-        return ImageScan(fault=fault, missing=missing)
-    return scan_image(data)
+def _read(path: str, loader: Any) -> bytes:
+    """Return the content of a file, from where its loader has it from.
+
+    Raises:
+        Exception: It cannot be read; backends of MMEngine have their own.
+    """
+    options = getattr(loader, 'backend_args', None) or {}
+    if '://' in path or options.get('backend', 'local') != 'local':
+        return bytes(fileio.get(path, backend_args=options or None))
+    return read_file(path)
 
 
-def _why_not_read(path: str, error: OSError | ValueError) -> tuple[str, bool]:
+def _why_not_read(path: str, error: Exception) -> tuple[str, bool]:
     """Say why a file cannot be read, and whether there is none."""
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return _MISSING, True
@@ -148,22 +190,25 @@ class _Scan:
     """
 
     def __init__(self, parts: Sequence[Part], cache: ScanCache) -> None:
-        self._parts = parts
+        self._datasets = [part.dataset for part in parts]
+        self._totals = [
+            0 if part.dataset is None else part.total for part in parts
+        ]
         self._cache = cache
         self._loaders = [
-            find_loader(part.dataset) if _has_labels(part.dataset) else None
-            for part in parts
+            find_loader(dataset) if _has_labels(dataset) else None
+            for dataset in self._datasets
         ]
         # None stands for what is still to be read.
         self._images: dict[str, ImageScan | None] = {}
         self._labels: dict[tuple[str, bytes], LabelScan | None] = {}
-        self._jobs: list[tuple[_Job, bytes]] = []
+        self._jobs: list[_Job] = []
 
     def plan(self, number: int, sample: int | None) -> list[_Found]:
         """Note what has to be read of a data set; return its images."""
-        dataset = self._parts[number].dataset
+        dataset = self._datasets[number]
         found: dict[tuple[str, str | None], _Found] = {}
-        for position in _positions(self._parts[number], sample):
+        for position in _positions(self._totals[number], sample):
             try:
                 info = dataset.get_data_info(position)
                 image = str(info['img_path'])
@@ -187,7 +232,7 @@ class _Scan:
         if loader is None:
             return _NOT_LOADED
         # Others know it by the data set, and as long as this pass lasts.
-        return loader.identity(info) or _OWN + bytes([number])
+        return loader.identity(info) or _OWN + str(number).encode()
 
     def _add(self, number: int, found: _Found) -> None:
         """Note a job, if it is not known what the files hold."""
@@ -203,29 +248,30 @@ class _Scan:
             self._labels[key] = scan
             label = None if scan else place.label
         if image or label:
-            job = _Job(image, label, number, place.position)
-            self._jobs.append((job, loader))
+            job = _Job(image, label, number, place.position, loader)
+            self._jobs.append(job)
 
     def run(self, nproc: int) -> None:
         """Read what has to be read."""
-        reader = _Reader(self._loaders)
-        jobs = (job for job, _ in self._jobs)
+        reader = _Reader(self._datasets, self._loaders)
+        if nproc > 1 and not _is_sent(reader):
+            nproc = 1
         bar = tqdm(
-            ordered_map(reader, jobs, nproc),
+            ordered_map(reader, self._jobs, nproc),
             desc='reading images and labels',
             total=len(self._jobs),
             unit=' images',
             delay=_PATIENCE,
         )
-        for (job, loader), (image, label) in zip(self._jobs, bar, strict=True):
+        for job, (image, label) in zip(self._jobs, bar, strict=True):
             if job.image is not None and image is not None:
                 self._images[job.image] = image
                 if image.fault is None:
                     self._cache.images.put(job.image, b'', image)
             if job.label is not None and label is not None:
-                self._labels[job.label, loader] = label
-                if label.fault is None and not loader.startswith(_OWN):
-                    self._cache.labels.put(job.label, loader, label)
+                self._labels[job.label, job.loader] = label
+                if label.fault is None and not job.loader.startswith(_OWN):
+                    self._cache.labels.put(job.label, job.loader, label)
 
     def sample(self, found: _Found) -> Sample:
         """Return what was found in an image and its label."""
@@ -244,11 +290,39 @@ def _has_labels(dataset: Any) -> bool:
     )
 
 
-def _positions(part: Part, sample: int | None) -> Iterable[int]:
+def _positions(total: int, sample: int | None) -> Iterable[int]:
     """Return which images of a data set to look at."""
-    if part.dataset is None:
-        return ()
-    if sample is None or sample >= part.total:
-        return range(part.total)
+    if sample is None or sample >= total:
+        return range(total)
     # The middles of as many equal parts.
-    return ((2 * n + 1) * part.total // (2 * sample) for n in range(sample))
+    return ((2 * n + 1) * total // (2 * sample) for n in range(sample))
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Leave out what loaders say of files: findings say it in order."""
+    level, cv2_level = (
+        logging.root.manager.disable,
+        cv2.utils.logging.getLogLevel(),
+    )
+    logging.disable(logging.WARNING)
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            yield
+    finally:
+        logging.disable(level)
+        cv2.utils.logging.setLogLevel(cv2_level)
+
+
+def _is_sent(reader: _Reader) -> bool:
+    """Tell whether other processes can have it: forked ones have it all."""
+    if multiprocessing.get_start_method() == 'fork':
+        return True
+    try:
+        pickle.dumps(reader)
+    # Whatever a user's transforms raise.
+    except Exception:
+        return False
+    return True

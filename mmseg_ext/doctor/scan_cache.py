@@ -21,13 +21,13 @@ Stamp = tuple[int, int]
 
 
 #: Path of a file, and what loads it; nothing for an image.
-Key = tuple[str, bytes]
+Key = tuple[bytes, bytes]
 
 Scan = TypeVar('Scan', ImageScan, LabelScan)
 
 
 class _Entry(msgspec.Struct, Generic[Scan], array_like=True, frozen=True):
-    path: str
+    path: bytes
     loader: bytes
     stamp: Stamp
     scan: Scan
@@ -54,14 +54,14 @@ class _Scans(Generic[Scan]):
 
     def get(self, path: str, loader: bytes) -> Scan | None:
         """Return a scan, if the file has not changed since then."""
-        key = os.path.abspath(path), loader
+        key = _path(path), loader
         stamp = self._stamps[key] = _stamp(path)
         found = self.entries.get(key)
         return found.scan if found and found.stamp == stamp else None
 
     def put(self, path: str, loader: bytes, scan: Scan) -> None:
         """Keep a scan of a file that was looked for."""
-        key = os.path.abspath(path), loader
+        key = _path(path), loader
         stamp = self._stamps[key]
         if stamp is not None:
             self.entries[key] = _Entry(*key, stamp, scan)
@@ -78,6 +78,11 @@ class _Scans(Generic[Scan]):
             if key[0] in looked_for or not os.path.exists(key[0]):
                 del self.entries[key]
                 self.changed = True
+
+
+def _path(path: str) -> bytes:
+    """Return the whole path; names need not be text."""
+    return os.fsencode(os.path.abspath(path))
 
 
 def _stamp(path: str) -> Stamp | None:

@@ -106,7 +106,7 @@ def evaluator_entries(cfg: Config, split: str) -> Iterator[tuple[str, Any]]:
 def try_validation(
     cfg: Config, split: str, dataset: Any
 ) -> ValidationStep | None:
-    """Give the metrics of a split the labels of some samples as predictions.
+    """Let the metrics of a split judge the labels of some samples.
 
     What MMSeg's and MMDet's metrics of label maps, boxes and masks make of
     them is told, of ``IoU``, ``IoUMetric`` and ``CocoMetric``. What they
@@ -156,8 +156,6 @@ def _evaluate(
     samples: Sequence[Mapping[str, Any]],
 ) -> ValidationStep:
     """Return a step with the scores of samples, or why there are none."""
-    evaluator = Evaluator(metrics)
-    evaluator.dataset_meta = dataset.metainfo
     for metric in metrics:
         # Of few samples most classes are not there, nor most images.
         if getattr(metric, 'nan_to_num', None) is not None:
@@ -165,6 +163,8 @@ def _evaluate(
         if hasattr(metric, 'img_ids'):
             metric.img_ids = [sample['img_id'] for sample in samples]
     try:
+        evaluator = Evaluator(metrics)
+        evaluator.dataset_meta = dataset.metainfo
         evaluator.process(samples)
         scores = evaluator.evaluate(len(samples))
     # Anything may come out of a user's class.
@@ -228,17 +228,18 @@ def _samples(
     """Yield some samples as a model gives them, with perfect predictions."""
     count = 0
     for index in spread(len(dataset), _LOOKED) if metrics else ():
-        # Why a pipeline fails is told elsewhere.
+        # Why a pipeline fails, or a mask cannot be read, is told elsewhere.
         try:
             sample = dataset[index]['data_samples'].to_dict()
-            info = dataset.get_data_info(index)
+            whole = (
+                _with_labels(sample, dataset)
+                if 'gt_sem_seg' in sample
+                else _with_instances(
+                    sample, dataset.get_data_info(index), dataset, metrics
+                )
+            )
         except Exception:
             continue
-        whole = (
-            _with_labels(sample, dataset)
-            if 'gt_sem_seg' in sample
-            else _with_instances(sample, info, dataset, metrics)
-        )
         if whole is not None:
             yield whole
             count += 1
@@ -288,11 +289,7 @@ def _with_instances(
     }
     if any('segm' in metric.metrics for metric in metrics):
         size = info['height'], info['width']
-        try:
-            predicted['masks'] = [_code(one['mask'], size) for one in found]
-        # Masks that cannot be read are told by what reads the files.
-        except Exception:
-            return None
+        predicted['masks'] = [_code(one['mask'], size) for one in found]
     return {**sample, 'pred_instances': predicted}
 
 

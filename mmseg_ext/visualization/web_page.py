@@ -63,7 +63,8 @@ class Cell(NamedTuple):
         text: What it says.
         value: By which it is sorted; None for its text.
         kind: A class of the styles: ``'error'``, ``'warning'``, ``'note'`` for
-            levels, ``'path'`` for files, ``'heat0'`` to ``'heat10'``.
+            levels, ``'path'`` for files, ``'code'`` for names that stay in
+            one line, ``'wide'`` for texts, ``'heat0'`` to ``'heat10'``.
         color: Of a square before the text, as ``'#rrggbb'``.
         link: The id of what it leads to, in the same page.
     """

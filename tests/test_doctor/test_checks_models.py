@@ -228,6 +228,11 @@ def test_notes_on_binary_heads(street):
     add(street, "head['threshold'] = 0.5")
     codes = {f.code for f in street.examine().findings}
     assert 'binary-head' not in codes
+    add(street, "loss_decode['use_sigmoid'] = False")
+    add(street, "head['out_channels'] = 2")
+    [found] = assert_only(street.examine(), 'binary-head')
+    assert found.level == Level.NOTE
+    assert 'threshold is not used' in found.text
 
 
 def test_a_class_alone(street):
@@ -253,6 +258,52 @@ def test_a_loss_that_is_called_in_another_way(street):
         'model.auxiliary_head.loss_decode',
     ]
     assert 'unexpected keyword argument' in found[0].text
+
+
+def test_losses_that_lead_nowhere(street, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    loss = "model['decode_head']['loss_decode']"
+    # It compares each class with the numbers of all.
+    wrong = "dict(type='HuasdorffDisstanceLoss')"
+    add(street, f'{loss} = {wrong}')
+    [found] = assert_only(street.examine(), 'loss-fails')
+    assert found.level == Level.ERROR
+    assert 'no lower for right predictions than for wrong' in found.text
+    add(street, f'{loss} = [{LOSS}, {wrong}]')
+    [found] = assert_only(street.examine(), 'loss-fails')
+    assert found.level == Level.WARNING
+    assert found.text.startswith('model.decode_head.loss_decode.1 ')
+    add(street, f"{loss} = dict(type='FocalLoss')")
+    [found] = assert_only(street.examine(), 'loss-fails')
+    assert found.level == Level.WARNING
+    assert 'fails without a GPU' in found.text
+
+
+def test_weights_of_single_classes(street):
+    street.change(
+        LOSS, f'{LOSS[:-6]}True, class_weight=[1.0, 1.0, 1.0, 2.0, 1.0])'
+    )
+    found = assert_only(street.examine(), 'class-weight-length')
+    assert 'use_sigmoid=True fails with weights' in found[0].text
+    assert_mended(street, found)
+
+
+@pytest.mark.parametrize(
+    'loss',
+    [
+        "dict(type='CrossEntropyLoss', use_sigmoid=True)",
+        "dict(type='DiceLoss', use_sigmoid=False)",
+        "dict(type='LovaszLoss', reduction='none')",
+        "dict(type='TverskyLoss')",
+        "dict(type='BalancedCrossEntropy', ohem_thresh=0.7)",
+        "dict(type='BalancedCrossEntropy', "
+        "class_weight='sqrt_median_frequency')",
+    ],
+)
+def test_losses_that_work(street, loss):
+    street.change(LOSS, loss)
+    codes = {f.code for f in street.examine().findings}
+    assert not codes & {'loss-fails', 'class-weight-length', 'binary-head'}
 
 
 def test_weights_and_ignored_labels(street):

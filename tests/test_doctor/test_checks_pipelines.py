@@ -42,8 +42,9 @@ def test_step_fails(street):
     files = [f.file for f in found]
     assert len(set(files)) == len(files) == 4
     assert set(files) < {str(path) for path in street.files('train')}
-    text = f'RandomMosaic ({_TRAIN}[4]) fails: AssertionError: '
+    text = f'RandomMosaic ({_TRAIN}[4]) fails: AssertionError in '
     assert all(f.text.startswith(text) for f in found)
+    assert all('mix_results' in f.text for f in found)
 
 
 def test_pipeline_is_not_told_for_broken_files(street, shapes):

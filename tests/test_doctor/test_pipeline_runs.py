@@ -63,7 +63,7 @@ def test_runs_of_a_training(street):
         assert (run.packed, run.dtype, run.fault) == (True, 'uint8', None)
         assert (run.mixed, run.dropped, run.padding) == (False, False, 0)
     # At random, and the same the next time.
-    assert len({run.made[2].digest for run in runs}) == len(runs)
+    assert len({run.made[2].digest for run in runs}) > IMAGES
     again = street.examine(splits=['train']).case.splits['train'].runs
     assert again == runs
 

@@ -13,7 +13,6 @@ from mmseg_ext.doctor.case import Case
 from mmseg_ext.doctor.checks.labels import JudgedPart, judge_labels
 from mmseg_ext.doctor.findings import Code, Finding, Level, check
 from mmseg_ext.doctor.label_families import (
-    distinct_parts,
     head_configs,
 )
 from mmseg_ext.engine.label_checks import (
@@ -95,32 +94,37 @@ def ignore_index_is_no_class(case: Case) -> Iterator[Finding]:
     names = next((part.classes for part in case.parts if part.classes), ())
     if not case.semantic or not names:
         return
+    keys: dict[int, list[str]] = {}
     for key, value in _ignore_indices(case):
-        if not isinstance(value, int) or not 0 <= value < len(names):
-            continue
-        name = names[value]
-        if name.lower() in VOID_NAMES:
+        if isinstance(value, int):
+            keys.setdefault(value, []).append(key)
+    for value, places in keys.items():
+        if not 0 <= value < len(names) or names[value].lower() in VOID_NAMES:
             continue
         # In 8 bits there is none for more classes.
-        other = IGNORE_INDEX if len(names) <= IGNORE_INDEX else None
+        fits = len(names) <= IGNORE_INDEX
         yield IGNORED_CLASS.found(
-            f'{key}={value}, and {value} is the class {name} of {len(names)}',
+            f'ignore_index={value} of {listing(places)}: {value} is the class '
+            f'{names[value]} of {len(names)}',
             value=value,
-            mend=None if other else 'fewer classes: labels have 8 bits',
-            change={key: other} if other else {},
+            mend=None if fits else 'fewer classes: labels have 8 bits',
+            change={f'{place}.ignore_index': IGNORE_INDEX for place in places}
+            if fits
+            else {},
         )
 
 
 def _ignore_indices(case: Case) -> Iterator[tuple[str, Any]]:
-    """Yield the keys of ``ignore_index`` in a config, and their values."""
+    """Yield what has an ``ignore_index`` in a config, and its value."""
     for key, head in head_configs(case.cfg):
-        yield f'{key}.ignore_index', head.get('ignore_index', IGNORE_INDEX)
-    for part in distinct_parts(case):
-        yield f'{part.key}.ignore_index', part.ignore_index
+        yield key, head.get('ignore_index', IGNORE_INDEX)
+    for part in case.parts:
+        if part.dataset is not None:
+            yield part.key, part.ignore_index
     for name in ('val_evaluator', 'test_evaluator'):
         metric = case.cfg.get(name)
         if isinstance(metric, ConfigDict) and 'ignore_index' in metric:
-            yield f'{name}.ignore_index', metric.ignore_index
+            yield name, metric.ignore_index
 
 
 @check(ALL_IGNORED, SPLIT_IGNORED, ONE_CLASS)

@@ -1,7 +1,7 @@
 """The model against the data: heads, losses, ignored labels, norm layers."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -117,6 +117,13 @@ TRANSFORM = Code(
 #: The argument of transforms that has a number for each class.
 _CLASS_WEIGHTS = 'class_weights'
 
+#: Losses of MMSeg that compute in another way on a GPU, and only there for
+#: more than one class.
+_ON_GPUS = ('FocalLoss',)
+
+#: Samplers whose names have one of these go on without an end.
+_ENDLESS = ('Infinite', 'MultiSource')
+
 #: MMCV's SyncBN cannot be built without them.
 _PROCESSES = 'process group'
 
@@ -214,15 +221,28 @@ def losses_work(case: Case) -> Iterator[Finding]:
     part = _first(case)
     for head in case.model.heads if case.model else ():
         for loss in head.losses:
-            if head.single or _weights_fault(head, loss):
+            if _weights_fault(head, loss):
                 continue
-            if loss.fault is not None:
+            if head.single:
+                # What else is wrong with one output is told of the head.
+                if loss.ignored_fault is not None:
+                    yield _ignored_loss(loss, part)
+            elif loss.fault is not None and loss.kind in _ON_GPUS:
+                if not torch.cuda.is_available():
+                    yield LOSS.found(
+                        f'{loss.key} ({loss.kind}) fails without a GPU: '
+                        f'{loss.fault}',
+                        level=Level.WARNING,
+                    )
+            elif loss.fault is not None:
                 text = f'{loss.key} ({loss.kind}) fails: {loss.fault}'
                 yield LOSS.found(text)
             elif loss.learns is False:
+                others = any(other.learns for other in head.losses)
                 yield LOSS.found(
                     f'{loss.key} ({loss.kind}) is no lower for right '
-                    'predictions than for wrong ones'
+                    'predictions than for wrong ones',
+                    level=Level.WARNING if others else Level.ERROR,
                 )
             elif loss.ignored_fault is not None:
                 yield _ignored_loss(loss, part)
@@ -236,10 +256,13 @@ def class_weights_fit(case: Case) -> Iterator[Finding]:
         for loss in head.losses if head not in wrong else ():
             if fault := _weights_fault(head, loss):
                 key = f'{loss.key}.class_weight'
+                found = len(loss.weights or ())
+                # Where the number is right, the loss takes none.
+                other = _other_weights(head, loss)
                 yield WEIGHTS.found(
                     f'{key}: {fault}',
                     value=list(loss.weights or ()),
-                    change={key: _other_weights(head, loss)},
+                    change={key: None if found == loss.wanted else other},
                 )
 
 
@@ -401,7 +424,8 @@ def _skipped(cfg: Config) -> set[str]:
     return {
         name
         for key, names in entries(cfg.to_dict())
-        if key.rpartition('.')[2] == 'skip_heads' and names
+        if key.rpartition('.')[2] == 'skip_heads'
+        and isinstance(names, list | tuple)
         for name in names
     }
 
@@ -496,6 +520,15 @@ def _binary(
                     f'{place}.out_channels': 1,
                     f'{place}.threshold': _HALF,
                 },
+                level=Level.NOTE,
+            )
+        elif head.own_threshold:
+            yield BINARY.found(
+                f'{place}.threshold is not used: of two outputs the larger '
+                'one is taken',
+                mend='out_channels=1, and use_sigmoid=True of the loss; or '
+                'no threshold',
+                change={f'{place}.threshold': None},
                 level=Level.NOTE,
             )
         return
@@ -670,28 +703,36 @@ def _batch_of_one(split: Split) -> str | None:
 
 
 def _batch_size(split: Split) -> int | None:
-    inner = split.loader.get('batch_sampler') or {}
+    inner = _batches(split)
     size = inner.get('batch_size', split.loader.get('batch_size'))
     return size if isinstance(size, int) else None
 
 
 def _is_endless(split: Split) -> bool:
     """Return whether a sampler goes on without an end, or short batch."""
-    return any(
-        type_name(split.loader.get(key) or {}).startswith('Infinite')
-        for key in ('sampler', 'batch_sampler')
-    )
+    sampler = split.loader.get('sampler')
+    kinds = [
+        type_name(one)
+        for one in (sampler, _batches(split))
+        if isinstance(one, dict)
+    ]
+    return any(word in kind for kind in kinds for word in _ENDLESS)
 
 
 def _drops_last(split: Split) -> bool:
-    loader = split.loader
-    return bool((loader.get('batch_sampler') or loader).get('drop_last'))
+    return bool((_batches(split) or split.loader).get('drop_last'))
+
+
+def _batches(split: Split) -> Mapping[str, Any]:
+    """Return the config of what makes batches; empty for PyTorch's."""
+    inner = split.loader.get('batch_sampler')
+    return inner if isinstance(inner, dict) else {}
 
 
 def _larger_batches(split: Split) -> dict[str, Any]:
     """Return what makes batches of two images or more."""
     change: dict[str, Any] = {}
-    inner = split.loader.get('batch_sampler') or {}
+    inner = _batches(split)
     if _batch_size(split) == 1:
         whole = 'batch_sampler.' if 'batch_size' in inner else ''
         change[f'{split.key}.{whole}batch_size'] = 2
