@@ -152,19 +152,28 @@ def write_suggestion(
     more = _mend_worst(seen, diagnosis.findings, base)
     if not more:
         return Suggestion(None, (), diagnosis)
+    tried: list[tuple[str, Diagnosis]] = []
     with atomic_path(path) as temporary:
-        while more and len(seen) <= _ROUNDS + 1:
+        while more and len(tried) < _ROUNDS:
             applied += more
             comments = _comments(given, seen[-1], base, applied)
-            text = child_text(base, seen[-1], comments)
-            temporary.write_text(f'{MARK}\n{text}', 'utf-8')
+            text = f'{MARK}\n{child_text(base, seen[-1], comments)}'
+            temporary.write_text(text, 'utf-8')
             diagnosis = _renamed(
                 examine(str(temporary), **options), str(temporary), str(path)
             )
+            tried.append((text, diagnosis))
             more = _mend_worst(seen, diagnosis.findings, base)
+        # What mends a trifle may do harm: of equals the last.
+        text, diagnosis = min(tried[::-1], key=_number_of_errors)
+        temporary.write_text(text, 'utf-8')
     left = {_identity(finding) for finding in diagnosis.findings}
     mended = tuple(each for each in applied if _identity(each) not in left)
     return Suggestion(path, mended, diagnosis)
+
+
+def _number_of_errors(tried: tuple[str, Diagnosis]) -> int:
+    return tried[1].number_of(Level.ERROR)
 
 
 def _given(base: Base, cfg_options: Mapping[str, Any]) -> dict[str, Any]:

@@ -239,6 +239,34 @@ def test_changes_of_one_list_are_joined_in_rounds(street, checks, tmp_path):
     assert result.passes
 
 
+def test_a_note_does_no_harm(street, checks, tmp_path):
+    """The worst is mended first, and what brings errors is left out."""
+
+    @check(HEADS, NORM)
+    def harmful(case):
+        model = case.cfg.model
+        if model.decode_head.num_classes == 5:
+            change = {'model.decode_head.num_classes': 4}
+            yield HEADS.found('not 5', change=change)
+            change = {'model.backbone.depth': 101}
+            yield HEADS.found('of it', change=change, level=Level.WARNING)
+        if model.backbone.depth == 18:
+            change = {'model.backbone.depth': 50}
+            yield NORM.found('small', change=change, level=Level.NOTE)
+        if model.backbone.depth == 50:
+            yield NORM.found('too large')
+
+    checks.append(harmful)
+    path = tmp_path / 'mended.py'
+    result = write_suggestion(street.examine(), path, {})
+
+    assert result.passes
+    assert [finding.text for finding in result.mended] == ['not 5']
+    expected = read(street.config)
+    expected['model']['decode_head']['num_classes'] = 4
+    assert read(path) == expected
+
+
 def test_what_stays_is_told(street, checks, tmp_path):
     """A change that does not help ends, and so do two that take turns."""
 
