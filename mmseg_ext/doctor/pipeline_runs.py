@@ -58,6 +58,7 @@ _KINDS: dict[Kind, frozenset[str]] = {
             'LoadColorMasks',
             'LoadDepthAnnotation',
             'LoadEmptyAnnotations',
+            'MapLabels',
         }
     ),
     'pack': frozenset(
@@ -254,12 +255,17 @@ class _Trace:
         self.image = self.image or str(known.get('img_path') or '')
         before = _size_of(known.get('img'))
         had_label, had_boxes = 'gt_seg_map' in known, 'gt_bboxes' in known
+        if had_label and step.kind == 'label':  # it numbers classes anew
+            self.loaded = (self.loaded or Counter()) - Counter(
+                _histogram(known['gt_seg_map'])
+            )
         results = transform(results)
         known = results if isinstance(results, Mapping) else {}
         made = _made(step, known, before)
         if self.original is None:
             self.original = made.size
-        if not had_label and 'gt_seg_map' in known:
+        loads = not had_label or step.kind == 'label'
+        if loads and 'gt_seg_map' in known:
             loaded = _histogram(known['gt_seg_map'])
             self.loaded = (self.loaded or Counter()) + Counter(loaded)
         if not had_boxes and 'gt_bboxes' in known:

@@ -31,9 +31,9 @@ __all__ = ['MARK', 'Suggestion', 'check_suggest', 'write_suggestion']
 #: The first line of what is written, by which it is known again.
 MARK = '# Written by the doctor of mmseg_ext, which may write it anew.'
 
-#: A list that several findings change takes a round for each, since each was
-#: made of what was there before. Pipelines have two or three.
-_ROUNDS = 6
+#: A round for each level, and one more for each further finding that changes
+#: the same list, since its change was made of what was there before.
+_ROUNDS = 8
 
 
 class Suggestion(NamedTuple):
@@ -127,7 +127,7 @@ def write_suggestion(
 ) -> Suggestion:
     """Write a config that inherits another, and mends what was found there.
 
-    What it mends is examined again, and mended again where this shows more,
+    The worst is mended first. What comes out is examined, and mended again,
     until nothing is left that a config can mend.
 
     Args:
@@ -147,26 +147,33 @@ def write_suggestion(
     check_suggest(path, cfg)
     base = base_of(Path(cfg.filename), path)
     given = _given(base, cfg_options)
-    wanted, applied = _mend(given, diagnosis.findings, base)
-    if wanted == given:
-        return Suggestion(None, (), diagnosis)
     seen = [given]
+    applied: list[Finding] = []
+    more = _mend_worst(seen, diagnosis.findings, base)
+    if not more:
+        return Suggestion(None, (), diagnosis)
+    tried: list[tuple[str, Diagnosis]] = []
     with atomic_path(path) as temporary:
-        for _ in range(_ROUNDS):
-            seen.append(wanted)
-            comments = _comments(given, wanted, base, applied)
-            text = child_text(base, wanted, comments)
-            temporary.write_text(f'{MARK}\n{text}', 'utf-8')
+        while more and len(tried) < _ROUNDS:
+            applied += more
+            comments = _comments(given, seen[-1], base, applied)
+            text = f'{MARK}\n{child_text(base, seen[-1], comments)}'
+            temporary.write_text(text, 'utf-8')
             diagnosis = _renamed(
                 examine(str(temporary), **options), str(temporary), str(path)
             )
-            wanted, more = _mend(wanted, diagnosis.findings, base)
-            if wanted in seen:
-                break
-            applied += more
+            tried.append((text, diagnosis))
+            more = _mend_worst(seen, diagnosis.findings, base)
+        # What mends a trifle may do harm: of equals the last.
+        text, diagnosis = min(tried[::-1], key=_number_of_errors)
+        temporary.write_text(text, 'utf-8')
     left = {_identity(finding) for finding in diagnosis.findings}
     mended = tuple(each for each in applied if _identity(each) not in left)
     return Suggestion(path, mended, diagnosis)
+
+
+def _number_of_errors(tried: tuple[str, Diagnosis]) -> int:
+    return tried[1].number_of(Level.ERROR)
 
 
 def _given(base: Base, cfg_options: Mapping[str, Any]) -> dict[str, Any]:
@@ -195,6 +202,30 @@ def _renamed(diagnosis: Diagnosis, old: str, new: str) -> Diagnosis:
             for each in diagnosis.findings
         ]
     )
+
+
+def _mend_worst(
+    seen: list[dict[str, Any]], findings: Sequence[Finding], base: Base
+) -> list[Finding]:
+    """Append a config in which the worst that can be mended is.
+
+    What is less bad may come of it, and is gone next time.
+
+    Args:
+        seen: The configs so far, to which none comes back.
+        findings: What was found in the last one.
+        base: What it inherits.
+
+    Returns:
+        What is mended; nothing if there is no such config.
+    """
+    for level in sorted(Level, reverse=True):
+        these = [finding for finding in findings if finding.level == level]
+        cfg, mended = _mend(seen[-1], these, base)
+        if cfg not in seen:
+            seen.append(cfg)
+            return mended
+    return []
 
 
 def _mend(

@@ -4,14 +4,18 @@ import os
 import shutil
 from pathlib import Path
 
+import cv2
 import mmseg
+import numpy as np
 import pytest
 from mmengine.config import Config
+from mmengine.runner import Runner
 
 import mmseg_ext.doctor.examine as examine_module
 from mmseg_ext.doctor.child_configs import base_of, child_text
 from mmseg_ext.doctor.findings import Code, Level, check
 from mmseg_ext.doctor.suggest import MARK, check_suggest, write_suggestion
+from mmseg_ext.launch.configs import load_config
 from mmseg_ext.registry import configs_folder
 
 HEADS = Code('head-classes', Level.ERROR, 'it fails', 'set num_classes')
@@ -235,6 +239,34 @@ def test_changes_of_one_list_are_joined_in_rounds(street, checks, tmp_path):
     assert result.passes
 
 
+def test_a_note_does_no_harm(street, checks, tmp_path):
+    """The worst is mended first, and what brings errors is left out."""
+
+    @check(HEADS, NORM)
+    def harmful(case):
+        model = case.cfg.model
+        if model.decode_head.num_classes == 5:
+            change = {'model.decode_head.num_classes': 4}
+            yield HEADS.found('not 5', change=change)
+            change = {'model.backbone.depth': 101}
+            yield HEADS.found('of it', change=change, level=Level.WARNING)
+        if model.backbone.depth == 18:
+            change = {'model.backbone.depth': 50}
+            yield NORM.found('small', change=change, level=Level.NOTE)
+        if model.backbone.depth == 50:
+            yield NORM.found('too large')
+
+    checks.append(harmful)
+    path = tmp_path / 'mended.py'
+    result = write_suggestion(street.examine(), path, {})
+
+    assert result.passes
+    assert [finding.text for finding in result.mended] == ['not 5']
+    expected = read(street.config)
+    expected['model']['decode_head']['num_classes'] = 4
+    assert read(path) == expected
+
+
 def test_what_stays_is_told(street, checks, tmp_path):
     """A change that does not help ends, and so do two that take turns."""
 
@@ -442,3 +474,88 @@ def test_a_key_that_cannot_be_set_is_named(suggest, tmp_path):
     finding = HEADS.found('x', change={f'{TRAIN}.pipeline.9.prob': 1.0})
     with pytest.raises(ValueError, match=r'^head-classes changes .*\.9\.prob'):
         suggest(tmp_path / 'mended.py', finding)
+
+
+CLASSES = "('sky', 'building', 'plant', 'road', 'thing')"
+RESIZE = "    dict(type='Resize', scale=(96, 72), keep_ratio=True),\n"
+LOAD = "    dict(type='LoadAnnotations'),\n"
+LOSS = "loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False)"
+
+
+def rewrite_labels(street, function):
+    """Write all label maps anew, as a function makes them."""
+    for split in ('train', 'val'):
+        for path in street.files(f'{split}_labels'):
+            label = function(street.label(path))
+            cv2.imwrite(str(path), label.astype(np.uint8))
+
+
+def plant_wrong_numbers(street):
+    """Heads of Cityscapes, channels and steps in another order."""
+    street.change('num_classes = 5', 'num_classes = 19')
+    street.change(
+        'mean = [123.675, 116.28, 103.53]', 'mean = [103.53, 116.28, 123.675]'
+    )
+    street.change(RESIZE + LOAD, LOAD + RESIZE.replace('96, 72', '64, 48'))
+    weights = "loss_decode=dict(type='BalancedLoss', class_weight=[1.0, 2.0])"
+    street.change(
+        LOSS, weights.replace('BalancedLoss', 'BalancedCrossEntropy')
+    )
+    return {
+        'head-classes',
+        'class-weight-length',
+        'channels-swapped',
+        'pipeline-order',
+    }
+
+
+def plant_white_masks(street):
+    """Masks of 0 and 255, and a head of one output without a threshold."""
+    rewrite_labels(street, lambda label: (label == 3) * 255)
+    street.change(CLASSES, "('other', 'road')")
+    street.change('num_classes = 5', 'num_classes = 2')
+    street.change(
+        LOSS,
+        'out_channels=1, threshold=1.5, loss_decode='
+        "dict(type='CrossEntropyLoss', use_sigmoid=True)",
+    )
+    street.change(RESIZE + LOAD, LOAD + RESIZE.replace('96, 72', '64, 48'))
+    return {'labels-black-white', 'binary-head', 'pipeline-order'}
+
+
+def plant_labels_from_one(street):
+    """Classes from 1, and batch norm of a last batch of one image."""
+    rewrite_labels(street, lambda label: np.where(label < 9, label + 1, 255))
+    street.change("type='InfiniteSampler'", "type='DefaultSampler'")
+    street.change('batch_size=2', 'batch_size=5')
+    street.change(POOLED[0], POOLED[1])
+    return {'labels-one-based', 'batch-norm-of-one'}
+
+
+POOLED = (
+    "type='FCNHead', in_channels=64, channels=8, in_index=3, num_convs=1,\n"
+    '        concat_input=False,',
+    "type='PSPHead', in_channels=64, channels=8, in_index=3,",
+)
+
+
+@pytest.mark.parametrize(
+    'plant', [plant_wrong_numbers, plant_white_masks, plant_labels_from_one]
+)
+def test_what_is_mended_trains(street, plant, tmp_path):
+    codes = plant(street)
+    path = tmp_path / 'mended.py'
+
+    result = write_suggestion(street.examine(), path, {})
+
+    assert [(each.code, each.text) for each in result.left] == []
+    assert codes <= {finding.code for finding in result.mended}
+    cfg = load_config(str(path), str(tmp_path / 'run'))
+    cfg.experiment_name = f'test_suggest_{plant.__name__}'
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    losses = runner.message_hub.get_scalar('train/loss').data[0]
+    assert len(losses) == 2
+    assert np.isfinite(losses).all()
+    scores = runner.message_hub.get_scalar('val/mIoU').data[0]
+    assert len(scores) == 1
