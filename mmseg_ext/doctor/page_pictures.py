@@ -121,9 +121,9 @@ class Album:
 
     def _draw(self, finding: Finding, files: Sequence[str]) -> Picture:
         """Draw an image with its label, or several images."""
-        note = finding.text
-        if finding.split:
-            note = f'{finding.split}: {note}'
+        # A text about a list of images stands above all of them.
+        text = finding.text if finding.file in files else ''
+        note = ': '.join(filter(None, [finding.split, text]))
         owners = [self._owners[os.path.abspath(file)] for file in files]
         # An image and its own label stand together anyhow.
         if len({owned.sample.place for owned in owners}) == 1:
@@ -231,18 +231,28 @@ def _with_instances(
     if pixels is None or not instances:
         return None, []
     names = names_of(part)
-    classes = CategoryStyle(
-        CocoFile([], [], [Category(*each) for each in enumerate(names)])
-    )
     annotations = [
-        Annotation(0, label, list(box), _segmentation(mask))
+        Annotation(
+            0,
+            label if 0 <= label < len(names) else None,
+            list(box),
+            _segmentation(mask),
+        )
         for label, box, mask in instances
     ]
+    classes = CategoryStyle(
+        CocoFile(
+            [], annotations, [Category(*each) for each in enumerate(names)]
+        )
+    )
     picture = draw_instances(pixels, annotations, classes)
+    counts = Counter(each.category_id for each in annotations)
     legend = [
-        (hex_color(distinct_color(label)), f'{names[label]}: {count}')
-        for label, count in Counter(each.label for each in instances).items()
-        if len(names) > 1 and label < len(names)
+        (hex_color(distinct_color(classes.numbers[key])), text)
+        for key, text in zip(
+            dict(counts.most_common()), classes.counts(counts), strict=True
+        )
+        if classes.several
     ]
     text = f'instances of {name}'
     return (jpeg_uri(np.asarray(picture)), text), legend[:_CLASSES]
