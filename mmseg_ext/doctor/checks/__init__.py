@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from mmseg_ext.doctor.checks import data_sets
+from mmseg_ext.doctor.checks import data_sets, duplicates
 from mmseg_ext.doctor.findings import Check, Code, Level, codes_of
 
 __all__ = ['CHECKS', 'FAILED', 'all_codes']
@@ -12,6 +12,10 @@ __all__ = ['CHECKS', 'FAILED', 'all_codes']
 CHECKS: list[Check] = [
     data_sets.data_sets_are_built,
     data_sets.splits_hold_images,
+    duplicates.images_are_there_once,
+    duplicates.images_are_in_one_split,
+    duplicates.splits_have_no_copies,
+    duplicates.labels_are_there_once,
 ]
 
 #: Of a check itself.
