@@ -6,32 +6,15 @@ They stay nearly the same when an image is compressed, resized or brightened.
 import cv2
 import numpy as np
 
-__all__ = ['SIDE', 'difference_words', 'reduction']
+__all__ = ['SIDE', 'difference_words']
 
 #: Rows and columns of parts that are compared with those beside them. With 12
 #: frames of CamVid that lie near each other are as alike as copies are, with
 #: 20 or 24 copies of half the size differ twice as much.
 SIDE = 16
 
-#: The least rows and columns of what is hashed: below about 20, copies of
-#: half the size differ as much as other images do.
-_LEAST = 2 * SIDE
-
 #: Differences below this many levels of gray are noise and compression.
 _NOISE = 1.0
-
-
-def reduction(size: tuple[int, int]) -> int:
-    """Return how many times smaller than an image its hash may be made of.
-
-    Args:
-        size: Width and height of the image.
-
-    Returns:
-        8, 4, 2 or 1.
-    """
-    factors = (8, 4, 2)
-    return next((f for f in factors if min(size) // f >= _LEAST), 1)
 
 
 def difference_words(gray: np.ndarray) -> tuple[int, ...]:
@@ -44,7 +27,8 @@ def difference_words(gray: np.ndarray) -> tuple[int, ...]:
 
     Args:
         gray: uint8 (H, W), an image reduced by the mean of its pixels, as
-            ``cv2.INTER_AREA`` does, by at most :func:`reduction`.
+            ``cv2.INTER_AREA`` does, to 32 rows and columns or more. With
+            15, copies differ as much as other images do.
 
     Returns:
         Sixteen words: brighter to the right, darker to the right, brighter

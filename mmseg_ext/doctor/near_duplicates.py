@@ -5,13 +5,20 @@ alike, and so are all images of a camera that stands still. Copies are more
 alike than they are to any other image.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ['ALIKE', 'MANY', 'Neighbors', 'copies', 'find_neighbors']
+__all__ = [
+    'ALIKE',
+    'MANY',
+    'Neighbors',
+    'copies',
+    'difference',
+    'find_neighbors',
+]
 
 #: Distance up to which images can be copies. Measured: at most 0.26 for
 #: copies of scenes, of CamVid and of nails that were compressed at quality
@@ -57,6 +64,23 @@ class Neighbors(NamedTuple):
     distance: NDArray[np.float64]
 
 
+def difference(one: Sequence[int], other: Sequence[int]) -> float:
+    """Return how far two hashes differ, 0 to 1, as in :class:`Neighbors`.
+
+    Args:
+        one: Words of the one.
+        other: As many of the other.
+
+    Returns:
+        1 where too little is known of both to tell.
+    """
+    set_bits = sum(word.bit_count() for word in (*one, *other))
+    if set_bits < 2 * _LEAST_BITS:
+        return 1.0
+    pairs = zip(one, other, strict=True)
+    return sum((a ^ b).bit_count() for a, b in pairs) / set_bits
+
+
 def find_neighbors(
     words: NDArray[np.uint64], limit: float = _NEAR, most: int = MANY
 ) -> Neighbors:
@@ -95,13 +119,14 @@ def _of_rows(
     differ = np.zeros(set_bits.shape, np.uint16)
     for word in columns:
         differ += _count_ones(word[rows, None] ^ word)
-    distance = differ / np.maximum(set_bits, 1)
-    distance[set_bits < 2 * _LEAST_BITS] = 1
-    own = np.arange(len(distance))
-    distance[own, own + rows.start] = 1
-    # Of most images there is none.
-    some = np.flatnonzero((distance <= limit).any(1))
-    distance = distance[some]
+    own = np.arange(len(differ))
+    differ[own, own + rows.start] = np.iinfo(differ.dtype).max
+    near = differ <= limit * set_bits
+    near &= set_bits >= 2 * _LEAST_BITS
+    # Most images have none.
+    some = np.flatnonzero(near.any(1))
+    distance = np.ones((len(some), len(bits)))
+    np.divide(differ[some], set_bits[some], out=distance, where=near[some])
     nearest = np.argpartition(distance, min(most, len(bits) - 1))[:, :most]
     nearest.sort()
     distance = np.take_along_axis(distance, nearest, 1)

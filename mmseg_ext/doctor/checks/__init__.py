@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from mmseg_ext.doctor.checks import (
     classes,
     data_sets,
+    duplicates,
     files,
     images,
     labels,
@@ -13,6 +14,7 @@ from mmseg_ext.doctor.checks import (
     pipelines,
     validation,
 )
+from mmseg_ext.doctor.checks import data_sets, duplicates
 from mmseg_ext.doctor.findings import Check, Code, Level, codes_of
 
 __all__ = ['CHECKS', 'FAILED', 'all_codes']
@@ -32,6 +34,10 @@ CHECKS: list[Check] = [
     classes.labels_teach,
     classes.classes_are_there,
     classes.classes_are_balanced,
+    duplicates.images_are_there_once,
+    duplicates.images_are_in_one_split,
+    duplicates.splits_have_no_copies,
+    duplicates.labels_are_there_once,
     pipelines.pipelines_run,
     pipelines.pipelines_are_in_order,
     pipelines.pipelines_are_whole,
