@@ -11,7 +11,7 @@ from mmengine.registry import DATASETS, DefaultScope
 
 from mmseg_ext.doctor.built_model import build_model
 from mmseg_ext.doctor.case import Case, Split
-from mmseg_ext.doctor.coco_tables import read_coco_table
+from mmseg_ext.doctor.coco_tables import read_coco_tables
 from mmseg_ext.doctor.parts import Part
 from mmseg_ext.doctor.pipeline_runs import run_pipelines
 from mmseg_ext.doctor.scan import scan_parts
@@ -65,12 +65,13 @@ def gather(
         case.model = build_model(cfg)
         tell('files')
         if not case.semantic:
-            for part in case.parts:
-                part.coco = read_coco_table(part.cfg)
+            read_coco_tables(case.parts)
         scan_parts(list(case.parts), nproc, sample, cache)
         tell('pipelines')
         for split in case.splits.values():
-            split.runs = run_pipelines(split.dataset, split.parts)
+            # On a broken mask pycocotools may never end, or crash.
+            if not any(part.coco and part.coco.broken for part in split.parts):
+                split.runs = run_pipelines(split.dataset, split.parts)
     return case
 
 
