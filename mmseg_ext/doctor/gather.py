@@ -12,7 +12,7 @@ from mmengine.registry import DATASETS, DefaultScope
 
 from mmseg_ext.doctor.built_model import build_model
 from mmseg_ext.doctor.case import Case, Split
-from mmseg_ext.doctor.coco_tables import read_coco_table
+from mmseg_ext.doctor.coco_tables import read_coco_tables
 from mmseg_ext.doctor.parts import Part
 from mmseg_ext.doctor.pipeline_runs import run_pipelines
 from mmseg_ext.doctor.scan import scan_parts
@@ -72,15 +72,16 @@ def gather(
         case.model = build_model(cfg)
         tell('files')
         if not case.semantic:
-            for part in case.parts:
-                part.coco = read_coco_table(part.cfg)
+            read_coco_tables(case.parts)
         scan_parts(list(case.parts), nproc, sample, cache)
         tell('pipelines')
         for split in case.splits.values():
-            split.runs = run_pipelines(split.dataset, split.parts)
+            if _is_safe(split):
+                split.runs = run_pipelines(split.dataset, split.parts)
         tell('validation')
         for name, split in case.splits.items():
-            if step := try_validation(cfg, name, split.dataset):
+            step = _is_safe(split) and try_validation(cfg, name, split.dataset)
+            if step:
                 case.validation.append(step)
     return case
 
@@ -97,6 +98,14 @@ def _short_collections() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
+
+
+def _is_safe(split: Split) -> bool:
+    """Tell whether no mask is broken.
+
+    On one that is, pycocotools may never end, or crash.
+    """
+    return not any(part.coco and part.coco.broken for part in split.parts)
 
 
 def _build_split(cfg: Config, name: str, loader: ConfigDict) -> Split:

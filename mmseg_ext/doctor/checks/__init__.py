@@ -4,6 +4,10 @@ from collections.abc import Iterable
 
 from mmseg_ext.doctor.checks import (
     classes,
+    coco,
+    coco_boxes,
+    coco_classes,
+    coco_masks,
     data_sets,
     duplicates,
     files,
@@ -15,6 +19,12 @@ from mmseg_ext.doctor.checks import (
     validation,
 )
 from mmseg_ext.doctor.checks import data_sets, duplicates
+    coco,
+    coco_boxes,
+    coco_classes,
+    coco_masks,
+    data_sets,
+)
 from mmseg_ext.doctor.findings import Check, Code, Level, codes_of
 
 __all__ = ['CHECKS', 'FAILED', 'all_codes']
@@ -48,6 +58,24 @@ CHECKS: list[Check] = [
     pipelines.crops_can_be_mixed,
     normalization.images_are_normalized,
     normalization.channels_have_their_order,
+    coco.coco_files_are_readable,
+    coco.coco_fields_are_there,
+    coco.coco_sets_are_built,
+    coco.coco_sets_hold_images,
+    coco.coco_ids_are_unique,
+    coco.coco_annotations_have_places,
+    coco.coco_images_are_files,
+    coco.coco_sizes_are_right,
+    coco_classes.coco_classes_are_categories,
+    coco_classes.coco_categories_are_unique,
+    coco_classes.coco_categories_have_annotations,
+    coco_boxes.coco_boxes_are_in_images,
+    coco_boxes.coco_crowds_are_crowds,
+    coco_boxes.coco_boxes_are_unique,
+    coco_boxes.coco_objects_stay_visible,
+    coco_masks.coco_masks_are_polygons,
+    coco_masks.coco_masks_are_runs,
+    coco_masks.coco_masks_fit_boxes,
     models.model_is_built,
     models.classes_are_the_same,
     models.heads_fit,

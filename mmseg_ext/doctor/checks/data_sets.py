@@ -23,9 +23,12 @@ EMPTY = Code(
 
 @check(NOT_BUILT)
 def data_sets_are_built(case: Case) -> Iterator[Finding]:
-    """Yield data sets that cannot be built, such as for a missing folder."""
+    """Yield data sets that cannot be built, such as for a missing folder.
+
+    Of COCO files their own checks tell.
+    """
     for part in case.parts:
-        if part.fault is not None and not part.empty:
+        if part.fault is not None and not part.empty and part.coco is None:
             yield NOT_BUILT.found(part.fault, part.split, part.missing)
 
 
