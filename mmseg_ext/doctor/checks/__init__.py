@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from mmseg_ext.doctor.checks import (
+    Level,
     classes,
     coco,
     coco_boxes,
@@ -17,13 +18,6 @@ from mmseg_ext.doctor.checks import (
     normalization,
     pipelines,
     validation,
-)
-from mmseg_ext.doctor.checks import data_sets, duplicates
-    coco,
-    coco_boxes,
-    coco_classes,
-    coco_masks,
-    data_sets,
 )
 from mmseg_ext.doctor.findings import Check, Code, Level, codes_of
 
