@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 
 from mmseg_ext.doctor.checks import (
-    Level,
     classes,
     coco,
     coco_boxes,
