@@ -174,6 +174,20 @@ class CocoTable:
         )
         return {self.images.paths[row] for row in rows.images[bad]}
 
+    @property
+    def measurable(self) -> bool:
+        """Whether pycocotools can measure with it, as it should."""
+        rows = self.annotations
+        wrong_ids = any(key == 0 or isinstance(key, str) for key in rows.ids)
+        crowds = np.isin(rows.crowd, (0, 1)).all()
+        return bool(not wrong_ids and crowds and not self.broken)
+
+    @property
+    def resized(self) -> np.ndarray:
+        """Whether the file of an image has another size, bool (I,)."""
+        other = np.abs(self.images.sizes - self.images.files) > 0
+        return np.asarray(other.any(axis=1))
+
 
 def read_coco_tables(parts: Iterable['Part']) -> None:
     """Read the COCO files of data sets, and set the tables of these.
@@ -349,6 +363,8 @@ class _Notes:
 
     def check(self, number: int, **right: bool) -> None:
         """Note the fields of a row that are not right."""
+        if self._wrong.get((self._name, ''), [-1])[-1] == number:
+            return  # it has no fields at all
         for key, fits in right.items():
             if not fits:
                 rows = self._wrong.setdefault((self._name, key), [])

@@ -15,6 +15,7 @@ from mmseg_ext.utils.text import listing, printable
 __all__ = [
     'coco_parts',
     'counted',
+    'in_sized_images',
     'is_used',
     'left_out',
     'level_of',
@@ -124,6 +125,23 @@ def left_out(table: CocoTable) -> np.ndarray:
         | (across < 1)
         | (down < 1)
     )
+
+
+def in_sized_images(table: CocoTable) -> np.ndarray:
+    """Tell which annotations are of images that have the size in the file.
+
+    What is outside an image, or not of its size, is told of these alone.
+
+    Args:
+        table: The file.
+
+    Returns:
+        bool (N,).
+    """
+    rows = table.annotations.images
+    result = rows >= 0
+    result[result] = ~table.resized[rows[result]]
+    return np.asarray(result)
 
 
 def level_of(case: Case, part: Part, hit: np.ndarray) -> Level:

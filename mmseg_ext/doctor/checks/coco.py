@@ -140,11 +140,10 @@ def coco_fields_are_there(case: Case) -> Iterator[Finding]:
         for (name, key), rows in table.wrong.items():
             if key in ('image_id', 'category_id'):
                 continue
-            text = f'no {key}, or of another type' if key else 'no object'
-            plural = name if len(rows) > 1 else name[:-1].replace('ie', 'y')
+            text = f'no {key}, or one of another type' if key else 'no object'
             yield FIELD.found(
-                f'{len(rows):,} {plural} with {text} (row '
-                f'{listing(rows, 3)} of {name}, from 0)',
+                f'{len(rows):,} of {name}: {text} (row {listing(rows, 3)}, '
+                'from 0)',
                 part.split,
                 table.path,
                 {'list': name, 'field': key, 'rows': rows[:_NAMES]},
@@ -253,8 +252,11 @@ def coco_annotations_have_places(case: Case) -> Iterator[Finding]:
                 text = f'no {key}'
                 yield of_annotations(code, part, hit, text, Level.ERROR)
             hit = places < 0
-            hit[wrong or []] = False
-            if known and hit.any():
+            hit[
+                [*(wrong or []), *table.wrong.get(('annotations', ''), [])]
+            ] = False
+            # Ids that repeat or are missing are told by themselves.
+            if 0 < len({*known} - {None}) == len(known) and hit.any():
                 found = [*dict.fromkeys(ids[r] for r in np.flatnonzero(hit))]
                 yield of_annotations(
                     code,
@@ -324,7 +326,7 @@ def coco_sizes_are_right(case: Case) -> Iterator[Finding]:
     """Yield images whose files are of another size."""
     for part, table in coco_parts(case):
         images, rows = table.images, table.annotations
-        other = (np.abs(images.sizes - images.files) > 0).any(axis=1)
+        other = table.resized
         if not other.any():
             continue
         turned = (images.sizes[:, ::-1] == images.files).all(axis=1) & other

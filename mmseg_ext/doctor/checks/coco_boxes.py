@@ -10,6 +10,7 @@ from mmseg_ext.doctor.coco_masks import ROUNDING
 from mmseg_ext.doctor.coco_tables import NO_CROWD, ODD_CROWD, CocoTable
 from mmseg_ext.doctor.coco_use import (
     coco_parts,
+    in_sized_images,
     left_out,
     level_of,
     metrics_of,
@@ -110,6 +111,7 @@ def coco_boxes_are_in_images(case: Case) -> Iterator[Finding]:
             | (left + across > width + ROUNDING)
             | (top + down > height + ROUNDING)
         ) & ~empty
+        outside &= in_sized_images(table)
         if outside.any():
             corners = _are_corners(rows.boxes, width, height, empty)
             # What was left out for another reason is not lost by this.

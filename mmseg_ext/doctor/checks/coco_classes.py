@@ -5,7 +5,6 @@ What MMDet and pycocotools do of each fault was seen by letting them do it.
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from mmseg_ext.doctor.case import Case
 from mmseg_ext.doctor.coco_tables import CocoTable
@@ -62,9 +61,10 @@ def coco_classes_are_categories(case: Case) -> Iterator[Finding]:
         for _, table in coco_parts(case)
         if {*_found(table)} == {*table.classes}
     }
+    renamed = {_renamed(table) for _, table in coco_parts(case)}
     for part, table in coco_parts(case):
         classes, found = [*table.classes], _found(table)
-        lacking = [name for name in classes if name not in found]
+        lacking = _lacking(table)
         if lacking and table.categories.ids:
             every = table.categories.names
             yield CLASS_MISSING.found(
@@ -73,7 +73,10 @@ def coco_classes_are_categories(case: Case) -> Iterator[Finding]:
                 part.split,
                 table.path,
                 {'lacking': lacking, 'categories': every},
-                change=_renamed(part, table, lacking),
+                # One list of classes is for all data sets.
+                change={_key(part): min(renamed)}
+                if len(renamed) == 1 and all(renamed)
+                else None,
             )
         elif classes and not lacking and found != classes:
             same = len(orders) == 1
@@ -84,7 +87,7 @@ def coco_classes_are_categories(case: Case) -> Iterator[Finding]:
                 table.path,
                 {'categories': found, 'classes': classes},
                 level=Level.WARNING if same else Level.ERROR,
-                change={_classes_key(part): tuple(found)} if same else None,
+                change={_key(part): tuple(found)} if same else None,
             )
 
 
@@ -98,17 +101,20 @@ def _quoted(names: Sequence[str]) -> str:
     return listing([repr(printable(name)) for name in names])
 
 
-def _classes_key(part: Part) -> str:
+def _key(part: Part) -> str:
     return f'{part.key}.metainfo.classes'
 
 
-def _renamed(
-    part: Part, table: CocoTable, lacking: list[str]
-) -> dict[str, Any]:
-    """Return the classes by the names of the categories, as a change.
+def _lacking(table: CocoTable) -> list[str]:
+    """Return the classes that are no categories."""
+    return [n for n in table.classes if n not in table.categories.names]
+
+
+def _renamed(table: CocoTable) -> tuple[str, ...]:
+    """Return the classes by the names of the categories.
 
     Names may differ in case and blanks; where no class is there at all, they
-    are those of other data.
+    are those of other data. Otherwise nothing is known of them.
     """
 
     def plain(name: str) -> str:
@@ -116,7 +122,7 @@ def _renamed(
 
     names = table.categories.names
     close = {plain(name): name for name in names}
-    if all(plain(name) in close for name in lacking):
+    if all(plain(name) in close for name in _lacking(table)):
         classes = [
             name if name in names else close[plain(name)]
             for name in table.classes
@@ -124,9 +130,9 @@ def _renamed(
     elif not _found(table):
         classes = names
     else:
-        return {}
+        return ()
     # They are numbered in the order of the file.
-    return {_classes_key(part): tuple(sorted(classes, key=names.index))}
+    return tuple(sorted(classes, key=names.index))
 
 
 @check(CATEGORY_REPEATED)

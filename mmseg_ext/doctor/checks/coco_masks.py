@@ -9,6 +9,7 @@ from mmseg_ext.doctor.coco_masks import ROUNDING, Mask
 from mmseg_ext.doctor.coco_tables import CocoTable
 from mmseg_ext.doctor.coco_use import (
     coco_parts,
+    in_sized_images,
     left_out,
     level_of,
     loads_masks,
@@ -121,6 +122,8 @@ def coco_masks_are_polygons(case: Case) -> Iterator[Finding]:
             (OUTSIDE, Mask.OUTSIDE, 'a polygon that leaves the image'),
         ):
             hit = within & (rows.masks == kind)
+            if kind == Mask.OUTSIDE:
+                hit &= in_sized_images(table)
             if hit.any():
                 fails = measured and (hit & rows.fails).any()
                 lost = hit & (kind != Mask.OUTSIDE) & loads
@@ -156,11 +159,9 @@ def coco_masks_are_runs(case: Case) -> Iterator[Finding]:
         if corrupt.any():
             text = 'runs that do not cover the size'
             yield of_annotations(CORRUPT, part, corrupt, text, _level(used))
-        # Where the COCO file has another size than the image, that is told.
-        sizes, files = table.images.sizes, table.images.files
-        same = ~(np.abs(sizes - files) > 0).any(axis=1)
-        other = within & (rows.masks == Mask.OTHER_SIZE)
-        other[other] = same[rows.images[other]]
+        # Of images of another size than the COCO file says, that is told.
+        sized = in_sized_images(table)
+        other = sized & (rows.masks == Mask.OTHER_SIZE)
         if other.any():
             text = 'runs of another size than the image'
             yield of_annotations(OTHER_SIZE, part, other, text, _level(used))
@@ -172,7 +173,7 @@ def coco_masks_fit_boxes(case: Case) -> Iterator[Finding]:
     for part, table in coco_parts(case):
         rows = table.annotations
         # Boxes with faults of their own, and crowds, are left to others.
-        whole = (rows.images >= 0) & (rows.boxes[:, 2:] >= 1).all(axis=1)
+        whole = in_sized_images(table) & (rows.boxes[:, 2:] >= 1).all(axis=1)
         right = whole & (rows.masks == Mask.RIGHT)
         box = rows.boxes.copy()
         box[:, 2:] += box[:, :2]
