@@ -187,6 +187,7 @@ def findings(train: list[Path], val: Path) -> list[Finding]:
             + ''.join(
                 f'{split}_dataloader = dict(dataset=dict('
                 "type='BaseSegDataset', test_mode=True, img_suffix='.png', "
+                "metainfo=dict(classes=('any',)), pipeline=[], "
                 f"data_prefix=dict(img_path='{folder / split}')))\n"
                 for split in ('train', 'val')
             )

@@ -118,6 +118,11 @@ def test_validation_is_training(street):
     assert all('6 images' in each.text for each in findings)
 
 
+def test_empty_splits_are_not_equal(street):
+    street.change("img_suffix='.png'", "img_suffix='.jpg'")
+    assert found(street.examine()) == []
+
+
 def test_validation_and_test_differ(street):
     """All files of the test are those of the validation, and one more."""
     shutil.copytree(street.root / 'val', street.root / 'test')

@@ -106,7 +106,8 @@ def images_are_in_one_split(case: Case) -> Iterator[Finding]:
     splits = _splits(case)
     train = splits.get('train', [])
     for name, split in case.splits.items():
-        if name not in splits and _files(split.parts) == _names(train):
+        equal = _files(split.parts) == _names(train)
+        if train and equal and name not in splits:
             yield IN_TWO.found(
                 f'all {len(train)} images are those of train',
                 name,
