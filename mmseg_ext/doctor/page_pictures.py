@@ -12,7 +12,7 @@ import numpy as np
 
 from mmseg_ext.doctor.case import Case
 from mmseg_ext.doctor.findings import Finding
-from mmseg_ext.doctor.instances import instances_of
+from mmseg_ext.doctor.instances import boxes_left_out, instances_of
 from mmseg_ext.doctor.label_loaders import LabelLoader, find_loader
 from mmseg_ext.doctor.page_numbers import hex_color, names_of
 from mmseg_ext.doctor.parts import Part, Place, Sample
@@ -228,6 +228,7 @@ def _with_instances(
     """Return an image with boxes and masks, and what the colors mean."""
     part, sample = owned
     instances = instances_of(part, sample.place.position)
+    instances += boxes_left_out(part, sample.place.image, instances)
     if pixels is None or not instances:
         return None, []
     names = names_of(part)

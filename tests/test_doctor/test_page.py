@@ -387,6 +387,26 @@ def test_instances(shapes, out):
         np.testing.assert_allclose(found, means, atol=3)
 
 
+def test_boxes_that_are_left_out_are_drawn(shapes, out):
+    """They may be why a file is suspect."""
+    coco = shapes.coco('train')
+    coco['annotations'][2]['category_id'] = 9
+    coco['annotations'][3]['iscrowd'] = 1
+    shapes.write_coco('train', coco)
+    findings = [BAD.found('odd', 'train', str(shapes.files('train')[1]))]
+    page = page_of(case_of(shapes), findings, out)
+    assert page.table('class', 'train: instances')[0][2:4] == ['5', '5']
+    figure = page.shown('train: odd')
+    assert figure['text'].endswith('train: odd no class: 1 disk: 1')
+    changed = np.abs(np.subtract(*figure['images'])).max(axis=2)
+    for annotation in coco['annotations'][2:4]:
+        left, top, _, height = 400 / 96 * np.array(annotation['bbox'])
+        edge = np.s_[round(top) + 5 : round(top + height) - 5, round(left)]
+        assert changed[edge].mean() > 12  # a line
+        inner = np.s_[edge[0], round(left) + 30 : round(left) + 80]
+        assert changed[inner].mean() < 5  # no mask
+
+
 @pytest.mark.parametrize('most', [0, 60_000])
 def test_pictures_end_where_there_is_no_room(healthy, out, monkeypatch, most):
     street, case = healthy
