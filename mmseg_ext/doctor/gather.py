@@ -12,7 +12,7 @@ from mmengine.registry import DATASETS, DefaultScope
 
 from mmseg_ext.doctor.built_model import build_model
 from mmseg_ext.doctor.case import Case, Split
-from mmseg_ext.doctor.coco_tables import read_coco_tables
+from mmseg_ext.doctor.coco_tables import Source, read_coco_tables
 from mmseg_ext.doctor.parts import Part
 from mmseg_ext.doctor.pipeline_runs import run_pipelines
 from mmseg_ext.doctor.scan import scan_parts
@@ -72,7 +72,7 @@ def gather(
         case.model = build_model(cfg)
         tell('files')
         if not case.semantic:
-            read_coco_tables(case.parts)
+            _read_coco_files(list(case.parts))
         scan_parts(list(case.parts), nproc, sample, cache)
         tell('pipelines')
         for split in case.splits.values():
@@ -98,6 +98,14 @@ def _short_collections() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
+
+
+def _read_coco_files(parts: Sequence[Part]) -> None:
+    """Set the tables of data sets that read COCO files."""
+    sources = [Source(part.cfg, part.dataset, part.classes) for part in parts]
+    tables = read_coco_tables(sources)
+    for part, table in zip(parts, tables, strict=True):
+        part.coco = table
 
 
 def _is_safe(split: Split) -> bool:
