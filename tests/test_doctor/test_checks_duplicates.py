@@ -11,8 +11,6 @@ from helpers.real_data import CAMVID
 from mmseg_ext.doctor.findings import Level
 from mmseg_ext.sample_data.scenes.render import render_scene
 
-pytest.importorskip('mmseg_ext.doctor.image_scans', reason='no scan yet')
-
 CODES = (
     'image-repeated',
     'image-in-two-splits',
