@@ -10,7 +10,7 @@ import os
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -26,9 +26,6 @@ from mmseg_ext.formats.image_facts import read_size
 from mmseg_ext.launch.errors import one_line
 from mmseg_ext.utils.files import read_file
 from mmseg_ext.utils.images import open_image
-
-if TYPE_CHECKING:
-    from mmseg_ext.doctor.parts import Part
 
 __all__ = [
     'NO_CROWD',
@@ -52,6 +49,9 @@ _HEAD = 4096
 
 #: The orientations of EXIF by which width and height change places.
 _SIDEWAYS = range(5, 9)
+
+#: Beyond any length or area in pixels.
+_LARGEST = 1e15
 
 #: Rows that are not read yet, or are.
 _Rows = list[Any]
@@ -189,13 +189,14 @@ class CocoTable:
         return np.asarray(other.any(axis=1))
 
 
-def read_coco_tables(parts: Iterable['Part']) -> None:
+def read_coco_tables(parts: Iterable[Any]) -> None:
     """Read the COCO files of data sets, and set the tables of these.
 
     Data sets of another kind, and those whose file is not there, get none.
 
     Args:
-        parts: The data sets, built or not.
+        parts: The data sets, built or not, each a
+            :class:`~mmseg_ext.doctor.parts.Part`.
     """
     known: dict[tuple[Any, ...], CocoTable] = {}
     for part in parts:
@@ -208,10 +209,10 @@ def read_coco_tables(parts: Iterable['Part']) -> None:
         if kind is None or not os.path.isfile(path):
             continue
         classes = part.classes or _classes(kind, part.cfg)
-        local = not part.cfg.get('backend_args')
+        local = prefix is not None and not part.cfg.get('backend_args')
         key = path, prefix, classes, local
         if key not in known:
-            known[key] = _read(path, prefix, classes, local)
+            known[key] = _read(path, prefix or '', classes, local)
         part.coco = known[key]
 
 
@@ -225,17 +226,22 @@ def _kind(cfg: ConfigDict) -> Any:
     return kind if 'CocoDataset' in names and not names & _OTHERS else None
 
 
-def _paths(part: 'Part') -> tuple[str, str]:
-    """Return the COCO file of a data set and the folder of its images."""
+def _paths(part: Any) -> tuple[str, str | None]:
+    """Return the COCO file of a data set, and the folder of its images.
+
+    Without a folder most classes fail: None stands for it then.
+    """
     if part.dataset is not None:
         return str(part.dataset.ann_file), str(part.dataset.data_prefix['img'])
     root = part.cfg.get('data_root') or ''
-    prefix = (part.cfg.get('data_prefix') or {}).get('img', '')
+    prefix = (part.cfg.get('data_prefix') or {}).get('img')
     path, folder = (
-        each if is_abs(each) or not root else join_path(root, each)
-        for each in (str(part.cfg.get('ann_file', '')), str(prefix))
+        str(each) if is_abs(str(each)) or not root else join_path(root, each)
+        for each in (part.cfg.get('ann_file', ''), prefix or '')
     )
-    return os.path.expanduser(path), os.path.expanduser(folder)
+    return os.path.expanduser(path), (
+        None if prefix is None else os.path.expanduser(folder)
+    )
 
 
 def _classes(kind: Any, cfg: ConfigDict) -> tuple[str, ...]:
@@ -329,13 +335,10 @@ def _rows_of(
 
 
 def _number(value: Any) -> float:
-    """Return a number as float; NaN if it is none."""
+    """Return a number as float; NaN if it is none, or is of no image."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return math.nan
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf
+    return float(value) if abs(value) < _LARGEST else math.nan
 
 
 def _text(value: Any) -> str:
@@ -566,21 +569,28 @@ def _health(
         & (annotations.categories >= 0)
         & np.isfinite(annotations.boxes).all(axis=1)
     )
-    file = COCO.from_arrays(
-        [
-            {'id': row, 'width': 1, 'height': 1, 'file_name': ''}
-            for row in range(len(images.ids))
-        ],
-        [{'id': row, 'name': str(row)} for row in range(len(categories.ids))],
-        annotations.images[rows],
-        annotations.categories[rows],
-        annotations.boxes[rows],
-        ids=rows,
-    )
-    found = {
-        each['code']: sorted(each['affected_ids'])
-        for each in file.healthcheck()['warnings']
-    }
+    try:
+        file = COCO.from_arrays(
+            [
+                {'id': row, 'width': 1, 'height': 1, 'file_name': ''}
+                for row in range(len(images.ids))
+            ],
+            [
+                {'id': row, 'name': str(row)}
+                for row in range(len(categories.ids))
+            ],
+            annotations.images[rows],
+            annotations.categories[rows],
+            annotations.boxes[rows],
+            ids=rows,
+        )
+        warnings = file.healthcheck()['warnings']
+    # Its panics are no errors to Python, but end the run as well.
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt | MemoryError | SystemExit):
+            raise
+        return [], []
+    found = {each['code']: sorted(each['affected_ids']) for each in warnings}
     return (
         found.get('near_duplicate', []),
         found.get('zero_instance_category', []),
