@@ -24,6 +24,10 @@ ROUNDING = 1
 #: pycocotools counts pixels in 32 bits.
 _MOST_PIXELS = (1 << 32) - 1
 
+#: An outline within the image is not too long to be drawn if its points,
+#: each as far from the next as can be, do not make more pixels.
+_SAFE = 1 << 20
+
 #: Numbers of the shortest polygon, x and y of three points.
 _SHORTEST = 6
 
@@ -122,9 +126,13 @@ def _look_at_polygons(
         # MMDet passes over these, and over the object without another.
         short = any(each not in whole for each in filter(None, polygons))
         return MaskLook(Mask.SHORT if short else Mask.EMPTY, fails=fails)
-    points = np.concatenate([np.array(each) for each in whole]).reshape(-1, 2)
-    (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
-    box = float(left), float(top), float(right), float(bottom)
+    # Of so few numbers lists are faster than arrays.
+    across = [x for each in whole for x in each[0::2]]
+    down = [y for each in whole for y in each[1::2]]
+    left, top, right, bottom = box = (
+        *(min(across), min(down)),
+        *(max(across), max(down)),
+    )
     if size is None or not 0 < size[0] * size[1] <= MAX_PIXELS:
         return MaskLook(Mask.RIGHT, box=box)
     height, width = size
@@ -134,10 +142,12 @@ def _look_at_polygons(
         or bottom > height + ROUNDING
     ):
         return MaskLook(Mask.OUTSIDE, box=box)
-    try:
-        check_mask(whole, size)
-    except ValueError:  # an outline of millions of pixels
-        return MaskLook(Mask.ODD, fails=True)
+    if len(across) * max(size) > _SAFE:
+        try:
+            check_mask(whole, size)
+        except ValueError:  # an outline of millions of pixels
+            return MaskLook(Mask.ODD, fails=True)
     codes = coco_mask.frPyObjects(whole, height, width)
-    area = float(coco_mask.area(coco_mask.merge(codes)))
+    code = codes[0] if len(codes) == 1 else coco_mask.merge(codes)
+    area = float(coco_mask.area(code))
     return MaskLook(Mask.RIGHT if area else Mask.EMPTY, box=box, area=area)

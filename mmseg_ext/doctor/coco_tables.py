@@ -51,6 +51,9 @@ _HEAD = 4096
 #: The orientations of EXIF by which width and height change places.
 _SIDEWAYS = range(5, 9)
 
+#: Beyond any length or area in pixels.
+_LARGEST = 1e15
+
 #: Rows that are not read yet, or are.
 _Rows = list[Any]
 
@@ -228,10 +231,10 @@ def _table(
     if kind is None or not os.path.isfile(path):
         return None
     classes = source.classes or _classes(kind, source.cfg)
-    local = not source.cfg.get('backend_args')
+    local = prefix is not None and not source.cfg.get('backend_args')
     key = path, prefix, classes, local
     if key not in known:
-        known[key] = _read(path, prefix, classes, local)
+        known[key] = _read(path, prefix or '', classes, local)
     return known[key]
 
 
@@ -245,19 +248,24 @@ def _kind(cfg: ConfigDict) -> Any:
     return kind if 'CocoDataset' in names and not names & _OTHERS else None
 
 
-def _paths(source: Source) -> tuple[str, str]:
-    """Return the COCO file of a data set and the folder of its images."""
+def _paths(source: Source) -> tuple[str, str | None]:
+    """Return the COCO file of a data set, and the folder of its images.
+
+    Without a folder most classes fail: None stands for it then.
+    """
     if source.dataset is not None:
         return str(source.dataset.ann_file), str(
             source.dataset.data_prefix['img']
         )
     root = source.cfg.get('data_root') or ''
-    prefix = (source.cfg.get('data_prefix') or {}).get('img', '')
+    prefix = (source.cfg.get('data_prefix') or {}).get('img')
     path, folder = (
-        each if is_abs(each) or not root else join_path(root, each)
-        for each in (str(source.cfg.get('ann_file', '')), str(prefix))
+        str(each) if is_abs(str(each)) or not root else join_path(root, each)
+        for each in (source.cfg.get('ann_file', ''), prefix or '')
     )
-    return os.path.expanduser(path), os.path.expanduser(folder)
+    return os.path.expanduser(path), (
+        None if prefix is None else os.path.expanduser(folder)
+    )
 
 
 def _classes(kind: Any, cfg: ConfigDict) -> tuple[str, ...]:
@@ -351,13 +359,10 @@ def _rows_of(
 
 
 def _number(value: Any) -> float:
-    """Return a number as float; NaN if it is none."""
+    """Return a number as float; NaN if it is none, or is of no image."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return math.nan
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf
+    return float(value) if abs(value) < _LARGEST else math.nan
 
 
 def _text(value: Any) -> str:
@@ -588,21 +593,28 @@ def _health(
         & (annotations.categories >= 0)
         & np.isfinite(annotations.boxes).all(axis=1)
     )
-    file = COCO.from_arrays(
-        [
-            {'id': row, 'width': 1, 'height': 1, 'file_name': ''}
-            for row in range(len(images.ids))
-        ],
-        [{'id': row, 'name': str(row)} for row in range(len(categories.ids))],
-        annotations.images[rows],
-        annotations.categories[rows],
-        annotations.boxes[rows],
-        ids=rows,
-    )
-    found = {
-        each['code']: sorted(each['affected_ids'])
-        for each in file.healthcheck()['warnings']
-    }
+    try:
+        file = COCO.from_arrays(
+            [
+                {'id': row, 'width': 1, 'height': 1, 'file_name': ''}
+                for row in range(len(images.ids))
+            ],
+            [
+                {'id': row, 'name': str(row)}
+                for row in range(len(categories.ids))
+            ],
+            annotations.images[rows],
+            annotations.categories[rows],
+            annotations.boxes[rows],
+            ids=rows,
+        )
+        warnings = file.healthcheck()['warnings']
+    # Its panics are no errors to Python, but end the run as well.
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt | MemoryError | SystemExit):
+            raise
+        return [], []
+    found = {each['code']: sorted(each['affected_ids']) for each in warnings}
     return (
         found.get('near_duplicate', []),
         found.get('zero_instance_category', []),

@@ -540,3 +540,50 @@ def test_runs_are_right(light, compressed):
             each['iscrowd'] = int(number == 3)
 
     healthy(light, change, 'train', 'val')
+
+
+def test_no_images(light):
+    diagnosis = spoil(light, lambda coco: coco['images'].clear(), 'train')
+    found = assert_only(diagnosis, 'split-empty', light.root / 'train.json')
+    assert 'lists no images' in found[0].text
+
+
+def test_other_reasons_not_to_be_built(light):
+    light.change("data_prefix=dict(img='train/')", "data_prefix=dict(im='t')")
+    [found] = assert_only(light.examine(), 'data-set-not-built', split='train')
+    assert found.text.endswith('KeyError: img')
+
+
+def test_missing_file_has_no_table(light):
+    (light.root / 'train.json').unlink()
+    found = assert_only(light.examine(), 'data-set-not-built')
+    assert found[0].file == str(light.root / 'train.json')
+
+
+def test_classes_of_many_files(light):
+    """A class need not be in each of the files that are joined."""
+    parts = (
+        "dataset=dict(type='ConcatDataset', datasets=[dict(**dataset, "
+        "ann_file=name, data_prefix=dict(img='train/'), pipeline="
+        "train_pipeline) for name in ('train.json', 'more.json')]))\n"
+        'val_dataloader'
+    )
+    text = light.config.read_text()
+    start, end = text.index('    dataset=dict(\n'), text.index('val_dataload')
+    light.config.write_text(
+        text[:start] + '    ' + parts + text[end + len('val_dataloader') :]
+    )
+    coco = light.coco('train')
+    coco['annotations'] = coco['annotations'][::2]
+    light.write_coco('more', coco)
+    healthy(light, as_it_is)
+    light.write_coco('train', coco)
+    shutil.copy(light.root / 'train.json', light.root / 'train.healthy')
+    found = assert_only(light.examine(), 'coco-category-empty')
+    assert [f.value for f in found] == [['disk'], ['disk']]
+
+
+def test_file_with_nan_is_read(light):
+    """Python writes it, and reads it for MMDet."""
+    change = annotation(area=float('nan'))
+    check(light, change, 'coco-field-wrong')

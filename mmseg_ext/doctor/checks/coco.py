@@ -140,7 +140,9 @@ def coco_fields_are_there(case: Case) -> Iterator[Finding]:
         for (name, key), rows in table.wrong.items():
             if key in ('image_id', 'category_id'):
                 continue
-            text = f'no {key}, or one of another type' if key else 'no object'
+            text = (
+                f'no {key}, or none that can be used' if key else 'no object'
+            )
             yield FIELD.found(
                 f'{len(rows):,} of {name}: {text} (row {listing(rows, 3)}, '
                 'from 0)',
