@@ -19,7 +19,7 @@ from mmseg_ext.formats.image_facts import as_map
 from mmseg_ext.formats.masks import Mask, read_mask
 from mmseg_ext.launch.errors import one_line
 
-__all__ = ['Tally', 'scan_label', 'tally']
+__all__ = ['Source', 'Tally', 'scan_label', 'tally']
 
 #: Pixels that are counted at a time, so that large files take no more memory.
 _BLOCK = 1 << 19
