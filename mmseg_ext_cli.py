@@ -74,6 +74,7 @@ COMMANDS = {
     'convert': 'dataset_converters',
     'sample': 'make_sample_data.py',
     'browse': 'browse.py',
+    'doctor': 'doctor.py',
     'segment': 'segment.py',
     'crop': 'crop_instances.py',
     'plot': 'analysis/plot_log.py',

@@ -17,6 +17,8 @@ import torch
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 
+from helpers.browser import PROGRAMS, Browser, find_browser
+
 # Shells start what runs in the background with Ctrl-C ignored, and all that it
 # starts in turn. Tests of stopped tools want it as in the foreground.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -69,3 +71,17 @@ def mmlog(caplog):
     logger.addHandler(caplog.handler)
     yield caplog
     logger.removeHandler(caplog.handler)
+
+
+@pytest.fixture(scope='session')
+def browser(tmp_path_factory):
+    """A headless Chromium, which finds no network."""
+    program = find_browser()
+    if program is None:
+        pytest.skip(
+            'web pages are not opened: there is no '
+            f"{' or '.join(PROGRAMS)}; install Debian's package chromium"
+        )
+    browser = Browser(program, tmp_path_factory.mktemp('browser'))
+    yield browser
+    browser.close()

@@ -1,8 +1,9 @@
 """See the whole way once, in a few minutes on a CPU.
 
-Writes a small sample data set in CamVid's raw format, trains a light model on
-it with MIM, tests it before and after, and lets ``MMSegInferencer`` segment
-images that it has not seen. Ends with mIoU, times and where the pictures are.
+Writes a small sample data set in CamVid's raw format and a config with a
+mistake, lets the doctor find and mend it, trains a light model with MIM, tests
+it before and after, and lets ``MMSegInferencer`` segment images that it has
+not seen. Ends with mIoU, times and where the pictures are.
 Needs MIM: pip install openmim.
 """
 
@@ -32,6 +33,17 @@ CONFIG = (
 )
 SIZE = (320, 240)  # (width, height)
 WRITER = 'mmseg_ext.sample_data:write_camvid'
+#: The mistake of the first config: a head for the classes of the release,
+#: where the data set has those of the benchmark.
+DRAFT = """\
+_base_ = {config!r}
+
+model = dict(decode_head=dict(num_classes=32))
+dataset = dict(data_root={data!r})
+train_dataloader = dict(dataset=dataset)
+val_dataloader = dict(dataset=dataset)
+test_dataloader = val_dataloader
+"""
 #: With fewer, some split has none.
 LEAST_IMAGES = 5
 
@@ -70,13 +82,15 @@ class Demo:
         find_mim()
         with self._step('sample data'):
             call(self.parser, WRITER, self.data, num=self.num, size=SIZE)
+        with self._step('doctor'):
+            config = self._mend()
         with self._step('test, untrained'):
             save_untrained(untrained)
             before = self._test(untrained)
         with self._step('train'):
             mim(
-                *('train', trainer(), CONFIG, '--work-dir', self.work_dir),
-                *self._options('val'),
+                *('train', trainer(), config, '--work-dir', self.work_dir),
+                '--cfg-options',
                 f'train_cfg.max_iters={self.iterations}',
                 f'train_cfg.val_interval={self.iterations}',
                 f'default_hooks.checkpoint.interval={self.iterations}',
@@ -103,25 +117,42 @@ class Demo:
         yield
         self.seconds[name] = time.perf_counter() - start
 
-    def _options(self, split: str) -> list[str]:
-        """Point the config at the sample data; test on one of its splits."""
-        prefix = 'test_dataloader.dataset'
-        return [
-            '--cfg-options',
-            f'train_dataloader.dataset.data_root={self.data}',
-            f'val_dataloader.dataset.data_root={self.data}',
-            f'{prefix}.data_root={self.data}',
-            f'{prefix}.data_prefix.img_path={split}',
-            f'{prefix}.data_prefix.seg_map_path={split}_labels',
-        ]
+    def _mend(self) -> Path:
+        """Let the doctor look at a config with a mistake; mend it.
+
+        Returns:
+            The config that it suggests.
+
+        Raises:
+            ValueError: There is something else that it cannot mend.
+        """
+        draft, mended = self.out_dir / 'draft.py', self.out_dir / 'mended.py'
+        write = load('mmseg_ext.utils.files:write_text')
+        write(draft, DRAFT.format(config=str(CONFIG), data=str(self.data)))
+        visit = load('mmseg_ext.doctor.visit:visit')
+        show = load('mmseg_ext.doctor.console:show')
+        out = self.out_dir / 'doctor'
+        first = visit(str(draft), out=out, suggest=mended)
+        show(first.diagnosis)
+        level = load('mmseg_ext.doctor.findings:Level')
+        second = visit(str(mended), out=out)
+        if second.diagnosis.number_of(level.ERROR):
+            show(second.diagnosis)
+            raise ValueError(f'{mended} has errors')
+        print(f'\nmended: {mended}\nreport: {second.out / "report.html"}')
+        return mended
 
     def _test(self, checkpoint: Path) -> float:
         """Test a checkpoint on the unseen images; return its mIoU."""
         work_dir = self.out_dir / f'test_{checkpoint.stem}'
+        prefix = 'test_dataloader.dataset'
         mim(
             *('test', 'mmseg_ext', CONFIG, '--checkpoint', checkpoint),
             *('--eval', 'mIoU', '--work-dir', work_dir),
-            *self._options('test'),
+            '--cfg-options',
+            f'{prefix}.data_root={self.data}',
+            f'{prefix}.data_prefix.img_path=test',
+            f'{prefix}.data_prefix.seg_map_path=test_labels',
         )
         # The newest of the folders that mmengine names by the time.
         scores = max(work_dir.glob('*/*.json'))

@@ -15,6 +15,7 @@ from mmseg_ext.datasets.transforms import (
     FastRandomCrop,
     FusedResizeCropFlip,
     LoadColorMasks,
+    MapLabels,
     RareClassCrop,
     SemanticCopyPaste,
 )
@@ -30,6 +31,7 @@ __all__ = [
     'FusedResizeCropFlip',
     'IDD_Data',
     'LoadColorMasks',
+    'MapLabels',
     'NuImagesDataset',
     'PairedDataset',
     'RareClassCrop',

@@ -15,6 +15,7 @@ from mmengine.config import Config, ConfigDict
 from mmseg_ext.doctor.built_model import BuiltModel
 from mmseg_ext.doctor.parts import Part
 from mmseg_ext.doctor.pipeline_runs import PipelineRun
+from mmseg_ext.doctor.validation_step import ValidationStep
 from mmseg_ext.launch.configs import scope_of
 
 __all__ = ['Case', 'Split']
@@ -54,12 +55,14 @@ class Case:
         splits: What was looked at, by name, in the order train, val, test.
         model: The model, or why it cannot be built; None if the config has
             none.
+        validation: What metrics made of perfect predictions, by split.
     """
 
     cfg: Config
     path: str
     splits: dict[str, Split] = field(default_factory=dict)
     model: BuiltModel | None = None
+    validation: list[ValidationStep] = field(default_factory=list)
 
     @property
     def semantic(self) -> bool:

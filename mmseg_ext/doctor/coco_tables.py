@@ -34,6 +34,7 @@ __all__ = [
     'Categories',
     'CocoTable',
     'Images',
+    'Source',
     'read_coco_tables',
 ]
 
@@ -189,31 +190,52 @@ class CocoTable:
         return np.asarray(other.any(axis=1))
 
 
-def read_coco_tables(parts: Iterable[Any]) -> None:
-    """Read the COCO files of data sets, and set the tables of these.
+class Source(NamedTuple):
+    """A data set that may read a COCO file.
 
-    Data sets of another kind, and those whose file is not there, get none.
+    Attributes:
+        cfg: Its config.
+        dataset: It, built; None if it cannot be.
+        classes: Its classes, if it was built.
+    """
+
+    cfg: ConfigDict
+    dataset: Any = None
+    classes: tuple[str, ...] = ()
+
+
+def read_coco_tables(sources: Iterable[Source]) -> list[CocoTable | None]:
+    """Read the COCO files of data sets, each file once.
 
     Args:
-        parts: The data sets, built or not, each a
-            :class:`~mmseg_ext.doctor.parts.Part`.
+        sources: The data sets.
+
+    Returns:
+        The table of each; None for data sets of another kind, and for those
+        whose file is not there.
     """
     known: dict[tuple[Any, ...], CocoTable] = {}
-    for part in parts:
-        try:
-            kind = _kind(part.cfg)
-            path, prefix = _paths(part)
-        # What a config names may be anything; that it is not built is told.
-        except Exception:
-            continue
-        if kind is None or not os.path.isfile(path):
-            continue
-        classes = part.classes or _classes(kind, part.cfg)
-        local = prefix is not None and not part.cfg.get('backend_args')
-        key = path, prefix, classes, local
-        if key not in known:
-            known[key] = _read(path, prefix or '', classes, local)
-        part.coco = known[key]
+    return [_table(source, known) for source in sources]
+
+
+def _table(
+    source: Source, known: dict[tuple[Any, ...], CocoTable]
+) -> CocoTable | None:
+    """Return the table of a data set, among those that are known."""
+    try:
+        kind = _kind(source.cfg)
+        path, prefix = _paths(source)
+    # What a config names may be anything; that it is not built is told.
+    except Exception:
+        return None
+    if kind is None or not os.path.isfile(path):
+        return None
+    classes = source.classes or _classes(kind, source.cfg)
+    local = prefix is not None and not source.cfg.get('backend_args')
+    key = path, prefix, classes, local
+    if key not in known:
+        known[key] = _read(path, prefix or '', classes, local)
+    return known[key]
 
 
 def _kind(cfg: ConfigDict) -> Any:
@@ -226,18 +248,19 @@ def _kind(cfg: ConfigDict) -> Any:
     return kind if 'CocoDataset' in names and not names & _OTHERS else None
 
 
-def _paths(part: Any) -> tuple[str, str | None]:
+def _paths(source: Source) -> tuple[str, str | None]:
     """Return the COCO file of a data set, and the folder of its images.
 
     Without a folder most classes fail: None stands for it then.
     """
-    if part.dataset is not None:
-        return str(part.dataset.ann_file), str(part.dataset.data_prefix['img'])
-    root = part.cfg.get('data_root') or ''
-    prefix = (part.cfg.get('data_prefix') or {}).get('img')
+    dataset, cfg = source.dataset, source.cfg
+    if dataset is not None:
+        return str(dataset.ann_file), str(dataset.data_prefix['img'])
+    root = cfg.get('data_root') or ''
+    prefix = (cfg.get('data_prefix') or {}).get('img')
     path, folder = (
-        str(each) if is_abs(str(each)) or not root else join_path(root, each)
-        for each in (part.cfg.get('ann_file', ''), prefix or '')
+        each if is_abs(each) or not root else join_path(root, each)
+        for each in (str(cfg.get('ann_file', '')), str(prefix or ''))
     )
     return os.path.expanduser(path), (
         None if prefix is None else os.path.expanduser(folder)

@@ -13,6 +13,7 @@ from mmseg_ext.doctor.checks import CHECKS, FAILED, all_codes
 from mmseg_ext.doctor.findings import Check, Finding, Level, codes_of
 from mmseg_ext.doctor.gather import gather
 from mmseg_ext.launch.configs import load_config
+from mmseg_ext.launch.custom_modules import import_custom_modules
 from mmseg_ext.launch.data_sets import SPLITS
 from mmseg_ext.launch.errors import closest, one_line
 from mmseg_ext.utils.processes import check_nproc
@@ -47,7 +48,7 @@ class Diagnosis(NamedTuple):
 
 
 def examine(
-    config: str,
+    config: str | Config,
     cfg_options: dict[str, Any] | None = None,
     splits: Sequence[str] = SPLITS,
     nproc: int = 1,
@@ -60,8 +61,8 @@ def examine(
     """Look for what is wrong with a config and its data.
 
     Args:
-        config: Path or name of a config of MMSeg or MMDet.
-        cfg_options: Entries to change in the config.
+        config: Path or name of a config of MMSeg or MMDet, or it, read.
+        cfg_options: Entries to change in a config that is to be read.
         splits: Those to look at, of
             :data:`~mmseg_ext.launch.data_sets.SPLITS`; those that the config
             lacks are left out.
@@ -85,7 +86,11 @@ def examine(
     check_nproc(nproc)
     if sample is not None and sample < 1:
         raise ValueError(f'sample={sample}: expected 1 or more images')
-    cfg = load_config(config, None, cfg_options, on_note, on_note)
+    cfg = (
+        config
+        if isinstance(config, Config)
+        else load_config(config, None, cfg_options, on_note, on_note)
+    )
     checks = [*CHECKS, *_own_checks(cfg)]
     codes = all_codes(checks)
     for name in ignore:
@@ -140,13 +145,16 @@ def _own_checks(cfg: Config) -> Iterator[Check]:
             f'{OWN_CHECKS}={names!r}: expected a list of '
             "'package.module:function'"
         )
+    # Found as those in custom_imports are, beside the config as well.
+    wanted = cfg.copy()
+    wanted.custom_imports = [str(name).partition(':')[0] for name in names]
+    import_custom_modules(wanted, Path(cfg.filename))
     for name in names:
         module, _, function = str(name).partition(':')
         try:
             own = getattr(importlib.import_module(module), function)
             codes_of(own)
-        # A module is code: anything may come out of it.
-        except Exception as error:
+        except (AttributeError, TypeError) as error:
             raise ValueError(
                 f'{OWN_CHECKS} names {name!r}, which cannot be used '
                 f"({one_line(error)}): expected 'package.module:function', a "

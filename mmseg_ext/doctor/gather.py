@@ -1,8 +1,9 @@
 """One pass over a config and its data."""
 
+import gc
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ from mmengine.registry import DATASETS, DefaultScope
 
 from mmseg_ext.doctor.built_model import build_model
 from mmseg_ext.doctor.case import Case, Split
-from mmseg_ext.doctor.coco_tables import read_coco_tables
+from mmseg_ext.doctor.coco_tables import Source, read_coco_tables
 from mmseg_ext.doctor.parts import Part
 from mmseg_ext.doctor.pipeline_runs import run_pipelines
 from mmseg_ext.doctor.scan import scan_parts
+from mmseg_ext.doctor.validation_step import try_validation
 from mmseg_ext.formats.color_masks import IGNORE_INDEX
 from mmseg_ext.launch.configs import scope_of
 from mmseg_ext.launch.data_sets import SPLITS, why_empty
@@ -52,27 +54,68 @@ def gather(
     case = Case(cfg, str(cfg.filename))
     # What a user's classes print, be it JSON or not, is no output of ours.
     with (
+        _short_collections(),
         redirect_stdout(sys.stderr),
         Quiet()(),
         DefaultScope.overwrite_default_scope(scope_of(cfg)),
     ):
         tell('config')
+        # Each data set collects garbage, for half a second with all of
+        # PyTorch loaded, unless what is there is left out.
+        gc.freeze()
         for name in splits:
             loader = cfg.get(f'{name}_dataloader')
             if isinstance(loader, ConfigDict) and 'dataset' in loader:
                 case.splits[name] = _build_split(cfg, name, loader)
+        gc.unfreeze()
         tell('model')
         case.model = build_model(cfg)
         tell('files')
         if not case.semantic:
-            read_coco_tables(case.parts)
+            _read_coco_files(list(case.parts))
         scan_parts(list(case.parts), nproc, sample, cache)
         tell('pipelines')
         for split in case.splits.values():
-            # On a broken mask pycocotools may never end, or crash.
-            if not any(part.coco and part.coco.broken for part in split.parts):
+            if _is_safe(split):
                 split.runs = run_pipelines(split.dataset, split.parts)
+        tell('validation')
+        for name, split in case.splits.items():
+            # Why pycocotools cannot measure, checks of the file tell.
+            if any(p.coco and not p.coco.measurable for p in split.parts):
+                continue
+            if step := try_validation(cfg, name, split.dataset):
+                case.validation.append(step)
     return case
+
+
+@contextmanager
+def _short_collections() -> Iterator[None]:
+    """Spare what is imported from the collection of garbage.
+
+    MMEngine collects for each data set that is built, a third of a second
+    each among all that PyTorch brings.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+def _read_coco_files(parts: Sequence[Part]) -> None:
+    """Set the tables of data sets that read COCO files."""
+    sources = [Source(part.cfg, part.dataset, part.classes) for part in parts]
+    tables = read_coco_tables(sources)
+    for part, table in zip(parts, tables, strict=True):
+        part.coco = table
+
+
+def _is_safe(split: Split) -> bool:
+    """Tell whether no mask is broken.
+
+    On one that is, pycocotools may never end, or crash.
+    """
+    return not any(part.coco and part.coco.broken for part in split.parts)
 
 
 def _build_split(cfg: Config, name: str, loader: ConfigDict) -> Split:

@@ -22,19 +22,23 @@ class ImageScan(msgspec.Struct, frozen=True, omit_defaults=True):
         size: Width and height as loaders see them, turned by EXIF; None if
             the file cannot be read.
         fault: Why it cannot be read, in one line; None if it can.
+        missing: Whether the reason is that there is no such file.
         form: Format and mode by Pillow's names, such as ``'JPEG RGB'``,
             ``'PNG I;16'``.
         turned: The EXIF orientation, 1 to 8; 1 is upright.
         gray: Whether all channels are equal.
         mean: Mean of the channels red, green, blue at an eighth of the size,
-            0 to 255.
+            or what leaves 32 rows and columns, 0 to 255.
         deviation: Their standard deviations.
         digest: Of the content of the file, equal for equal files.
-        words: The difference hash, as 64-bit words.
+        words: The difference hash, as 64-bit words; empty where only the data
+            set's own loader can read the file, and mean and deviation are
+            not known.
     """
 
     size: tuple[int, int] | None = None
     fault: str | None = None
+    missing: bool = False
     form: str = ''
     turned: int = 1
     gray: bool = False
@@ -49,7 +53,8 @@ class LabelScan(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         size: Width and height; None if the file cannot be read.
-        fault: Why the file cannot be read as an image, in one line.
+        fault: Why the file cannot be read as a mask, in one line.
+        missing: Whether the reason is that there is no such file.
         form: As :attr:`mmseg_ext.formats.masks.Mask.form`, such as
             ``'8-bit gray PNG'``, ``'palette PNG'``, ``'RGB PNG'``.
         lossy: Whether the format changes pixels, as JPEG does.
@@ -60,12 +65,17 @@ class LabelScan(msgspec.Struct, frozen=True, omit_defaults=True):
             ``label_map`` and ``reduce_zero_label``; None where it fails.
         loaded_fault: Why it fails, in one line.
         digest: Of the pixels, equal for equal label maps.
+        blended: Of the runs of equal values along the rows of a file of one
+            channel, the share of those that are one or two pixels long and
+            have a value between their neighbours': many where edges were
+            blended, by JPEG or by a resize.
         grid: The loaded label at 16x16 places, row after row, as bytes; 255
             where it is above 254 or below 0; empty without one.
     """
 
     size: tuple[int, int] | None = None
     fault: str | None = None
+    missing: bool = False
     form: str = ''
     lossy: bool = False
     values: dict[int, int] = {}
@@ -73,6 +83,7 @@ class LabelScan(msgspec.Struct, frozen=True, omit_defaults=True):
     loaded: dict[int, int] | None = None
     loaded_fault: str | None = None
     digest: bytes = b''
+    blended: float = 0.0
     grid: bytes = b''
 
 

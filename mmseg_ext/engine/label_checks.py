@@ -41,10 +41,12 @@ __all__ = [
     'ignored_fault',
     'ignored_labels',
     'label_fault',
+    'label_loader',
     'label_places',
     'leaves',
     'may_be_black_and_white',
     'misfit',
+    'outside_text',
     'paths_of',
     'read_label',
     'same_random_numbers',
@@ -65,7 +67,7 @@ _OTHER_HEADS = (STDCHead, VPDDepthHead)
 _HEADS = re.compile(r'(decode|auxiliary)_head(\.\d+)?')
 
 #: Packages whose transforms move and cut label maps, and never change their
-#: values but for padding.
+#: values but for padding, and for MapLabels.
 _KNOWN = ('mmcv', 'mmengine', 'mmseg', 'mmdet', 'mmseg_ext')
 
 #: How to do without a check that is wrong.
@@ -73,6 +75,9 @@ _WAY_OUT = 'num_files=0 of LabelCheckHook leaves this check out'
 
 #: A path that is in no message.
 _NO_PATH = '\0'
+
+#: The transform that changes the values of labels once they are loaded.
+_RENUMBERS = 'MapLabels'
 
 #: The transforms that tell of masks of 0 and 255 themselves.
 _TELL_THEMSELVES = ('FastLoadAnnotations', 'LoadColorMasks')
@@ -418,14 +423,21 @@ def _is_plain(dataset: Any) -> bool:
             if hasattr(type(part), name)
         )
         and all(
-            hasattr(leaf, 'get_data_info') and _loader(leaf)
+            hasattr(leaf, 'get_data_info') and label_loader(leaf)
             for leaf in leaves(dataset)
         )
     )
 
 
-def _loader(leaf: Any) -> LoadAnnotations | None:
-    """Return the transform of a data set that loads labels."""
+def label_loader(leaf: Any) -> LoadAnnotations | None:
+    """Return the transform of a data set that loads labels.
+
+    Args:
+        leaf: A data set without others in it.
+
+    Returns:
+        None where it is not one of MMSeg's kind, or there is none.
+    """
     for step in getattr(getattr(leaf, 'pipeline', None), 'transforms', ()):
         if isinstance(step, LoadAnnotations):
             return step
@@ -517,11 +529,15 @@ def _load(leaf: Any, index: int, strict: bool = False) -> Iterator[FirstLabel]:
     """
     info = leaf.get_data_info(index)
     path = info.get('seg_map_path')
-    loader = _loader(leaf)
+    loader = label_loader(leaf)
     if path is None or loader is None:
         return
     try:
-        yield FirstLabel(str(path), np.asarray(loader(info)['gt_seg_map']))
+        results = loader(info)
+        for step in leaf.pipeline.transforms:
+            if type(step).__name__ == _RENUMBERS:
+                results = step(results)
+        yield FirstLabel(str(path), np.asarray(results['gt_seg_map']))
     except Exception as error:
         clear = isinstance(error, OSError | ValueError)
         if clear and str(path) in str(error):
@@ -706,10 +722,25 @@ def class_fault(
         return None
     found = np.unique(values[outside]).tolist()
     return (
-        f'label {printable(path)} holds the value(s) {listing(found)}: '
-        f'expected class indices 0 to {end - 1}, or {_either(ignored)} for '
-        'pixels without class; give the data set and the heads all classes '
-        'of the masks, or convert the masks'
+        f'label {printable(path)} {outside_text(found, end, ignored)}; give '
+        'the data set and the heads all classes of the masks, or convert the '
+        'masks'
+    )
+
+
+def outside_text(
+    found: Sequence[int], end: int, ignored: Sequence[int]
+) -> str:
+    """Say which values of a label are no class, as a clause.
+
+    Args:
+        found: The values.
+        end: Number of classes.
+        ignored: Values of pixels without class.
+    """
+    return (
+        f'holds the value(s) {listing(found)}: expected class indices 0 to '
+        f'{end - 1}, or {_either(ignored)} for pixels without class'
     )
 
 
@@ -811,9 +842,10 @@ def black_and_white_warning(
         'that is what reduce_zero_label=True makes of masks of 0 and 1, so '
         'set it to False if 0 is a class'
         if reduced
-        else 'save the masks again with 1 in place of 255, or read them as '
-        'colors, with ColorMaskDataset, LoadColorMasks and black (0, 0, 0) '
-        'and white (255, 255, 255) in class_dict'
+        else 'save the masks again with 1 in place of 255, put '
+        'MapLabels(label_map={255: 1}) after the transform that loads them, '
+        'or read them as colors, with ColorMaskDataset, LoadColorMasks and '
+        'black (0, 0, 0) and white (255, 255, 255) in class_dict'
     )
     return (
         f'{where} hold 0 and 255 alone, and 255 means ignored: '

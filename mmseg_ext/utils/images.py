@@ -242,8 +242,11 @@ def decode_labels(data: bytes) -> np.ndarray | None:
     if not 0 < width * height <= MAX_PIXELS:
         return None
     size = height * (width + 1)
-    stream = isal_zlib.decompressobj()
+    first, stream = isal_zlib.decompressobj(), isal_zlib.decompressobj()
     try:
+        # Most files with filters have one in the first row.
+        if first.decompress(chunks[b'IDAT'], 1) != b'\0':
+            return None
         # One byte more than there is, to read the checksum at the end.
         rows = stream.decompress(chunks[b'IDAT'], size + 1)
     except MemoryError:

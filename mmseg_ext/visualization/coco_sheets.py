@@ -47,7 +47,12 @@ from mmseg_ext.visualization.contact_sheets import (
     write_sheets,
 )
 
-__all__ = ['draw_coco_file', 'draw_coco_sheets']
+__all__ = [
+    'CategoryStyle',
+    'draw_coco_file',
+    'draw_coco_sheets',
+    'draw_instances',
+]
 
 #: Share of a mask's color in what is seen.
 _OPACITY = 0.45
@@ -174,7 +179,7 @@ def draw_coco_sheets(
         annotations.get(image.id, []) if owners[image.id] == k else []
         for k, image in enumerate(coco.images)
     ]
-    classes = _Classes(coco)
+    classes = CategoryStyle(coco)
     listed = [category.id for category in coco.categories]
 
     def look(index: int) -> ImageFacts:
@@ -299,8 +304,12 @@ def _place(img_dir: Path, name: str) -> Path:
     return path
 
 
-class _Classes:
-    """Categories, and their colors, or those of instances if there is one."""
+class CategoryStyle:
+    """Categories, and their colors, or those of instances if there is one.
+
+    Args:
+        coco: Categories and all instances.
+    """
 
     def __init__(self, coco: CocoFile) -> None:
         self.names: dict[Id | None, str] = {
@@ -317,26 +326,44 @@ class _Classes:
     def color(
         self, index: int, annotation: Annotation
     ) -> tuple[int, int, int]:
-        """Return the RGB color of an instance, by its index in the image."""
+        """Return the RGB color of an instance.
+
+        Args:
+            index: Its number in the image.
+            annotation: It.
+        """
         number = self.numbers[annotation.category_id]
         return distinct_color(number if self.several else index)
 
     def label(self, annotation: Annotation) -> str:
-        """Return the text at a box; a single name is not repeated."""
+        """Return the text at a box; a single name is not repeated.
+
+        Args:
+            annotation: The instance.
+        """
         key = annotation.category_id
         if not self.several or key is None:
             return ''
         return printable(self.names[key] if key in self.listed else str(key))
 
     def counts(self, counts: Counter[Id | None]) -> list[str]:
-        """Return the number of instances of each class, in words."""
+        """Return the number of instances of each class, in words.
+
+        Args:
+            counts: Instances by the id of the category.
+        """
         return [
             f'{printable(self.names[key])}: {count}'
             for key, count in counts.most_common()
         ]
 
     def legend(self, name: str, facts: Sequence[ImageFacts]) -> Legend:
-        """Return the legend, with what all images have of each class."""
+        """Return the legend, with what all images have of each class.
+
+        Args:
+            name: Of the set.
+            facts: What is known of each image.
+        """
         instances: Counter[Id | None] = Counter()
         images: Counter[Id | None] = Counter()
         for fact in facts:
@@ -368,7 +395,7 @@ def _tile(
     facts: ImageFacts,
     findings: Sequence[Finding],
     annotations: Sequence[Annotation],
-    classes: _Classes,
+    classes: CategoryStyle,
 ) -> Tile:
     """Draw an image with its instances."""
     texts = [finding.text for finding in findings]
@@ -385,17 +412,28 @@ def _tile(
         if Kind.UNREADABLE not in kinds:
             texts.insert(0, str(error))
     return Tile(
-        _draw(pixels, drawn, classes),
+        draw_instances(pixels, drawn, classes),
         printable(image.file_name),
         ', '.join([size_text(facts), *classes.counts(Counter(facts.counts))]),
         '; '.join(texts),
     )
 
 
-def _draw(
-    pixels: np.ndarray, annotations: Sequence[Annotation], classes: _Classes
+def draw_instances(
+    pixels: np.ndarray,
+    annotations: Sequence[Annotation],
+    classes: CategoryStyle,
 ) -> Image.Image:
-    """Draw boxes and masks on an image, uint8 RGB (H, W, 3)."""
+    """Draw boxes and masks on an image; masks that are broken are left out.
+
+    Args:
+        pixels: uint8 RGB, (H, W, 3).
+        annotations: Its instances.
+        classes: Their colors.
+
+    Returns:
+        As large as a tile of a sheet.
+    """
     canvas, scale = shrink(pixels)
     boxes: list[Sequence[float]] = []
     for index, annotation in enumerate(annotations):

@@ -39,7 +39,7 @@ from mmseg_ext.visualization.contact_sheets import (
 )
 from mmseg_ext.visualization.patterns import IGNORED, STRANGE, squares
 
-__all__ = ['draw_mask_sheets']
+__all__ = ['draw_label_map', 'draw_mask_sheets']
 
 #: Share of a class's color in what is seen, and that of patterns.
 _OPACITY, _OPACITY_OF_PATTERNS = 0.45, 0.8
@@ -167,22 +167,41 @@ class _Classes:
             entries,
         )
 
-    def paint(self, canvas: np.ndarray, labels: np.ndarray) -> None:
-        """Draw a label map on an image of its size, in place."""
-        table = np.zeros((max(self.colors, default=0) + 1, 3), np.float32)
-        for key, color in self.colors.items():
-            table[key] = color
-        known = np.isin(labels, list(self.names))
-        ignored = np.isin(labels, self.ignored)
-        known &= ~ignored
-        colors = table[np.where(known, labels, 0)]
-        opacity = np.where(known, _OPACITY, _OPACITY_OF_PATTERNS)
-        opacity[_edges(labels)] = 1
-        strange = ~known & ~ignored
-        for where, pair in ((ignored, IGNORED), (strange, STRANGE)):
-            if where.any():
-                colors[where] = squares(labels.shape, pair)[where]
-        canvas[:] = canvas + opacity[..., None] * (colors - canvas)
+
+def draw_label_map(
+    canvas: np.ndarray,
+    labels: np.ndarray,
+    colors: Mapping[int, tuple[int, int, int]],
+    ignored: Sequence[int],
+) -> None:
+    """Draw a label map on an image, in place.
+
+    Ignored pixels have squares of two grays, and values that are no class red
+    and white ones.
+
+    Args:
+        canvas: uint8 RGB, (h, w, 3).
+        labels: Integers (H, W), brought to the size of the image.
+        colors: RGB of each class.
+        ignored: Values of pixels to ignore.
+    """
+    size = canvas.shape[1::-1]
+    kind = np.uint8 if labels.dtype == np.uint8 else np.float64
+    shown = cv2.resize(
+        labels.astype(kind), size, interpolation=cv2.INTER_NEAREST
+    ).astype(labels.dtype)
+    table = np.zeros((max(colors, default=0) + 1, 3), np.float32)
+    for key, color in colors.items():
+        table[key] = color
+    ignore = np.isin(shown, ignored)
+    known = np.isin(shown, list(colors)) & ~ignore
+    painted = table[np.where(known, shown, 0)]
+    opacity = np.where(known, _OPACITY, _OPACITY_OF_PATTERNS)
+    opacity[_edges(shown)] = 1
+    for where, pair in ((ignore, IGNORED), (~known & ~ignore, STRANGE)):
+        if where.any():
+            painted[where] = squares(shown.shape, pair)[where]
+    canvas[:] = canvas + opacity[..., None] * (painted - canvas)
 
 
 def _edges(labels: np.ndarray) -> np.ndarray:
@@ -219,11 +238,8 @@ def _tile(
         pixels = np.full((*shape, 3), _GRAY, np.uint8)
     canvas = shrink(pixels)[0]
     if labels is not None:
-        size = canvas.shape[1::-1]
-        method = cv2.INTER_NEAREST
-        kind = np.uint8 if labels.dtype == np.uint8 else np.float64
-        shown = cv2.resize(labels.astype(kind), size, interpolation=method)
-        classes.paint(canvas, shown.astype(labels.dtype))
+        colors = {key: classes.colors[key] for key in classes.names}
+        draw_label_map(canvas, labels, colors, classes.ignored)
     return Tile(
         Image.fromarray(canvas),
         printable(image.name),

@@ -11,6 +11,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from mmseg_ext.doctor.examine import examine
+from mmseg_ext.doctor.suggest import write_suggestion
 from mmseg_ext.sample_data.scenes.render import render_scene
 from mmseg_ext.utils.files import write_text
 
@@ -149,7 +150,8 @@ model = dict(
                 min_pos_iou=0.3),
             sampler=dict(
                 type='RandomSampler', num=32, pos_fraction=0.5,
-                add_gt_as_proposals=False)),
+                add_gt_as_proposals=False),
+            allowed_border=-1, pos_weight=-1),
         rpn_proposal=dict(
             nms_pre=100, max_per_img=50,
             nms=dict(type='nms', iou_threshold=0.7), min_bbox_size=0),
@@ -167,7 +169,7 @@ model = dict(
             nms=dict(type='nms', iou_threshold=0.7), min_bbox_size=0),
         rcnn=dict(
             score_thr=0.05, nms=dict(type='nms', iou_threshold=0.5),
-            max_per_img=20)))
+            max_per_img=20, mask_thr_binary=0.5)))
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
@@ -353,6 +355,8 @@ def moved(patient: Patient, folder: Path) -> Patient:
 def assert_only(diagnosis, code: str, file=None, split=None) -> list:
     """Check that a code is found, and nothing else is an error.
 
+    Where the findings say how a config mends them, it has to.
+
     Args:
         diagnosis: What the doctor says.
         code: The code.
@@ -369,7 +373,7 @@ def assert_only(diagnosis, code: str, file=None, split=None) -> list:
         for each in diagnosis.findings
         if each.level == 2 and each.code != code
     ]
-    assert others == []
+    assert others == [], others
     if file is not None:
         assert {each.file for each in found} == {str(file)}
     if split is not None:
@@ -378,7 +382,26 @@ def assert_only(diagnosis, code: str, file=None, split=None) -> list:
         assert each.text
         assert each.symptom
         assert each.mend
+    _assert_mended(diagnosis, found)
     return found
+
+
+def _assert_mended(diagnosis, found: list) -> None:
+    """Check that what is suggested mends findings that have a change."""
+    if not any(each.change for each in found):
+        return
+    config = Path(diagnosis.case.cfg.filename)
+    result = write_suggestion(
+        diagnosis,
+        config.with_name('mended.py'),
+        {},
+        splits=list(diagnosis.case.splits),
+    )
+    assert result.mended, [each.text for each in found]
+    left = [(each.code, each.text) for each in result.left if each.change]
+    assert left == [], left
+    passes = result.passes or not all(each.change for each in found)
+    assert passes, [(each.code, each.text) for each in result.left]
 
 
 def plants(*codes: str):

@@ -248,7 +248,10 @@ def load(root, *loaders, kind=BaseSegDataset, **options):
         seg_map_suffix='.png',
         pipeline=[
             dict(type='LoadImageFromFile'),
-            *(dict(type=loader) for loader in loaders or ['LoadAnnotations']),
+            *(
+                dict(type=loader) if isinstance(loader, str) else loader
+                for loader in loaders or ['LoadAnnotations']
+            ),
             dict(type='RandomFlip', prob=0.5),
             dict(type='PackSegInputs'),
         ],
@@ -310,6 +313,14 @@ def test_labels_of_wrapped_data_sets(tmp_path):
         (['FastLoadAnnotations'], {0, 255}),
         (['LoadByItself'], {0, 255}),
         (['LoadAnnotations', 'WhiteToOne'], {0, 1}),
+        (
+            [
+                'LoadAnnotations',
+                dict(type='MapLabels', label_map={255: 1}),
+                dict(type='MapLabels', label_map={0: 2, 2: 0}),
+            ],
+            {1, 2},
+        ),
     ],
 )
 def test_labels_are_what_the_pipeline_makes_of_them(

@@ -14,6 +14,7 @@ from mmseg_ext.datasets.transforms.fused_resize_crop_flip import (
     FusedResizeCropFlip,
 )
 from mmseg_ext.datasets.transforms.load_color_masks import LoadColorMasks
+from mmseg_ext.datasets.transforms.map_labels import MapLabels
 from mmseg_ext.datasets.transforms.rare_class_crop import RareClassCrop
 from mmseg_ext.datasets.transforms.semantic_copy_paste import (
     SemanticCopyPaste,
@@ -27,6 +28,7 @@ __all__ = [
     'FastRandomCrop',
     'FusedResizeCropFlip',
     'LoadColorMasks',
+    'MapLabels',
     'RareClassCrop',
     'SemanticCopyPaste',
 ]

@@ -124,9 +124,11 @@ def warn_of_white(values: np.ndarray, path: str, known: SharedSet) -> None:
             print_log(
                 f'{path} holds 0 and 255 alone. 255 is ignored: if it is an '
                 'object here, that is neither trained nor scored. Save the '
-                'masks again with 1 in place of 255, or read them as colors, '
-                'with ColorMaskDataset and a class_dict.csv that has a black '
-                "and a white row, LoadColorMasks, and no masks='index'.",
+                'masks again with 1 in place of 255, let '
+                'MapLabels(label_map={255: 1}) follow, or read them as '
+                'colors, with ColorMaskDataset and a class_dict.csv that has '
+                'a black and a white row, LoadColorMasks, and no '
+                "masks='index'.",
                 logger='current',
                 level=logging.WARNING,
             )

@@ -395,7 +395,8 @@ def test_masks_of_black_and_white(write, make_config, train, collate):
     assert (
         'hold 0 and 255 alone, and 255 means ignored: if all are so, no other '
         'class than sky (0) is trained or scored; save the masks again with 1 '
-        'in place of 255, or'
+        'in place of 255, put MapLabels(label_map={255: 1}) after the '
+        'transform that loads them, or read'
     ) in line
     assert 'reduce_zero_label' not in line
 

@@ -1,0 +1,94 @@
+"""The way of a visit: checks of one's own, and checks that fail."""
+
+import pytest
+
+from helpers.doctor import plants
+from mmseg_ext.doctor.case import Case
+from mmseg_ext.doctor.examine import diagnose, examine
+from mmseg_ext.doctor.findings import Code, Level, check
+
+OWN = """\
+from mmseg_ext.doctor.findings import Code, Level, check
+
+DARK = Code('image-dark', Level.WARNING, 'nothing is seen', 'take a lamp')
+
+
+@check(DARK)
+def images_are_bright(case):
+    for part in case.parts:
+        yield DARK.found(f'{part.total} images', part.split)
+"""
+
+RARE = Code('a-code', Level.NOTE, 'nothing', 'nothing')
+
+
+def test_checks_of_ones_own(street):
+    (street.root / 'dark_checks.py').write_text(OWN)
+    text = street.config.read_text()
+    own = "doctor_checks = ['dark_checks:images_are_bright']\n"
+    street.config.write_text(text + own)
+    diagnosis = street.examine()
+    found = [f for f in diagnosis.findings if f.code == 'image-dark']
+    assert [(f.split, f.text) for f in found] == [
+        ('train', '6 images'),
+        ('val', '3 images'),
+        ('test', '3 images'),
+    ]
+    assert street.examine(ignore=['image-dark']).ignored['image-dark'] == 3
+    for wrong, reason in (
+        ("['dark_checks:nothing']", "'dark_checks:nothing'"),
+        ("['dark_checks:Level']", 'is no check'),
+        ("['no_such_module:x']", 'no module no_such_module'),
+        ("'dark_checks:images_are_bright'", 'expected a list'),
+    ):
+        street.config.write_text(f'{text}doctor_checks = {wrong}\n')
+        with pytest.raises(ValueError, match=reason):
+            street.examine()
+
+
+@plants('check-failed')
+def test_check_that_fails_takes_no_other_with_it(street):
+    @check(RARE)
+    def fails(case):
+        yield RARE.found('before')
+        raise RuntimeError('two\nlines')
+
+    @check(RARE)
+    def works(case):
+        yield RARE.found('after')
+
+    case = Case(None, '')
+    found = diagnose(case, [fails, works]).findings
+    assert [f.code for f in found] == ['check-failed', 'a-code', 'a-code']
+    assert 'fails: RuntimeError: two lines' in found[0].text
+
+
+def test_arguments_are_checked(street):
+    with pytest.raises(ValueError, match='nproc=0'):
+        street.examine(nproc=0)
+    with pytest.raises(ValueError, match='sample=0'):
+        street.examine(sample=0)
+    with pytest.raises(ValueError, match='close: split-empty'):
+        street.examine(ignore=['split-emty'])
+    with pytest.raises(ValueError, match='there is no config'):
+        examine(str(street.root / 'nothing.py'))
+
+
+def test_configs_without_data_sets_have_no_finding(tmp_path):
+    config = tmp_path / 'empty.py'
+    config.write_text("default_scope = 'mmseg'\n")
+    assert examine(str(config)).findings == []
+
+
+def test_wrapped_data_sets_are_seen_through(street):
+    text = street.config.read_text()
+    street.config.write_text(
+        text
+        + "part = train_dataloader['dataset']\n"
+        + "train_dataloader['dataset'] = dict(type='RepeatDataset', times=3,"
+        + ' dataset=dict(type="ConcatDataset", datasets=[part, part]))\n'
+    )
+    parts = street.examine().case.splits['train'].parts
+    key = 'train_dataloader.dataset.dataset.datasets'
+    assert [part.key for part in parts] == [f'{key}.0', f'{key}.1']
+    assert [part.total for part in parts] == [6, 6]
