@@ -253,15 +253,14 @@ def _paths(source: Source) -> tuple[str, str | None]:
 
     Without a folder most classes fail: None stands for it then.
     """
-    if source.dataset is not None:
-        return str(source.dataset.ann_file), str(
-            source.dataset.data_prefix['img']
-        )
-    root = source.cfg.get('data_root') or ''
-    prefix = (source.cfg.get('data_prefix') or {}).get('img')
+    dataset, cfg = source.dataset, source.cfg
+    if dataset is not None:
+        return str(dataset.ann_file), str(dataset.data_prefix['img'])
+    root = cfg.get('data_root') or ''
+    prefix = (cfg.get('data_prefix') or {}).get('img')
     path, folder = (
-        str(each) if is_abs(str(each)) or not root else join_path(root, each)
-        for each in (source.cfg.get('ann_file', ''), prefix or '')
+        each if is_abs(each) or not root else join_path(root, each)
+        for each in (str(cfg.get('ann_file', '')), str(prefix or ''))
     )
     return os.path.expanduser(path), (
         None if prefix is None else os.path.expanduser(folder)

@@ -76,11 +76,10 @@ def gather(
                 split.runs = run_pipelines(split.dataset, split.parts)
         tell('validation')
         for name, split in case.splits.items():
-            tables = [part.coco for part in split.parts if part.coco]
-            # What is wrong with a file is told by itself.
-            if all(table.measurable for table in tables) and (
-                step := try_validation(cfg, name, split.dataset)
-            ):
+            # Why pycocotools cannot measure, checks of the file tell.
+            if any(p.coco and not p.coco.measurable for p in split.parts):
+                continue
+            if step := try_validation(cfg, name, split.dataset):
                 case.validation.append(step)
     return case
 

@@ -478,6 +478,22 @@ def test_broken_runs(light, counts):
     assert found.value['annotations'] == [1]
 
 
+def test_broken_runs_are_not_drawn(light, monkeypatch):
+    """pycocotools would not come to an end."""
+    drawn = []
+    monkeypatch.setattr(
+        gather,
+        'run_pipelines',
+        lambda dataset, parts: drawn.append(parts) or (),
+    )
+    code = {'size': [HEIGHT, WIDTH], 'counts': [5]}
+    diagnosis = spoil(light, annotation(segmentation=code), 'train')
+    assert [part.split for [part] in drawn] == ['val', 'test']
+    [train] = diagnosis.case.splits['train'].parts
+    assert train.coco.broken == {str(light.root / 'train/0.png')}
+    assert not train.coco.measurable
+
+
 @plants('coco-rle-size')
 def test_runs_of_another_size(shapes):
     def change(coco):

@@ -68,12 +68,9 @@ _SHARE = 1.5
 #: The finest level of a feature pyramid has one position for so many pixels.
 _STRIDE = 4
 
-#: So many objects smaller than that cost accuracy. Of the nails, cells of
-#: street scenes at their size have less.
-_MANY = 0.1
-
-#: Objects below one pixel are lost: more of them than stray rows.
-_LOST = 0.01
+#: So many smaller objects, or lost ones, cost accuracy. Of the sample scenes
+#: of Cityscapes, at 512x256 for a CPU, 5 % and 3 % are; of the nails none.
+_MANY, _LOST = 0.1, 0.05
 
 #: The transforms that give an image its size.
 _RESIZES = frozenset(
