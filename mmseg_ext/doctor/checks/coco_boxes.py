@@ -203,7 +203,8 @@ def coco_objects_stay_visible(case: Case) -> Iterator[Finding]:
         if part.split != 'train' or not table.annotations.ids:
             continue
         kept = ~left_out(table) & (table.annotations.crowd != 1)
-        sizes, boxes = _sizes(table)[kept], table.annotations.boxes[kept]
+        sizes = np.maximum(_sizes(table)[kept], 1)  # it may say 0
+        boxes = table.annotations.boxes[kept]
         if not len(boxes):
             continue
         sides = (boxes[:, 2:] * _factors(part, sizes)).min(axis=1)
