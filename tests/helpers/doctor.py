@@ -343,6 +343,17 @@ def _with_config(folder: Path, text: str) -> Patient:
     return Patient(folder, config)
 
 
+def semantic_patient(
+    root: Path, classes: tuple[str, ...], size: tuple[int, int]
+) -> Patient:
+    """Write a config for images and index masks in the street's layout."""
+    patient = _with_config(root, _SEMANTIC)
+    patient.change(str(tuple(STREET)), str(classes))
+    patient.change('num_classes = 5', f'num_classes = {len(classes)}')
+    patient.change('scale=(96, 72)', f'scale={size}')
+    return patient
+
+
 def moved(patient: Patient, folder: Path) -> Patient:
     """Return a copy of data and config in another folder."""
     shutil.copytree(patient.root, folder, dirs_exist_ok=True)
