@@ -410,11 +410,8 @@ def test_sync_norms(street, monkeypatch):
     )
     [found] = assert_only(street.examine(), 'sync-bn-on-cpu')
     assert found.level == Level.NOTE
-    assert set(found.change) == {
-        'model.backbone.norm_cfg.type',
-        'model.decode_head.norm_cfg.type',
-        'model.auxiliary_head.norm_cfg.type',
-    }
+    # The same config trains on GPUs as it is.
+    assert found.change == {}
     assert_mended(street, [found], Level.NOTE)
 
 

@@ -11,6 +11,7 @@ from mmseg.registry import MODELS
 
 from mmseg_ext.doctor.case import Case
 from mmseg_ext.doctor.checks.labels import JudgedPart, judge_labels
+from mmseg_ext.doctor.config_entries import balanced_loss
 from mmseg_ext.doctor.findings import Code, Finding, Level, check
 from mmseg_ext.doctor.label_families import (
     head_configs,
@@ -295,11 +296,15 @@ def classes_are_balanced(case: Case) -> Iterator[Finding]:
     rarest = train.names[int(np.nanargmin(shares))]
     most = train.names[int(np.nanargmax(shares))]
     # A head may do without void at the end of the list.
-    change = {
-        f'{key}.class_weight': weights[:count]
-        for key, loss, count in losses
-        if count in fitting_numbers(train.names) and _takes_weights(loss)
-    }
+    change: dict[str, Any] = {}
+    for key, loss, count in losses:
+        if count not in fitting_numbers(train.names):
+            continue
+        softmax = not loss.get('use_sigmoid', False)
+        if loss.get('type') == 'CrossEntropyLoss' and softmax:
+            change[key] = balanced_loss(case.cfg, key, weights[:count])
+        elif _takes_weights(loss):
+            change[f'{key}.class_weight'] = weights[:count]
     yield IMBALANCE.found(
         f'{most} is {times:.0f} times as frequent as {rarest}; weights by '
         f'the square root: {weights}',

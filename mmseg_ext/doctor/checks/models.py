@@ -9,6 +9,7 @@ from mmengine.config import Config
 
 from mmseg_ext.doctor.built_model import BuiltModel, Head, Loss
 from mmseg_ext.doctor.case import Case, Split
+from mmseg_ext.doctor.config_entries import balanced_loss
 from mmseg_ext.doctor.findings import Code, Finding, Level, check
 from mmseg_ext.doctor.parts import Part
 from mmseg_ext.engine.label_checks import (
@@ -220,7 +221,7 @@ def losses_work(case: Case) -> Iterator[Finding]:
             if head.single:
                 # What else is wrong with one output is told of the head.
                 if loss.ignored_fault is not None:
-                    yield _ignored_loss(loss, part)
+                    yield _ignored_loss(case.cfg, loss, part)
             elif loss.fault is not None and loss.kind in _ON_GPUS:
                 if not torch.cuda.is_available():
                     yield LOSS.found(
@@ -239,7 +240,7 @@ def losses_work(case: Case) -> Iterator[Finding]:
                     level=Level.WARNING if others else Level.ERROR,
                 )
             elif loss.ignored_fault is not None:
-                yield _ignored_loss(loss, part)
+                yield _ignored_loss(case.cfg, loss, part)
 
 
 @check(WEIGHTS)
@@ -332,7 +333,6 @@ def sync_norms_have_gpus(case: Case) -> Iterator[Finding]:
     yield SYNC.found(
         f'{count} layers are SyncBN, and there is no GPU here',
         value=count,
-        change=_plain_norms(case.cfg, 'SyncBN'),
     )
 
 
@@ -491,15 +491,12 @@ def _weights_fault(head: Head, loss: Loss) -> str | None:
     return None
 
 
-def _ignored_loss(loss: Loss, part: Part | None) -> Finding:
+def _ignored_loss(cfg: Config, loss: Loss, part: Part | None) -> Finding:
     """Return that a loss fails where labels are ignored."""
     change: dict[str, Any] = {}
     # MMSeg's looks for the weights of labels that are no class.
     if loss.kind == 'CrossEntropyLoss' and loss.weights and not loss.sigmoid:
-        change[loss.key] = {
-            'type': 'BalancedCrossEntropy',
-            'class_weight': list(loss.weights),
-        }
+        change[loss.key] = balanced_loss(cfg, loss.key, loss.weights)
     seen = part is not None and _ignored_pixels(part)
     return LOSS.found(
         f'{loss.key} ({loss.kind}) fails where a label is ignored: '
