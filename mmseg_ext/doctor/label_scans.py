@@ -97,7 +97,7 @@ def tally(pixels: np.ndarray) -> Tally:
 
 
 def _blended(firsts: np.ndarray, lengths: np.ndarray) -> float:
-    """Return the share of runs whose values lie between their neighbours'.
+    """Return the share of runs whose values lie between their neighbors'.
 
     Args:
         firsts: The values of the runs.

@@ -67,7 +67,7 @@ class LabelScan(msgspec.Struct, frozen=True, omit_defaults=True):
         digest: Of the pixels, equal for equal label maps.
         blended: Of the runs of equal values along the rows of a file of one
             channel, the share of those that are one or two pixels long and
-            have a value between their neighbours': many where edges were
+            have a value between their neighbors': many where edges were
             blended, by JPEG or by a resize.
         grid: The loaded label at 16x16 places, row after row, as bytes; 255
             where it is above 254 or below 0; empty without one.

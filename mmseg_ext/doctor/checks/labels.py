@@ -92,7 +92,7 @@ LOSSY = Code(
     Level.ERROR,
     'wrong classes along all edges; values that are no class end the run',
     'make the labels again: without JPEG, and resized with nearest '
-    'neighbours (cv2.INTER_NEAREST)',
+    'neighbors (cv2.INTER_NEAREST)',
 )
 OUTSIDE = Code(
     'labels-outside',
