@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
+from mmseg_ext.doctor.faults import FAULTS
 from mmseg_ext.engine.label_checks import class_heads
 from mmseg_ext.formats.color_masks import IGNORE_INDEX
 from mmseg_ext.launch.configs import scope_of
@@ -202,12 +203,12 @@ def build_model(cfg: Config) -> BuiltModel | None:
         try:
             model, on_meta = _build(cfg)
         # Anything may come out of a user's class.
-        except Exception as error:
+        except FAULTS as error:
             fault = why_not_built(cfg, error) or one_line(error)
             return BuiltModel(fault)
         heads: list[Head] = []
         # Parts of a user's classes may be anything, too.
-        with suppress(Exception):
+        with suppress(*FAULTS):
             heads.extend(_heads(cfg, model))
         kinds = {
             name: type(part).__name__
@@ -256,7 +257,7 @@ def _build(cfg: Config) -> tuple[nn.Module, bool]:
     if cfg.get('data_preprocessor') is not None:
         plain.setdefault('data_preprocessor', cfg.data_preprocessor)
     # Building may take entries out of a config.
-    with suppress(Exception), _Weightless():
+    with suppress(*FAULTS), _Weightless():
         return MODELS.build(without_weights(plain)), True
     return MODELS.build(plain), False
 
@@ -450,7 +451,7 @@ def _judged(
         with torch.no_grad():
             return float(_loss(part, loss, logits, label)), None
     # Anything may come out of a user's class.
-    except Exception as error:
+    except FAULTS as error:
         line = one_line(error)
         # Something in it has no memory here.
         return None, None if 'meta' in line else line
@@ -498,9 +499,9 @@ def _try(cfg: Config, model: nn.Module) -> tuple[set[str], str | None]:
     """
     single: set[str] = set()
     misfits: list[str] = []
-    with suppress(Exception), torch.no_grad():
+    with suppress(*FAULTS), torch.no_grad():
         model = revert_sync_batchnorm(model).to('meta')
-    with suppress(Exception):
+    with suppress(*FAULTS):
         model.train()
     for name, part in model.named_modules():
         if isinstance(part, _BatchNorm):
@@ -565,7 +566,7 @@ def _goes_through(model: Any, batch: Tensor) -> bool:
     # Anything may come out of a user's class, or need values.
     try:
         features = model.extract_feat(batch)
-    except Exception:
+    except FAULTS:
         return False
     fine = True
     for name in _TRIED:
@@ -576,6 +577,6 @@ def _goes_through(model: Any, batch: Tensor) -> bool:
             cascade = results if name == 'decode_head' else []
             try:
                 results = [head(features, *cascade)] if head else results
-            except Exception:
+            except FAULTS:
                 fine = False
     return fine

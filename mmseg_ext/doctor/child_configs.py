@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from mmengine.config import Config
 
+from mmseg_ext.doctor.faults import FAULTS
 from mmseg_ext.launch.options import is_read
 from mmseg_ext.registry import SCOPE, configs_folder
 
@@ -100,7 +101,7 @@ def _name_in_package(path: Path) -> str | None:
             package = folder.parent.parent.name
             name = f'{package}::{path.relative_to(folder).as_posix()}'
             # A package that is not the one in use has no such name.
-            with suppress(Exception):
+            with suppress(*FAULTS):
                 if path.samefile(Config._get_cfg_path(name, '')[0]):
                     return name
     return None

@@ -10,6 +10,7 @@ from mmengine.config import Config
 
 from mmseg_ext.doctor.case import Case
 from mmseg_ext.doctor.checks import CHECKS, FAILED, all_codes
+from mmseg_ext.doctor.faults import FAULTS
 from mmseg_ext.doctor.findings import Check, Finding, Level, codes_of
 from mmseg_ext.doctor.gather import gather
 from mmseg_ext.launch.configs import load_config
@@ -128,7 +129,7 @@ def _run(function: Check, case: Case) -> Iterator[Finding]:
     try:
         yield from function(case)
     # One check that fails takes no other with it.
-    except Exception as error:
+    except FAULTS as error:
         name = f'{function.__module__}.{function.__qualname__}'
         yield FAILED.found(f'{name}: {one_line(error)}')
 

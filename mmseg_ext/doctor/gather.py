@@ -13,6 +13,7 @@ from mmengine.registry import DATASETS, DefaultScope
 from mmseg_ext.doctor.built_model import build_model
 from mmseg_ext.doctor.case import Case, Split
 from mmseg_ext.doctor.coco_tables import Source, read_coco_tables
+from mmseg_ext.doctor.faults import FAULTS
 from mmseg_ext.doctor.parts import Part
 from mmseg_ext.doctor.pipeline_runs import run_pipelines
 from mmseg_ext.doctor.scan import scan_parts
@@ -156,7 +157,7 @@ def _build_part(cfg: Config, part: Part) -> Part:
             part.dataset.full_init()
         part.total = len(part.dataset)
     # Anything may come out of a user's class.
-    except Exception as error:
+    except FAULTS as error:
         part.dataset = None
         part.missing = getattr(error, 'filename', None)
         part.empty = is_empty_set(error)

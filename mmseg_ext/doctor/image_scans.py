@@ -112,7 +112,7 @@ def _rgb(values: np.ndarray) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def as_line(error: Exception) -> str:
+def as_line(error: BaseException) -> str:
     """Return the text of an error without line breaks.
 
     Args:

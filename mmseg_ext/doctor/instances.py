@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mmseg_ext.doctor.faults import FAULTS
 from mmseg_ext.doctor.parts import Part
 
 __all__ = ['Instance', 'boxes_left_out', 'instances_of']
@@ -43,7 +44,7 @@ def instances_of(part: Part, position: int) -> list[Instance]:
             if not each.get('ignore_flag'):
                 label = int(each['bbox_label'])
                 found.append(Instance(label, box, each.get('mask')))
-    except Exception:
+    except FAULTS:
         return []
     return found
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from mmcv.transforms import LoadAnnotations
 
+from mmseg_ext.doctor.faults import FAULTS
 from mmseg_ext.engine.label_checks import (
     label_places,
     read_label,
@@ -138,7 +139,7 @@ class _Steps:
             self._options = repr(names)
         self._steps = steps
         # Transforms may keep count; those of the training stay as they are.
-        with suppress(Exception):  # a user's own may not be copied
+        with suppress(*FAULTS):  # a user's own may not be copied
             self._steps = copy.deepcopy(steps)
         first = self._steps[0]
         self._pillow = getattr(first, 'imdecode_backend', None) == 'pillow'
@@ -168,7 +169,7 @@ class _Steps:
             try:
                 labels = self._ask(new, mask.pixels.ndim == 3, info)
             # The file itself tells what is wrong.
-            except Exception:
+            except FAULTS:
                 return None
             known.update(zip(new, labels, strict=True))
         return np.array([known[value] for value in values.tolist()])
@@ -219,10 +220,10 @@ def _options(step: Any) -> list[tuple[str, Any]]:
 def _whole_pipeline(dataset: Any) -> LabelLoader | None:
     """Return a loader that runs a whole pipeline, if it gives labels."""
     # It may give none, or fail: then pipelines are looked at by themselves.
-    with suppress(Exception):
+    with suppress(*FAULTS):
         whole = _Whole(dataset)
         for position in {0, len(dataset) // 2, len(dataset) - 1}:
-            with suppress(Exception):
+            with suppress(*FAULTS):
                 whole.load(position)
                 return whole
     return None

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from msgspec.structs import replace
 
+from mmseg_ext.doctor.faults import FAULTS
 from mmseg_ext.doctor.image_scans import (
     DIGEST_SIZE,
     NAME,
@@ -179,7 +180,7 @@ def scan_label(data: bytes, source: Source) -> LabelScan:
         mask, strict = _read(data)
         found = tally(mask.pixels)
     # Each format has its own errors.
-    except Exception as error:
+    except FAULTS as error:
         header = read_header(data)
         scan = LabelScan(
             size=header.size, fault=as_line(error), form=header.form
@@ -253,7 +254,7 @@ def _with_loaded(
                 values = _keys(values.reshape(-1, 3)) & _COLOR
             grid = _as_bytes(labels[np.searchsorted(found.values, values)])
     # Anything may come out of a transform.
-    except Exception as error:
+    except FAULTS as error:
         return replace(scan, loaded_fault=one_line(error))
     return replace(scan, loaded=counts, grid=grid)
 

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from mmseg_ext.doctor.case import Case
+from mmseg_ext.doctor.faults import FAULTS
 from mmseg_ext.doctor.findings import Finding
 from mmseg_ext.doctor.instances import boxes_left_out, instances_of
 from mmseg_ext.doctor.label_loaders import LabelLoader, find_loader
@@ -297,7 +298,7 @@ def _read(function: Any, *args: Any) -> tuple[np.ndarray | None, str]:
     try:
         return function(*args), ''
     # What loads labels may be the user's own, and raise anything.
-    except Exception as error:
+    except FAULTS as error:
         return None, str(error) or type(error).__name__
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from mmcv.transforms import LoadAnnotations
 
+from mmseg_ext.doctor.faults import FAULTS
 from mmseg_ext.doctor.parts import Part, Sample
 from mmseg_ext.engine.label_checks import same_random_numbers, spread
 from mmseg_ext.launch.errors import one_line
@@ -375,7 +376,7 @@ def _run(
     try:
         results = _item(twin, index)
     # Anything may come out of a user's class.
-    except Exception as error:
+    except FAULTS as error:
         fault = _fault(error)
         order = _working_order(dataset, plan, trace.running, index, split)
     run = PipelineRun(
@@ -396,7 +397,7 @@ def _run(
     return run if results is None else run._replace(**_outcome(results))
 
 
-def _fault(error: Exception) -> str:
+def _fault(error: BaseException) -> str:
     """Return what went wrong in one line; many assertions have no text."""
     if str(error):
         return one_line(error)
@@ -430,7 +431,7 @@ def _working_order(
     _set_transforms(twin, [_copied(transforms[place]) for place in order])
     try:
         _item(twin, index)
-    except Exception:
+    except FAULTS:
         return None
     return order
 
@@ -486,7 +487,7 @@ def _copied(transform: Any) -> Any:
     """Return a copy of a transform, or itself where that fails."""
     try:
         return copy.deepcopy(transform)
-    except Exception:  # anybody's
+    except FAULTS:  # anybody's
         return transform
 
 

@@ -16,6 +16,7 @@ from mmengine.logging import MMLogger
 from msgspec.structs import replace
 from tqdm import tqdm
 
+from mmseg_ext.doctor.faults import FAULTS
 from mmseg_ext.doctor.image_scans import NAME, as_line, scan_image
 from mmseg_ext.doctor.label_loaders import LabelLoader, find_loader, first_step
 from mmseg_ext.doctor.label_scans import Source, scan_label
@@ -137,14 +138,14 @@ class _Reader:
         loader = first_step(dataset, LoadImageFromFile)
         try:
             data = _read(path, loader)
-        except Exception as error:
+        except FAULTS as error:
             fault, missing = _why_not_read(path, error)
             return ImageScan(fault=fault, missing=missing)
         scan = scan_image(data)
         if scan.fault is None or getattr(loader, _BACKEND, None) == 'cv2':
             return scan
         # A loader of another kind may know the format.
-        with suppress(Exception):
+        with suppress(*FAULTS):
             load = first_step(dataset, object)
             results = load(dataset.get_data_info(job.position))
             height, width = results['img'].shape[:2]
@@ -155,7 +156,7 @@ class _Reader:
         loader = first_step(self._datasets[job.part], LoadAnnotations)
         try:
             data = _read(path, loader)
-        except Exception as error:
+        except FAULTS as error:
             fault, missing = _why_not_read(path, error)
             return LabelScan(fault=fault, missing=missing)
         source = Source(self._loaders[job.part], job.position, job.loader)
@@ -174,7 +175,7 @@ def _read(path: str, loader: Any) -> bytes:
     return read_file(path)
 
 
-def _why_not_read(path: str, error: Exception) -> tuple[str, bool]:
+def _why_not_read(path: str, error: BaseException) -> tuple[str, bool]:
     """Say why a file cannot be read, and whether there is none."""
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return _MISSING, True
@@ -215,7 +216,7 @@ class _Scan:
                 info = dataset.get_data_info(position)
                 image = str(info['img_path'])
             # A user's own may fail; the pipelines are looked at as well.
-            except Exception:
+            except FAULTS:
                 continue
             label = info.get('seg_map_path') if labeled else None
             label = None if label is None else str(label)
@@ -323,6 +324,6 @@ def _is_sent(reader: _Reader) -> bool:
     try:
         pickle.dumps(reader)
     # Whatever a user's transforms raise.
-    except Exception:
+    except FAULTS:
         return False
     return True

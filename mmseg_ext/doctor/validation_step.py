@@ -24,6 +24,7 @@ from mmengine.registry import METRICS
 from mmseg.evaluation import IoUMetric
 from pycocotools import mask as coco_mask
 
+from mmseg_ext.doctor.faults import FAULTS
 from mmseg_ext.engine.label_checks import same_random_numbers, spread
 from mmseg_ext.evaluation.metrics.iou import IoU
 from mmseg_ext.formats.coco import Segmentation, check_mask
@@ -138,7 +139,7 @@ def try_validation(
                 METRICS.build(_moved(one, folder)) for one in found.values()
             ]
         # Anything may come out of a user's class.
-        except Exception as error:
+        except FAULTS as error:
             fault = why_not_built(cfg, error) or one_line(error)
             # A file that is not there is told with it.
             return step._replace(fault=fault)
@@ -170,7 +171,7 @@ def _evaluate(
         evaluator.process(samples)
         scores = evaluator.evaluate(len(samples))
     # Anything may come out of a user's class.
-    except Exception as error:
+    except FAULTS as error:
         return step._replace(fault=one_line(error), samples=len(samples))
     numbers = {
         name: float(score)
@@ -240,7 +241,7 @@ def _samples(
                 if 'gt_sem_seg' in sample
                 else _with_instances(sample, info, dataset, metrics)
             )
-        except Exception:
+        except FAULTS:
             continue
         if whole is not None:
             yield whole

@@ -147,7 +147,7 @@ def _why_no_base(error: Exception) -> str | None:
 
 
 def why_not_built(
-    cfg: Config, error: Exception, any_reason: bool = True
+    cfg: Config, error: BaseException, any_reason: bool = True
 ) -> str | None:
     """Return in one line what in a config cannot be built, and why.
 

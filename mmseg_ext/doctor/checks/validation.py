@@ -7,6 +7,7 @@ from mmengine.config import Config
 from mmengine.registry import HOOKS
 
 from mmseg_ext.doctor.case import Case
+from mmseg_ext.doctor.faults import FAULTS
 from mmseg_ext.doctor.findings import Code, Finding, Level, check
 from mmseg_ext.doctor.validation_step import (
     ValidationStep,
@@ -384,6 +385,6 @@ def _rule(options: Mapping[str, Any]) -> str | None:
         line = one_line(error)
         # Others are told when the run begins, as of any hook.
         return line if 'rule' in line else None
-    except Exception:
+    except FAULTS:
         return None
     return None
