@@ -16,7 +16,10 @@ exit status is 0 if nothing is as bad as --fail-on says, 1 if something is, and
 """
 
 import argparse
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -102,13 +105,14 @@ def main(argv: list[str] | None = None) -> None:
     parse_pairs = load('mmseg_ext.launch.configs:parse_pairs')
     pairs = options.pop('cfg_options') or ()
     options['cfg_options'] = call(parser, parse_pairs, pairs)
-    visit = call(
-        parser,
-        'mmseg_ext.doctor.visit:visit',
-        **options,
-        on_note=note,
-        on_stage=stage,
-    )
+    with others_on_standard_error() if as_json else nullcontext():
+        visit = call(
+            parser,
+            'mmseg_ext.doctor.visit:visit',
+            **options,
+            on_note=note,
+            on_stage=stage,
+        )
     if as_json:
         encode = load('mmseg_ext.doctor.result_file:encode_result')
         sys.stdout.write(encode(visit.diagnosis).decode())
@@ -118,6 +122,22 @@ def main(argv: list[str] | None = None) -> None:
     level = load('mmseg_ext.doctor.findings:Level')[fail_on.upper()]
     worst = visit.diagnosis.worst
     sys.exit(int(worst is not None and worst >= level))
+
+
+@contextmanager
+def others_on_standard_error() -> Iterator[None]:
+    """Send what users' code writes to standard output elsewhere.
+
+    Programs that it starts write there, too, so the file is exchanged.
+    """
+    sys.stdout.flush()
+    saved = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 1)
+        os.close(saved)
 
 
 def tell_end(visit: Any, options: dict[str, Any]) -> None:

@@ -1,8 +1,11 @@
 """The doctor's way: read, gather, check."""
 
 import importlib
+import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +26,9 @@ __all__ = ['Diagnosis', 'diagnose', 'examine']
 
 #: The key of a config with checks of its own.
 OWN_CHECKS = 'doctor_checks'
+
+#: Stands for the file of a config that has none.
+_NONE = 'config.py'
 
 
 class Diagnosis(NamedTuple):
@@ -99,8 +105,21 @@ def examine(
             raise ValueError(
                 f'ignore={name!r}: there is no such code{closest(name, codes)}'
             )
-    case = gather(cfg, splits, nproc, sample, cache, on_stage)
-    return diagnose(case, checks, ignore)
+    with _in_order():
+        case = gather(cfg, splits, nproc, sample, cache, on_stage)
+        return diagnose(case, checks, ignore)
+
+
+@contextmanager
+def _in_order() -> Iterator[None]:
+    """Keep what users' code prints, and where it goes, from the caller."""
+    before = Path.cwd()
+    try:
+        # JSON or text on standard output is that of the tool alone.
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.chdir(before)
 
 
 def diagnose(
@@ -127,7 +146,10 @@ def diagnose(
 def _run(function: Check, case: Case) -> Iterator[Finding]:
     """Yield what a check finds; that it fails is a finding, too."""
     try:
-        yield from function(case)
+        for finding in function(case):
+            if not isinstance(finding, Finding):
+                raise TypeError(f'it yields {finding!r}: expected a Finding')
+            yield finding
     # One check that fails takes no other with it.
     except FAULTS as error:
         name = f'{function.__module__}.{function.__qualname__}'
@@ -149,7 +171,7 @@ def _own_checks(cfg: Config) -> Iterator[Check]:
     # Found as those in custom_imports are, beside the config as well.
     wanted = cfg.copy()
     wanted.custom_imports = [str(name).partition(':')[0] for name in names]
-    import_custom_modules(wanted, Path(cfg.filename))
+    import_custom_modules(wanted, Path(cfg.filename or Path.cwd() / _NONE))
     for name in names:
         module, _, function = str(name).partition(':')
         try:

@@ -5,6 +5,7 @@ yields findings. :func:`check` says which codes it can yield; the list of all
 checks is :data:`mmseg_ext.doctor.checks.CHECKS`.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from enum import IntEnum
@@ -84,11 +85,11 @@ class Code(NamedTuple):
         self,
         text: str,
         split: str | None = None,
-        file: str | None = None,
+        file: str | os.PathLike[str] | None = None,
         value: Any = None,
         mend: str | None = None,
         change: Mapping[str, Any] | None = None,
-        others: Iterable[str] = (),
+        others: Iterable[str | os.PathLike[str]] = (),
         level: Level | None = None,
     ) -> Finding:
         """Return a finding of this code.
@@ -102,16 +103,19 @@ class Code(NamedTuple):
             change: Entries of the config that mend it.
             others: More files.
             level: How bad this one is; None for that of the code.
+
+        Raises:
+            TypeError: A file is no path.
         """
         return Finding(
             self.name,
             self.level if level is None else level,
-            text,
+            str(text),
             self.symptom,
             mend or self.mend,
             split,
-            file,
-            tuple(others),
+            None if file is None else os.fspath(file),
+            tuple(os.fspath(path) for path in others),
             value,
             change or {},
         )

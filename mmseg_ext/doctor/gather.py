@@ -1,9 +1,8 @@
 """One pass over a config and its data."""
 
 import gc
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +51,9 @@ def gather(
         ValueError: ``nproc`` is out of range.
     """
     tell = on_stage or (lambda name: None)
-    case = Case(cfg, str(cfg.filename))
-    # What a user's classes print, be it JSON or not, is no output of ours.
+    case = Case(cfg, str(cfg.filename or ''))
     with (
         _short_collections(),
-        redirect_stdout(sys.stderr),
         Quiet()(),
         DefaultScope.overwrite_default_scope(scope_of(cfg)),
     ):

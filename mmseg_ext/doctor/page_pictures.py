@@ -16,7 +16,7 @@ from mmseg_ext.doctor.findings import Finding
 from mmseg_ext.doctor.instances import boxes_left_out, instances_of
 from mmseg_ext.doctor.label_loaders import LabelLoader, find_loader
 from mmseg_ext.doctor.page_numbers import hex_color, names_of
-from mmseg_ext.doctor.parts import Part, Place, Sample
+from mmseg_ext.doctor.parts import Part, Sample
 from mmseg_ext.formats.coco import Annotation, Category, CocoFile, Segmentation
 from mmseg_ext.formats.masks import read_mask
 from mmseg_ext.utils.files import read_file
@@ -156,7 +156,11 @@ class Album:
         """Return image, label over it, and what its colors mean."""
         part, sample = owned
         name = os.path.basename(sample.place.image)
-        pixels, fault = _read(_read_image, sample.place.image)
+        # Of what is broken, such as a pipe, even reading may not end.
+        fault = sample.image.fault or ''
+        pixels = None
+        if not fault:
+            pixels, fault = _read(_read_image, sample.place.image)
         image: Shown = (
             (None, f'cannot be shown: {fault}')
             if pixels is None
@@ -165,7 +169,7 @@ class Album:
         if sample.place.label is None:
             return image, *_with_instances(owned, pixels, name)
         label_name = os.path.basename(sample.place.label)
-        labels, fault = self._read_label(part, sample.place)
+        labels, fault = self._read_label(part, sample)
         if labels is None:
             return image, (None, f'cannot be shown: {fault}'), []
         if pixels is None:
@@ -176,9 +180,12 @@ class Album:
         return image, (jpeg_uri(canvas), text), legend
 
     def _read_label(
-        self, part: Part, place: Place
+        self, part: Part, sample: Sample
     ) -> tuple[np.ndarray | None, str]:
         """Return a label as it is loaded, else as it is stored."""
+        place, _, scan = sample
+        if scan is None or (scan.fault is not None and scan.size is None):
+            return None, (scan and scan.fault) or 'it was not read'
         if part.key not in self._loaders:
             self._loaders[part.key] = find_loader(part.dataset)
         loader = self._loaders[part.key]

@@ -149,7 +149,10 @@ def write_suggestion(
     given = _given(base, cfg_options)
     seen = [given]
     applied: list[Finding] = []
-    more = _mend_worst(seen, diagnosis.findings, base)
+    # Notes are mended where they are all that is left to ask for.
+    worse = any(f.change and f.level > Level.NOTE for f in diagnosis.findings)
+    least = Level.WARNING if worse else Level.NOTE
+    more = _mend_worst(seen, diagnosis.findings, base, least)
     if not more:
         return Suggestion(None, (), diagnosis)
     tried: list[tuple[str, Diagnosis]] = []
@@ -163,7 +166,7 @@ def write_suggestion(
                 examine(str(temporary), **options), str(temporary), str(path)
             )
             tried.append((text, diagnosis))
-            more = _mend_worst(seen, diagnosis.findings, base)
+            more = _mend_worst(seen, diagnosis.findings, base, least)
         # What mends a trifle may do harm: of equals the last.
         text, diagnosis = min(tried[::-1], key=_number_of_errors)
         temporary.write_text(text, 'utf-8')
@@ -205,7 +208,10 @@ def _renamed(diagnosis: Diagnosis, old: str, new: str) -> Diagnosis:
 
 
 def _mend_worst(
-    seen: list[dict[str, Any]], findings: Sequence[Finding], base: Base
+    seen: list[dict[str, Any]],
+    findings: Sequence[Finding],
+    base: Base,
+    least: Level,
 ) -> list[Finding]:
     """Append a config in which the worst that can be mended is.
 
@@ -215,11 +221,12 @@ def _mend_worst(
         seen: The configs so far, to which none comes back.
         findings: What was found in the last one.
         base: What it inherits.
+        least: What is less bad stays as it is.
 
     Returns:
         What is mended; nothing if there is no such config.
     """
-    for level in sorted(Level, reverse=True):
+    for level in sorted(set(Level) - set(range(least)), reverse=True):
         these = [finding for finding in findings if finding.level == level]
         cfg, mended = _mend(seen[-1], these, base)
         if cfg not in seen:

@@ -30,7 +30,7 @@ class Visit(NamedTuple):
 
     Attributes:
         diagnosis: What was found.
-        out: The folder with the files.
+        out: The folder with the files, as it was given.
         seconds: How long it took to look.
         suggestion: The child config; None if none was asked for.
     """
@@ -76,8 +76,16 @@ def visit(
     """
     start = time.perf_counter()
     cfg = load_config(config, None, cfg_options, on_note, on_note)
+    if not isinstance(cfg.work_dir, str):
+        raise ValueError(
+            f'work_dir={cfg.work_dir!r} in {cfg.filename}: expected a path'
+        )
     folder = Path(cfg.work_dir) / _FOLDER if out is None else out
     check_output('out', str(folder))
+    # The code of users may go elsewhere.
+    shown, folder = folder, folder.absolute()
+    for name in (RESULT, PAGE, CACHE):
+        check_output('out', str(folder / name), folder=False)
     if suggest is not None:
         check_suggest(suggest, cfg)
     options: dict[str, Any] = {
@@ -96,4 +104,4 @@ def visit(
         suggestion = write_suggestion(
             diagnosis, suggest, cfg_options or {}, **options
         )
-    return Visit(diagnosis, folder, seconds, suggestion)
+    return Visit(diagnosis, shown, seconds, suggestion)

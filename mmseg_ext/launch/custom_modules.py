@@ -45,8 +45,10 @@ def import_custom_modules(cfg: Config, path: Path) -> list[str]:
     if not isinstance(given, dict):
         given = cfg.custom_imports = dict(imports=given)
     names = given.get('imports') or []
-    names = [names] if isinstance(names, str) else list(names)
-    if not all(isinstance(name, str) for name in names):
+    names = [names] if isinstance(names, str) else names
+    if not isinstance(names, list | tuple) or not all(
+        isinstance(name, str) for name in names
+    ):
         raise ValueError(
             f'custom_imports.imports={names} in {path}: expected names of '
             'modules'

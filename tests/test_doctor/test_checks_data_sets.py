@@ -29,3 +29,21 @@ def test_other_suffix(street):
     street.change("img_suffix='.png'", "img_suffix='.jpg'")
     found = assert_only(street.examine(), 'split-empty')
     assert {f.split for f in found} == {'train', 'val', 'test'}
+
+
+@plants('config-entry')
+def test_entries_that_are_no_configs(street):
+    options = {'train_cfg': 3, 'val_evaluator': 'mIoU', 'default_hooks': [1]}
+    diagnosis = street.examine(cfg_options=options)
+    found = assert_only(diagnosis, 'config-entry')
+    assert [each.text.partition('=')[0] for each in found] == [
+        *('default_hooks', 'train_cfg', 'val_evaluator')
+    ]
+
+
+@plants('config-entry')
+def test_data_loader_that_is_none(street):
+    [found] = assert_only(
+        street.examine(cfg_options={'val_dataloader': 3}), 'config-entry'
+    )
+    assert found.text == 'val_dataloader=3: expected a dict'

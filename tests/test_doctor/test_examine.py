@@ -1,6 +1,10 @@
 """The way of a visit: checks of one's own, and checks that fail."""
 
+import os
+from pathlib import Path
+
 import pytest
+from mmengine.config import Config
 
 from helpers.doctor import plants
 from mmseg_ext.doctor.case import Case
@@ -92,3 +96,57 @@ def test_wrapped_data_sets_are_seen_through(street):
     key = 'train_dataloader.dataset.dataset.datasets'
     assert [part.key for part in parts] == [f'{key}.0', f'{key}.1']
     assert [part.total for part in parts] == [6, 6]
+
+
+def ends(*_):
+    raise SystemExit(0)
+
+
+def test_code_that_ends_the_process_is_a_fault(street, monkeypatch, tmp_path):
+    """Status 0 would look like a clean bill."""
+    case = Case(None, '')
+    [found] = diagnose(case, [check(RARE)(ends)]).findings
+    assert (found.code, 'SystemExit' in found.text) == ('check-failed', True)
+    with monkeypatch.context() as patch:
+        patch.setattr('mmseg.datasets.BaseSegDataset.load_data_list', ends)
+        codes = {each.code for each in street.examine().findings}
+    assert 'data-set-not-built' in codes
+    with monkeypatch.context() as patch:
+        patch.setattr('mmcv.transforms.LoadImageFromFile.transform', ends)
+        codes = {each.code for each in street.examine().findings}
+    assert 'pipeline-fails' in codes
+
+
+def test_what_is_no_finding_is_a_fault():
+    @check(RARE)
+    def text(case):
+        yield 'a text'
+
+    @check(RARE)
+    def number(case):
+        yield RARE.found('x', file=7)
+
+    found = diagnose(Case(None, ''), [text, number]).findings
+    assert [each.code for each in found] == ['check-failed'] * 2
+    assert "'a text': expected a Finding" in found[0].text
+
+
+def test_users_code_moves_and_prints_nothing(street, capsys, monkeypatch):
+    before = Path.cwd()
+
+    def away(self, results):
+        os.chdir('/')
+        print('from a transform')
+        return results
+
+    monkeypatch.setattr('mmseg.datasets.PackSegInputs.transform', away)
+    street.examine()
+    assert Path.cwd() == before
+    assert capsys.readouterr().out == ''
+
+
+def test_config_without_a_file(street):
+    cfg = Config.fromfile(street.config)
+    bare = Config(cfg.to_dict())
+    diagnosis = examine(bare)
+    assert diagnosis.case.splits['train'].parts[0].total == 6

@@ -10,6 +10,7 @@ from mmseg_ext.doctor.checks import (
     coco_masks,
     data_sets,
     duplicates,
+    entries,
     files,
     images,
     labels,
@@ -25,6 +26,7 @@ __all__ = ['CHECKS', 'FAILED', 'all_codes']
 #: Each takes what was gathered. A plug-in appends its own to the list, or a
 #: config names them: ``doctor_checks = ['package.module:function']``.
 CHECKS: list[Check] = [
+    entries.entries_are_configs,
     data_sets.data_sets_are_built,
     data_sets.splits_hold_images,
     files.images_are_read,
