@@ -1,7 +1,7 @@
 """One pass over a config and its data."""
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -163,10 +163,27 @@ def _build_part(cfg: Config, part: Part) -> Part:
             if part.empty
             else why_not_built(cfg, error) or one_line(error)
         )
+        part.classes = _names(_metainfo(part.cfg))
         return part
     part.empty = not part.total
-    info = getattr(part.dataset, 'metainfo', None) or {}
-    classes = info.get('classes') or ()
-    part.classes = (classes,) if isinstance(classes, str) else tuple(classes)
+    part.classes = _names(getattr(part.dataset, 'metainfo', None))
     part.ignore_index = getattr(part.dataset, 'ignore_index', IGNORE_INDEX)
     return part
+
+
+def _metainfo(cfg: ConfigDict) -> Any:
+    """Return what is known of the classes of a data set without its files."""
+    try:
+        with DATASETS.switch_scope_and_registry(None) as registry:
+            kind = registry.get(cfg['type'])
+        return kind._load_metainfo(dict(cfg.get('metainfo') or {}))
+    # It may be of any kind, or of none.
+    except FAULTS:
+        return None
+
+
+def _names(info: Any) -> tuple[str, ...]:
+    """Return the names of classes in what a data set says of itself."""
+    # Data sets that are joined, and differ, have a list.
+    classes = info.get('classes') if isinstance(info, Mapping) else None
+    return (classes,) if isinstance(classes, str) else tuple(classes or ())

@@ -1,5 +1,7 @@
 """The model against the data."""
 
+import shutil
+
 import cv2
 import pytest
 import torch
@@ -428,3 +430,36 @@ def test_a_transform_for_other_classes(street):
     assert len(steps) == 6
     assert 'class_weights' not in steps[3]
     assert_mended(street, [found])
+
+
+def test_heads_are_compared_without_data(street):
+    """The classes stand in the config, or in the class of the data set."""
+    shutil.rmtree(street.root / 'train')
+    shutil.rmtree(street.root / 'val')
+    options = {'model.decode_head.num_classes': 4}
+    diagnosis = street.examine(cfg_options=options)
+    [found] = [f for f in diagnosis.findings if f.code == 'head-classes']
+    assert found.change == {'model.decode_head.num_classes': 5}
+    street.change('metainfo=dict(classes=classes), ', '')
+    street.change("type='BaseSegDataset'", "type='CityscapesDataset'")
+    diagnosis = street.examine()
+    found = [f for f in diagnosis.findings if f.code == 'head-classes']
+    assert {f.change[f'{f.text.split()[0]}.num_classes'] for f in found} == {
+        19
+    }
+
+
+@plants('data-set-classes')
+def test_joined_data_sets_with_other_classes(shapes):
+    add(
+        shapes,
+        "part = train_dataloader['dataset']",
+        "other = dict(part, metainfo=dict(classes=('disk', 'box')))",
+        "train_dataloader['dataset'] = dict(type='ConcatDataset', "
+        'datasets=[part, other])',
+    )
+    [found] = [
+        f for f in shapes.examine().findings if f.code == 'data-set-classes'
+    ]
+    assert found.split == 'train'
+    assert found.value == ['disk', 'box']

@@ -153,12 +153,12 @@ def classes_are_the_same(case: Case) -> Iterator[Finding]:
     wanted = _named(first)
     for part in case.parts:
         found = _named(part)
-        if not part.classes or part.split == first.split or found == wanted:
+        if not part.classes or part is first or found == wanted:
             continue
         place, pair = _first_difference(found, wanted)
         text = (
             f'{len(part.classes)} classes, and {len(first.classes)} in '
-            f'{first.split}; class {place} is {pair[0]}, there {pair[1]}'
+            f'{first.key}; class {place} is {pair[0]}, there {pair[1]}'
         )
         info = {**(part.cfg.get('metainfo') or {})}
         info['classes'] = list(first.classes)
@@ -314,7 +314,7 @@ def batch_norms_see_enough(case: Case) -> Iterator[Finding]:
         )
 
 
-@check(SYNC)
+@check(SYNC, NOT_BUILT)
 def sync_norms_have_gpus(case: Case) -> Iterator[Finding]:
     """Yield that batch norms of several GPUs have none here."""
     if case.model is None:
@@ -322,8 +322,9 @@ def sync_norms_have_gpus(case: Case) -> Iterator[Finding]:
     norms, fault = case.model.norms, case.model.fault
     if fault is not None and _PROCESSES in fault:
         several = torch.cuda.device_count() > 1
-        yield SYNC.found(
+        yield NOT_BUILT.found(
             fault,
+            mend="norm_cfg=dict(type='BN') where one process trains",
             change=_plain_norms(case.cfg, 'MMSyncBN'),
             level=Level.NOTE if several else Level.ERROR,
         )
