@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [
     'start_here',
     'own_data',
+    'doctor',
     'change_things',
     'look_at_results',
     'distributed',
