@@ -29,3 +29,12 @@ def test_other_suffix(street):
     street.change("img_suffix='.png'", "img_suffix='.jpg'")
     found = assert_only(street.examine(), 'split-empty')
     assert {f.split for f in found} == {'train', 'val', 'test'}
+
+
+def test_the_one_that_cannot_be_built_is_named(street):
+    (street.root / 'val').rename(street.root / 'other')
+    street.change("img_path='val'", "img='val'")
+    found = assert_only(street.examine(), 'data-set-not-built')
+    for each in found:
+        key = f'{each.split}_dataloader.dataset'
+        assert each.text.startswith(f'{key} (BaseSegDataset) cannot be built')
