@@ -1,7 +1,7 @@
 """What the labels of data sets of one kind hold, over all splits."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -23,6 +23,7 @@ __all__ = [
     'change_step',
     'distinct_parts',
     'head_configs',
+    'is_learned',
     'label_families',
 ]
 
@@ -74,8 +75,16 @@ class LabelFamily:
 
     @property
     def reduced(self) -> bool:
-        """Whether 0 is ignored, and the others begin with it."""
-        return self.parts[0].reduce_zero_label
+        """Whether a data set ignores 0, and the others begin with it."""
+        return any(part.reduce_zero_label for part in self.parts)
+
+    @property
+    def counts_from_zero(self) -> bool:
+        """Whether 0 is surely a class in the files."""
+        stored, first = self.stored, self.names[0].lower()
+        if 0 not in stored or max(stored) >= self.end:
+            return False
+        return first in BACKGROUND_NAMES or stored == set(range(self.end))
 
     @property
     def stored(self) -> set[int]:
@@ -240,6 +249,18 @@ def head_configs(cfg: Config) -> Iterator[tuple[str, ConfigDict]]:
                     yield f'model.{name}.{number}', each
 
 
+def is_learned(value: int | None, names: Sequence[str]) -> bool:
+    """Tell whether a label is a class that a model has to learn.
+
+    Args:
+        value: The label.
+        names: The classes; void among them is none.
+    """
+    if value is None or not 0 <= value < len(names):
+        return False
+    return names[value].lower() not in VOID_NAMES
+
+
 def label_families(case: Case) -> list[LabelFamily]:
     """Return the data sets of a case by how their labels were made.
 
@@ -274,8 +295,12 @@ def _family(part: Part, cfg: Config) -> LabelFamily:
         part.classes,
         len(own) if own else count,
         count,
-        # That heads do not leave these out is told of the heads.
-        frozenset({*ignored_labels(heads), IGNORE_INDEX}),
+        # That heads leave out others, or classes, is told of the heads.
+        frozenset(
+            value
+            for value in (*ignored_labels(heads), IGNORE_INDEX)
+            if value == IGNORE_INDEX or not is_learned(value, part.classes)
+        ),
         len(sample_info(part.dataset).get('color_map') or ()),
         bool(own),
     )

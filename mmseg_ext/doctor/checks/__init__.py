@@ -27,6 +27,7 @@ __all__ = ['CHECKS', 'FAILED', 'all_codes']
 CHECKS: list[Check] = [
     data_sets.data_sets_are_built,
     data_sets.splits_hold_images,
+    files.images_are_known,
     files.images_are_read,
     files.labels_have_images,
     files.sizes_are_equal,
