@@ -55,6 +55,7 @@ class LabelFamily:
         mapped: Whether the data set numbers its classes anew.
         files: In how many files each stored value is.
         total: How many files of one channel there are.
+        one_more: Whether a file has 0, and what is beyond the last class.
         both: Whether a file has black and white alone, and white is ignored.
         more: Whether a file has other values.
         share: The largest share of pixels of 255 that one of these has.
@@ -69,6 +70,7 @@ class LabelFamily:
     mapped: bool = False
     files: Counter[int] = field(default_factory=Counter)
     total: int = 0
+    one_more: bool = False
     both: bool = False
     more: bool = False
     share: float = 0.0
@@ -104,6 +106,7 @@ class LabelFamily:
         if label.values:
             self.total += 1
             self.files.update(label.values.keys())
+            self.one_more |= {0, self.end} <= label.values.keys()
         share = _white_share(label)
         if _is_black_and_white(label):
             self.both |= share > 0

@@ -422,6 +422,24 @@ def test_files_with_and_without_the_zero_of_others(street):
     assert loaded(mended(street, found)) == {0, 1, 2, 3, 4, 255}
 
 
+def test_the_last_class_is_in_few_of_such_files(street):
+    """Whether 0 is a class is not known: one code and mend for all."""
+    rewrite(street, one_more)
+    rewrite(
+        street,
+        lambda label: np.where(label > 4, 4, label).astype(np.uint8),
+    )
+    first, second, *_ = street.files('train_labels')
+    for path, value in ((first, 0), (second, 1)):
+        label = street.label(path)
+        label[:3], label[3:6] = value, 5
+        cv2.imwrite(str(path), label)
+    found = assert_only(street.examine(), 'labels-outside')
+    assert [f.file for f in found] == [str(first), str(second)]
+    assert len({f.mend for f in found}) == 1
+    assert 'where 0 is no class, reduce_zero_label=True' in found[0].mend
+
+
 def test_a_label_is_a_pointer(street):
     path = street.files('train_labels')[1]
     path.write_text('version https://git-lfs.github.com/spec/v1\noid x\n')

@@ -48,6 +48,10 @@ _ASSERT = (
     'pixels are no class'
 )
 _LOADER = 'the transform that loads labels, in the pipelines of all splits'
+_ALL = (
+    'give the data set and the heads all classes of the masks, or map the '
+    f"values: dict(type='MapLabels', label_map={{...}}) after {_LOADER}"
+)
 
 MISSING = Code(
     'label-missing',
@@ -98,8 +102,7 @@ OUTSIDE = Code(
     'labels-outside',
     Level.ERROR,
     _ASSERT,
-    'give the data set and the heads all classes of the masks, or map the '
-    f"values: dict(type='MapLabels', label_map={{...}}) after {_LOADER}",
+    _ALL,
 )
 REDUCE = Code(
     'reduce-zero-label',
@@ -372,6 +375,10 @@ def _outside(
                 'reduce_zero_label=True in all data sets',
                 family.reduce(True),
             )
+        # Where another has 0 as well, the list lacks a class: which one?
+        if family.one_more and family.names[0].lower() not in BACKGROUND_NAMES:
+            mend = f'where 0 is no class, reduce_zero_label=True; else {_ALL}'
+            return Verdict(OUTSIDE, text, wrong, mend)
         if 0 not in stored:
             mend = 'save it again, with classes counted from 0'
             text = f'{text}; it has no 0, so classes count from 1'
