@@ -161,7 +161,7 @@ def _build_part(cfg: Config, part: Part) -> Part:
         part.fault = (
             f'the data set is empty{why_empty(error)}'
             if part.empty
-            else why_not_built(cfg, error) or one_line(error)
+            else why_not_built(cfg, error, key=part.key) or one_line(error)
         )
         part.classes = _names(_metainfo(part.cfg))
         return part

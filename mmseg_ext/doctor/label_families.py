@@ -1,7 +1,7 @@
 """What the labels of data sets of one kind hold, over all splits."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -23,6 +23,7 @@ __all__ = [
     'change_step',
     'distinct_parts',
     'head_configs',
+    'is_learned',
     'label_families',
 ]
 
@@ -54,6 +55,7 @@ class LabelFamily:
         mapped: Whether the data set numbers its classes anew.
         files: In how many files each stored value is.
         total: How many files of one channel there are.
+        one_more: Whether a file has 0, and what is beyond the last class.
         both: Whether a file has black and white alone, and white is ignored.
         more: Whether a file has other values.
         share: The largest share of pixels of 255 that one of these has.
@@ -68,14 +70,23 @@ class LabelFamily:
     mapped: bool = False
     files: Counter[int] = field(default_factory=Counter)
     total: int = 0
+    one_more: bool = False
     both: bool = False
     more: bool = False
     share: float = 0.0
 
     @property
     def reduced(self) -> bool:
-        """Whether 0 is ignored, and the others begin with it."""
-        return self.parts[0].reduce_zero_label
+        """Whether a data set ignores 0, and the others begin with it."""
+        return any(part.reduce_zero_label for part in self.parts)
+
+    @property
+    def counts_from_zero(self) -> bool:
+        """Whether 0 is surely a class in the files."""
+        stored, first = self.stored, self.names[0].lower()
+        if 0 not in stored or max(stored) >= self.end:
+            return False
+        return first in BACKGROUND_NAMES or stored == set(range(self.end))
 
     @property
     def stored(self) -> set[int]:
@@ -95,6 +106,7 @@ class LabelFamily:
         if label.values:
             self.total += 1
             self.files.update(label.values.keys())
+            self.one_more |= {0, self.end} <= label.values.keys()
         share = _white_share(label)
         if _is_black_and_white(label):
             self.both |= share > 0
@@ -240,6 +252,18 @@ def head_configs(cfg: Config) -> Iterator[tuple[str, ConfigDict]]:
                     yield f'model.{name}.{number}', each
 
 
+def is_learned(value: int | None, names: Sequence[str]) -> bool:
+    """Tell whether a label is a class that a model has to learn.
+
+    Args:
+        value: The label.
+        names: The classes; void among them is none.
+    """
+    if value is None or not 0 <= value < len(names):
+        return False
+    return names[value].lower() not in VOID_NAMES
+
+
 def label_families(case: Case) -> list[LabelFamily]:
     """Return the data sets of a case by how their labels were made.
 
@@ -274,8 +298,12 @@ def _family(part: Part, cfg: Config) -> LabelFamily:
         part.classes,
         len(own) if own else count,
         count,
-        # That heads do not leave these out is told of the heads.
-        frozenset({*ignored_labels(heads), IGNORE_INDEX}),
+        # That heads leave out others, or classes, is told of the heads.
+        frozenset(
+            value
+            for value in (*ignored_labels(heads), IGNORE_INDEX)
+            if value == IGNORE_INDEX or not is_learned(value, part.classes)
+        ),
         len(sample_info(part.dataset).get('color_map') or ()),
         bool(own),
     )

@@ -132,6 +132,8 @@ class Part:
         samples: Its images, as far as they were looked at; a sample of them
             with ``--sample``. Each file once.
         total: How many images it has.
+        unknown: Positions of images whose files are not known, of those that
+            were looked at.
         coco: Its COCO file; None for data sets of another kind.
     """
 
@@ -146,6 +148,7 @@ class Part:
     ignore_index: int = 255
     samples: Sequence[Sample] = ()
     total: int = 0
+    unknown: Sequence[int] = ()
     coco: CocoTable | None = None
 
     @property

@@ -12,7 +12,7 @@ import torch
 from mmcv.transforms import LoadAnnotations
 
 from mmseg_ext.doctor.faults import FAULTS
-from mmseg_ext.doctor.parts import Part, Sample
+from mmseg_ext.doctor.parts import Part, Place, Sample
 from mmseg_ext.engine.label_checks import same_random_numbers, spread
 from mmseg_ext.launch.errors import one_line
 
@@ -30,6 +30,10 @@ __all__ = [
 #: So many images of a data set are looked at: few, since each takes as long
 #: as in a training, and spread, since the sizes of images may differ.
 IMAGES = 4
+
+#: So many more are looked at where the pipeline dropped all of these, as it
+#: may drop images without objects, which can be most.
+MORE_IMAGES = 100
 
 #: How often each of them. A flip by half chance is the same each time for
 #: all of them in one of 256 cases.
@@ -160,6 +164,8 @@ class PipelineRun(NamedTuple):
             empty without one.
         deviation: Its standard deviations.
         padding: The share of it that ``Pad`` has added, 0 to 1.
+        filled: What ``Pad``, or a rotation, has put into the label map, and
+            the step that did it.
         original: Width and height of the image before the pipeline.
         loaded: Pixels of each value of the label map as it was loaded, of all
             images that were mixed; None without one.
@@ -185,6 +191,7 @@ class PipelineRun(NamedTuple):
     mean: tuple[float, ...] = ()
     deviation: tuple[float, ...] = ()
     padding: float = 0.0
+    filled: Mapping[int, Step] = {}
     original: _Size | None = None
     loaded: Mapping[int, int] | None = None
     label: Mapping[int, int] | None = None
@@ -245,6 +252,7 @@ class _Trace:
         self.loaded: Counter[int] | None = None
         self.boxes: _Boxes | None = None
         self.padding = 0.0
+        self.filled: dict[int, Step] = {}
         self.original: _Size | None = None
 
     def call(
@@ -256,10 +264,10 @@ class _Trace:
         self.image = self.image or str(known.get('img_path') or '')
         before = _size_of(known.get('img'))
         had_label, had_boxes = 'gt_seg_map' in known, 'gt_bboxes' in known
+        label = self._count(step, known)
         if had_label and step.kind == 'label':  # it numbers classes anew
-            self.loaded = (self.loaded or Counter()) - Counter(
-                _histogram(known['gt_seg_map'])
-            )
+            self.loaded = (self.loaded or Counter()) - label
+        drawn = self.made[-1].digest if self.made else 0
         results = transform(results)
         known = results if isinstance(results, Mapping) else {}
         made = _made(step, known, before)
@@ -273,11 +281,22 @@ class _Trace:
             self.boxes = _box_sizes(known)
         if step.kind == 'pad' and before and made.size:
             self.padding = 1 - _area(before) / _area(made.size)
+            new = self._count(step, known) - label if had_label else ()
+            self.filled |= dict.fromkeys(new, step)
         elif step.kind == 'move' and before != made.size:
             self.padding = 0.0
+        # RandomRotate keeps the size, and has new corners.
+        value = getattr(transform, 'seg_pad_val', None)
+        if step.kind == 'move' and value is not None and made.digest != drawn:
+            self.filled[value] = step
         self.made.append(made)
         self.running = None
         return results
+
+    def _count(self, step: Step, known: Mapping[str, Any]) -> Counter[int]:
+        """Return the pixels of each label, if a step may make new ones."""
+        made = step.kind in ('label', 'pad') and 'gt_seg_map' in known
+        return Counter(_histogram(known['gt_seg_map']) if made else {})
 
 
 class _Traced:
@@ -320,12 +339,32 @@ def _part_runs(part: Part) -> Iterator[PipelineRun]:
         return
     needs_label = _loads_label_map(part.dataset)
     # Of each file once: wrappers are no leaves.
-    healthy = [s for s in part.samples if _is_healthy(s, needs_label)]
-    for index in spread(len(healthy), IMAGES):
-        place = healthy[index].place
-        for _ in range(ROUNDS):
-            run = _run(part.dataset, part.key, place.position, part.split)
-            yield run._replace(image=place.image)
+    places = [
+        sample.place
+        for sample in part.samples
+        if _is_healthy(sample, needs_label)
+    ]
+    # An entry of a video is all its images.
+    video = getattr(part.dataset, 'load_as_video', False)
+    unknown = [] if video else [Place(n, '') for n in part.unknown]
+    kept = False
+    for found in (places, unknown):
+        for index in spread(len(found), IMAGES):
+            for _ in range(ROUNDS):
+                run = _place_run(part, found[index])
+                kept |= not run.dropped
+                yield run
+    for index in spread(len(places), MORE_IMAGES) if not kept else ():
+        run = _place_run(part, places[index])
+        yield run
+        if not run.dropped:
+            return
+
+
+def _place_run(part: Part, place: Place) -> PipelineRun:
+    """Run the pipeline of a data set on one of its images."""
+    run = _run(part.dataset, part.key, place.position, part.split)
+    return run._replace(image=place.image or run.image)
 
 
 def _whole_runs(dataset: Any, parts: Sequence[Part]) -> Iterator[PipelineRun]:
@@ -390,6 +429,7 @@ def _run(
         order=order,
         dropped=fault is None and results is None,
         padding=trace.padding,
+        filled=trace.filled,
         original=trace.original,
         loaded=None if trace.loaded is None else dict(trace.loaded),
         boxes_before=trace.boxes,

@@ -33,6 +33,9 @@ _PATIENCE = 2
 #: Where loaders keep which library decodes.
 _BACKEND = 'imdecode_backend'
 
+#: What stands in place of a file that Git LFS keeps elsewhere begins so.
+_POINTER = b'version https://git-lfs'
+
 _MISSING = 'missing: there is no such file'
 
 #: Stand for the loader of labels that nothing loads, and begin that of a
@@ -78,8 +81,9 @@ def scan_parts(
     if sample is None:
         kept.prune()
     kept.save()
-    for part, found in zip(parts, places, strict=True):
+    for part, (found, unknown) in zip(parts, places, strict=True):
         part.samples = [scan.sample(each) for each in found]
+        part.unknown = unknown
 
 
 class _Job(NamedTuple):
@@ -171,8 +175,15 @@ def _read(path: str, loader: Any) -> bytes:
     """
     options = getattr(loader, 'backend_args', None) or {}
     if '://' in path or options.get('backend', 'local') != 'local':
-        return bytes(fileio.get(path, backend_args=options or None))
-    return read_file(path)
+        data = bytes(fileio.get(path, backend_args=options or None))
+    else:
+        data = read_file(path)
+    if data.startswith(_POINTER):
+        raise ValueError(
+            f'{NAME} is a pointer of Git LFS, and its content is not here: '
+            'git lfs pull'
+        )
+    return data
 
 
 def _why_not_read(path: str, error: BaseException) -> tuple[str, bool]:
@@ -206,17 +217,25 @@ class _Scan:
         self._labels: dict[tuple[str, bytes], LabelScan | None] = {}
         self._jobs: list[_Job] = []
 
-    def plan(self, number: int, sample: int | None) -> list[_Found]:
-        """Note what has to be read of a data set; return its images."""
+    def plan(
+        self, number: int, sample: int | None
+    ) -> tuple[list[_Found], list[int]]:
+        """Note what has to be read of a data set.
+
+        Returns:
+            Its images, and the positions of those whose files are not known.
+        """
         dataset = self._datasets[number]
         labeled = _has_labels(dataset)
         found: dict[tuple[str, str | None], _Found] = {}
+        unknown = []
         for position in _positions(self._totals[number], sample):
             try:
                 info = dataset.get_data_info(position)
                 image = str(info['img_path'])
             # A user's own may fail; the pipelines are looked at as well.
             except FAULTS:
+                unknown.append(position)
                 continue
             label = info.get('seg_map_path') if labeled else None
             label = None if label is None else str(label)
@@ -226,7 +245,7 @@ class _Scan:
             each = _Found(place, self._identity(number, info))
             found[image, label] = each
             self._add(number, each)
-        return list(found.values())
+        return list(found.values()), unknown
 
     def _identity(self, number: int, info: Mapping[str, Any]) -> bytes:
         """Return what is equal for labels that are loaded alike."""

@@ -147,7 +147,7 @@ def _why_no_base(error: Exception) -> str | None:
 
 
 def why_not_built(
-    cfg: Config, error: BaseException, any_reason: bool = True
+    cfg: Config, error: BaseException, any_reason: bool = True, key: str = ''
 ) -> str | None:
     """Return in one line what in a config cannot be built, and why.
 
@@ -156,6 +156,8 @@ def why_not_built(
         error: What came out of the building.
         any_reason: Tell of all errors of a part that is built, and not only
             of an unknown type and of arguments that a type does not have.
+        key: Of the part that was built; without it, all places of the type
+            are named.
 
     Returns:
         The line, or None for another error, such as one of a run.
@@ -168,7 +170,7 @@ def why_not_built(
     kind = found.get('obj_type', found.get('scheduler_type'))
     name, argument = str(getattr(kind, '__name__', kind)), _argument(error)
     if isinstance(error, KeyError) and ' registry. ' in str(error):
-        return unknown_type(cfg, name, found['registry'])
+        return unknown_type(cfg, name, found['registry'], key)
     misfit = (
         isinstance(error, TypeError)
         and 'argument' in str(error)
@@ -176,7 +178,7 @@ def why_not_built(
     )
     if not misfit and not any_reason:
         return None
-    places = ', '.join(_places(cfg, name, argument))
+    places = ', '.join(_places(cfg, name, argument, key))
     # Newer releases of Python have a proposal of their own.
     reason = one_line(error).partition('. Did you mean')[0]
     return (
@@ -245,20 +247,23 @@ def _builds(frame: FrameType) -> bool:
     return module == 'mmengine.registry.build_functions'
 
 
-def unknown_type(cfg: Config, name: str, registry: Registry) -> str:
+def unknown_type(
+    cfg: Config, name: str, registry: Registry, key: str = ''
+) -> str:
     """Return in one line that a type is not registered, and what is near.
 
     Args:
         cfg: The config that names the type.
         name: The type.
         registry: Where it was looked for, and in the registries above.
+        key: As in :func:`why_not_built`.
     """
     known: set[str] = set()
     at: Registry | None = registry
     while at is not None:
         known |= set(at.module_dict)
         at = at.parent
-    where = ', '.join(_places(cfg, name)) or cfg.filename
+    where = ', '.join(_places(cfg, name, key=key)) or cfg.filename
     return (
         f'{where}: there is no {name!r} in the registry '
         f'{registry.scope}::{registry.name}'
@@ -285,20 +290,24 @@ def _close_argument(kind: Any, argument: str) -> str:
     return closest(argument, names)
 
 
-def _places(cfg: Config, name: str, argument: str = '') -> list[str]:
+def _places(
+    cfg: Config, name: str, argument: str = '', key: str = ''
+) -> list[str]:
     """Return where a type stands in a config, in what the runner reads.
 
-    Only those places are named that have the argument, where any has.
+    Only those places are named that are in the part of the key, and that
+    have the argument, where any is and has.
     """
     found = dict(entries(cfg.to_dict()))
     places = [
-        key.removesuffix('.type')
-        for key, value in found.items()
-        if key.endswith(('.type', '.segmentor'))
+        place.removesuffix('.type')
+        for place, value in found.items()
+        if place.endswith(('.type', '.segmentor'))
         and name in (value, str(value).rpartition('.')[2])
     ]
     used = inspect.signature(Runner.__init__).parameters
     for kept in (
+        [place for place in places if f'{place}.'.startswith(f'{key}.')],
         [place for place in places if place.split('.')[0] in used],
         [place for place in places if f'{place}.{argument}' in found],
     ):

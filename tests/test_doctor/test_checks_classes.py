@@ -170,3 +170,11 @@ def test_a_rare_class(street):
         'model.decode_head.loss_decode': loss,
         'model.auxiliary_head.loss_decode': loss,
     }
+
+
+def test_a_training_without_labels_is_told_once(street):
+    write(street, 'train', lambda label: np.full_like(label, 255))
+    diagnosis = street.examine()
+    assert_only(diagnosis, 'split-all-ignored', split='train')
+    codes = {f.code for f in diagnosis.findings}
+    assert not codes & {'class-only-in-val', 'class-absent', 'cat-max-ratio'}

@@ -47,3 +47,12 @@ def test_data_loader_that_is_none(street):
         street.examine(cfg_options={'val_dataloader': 3}), 'config-entry'
     )
     assert found.text == 'val_dataloader=3: expected a dict'
+
+
+def test_the_one_that_cannot_be_built_is_named(street):
+    (street.root / 'val').rename(street.root / 'other')
+    street.change("img_path='val'", "img='val'")
+    found = assert_only(street.examine(), 'data-set-not-built')
+    for each in found:
+        key = f'{each.split}_dataloader.dataset'
+        assert each.text.startswith(f'{key} (BaseSegDataset) cannot be built')

@@ -1,6 +1,7 @@
 """Images and labels that are there twice."""
 
 import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -170,6 +171,7 @@ def test_copies_are_in_another_split(street):
         assert 0 <= each.value <= 0.2
         assert each.level == Level.WARNING
         assert 'another label' not in each.text
+        assert f'a copy of {Path(each.others[0]).name} in train' in each.text
 
 
 def test_copy_has_another_label(street):

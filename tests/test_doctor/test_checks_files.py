@@ -3,9 +3,14 @@
 import shutil
 
 import cv2
+import numpy as np
 import pytest
+from mmcv.transforms import TRANSFORMS
+from mmseg.datasets import BaseSegDataset
+from mmseg.registry import DATASETS
 
 from helpers.doctor import assert_only, plants
+from mmseg_ext.doctor.findings import Level
 
 
 @plants('image-missing')
@@ -73,3 +78,69 @@ def test_a_label_of_another_size(street, size):
     assert found.value == [[96, 72], list(size)]
     assert found.text == f'image 96x72, label {size[0]}x{size[1]}'
     assert found.others == (str(street.files('train')[2]),)
+
+
+def test_an_image_is_a_pointer(shapes):
+    path = shapes.files('train')[1]
+    path.write_text('version https://git-lfs.github.com/spec/v1\noid x\n')
+    [found] = assert_only(shapes.examine(), 'image-unreadable', path, 'train')
+    assert 'git lfs pull' in found.text
+
+
+@DATASETS.register_module()
+class Strange(BaseSegDataset):
+    """Gives some entries that name no file."""
+
+    def __init__(self, odd=(), **kwargs):
+        self.odd = odd
+        super().__init__(serialize_data=False, **kwargs)
+
+    def load_data_list(self):
+        entries = super().load_data_list()
+        for number, entry in enumerate(self.odd):
+            entries[number] = entry
+        return entries
+
+
+def strange(street, odd):
+    """Let entries of the training be others."""
+    street.change(
+        'dataset=dict(\n        **dataset, pipeline=train_pipeline,',
+        "dataset=dict(\n        **{**dataset, 'type': 'Strange'}, "
+        f'odd={odd}, pipeline=train_pipeline,',
+    )
+
+
+@plants('images-unknown')
+def test_entries_without_files(street):
+    strange(street, "[dict(path='a')] * 6")
+    street.change(
+        "    dict(type='LoadImageFromFile'),\n    dict(type='LoadAnnotations')"
+        ",\n    dict(type='RandomResize'",
+        "    dict(type='Drawn'),\n    dict(type='RandomResize'",
+    )
+    [found] = assert_only(street.examine(), 'images-unknown', split='train')
+    assert (found.level, found.value) == (Level.WARNING, 6)
+    assert found.text == (
+        '6 of 6 entries have no img_path: their files were not looked at'
+    )
+
+
+@TRANSFORMS.register_module()
+class Drawn:
+    """Draws an image with its label."""
+
+    def __call__(self, results):
+        image = np.random.default_rng(0).integers(0, 255, (72, 96, 3))
+        results['img'] = image.astype(np.uint8)
+        results['img_shape'] = results['ori_shape'] = (72, 96)
+        results['gt_seg_map'] = (image[..., 0] % 5).astype(np.uint8)
+        results['seg_fields'] = ['gt_seg_map']
+        return results
+
+
+@pytest.mark.parametrize('odd', ['[{}] * 6', '[None]', '[1]', "['x'] * 6"])
+def test_entries_that_cannot_be_loaded(street, odd):
+    strange(street, odd)
+    found = assert_only(street.examine(), 'pipeline-fails', split='train')
+    assert len(found) == 1

@@ -129,3 +129,16 @@ def test_what_the_loader_does_is_what_it_does(street, backend, color):
     assert (width, height) in {(96, 72), (72, 96)}
     turns = 'does not turn' if (width, height) == (96, 72) else 'turns'
     assert f'({backend}, {color}) {turns} it' in found.text
+
+
+@pytest.mark.parametrize('channels', [3, 4])
+def test_16_bits_of_color(street, channels):
+    path = street.files('train')[1]
+    image = cv2.imread(str(path)).astype(np.uint16) * 256
+    image = np.dstack([image, np.full_like(image[..., 0], 65535)])
+    cv2.imwrite(str(path), image[..., :channels])
+    diagnosis = street.examine()
+    [found] = assert_only(diagnosis, 'image-16-bit', path, 'train')
+    assert found.text == ('PNG RGB;16' if channels == 3 else 'PNG RGBA;16')
+    codes = {f.code for f in diagnosis.findings}
+    assert ('image-alpha' in codes) == (channels == 4)

@@ -98,8 +98,10 @@ def test_all_masks_are_black_and_white(street):
         "('sky', 'building', 'plant', 'road', 'thing')", "('other', 'road')"
     )
     street.change('num_classes = 5', 'num_classes = 2')
-    found = assert_only(street.examine(), 'labels-black-white')
+    diagnosis = street.examine()
+    found = assert_only(diagnosis, 'labels-black-white')
     assert {f.file for f in found} == set(map(str, all_labels(street)))
+    assert 'cat-max-ratio' not in {f.code for f in diagnosis.findings}
     assert 'no other class than other (0) is trained' in found[0].text
     assert 'label_map={255: 1}' in found[0].mend
     assert loaded(mended(street, found)) == {0, 1}
@@ -370,3 +372,76 @@ def test_the_cause_of_a_few_files_is_told_of_these(street):
         ('labels-outside', str(first)),
         ('label-unreadable', str(third)),
     }
+
+
+def test_splits_do_not_agree_on_zero(street):
+    """The one is judged by its labels, and the others are right."""
+    street.change(
+        'dataset=dict(\n        **dataset, pipeline=train_pipeline,',
+        'dataset=dict(\n        **{**dataset, "reduce_zero_label": True},'
+        ' pipeline=train_pipeline,',
+    )
+    found = assert_only(street.examine(), 'reduce-zero-label', split='train')
+    assert len(found) == 1
+    assert 'it is False in val, test' in found[0].text
+    assert loaded(mended(street, found)) == {0, 1, 2, 3, 4, 255}
+
+
+def test_a_split_learns_the_zero_that_others_ignore(street):
+    rewrite(street, one_more)
+    rewrite(
+        street,
+        lambda label: np.where(label == 255, 0, label).astype(np.uint8),
+    )
+    street.change(
+        'dataset=dict(\n        **dataset, pipeline=train_pipeline,',
+        'dataset=dict(\n        **{**dataset, "reduce_zero_label": True},'
+        ' pipeline=train_pipeline,',
+    )
+    found = assert_only(street.examine(), 'reduce-zero-label', split='val')
+    assert len(found) == 1
+    assert found[0].text.endswith(
+        'reduce_zero_label=False; it is True in train'
+    )
+    assert loaded(mended(street, found), 'val') == {0, 1, 2, 3, 4, 255}
+
+
+def test_files_with_and_without_the_zero_of_others(street):
+    """One cause has one mend; some files are labeled everywhere."""
+    rewrite(street, one_more)
+    rewrite(
+        street,
+        lambda label: np.where(label == 255, 1, label).astype(np.uint8),
+    )
+    for path in street.files('train_labels')[:2]:
+        label = street.label(path)
+        label[:3] = 0
+        cv2.imwrite(str(path), label)
+    found = assert_only(street.examine(), 'reduce-zero-label')
+    assert len(found) == 9
+    assert loaded(mended(street, found)) == {0, 1, 2, 3, 4, 255}
+
+
+def test_the_last_class_is_in_few_of_such_files(street):
+    """Whether 0 is a class is not known: one code and mend for all."""
+    rewrite(street, one_more)
+    rewrite(
+        street,
+        lambda label: np.where(label > 4, 4, label).astype(np.uint8),
+    )
+    first, second, *_ = street.files('train_labels')
+    for path, value in ((first, 0), (second, 1)):
+        label = street.label(path)
+        label[:3], label[3:6] = value, 5
+        cv2.imwrite(str(path), label)
+    found = assert_only(street.examine(), 'labels-outside')
+    assert [f.file for f in found] == [str(first), str(second)]
+    assert len({f.mend for f in found}) == 1
+    assert 'where 0 is no class, reduce_zero_label=True' in found[0].mend
+
+
+def test_a_label_is_a_pointer(street):
+    path = street.files('train_labels')[1]
+    path.write_text('version https://git-lfs.github.com/spec/v1\noid x\n')
+    [found] = assert_only(street.examine(), 'label-unreadable', path, 'train')
+    assert 'git lfs pull' in found.text

@@ -463,3 +463,25 @@ def test_joined_data_sets_with_other_classes(shapes):
     ]
     assert found.split == 'train'
     assert found.value == ['disk', 'box']
+
+
+@pytest.mark.parametrize('seen', [False, True])
+def test_a_head_ignores_a_class(street, seen):
+    """With labels of 255 it fails, without them the class is not learned."""
+    add(street, "model['decode_head']['ignore_index'] = 3")
+    count = 0
+    for path in street.files('train_labels'):
+        label = street.label(path)
+        label[label == 255] = 255 if seen else 1
+        count += int((label == 255).sum())
+        cv2.imwrite(str(path), label)
+    assert (count > 0) == seen
+    diagnosis = street.examine()
+    [found] = assert_only(diagnosis, 'ignore-index', split='train')
+    assert found.text == (
+        'model.decode_head.ignore_index=3 is the class road, and labels '
+        f'without class are 255, {count} pixels of them'
+    )
+    assert found.change == {'model.decode_head.ignore_index': 255}
+    for each in diagnosis.findings:
+        assert each.code != 'class-imbalance' or 'road' in each.value

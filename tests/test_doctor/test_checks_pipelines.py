@@ -2,6 +2,7 @@
 
 import cv2
 import pytest
+from mmcv.transforms import TRANSFORMS
 
 from helpers.doctor import assert_only, plants
 from mmseg_ext.doctor.findings import Level
@@ -269,3 +270,81 @@ def test_no_crop_can_be_mixed(street):
     assert found.text.startswith('of 6 of 6 image(s) no crop')
     assert found.file == str(street.files('train')[0])
     assert len(found.others) == 4
+
+
+_PAD = "    dict(type='Pad', size=(160, 160), pad_val=dict(img=0, seg={})),\n"
+
+
+def test_pad_fills_with_a_class_that_is_there(street):
+    street.change(_CROP, _PAD.format(0))
+    street.change(', size=crop_size)', ', size=(160, 160))')
+    diagnosis = street.examine()
+    [found] = assert_only(diagnosis, 'padding-is-class', split='train')
+    assert found.text == (
+        f'Pad ({_TRAIN}[3]) fills labels with 0, which is the class sky'
+    )
+    assert found.change[_TRAIN][3]['pad_val'] == {'img': 0, 'seg': 255}
+    [padded] = [f for f in diagnosis.findings if f.code == 'crop-padding']
+    height, width = 108, 144  # the most that images are resized to
+    words = padded.text.split(' images of ')[-1].split()
+    size = [int(side) for side in words[0].split('x')]
+    assert 96 <= size[0] <= width
+    assert 72 <= size[1] <= height
+    assert padded.text.endswith('are filled to 160x160')
+    assert padded.mend.startswith(f'make size of Pad ({_TRAIN}[3]) smaller')
+
+
+def test_rotation_fills_with_a_class_that_is_there(street):
+    step = "    dict(type='RandomRotate', prob=1.0, degree=20,\n"
+    street.change(_FLIP, f'{_FLIP}{step}         seg_pad_val=0),\n')
+    [found] = assert_only(street.examine(), 'padding-is-class', split='train')
+    assert found.change[_TRAIN][5]['seg_pad_val'] == 255
+
+
+def test_pad_with_the_ignored_index(street):
+    street.change(_CROP, _PAD.format(255))
+    street.change(', size=crop_size)', ', size=(160, 160))')
+    codes = {f.code for f in street.examine().findings}
+    assert 'padding-is-class' not in codes
+
+
+@TRANSFORMS.register_module()
+class DropAll:
+    """Gives nothing, but for images of a name."""
+
+    def __init__(self, name=''):
+        self.name = name
+
+    def __call__(self, results):
+        return results if results['img_path'].endswith(self.name) else None
+
+
+@pytest.mark.parametrize('kept', ['no', '1.png'])
+def test_a_step_drops_all_images(street, kept):
+    """Where a few are kept, the training goes on."""
+    step = f"    dict(type='DropAll', name='{kept}'),\n"
+    street.change(_CROP, _CROP + step)
+    found = [
+        f for f in street.examine().findings if f.code == 'pipeline-fails'
+    ]
+    if kept != 'no':
+        assert found == []
+        return
+    [finding] = found
+    assert finding.text.startswith(
+        f'DropAll ({_TRAIN}[4]) gives None for all 6 images that were tried: '
+        '"Cannot find valid image after 1000!"'
+    )
+    assert (finding.split, finding.level) == ('train', Level.ERROR)
+
+
+@pytest.mark.parametrize('value', [0, 255])
+def test_ratio_is_not_judged_by_labels_without_classes(street, value):
+    for path in street.files('train_labels'):
+        label = street.label(path)
+        label[:] = 255
+        label[0, 0] = value
+        cv2.imwrite(str(path), label)
+    street.change('cat_max_ratio=0.75', 'cat_max_ratio=0.15')
+    codes = {f.code for f in street.examine().findings}
+    assert 'cat-max-ratio' not in codes

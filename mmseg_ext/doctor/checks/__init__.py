@@ -29,6 +29,7 @@ CHECKS: list[Check] = [
     entries.entries_are_configs,
     data_sets.data_sets_are_built,
     data_sets.splits_hold_images,
+    files.images_are_known,
     files.images_are_read,
     files.labels_have_images,
     files.sizes_are_equal,

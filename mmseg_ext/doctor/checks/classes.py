@@ -13,15 +13,13 @@ from mmseg_ext.doctor.case import Case
 from mmseg_ext.doctor.checks.labels import JudgedPart, judge_labels
 from mmseg_ext.doctor.config_entries import balanced_loss
 from mmseg_ext.doctor.findings import Code, Finding, Level, check
-from mmseg_ext.doctor.label_families import (
-    head_configs,
-)
+from mmseg_ext.doctor.label_families import head_configs, is_learned
 from mmseg_ext.engine.label_checks import (
     fitting_numbers,
     sample_info,
     trained_classes,
 )
-from mmseg_ext.formats.color_masks import IGNORE_INDEX, VOID_NAMES
+from mmseg_ext.formats.color_masks import IGNORE_INDEX
 from mmseg_ext.utils.class_weights import class_frequencies, class_weights
 from mmseg_ext.utils.text import listing
 
@@ -98,7 +96,7 @@ def ignore_index_is_no_class(case: Case) -> Iterator[Finding]:
             setting = part.ignore_index, part.classes
             keys.setdefault(setting, []).append(f'{part.key}.ignore_index')
     for (value, names), places in keys.items():
-        if not 0 <= value < len(names) or names[value].lower() in VOID_NAMES:
+        if not is_learned(value, names):
             continue
         # In 8 bits there is none for more classes.
         fits = len(names) <= IGNORE_INDEX
@@ -220,7 +218,10 @@ def _of_split(found: Sequence[JudgedPart]) -> _Counts:
 def classes_are_there(case: Case) -> Iterator[Finding]:
     """Yield classes without a pixel in a split."""
     splits = _count(case)
-    if not all(each.is_right for each in splits.values()) or not splits:
+    # Of splits without any class another check tells.
+    if not splits or not all(
+        each.is_right and each.pixels.any() for each in splits.values()
+    ):
         return
     seen = {
         split: set(np.flatnonzero(each.pixels).tolist())

@@ -255,7 +255,7 @@ def _leak(
     differ = '' if distance is None else f': {distance:.0%} of hashes differ'
     names = ' and '.join(dict.fromkeys(other.split for other in before))
     return code.found(
-        f'{what} of {names}{labeled}{differ}',
+        f'{what} of {os.path.basename(one.file)} in {names}{labeled}{differ}',
         image.split,
         image.file,
         None if distance is None else round(distance, 3),

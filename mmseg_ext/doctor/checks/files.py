@@ -13,8 +13,19 @@ from mmseg_ext.doctor.parts import Part
 from mmseg_ext.utils.files import find_files
 from mmseg_ext.utils.text import normal_form
 
-__all__ = ['images_are_read', 'labels_have_images', 'sizes_are_equal']
+__all__ = [
+    'images_are_known',
+    'images_are_read',
+    'labels_have_images',
+    'sizes_are_equal',
+]
 
+UNKNOWN = Code(
+    'images-unknown',
+    Level.WARNING,
+    'what is wrong with these files is seen in training alone',
+    "let the data set give each image a dict with 'img_path'",
+)
 IMAGE_MISSING = Code(
     'image-missing',
     Level.ERROR,
@@ -26,7 +37,7 @@ IMAGE_UNREADABLE = Code(
     Level.ERROR,
     '"failed to load image", or an image whose lower part is gray, after '
     'minutes or hours',
-    'copy or download the file again',
+    'copy or download the file again; of Git LFS: git lfs pull',
 )
 ALONE = Code(
     'label-without-image',
@@ -44,6 +55,19 @@ SIZES = Code(
 
 #: Classes whose ``load_data_list`` pairs by names in two folders.
 _PAIRING = ('BaseSegDataset', 'PairedDataset')
+
+
+@check(UNKNOWN)
+def images_are_known(case: Case) -> Iterator[Finding]:
+    """Yield data sets that do not tell where their images are."""
+    for part in distinct_parts(case):
+        if number := len(part.unknown):
+            yield UNKNOWN.found(
+                f'{number} of {part.total} entries have no img_path: their '
+                'files were not looked at',
+                part.split,
+                value=number,
+            )
 
 
 @check(IMAGE_MISSING, IMAGE_UNREADABLE)

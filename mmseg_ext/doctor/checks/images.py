@@ -52,12 +52,18 @@ _TURNING = (('cv2', None, 'pillow'), ('color', 'grayscale'))
 _ASIDE = range(5, 9)
 
 
+def _mode(image: ImageScan) -> tuple[str, bool]:
+    """Return Pillow's mode, and whether a channel has more than 8 bits."""
+    mode, _, bits = image.form.rpartition(' ')[2].partition(';')
+    return mode, mode == 'I' or bits.isdigit()
+
+
 def _is_wide(image: ImageScan) -> bool:
-    return 'I' in image.form.split(' ')[-1].split(';')
+    return _mode(image)[1]
 
 
 def _has_alpha(image: ImageScan) -> bool:
-    return image.form.split(' ')[-1] in ('LA', 'PA', 'RGBA')
+    return _mode(image)[0] in ('LA', 'PA', 'RGBA')
 
 
 #: Codes by what they are about.

@@ -48,6 +48,10 @@ _ASSERT = (
     'pixels are no class'
 )
 _LOADER = 'the transform that loads labels, in the pipelines of all splits'
+_ALL = (
+    'give the data set and the heads all classes of the masks, or map the '
+    f"values: dict(type='MapLabels', label_map={{...}}) after {_LOADER}"
+)
 
 MISSING = Code(
     'label-missing',
@@ -59,7 +63,7 @@ UNREADABLE = Code(
     'label-unreadable',
     Level.ERROR,
     'the run ends when it is loaded, after minutes or hours',
-    'copy or download the file again',
+    'copy or download the file again; of Git LFS: git lfs pull',
 )
 BLACK_WHITE = Code(
     'labels-black-white',
@@ -98,8 +102,7 @@ OUTSIDE = Code(
     'labels-outside',
     Level.ERROR,
     _ASSERT,
-    'give the data set and the heads all classes of the masks, or map the '
-    f"values: dict(type='MapLabels', label_map={{...}}) after {_LOADER}",
+    _ALL,
 )
 REDUCE = Code(
     'reduce-zero-label',
@@ -108,6 +111,9 @@ REDUCE = Code(
     'is learned as the first class; all classes are one off',
     'the other value of reduce_zero_label in all data sets',
 )
+
+#: What a wrong ``reduce_zero_label`` brings about.
+_OF_NUMBERS = (ONE_BASED, OUTSIDE, REDUCE)
 
 
 class Verdict(NamedTuple):
@@ -179,7 +185,7 @@ def judge_labels(case: Case) -> Iterator[JudgedPart]:
                 for sample in (part.samples if _loads(part) else ())
                 if sample.label is not None
             ]
-            yield JudgedPart(part, family, rows, _reduced_fault(family))
+            yield JudgedPart(part, family, rows, _reduced_fault(part, family))
 
 
 @check(
@@ -203,7 +209,7 @@ def labels_hold_classes(case: Case) -> Iterator[Finding]:
             )
             continue
         for sample, verdict in rows:
-            if verdict:
+            if verdict and not (whole and verdict.code in _OF_NUMBERS):
                 yield verdict.found(part.split, sample.place.label)
 
 
@@ -252,7 +258,7 @@ def _judge(sample: Sample, family: LabelFamily, part: Part) -> Verdict | None:
         return _white(family)
     if label.loaded_fault is not None:
         return _not_loaded(label, family, path)
-    return _outside(label, family, wrong) if wrong else None
+    return _outside(label, family, wrong, part) if wrong else None
 
 
 def _lossy(
@@ -344,7 +350,7 @@ def _not_loaded(label: LabelScan, family: LabelFamily, path: str) -> Verdict:
 
 
 def _outside(
-    label: LabelScan, family: LabelFamily, wrong: list[int]
+    label: LabelScan, family: LabelFamily, wrong: list[int], part: Part
 ) -> Verdict:
     """Say why a label has values that are no class."""
     ignored = sorted(family.ignored)
@@ -352,7 +358,7 @@ def _outside(
     stored = set(label.values) - {IGNORE_INDEX}
     end = family.end
     beyond = {value for value in stored if value >= end}
-    if beyond == {end} and not family.reduced:
+    if beyond == {end} and not part.reduce_zero_label:
         if 0 not in stored and 0 not in family.stored:
             return Verdict(
                 ONE_BASED,
@@ -360,10 +366,6 @@ def _outside(
                 wrong,
                 change=family.reduce(True),
             )
-        if 0 not in stored:
-            mend = 'save it again, with classes counted from 0'
-            text = f'{text}; it has no 0, so classes count from 1'
-            return Verdict(ONE_BASED, text, wrong, mend)
         if _has_background(family):
             return Verdict(
                 REDUCE,
@@ -373,6 +375,14 @@ def _outside(
                 'reduce_zero_label=True in all data sets',
                 family.reduce(True),
             )
+        # Where another has 0 as well, the list lacks a class: which one?
+        if family.one_more and family.names[0].lower() not in BACKGROUND_NAMES:
+            mend = f'where 0 is no class, reduce_zero_label=True; else {_ALL}'
+            return Verdict(OUTSIDE, text, wrong, mend)
+        if 0 not in stored:
+            mend = 'save it again, with classes counted from 0'
+            text = f'{text}; it has no 0, so classes count from 1'
+            return Verdict(ONE_BASED, text, wrong, mend)
     if label.form.startswith('palette'):
         text = f'{label.form}: its entries are read as indices; {text}'
         return Verdict(COLOR, text, wrong)
@@ -395,20 +405,27 @@ def _has_background(family: LabelFamily) -> bool:
     )
 
 
-def _reduced_fault(family: LabelFamily) -> Verdict | None:
-    """Say that ``reduce_zero_label`` ignores a class, if it does."""
-    end, stored = family.end, family.stored
-    if not family.reduced or 0 not in stored or max(stored) >= end:
+def _reduced_fault(part: Part, family: LabelFamily) -> Verdict | None:
+    """Say that ``reduce_zero_label`` of a data set is wrong, if it is."""
+    mine, stored = part.reduce_zero_label, sorted(family.stored)
+    others = [p for p in family.parts if p.reduce_zero_label != mine]
+    right = False if family.counts_from_zero else family.reduced
+    if mine == right:
         return None
-    name = family.names[0]
-    if name.lower() not in BACKGROUND_NAMES and stored != set(range(end)):
-        return None
+    hold = f'labels hold {listing(stored)}, and ' if stored else ''
+    text = f'{hold}reduce_zero_label={mine}'
+    if mine:
+        text += (
+            f' ignores 0: then no pixel is {family.names[-1]}, and '
+            f'{family.names[0]} is what is stored as 1'
+        )
+    if others:
+        splits = listing([*dict.fromkeys(p.split for p in others)])
+        text += f'; it is {not mine} in {splits}'
     return Verdict(
         REDUCE,
-        f'labels hold {listing(sorted(stored))}, and reduce_zero_label=True '
-        f'ignores 0: then no pixel is {family.names[-1]}, and {name} is what '
-        'is stored as 1',
-        sorted(stored),
-        'reduce_zero_label=False in all data sets',
-        family.reduce(False),
+        text,
+        stored,
+        f'reduce_zero_label={right} in all data sets',
+        family.reduce(right),
     )

@@ -11,6 +11,7 @@ from mmseg_ext.doctor.built_model import BuiltModel, Head, Loss
 from mmseg_ext.doctor.case import Case, Split
 from mmseg_ext.doctor.config_entries import balanced_loss
 from mmseg_ext.doctor.findings import Code, Finding, Level, check
+from mmseg_ext.doctor.label_families import is_learned
 from mmseg_ext.doctor.parts import Part
 from mmseg_ext.engine.label_checks import (
     fitting_numbers,
@@ -86,7 +87,8 @@ WEIGHTS = Code(
 IGNORE = Code(
     'ignore-index',
     Level.ERROR,
-    '"Target 255 is out of bounds" or a CUDA assert in training',
+    '"Target 255 is out of bounds" or a CUDA assert in training, or IoU 0 of '
+    'a class that is never learned',
     'set ignore_index of the heads to the label of pixels without class',
 )
 BATCH_NORM = Code(
@@ -269,16 +271,15 @@ def ignored_labels_agree(case: Case) -> Iterator[Finding]:
         return
     seen = _ignored_pixels(part)
     wrong = _misfits(case)
-    for head in case.model.heads if seen else ():
+    for head in case.model.heads:
         ignored, key = head.ignore_index, f'{head.place}.ignore_index'
-        classes = 2 if head.single else head.num_classes
-        # Of those that ignore a class other checks tell.
-        if (
-            ignored not in (None, part.ignore_index, *range(classes))
-            and head not in wrong
-        ):
+        if ignored in (None, part.ignore_index) or head in wrong:
+            continue
+        learned = is_learned(ignored, part.classes)
+        if seen or learned:
+            name = f' is the class {part.classes[ignored]}' if learned else ''
             yield IGNORE.found(
-                f'{key}={ignored}, and labels without class are '
+                f'{key}={ignored}{name}, and labels without class are '
                 f'{part.ignore_index}, {seen} pixels of them',
                 part.split,
                 value=ignored,

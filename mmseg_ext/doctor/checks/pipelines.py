@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from mmseg_ext.doctor.case import Case, Split
+from mmseg_ext.doctor.checks.labels import JudgedPart, judge_labels
 from mmseg_ext.doctor.config_entries import pipeline_at, preprocessor_of
 from mmseg_ext.doctor.findings import Code, Finding, Level, check
 from mmseg_ext.doctor.parts import LabelScan, Part
@@ -81,7 +82,8 @@ FILLED = Code(
     'padding-is-class',
     Level.WARNING,
     'padding is learned as a class, which is then predicted along edges',
-    'set seg_pad_val of the step to the ignored index, 255',
+    'set seg_pad_val of the step, or seg in pad_val of Pad, to the ignored '
+    'index, 255',
 )
 PADDED = Code(
     'crop-padding',
@@ -127,6 +129,25 @@ def pipelines_run(case: Case) -> Iterator[Finding]:
                 yield ORDER.found(text, split.name, run.image, change=change)
             else:
                 yield FAILS.found(text, split.name, run.image)
+        yield from _all_dropped(split)
+
+
+def _all_dropped(split: Split) -> Iterator[Finding]:
+    """Yield pipelines that give nothing for all images."""
+    runs: dict[str, list[PipelineRun]] = {}
+    for run in split.runs:
+        runs.setdefault(run.key, []).append(run)
+    for found in runs.values():
+        first = found[0]
+        if first.made and all(run.dropped for run in found):
+            images = {run.image for run in found}
+            yield FAILS.found(
+                f'{first.made[-1].step.place} gives None for all '
+                f'{len(images)} images that were tried: "Cannot find valid '
+                'image after 1000!" in a training, "Test time pipeline '
+                'should not get `None`" in an evaluation',
+                split.name,
+            )
 
 
 def _is_sure(case: Case, split: Split, run: PipelineRun) -> bool:
@@ -317,14 +338,21 @@ def labels_stay_classes(case: Case) -> Iterator[Finding]:
             part = _part_of(split, run)
             if part is None or not part.classes or run.key in told:
                 continue
-            new = set(run.label or ()) - set(run.loaded or ())
-            new -= ignored | {part.ignore_index}
-            if run.loaded is None or not new:
+            known = ignored | {part.ignore_index}
+            new = set(run.label or ()) - set(run.loaded or ()) - known
+            if run.loaded is None:
                 continue
             classes = range(len(part.classes))
+            filled = sorted({*run.filled} & {*classes} - known)
+            if filled and not new - {*classes}:
+                told.add(run.key)
+                yield _filled(case, split, part, run, filled[0])
+                continue
             code = LABEL if new - set(classes) else FILLED
             # Others may make classes of classes.
-            if code is FILLED and (run.mixed or not _all_known(run)):
+            if not new or (
+                code is FILLED and (run.mixed or not _all_known(run))
+            ):
                 continue
             told.add(run.key)
             values = sorted(new - set(classes)) or sorted(new)
@@ -337,6 +365,29 @@ def labels_stay_classes(case: Case) -> Iterator[Finding]:
                 run.image,
                 value=values,
             )
+
+
+def _filled(
+    case: Case, split: Split, part: Part, run: PipelineRun, value: int
+) -> Finding:
+    """Return that a step fills label maps with a class."""
+    step = run.filled[value]
+    change: dict[str, Any] = {}
+    if pipeline := pipeline_at(case.cfg, step.key):
+        options = pipeline[step.number]
+        if isinstance(options.get('pad_val'), dict):
+            options['pad_val'] |= {'seg': part.ignore_index}
+        else:
+            options['seg_pad_val'] = part.ignore_index
+        change[step.key] = pipeline
+    return FILLED.found(
+        f'{step.place} fills labels with {value}, which is the class '
+        f'{part.classes[value]}',
+        split.name,
+        run.image,
+        value=[value],
+        change=change,
+    )
 
 
 def _fillers(run: PipelineRun) -> str:
@@ -363,16 +414,31 @@ def crops_are_filled(case: Case) -> Iterator[Finding]:
         return
     if np.mean(np.array(shares) > 0) < NEARLY_ALL:
         return
+    pads = [
+        made
+        for run in train.runs
+        for made in run.made
+        if made.step.kind == 'pad' and made.before != made.size
+    ]
     sizes = [run.size for run in train.runs if run.size]
-    typical = [int(np.median([s[axis] for s in sizes])) for axis in (0, 1)]
+    typical = _typical([p.before for p in pads if p.before] or sizes)
     yield PADDED.found(
         f'{np.mean(shares):.0%} of the pixels of a batch are padding: '
-        f'crops come out at {_by(typical)}, and are filled to '
-        f'{_by(size or typical)}',
+        f'images of {_by(typical)} are filled to '
+        f'{_by(size or _typical(sizes))}',
         'train',
         value=round(float(np.mean(shares)), 4),
+        mend=f'make size of {pads[0].step.place} smaller, or resize images to '
+        'more'
+        if pads
+        else None,
         change=_smaller_crops(case, train, typical),
     )
+
+
+def _typical(sizes: Sequence[tuple[int, int]]) -> list[int]:
+    """Return the width and the height in the middle of some."""
+    return [int(np.median([size[axis] for size in sizes])) for axis in (0, 1)]
 
 
 def _smaller_crops(
@@ -454,23 +520,30 @@ def crops_can_be_mixed(case: Case) -> Iterator[Finding]:
     train = case.splits.get('train')
     if train is None or not case.semantic:
         return
-    for part in train.parts:
+    for judged in judge_labels(case):
+        part = judged.part
         for index, step in enumerate(_transforms(part)):
             ratio = getattr(step, 'cat_max_ratio', 1.0)
-            if ratio < 1:
-                yield from _unmixed(case, train, part, index, step, ratio)
+            if ratio < 1 and part.split == 'train' and not judged.whole:
+                yield from _unmixed(case, train, judged, index, step, ratio)
 
 
 def _unmixed(
-    case: Case, split: Split, part: Part, index: int, step: Any, ratio: float
+    case: Case,
+    split: Split,
+    judged: JudgedPart,
+    index: int,
+    step: Any,
+    ratio: float,
 ) -> Iterator[Finding]:
     """Yield images of which no crop meets a ratio, if they are many."""
+    part = judged.part
     scale = _largest_scale(split, part, index)
     meets = _meets(step, ratio, scale)
     labels = [
         (sample.place.image, sample.label)
-        for sample in part.samples
-        if sample.label and sample.label.loaded and sample.label.size
+        for sample, wrong in judged.rows
+        if not wrong and sample.label and _shows_classes(sample.label, step)
     ]
     without = [image for image, label in labels if not meets(label)]
     share = len(without) / len(labels) if labels else 0.0
@@ -489,6 +562,13 @@ def _unmixed(
         change={key: pipeline},
         level=Level.WARNING if share >= MOST else Level.NOTE,
     )
+
+
+def _shows_classes(label: LabelScan, step: Any) -> bool:
+    """Tell whether not most pixels of a label are ignored."""
+    counts = label.loaded or {}
+    void = counts.get(getattr(step, 'ignore_index', IGNORE_INDEX), 0)
+    return bool(label.size) and 2 * void < sum(counts.values())
 
 
 def _largest_scale(split: Split, part: Part, index: int) -> float | None:
