@@ -122,24 +122,18 @@ class Demo:
 
         Returns:
             The config that it suggests.
-
-        Raises:
-            ValueError: There is something else that it cannot mend.
         """
         draft, mended = self.out_dir / 'draft.py', self.out_dir / 'mended.py'
         write = load('mmseg_ext.utils.files:write_text')
         write(draft, DRAFT.format(config=str(CONFIG), data=str(self.data)))
-        visit = load('mmseg_ext.doctor.visit:visit')
-        show = load('mmseg_ext.doctor.console:show')
         out = self.out_dir / 'doctor'
-        first = visit(str(draft), out=out, suggest=mended)
-        show(first.diagnosis)
-        level = load('mmseg_ext.doctor.findings:Level')
-        second = visit(str(mended), out=out)
-        if second.diagnosis.number_of(level.ERROR):
-            show(second.diagnosis)
-            raise ValueError(f'{mended} has errors')
-        print(f'\nmended: {mended}\nreport: {second.out / "report.html"}')
+        visit = load('mmseg_ext.doctor.visit:visit')
+        seen = visit(str(draft), out=out, suggest=mended)
+        load('mmseg_ext.doctor.console:show')(seen.diagnosis)
+        print()
+        for line in seen.suggestion.lines():
+            print(line)
+        print(f'pictures: {out / "report.html"}')
         return mended
 
     def _test(self, checkpoint: Path) -> float:

@@ -31,6 +31,11 @@ def test_whole_way_with_mim(tmp_path, capsys):
     seconds = re.findall(r'^  ([a-z ,]+?) +[\d.]+$', text, re.MULTILINE)
     assert {'sample data', 'train', 'inference'} <= set(seconds)
     assert (tmp_path / 'train' / 'iter_3.pth').is_file()
+    # The mistake was found and mended, else nothing would have trained.
+    assert re.search(r'^error +head-classes$', text, re.MULTILINE)
+    mended = Config.fromfile(tmp_path / 'mended.py')
+    assert mended.model.decode_head.num_classes == 11
+    assert str(tmp_path / 'mended.py') in text
     assert text.endswith(f'next: mmseg-ext plot {tmp_path}/train\n')
     images = {path.name for path in tmp_path.glob('data/test/*.png')}
     shown = {path.name for path in tmp_path.glob('inference/vis/*')}
