@@ -364,6 +364,22 @@ def test_pipes_are_not_opened(shapes, monkeypatch, kind):
     assert all('a pipe, a device or a folder' in f.text for f in found)
 
 
+def test_pipes_as_coco_files_are_not_opened(shapes, monkeypatch):
+    monkeypatch.setattr(gather, 'build_model', lambda cfg: None)
+    pipe = shapes.root / 'pipe.json'
+    os.mkfifo(pipe)
+    text = shapes.config.read_text()
+    shapes.change("'train.json'", "'pipe.json'")
+    [found] = assert_only(
+        shapes.examine(), 'data-set-not-built', split='train'
+    )
+    assert f'{pipe} is a pipe' in found.text
+    shapes.config.write_text(text)
+    shapes.change(str(shapes.root / 'val.json'), str(pipe))
+    [found] = assert_only(shapes.examine(), 'validation-fails', split='val')
+    assert f'{pipe} is a pipe' in found.text
+
+
 def test_folder_of_the_images_is_found(light):
     light.change("data_prefix=dict(img='train/')", "data_prefix=dict(img='t')")
     found = check(light, as_it_is, 'coco-file-missing')

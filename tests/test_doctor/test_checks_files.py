@@ -1,11 +1,13 @@
 """Image files, their pairs and sizes."""
 
+import os
 import shutil
 
 import cv2
 import pytest
 
 from helpers.doctor import assert_only, plants
+from mmseg_ext.doctor import gather
 
 
 @plants('image-missing')
@@ -73,3 +75,22 @@ def test_a_label_of_another_size(street, size):
     assert found.value == [[96, 72], list(size)]
     assert found.text == f'image 96x72, label {size[0]}x{size[1]}'
     assert found.others == (str(street.files('train')[2]),)
+
+
+@pytest.mark.parametrize(
+    ('folder', 'code'),
+    [('val', 'image-unreadable'), ('val_labels', 'label-unreadable')],
+)
+def test_pipes_are_not_opened(street, monkeypatch, folder, code):
+    monkeypatch.setattr(gather, 'build_model', lambda cfg: None)
+    names = '\n'.join(path.stem for path in street.files('val'))
+    (street.root / 'val.txt').write_text(names)
+    street.change(
+        "data_prefix=dict(img_path='val'",
+        "ann_file='val.txt', data_prefix=dict(img_path='val'",
+    )
+    path = street.files(folder)[1]
+    path.unlink()
+    os.mkfifo(path)
+    found = assert_only(street.examine(), code, path)
+    assert 'a pipe' in found[0].text
