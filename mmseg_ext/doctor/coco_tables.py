@@ -4,6 +4,7 @@ Nothing in such a file stops the reading: fields that are missing or of
 another type are noted, and stand as NaN or -1 in the tables.
 """
 
+import codecs
 import json
 import math
 import os
@@ -24,8 +25,9 @@ from PIL import ExifTags
 from mmseg_ext.doctor.coco_masks import Mask, MaskLook, look_at_mask
 from mmseg_ext.formats.image_facts import read_size
 from mmseg_ext.launch.errors import one_line
-from mmseg_ext.utils.files import read_file
+from mmseg_ext.utils.files import open_file, read_file
 from mmseg_ext.utils.images import open_image
+from mmseg_ext.utils.text import decode_text
 
 __all__ = [
     'NO_CROWD',
@@ -38,7 +40,7 @@ __all__ = [
     'read_coco_tables',
 ]
 
-#: ``iscrowd`` that is missing, and that is neither 0 nor 1.
+#: ``iscrowd`` that is missing or empty, and that is neither 0 nor 1.
 NO_CROWD, ODD_CROWD = -1, 2
 
 #: The classes of MMDet that read files of another form, though they are made
@@ -69,6 +71,7 @@ class Images(NamedTuple):
         files: float64 (I, 2): those of the files as loaders see them, NaN
             where a file cannot be read.
         missing: bool (I,): whether there is no such file.
+        special: bool (I,): whether it is a pipe, a device or a folder.
     """
 
     ids: list[Any]
@@ -77,6 +80,7 @@ class Images(NamedTuple):
     sizes: np.ndarray
     files: np.ndarray
     missing: np.ndarray
+    special: np.ndarray
 
 
 class Categories(NamedTuple):
@@ -168,12 +172,24 @@ class CocoTable:
 
     @property
     def broken(self) -> set[str]:
-        """The files of images on whose masks loading fails, or never ends."""
+        """The files of images on which loading fails, or never ends.
+
+        It does so on their masks, or on what is no file.
+        """
         rows = self.annotations
         bad = (rows.images >= 0) & np.isin(
             rows.masks, (Mask.CORRUPT, Mask.OTHER_SIZE, Mask.ODD)
         )
-        return {self.images.paths[row] for row in rows.images[bad]}
+        return {
+            *(self.images.paths[row] for row in rows.images[bad]),
+            *self.special,
+        }
+
+    @property
+    def special(self) -> set[str]:
+        """What the file names as images, and is no file."""
+        rows = np.flatnonzero(self.images.special)
+        return {self.images.paths[row] for row in rows}
 
     @property
     def measurable(self) -> bool:
@@ -232,10 +248,16 @@ def _table(
         return None
     classes = source.classes or _classes(kind, source.cfg)
     local = prefix is not None and not source.cfg.get('backend_args')
-    key = path, prefix, classes, local
+    # MMDet's own reader ends at one; it is the most frequent.
+    marked = source.dataset is not None or not _is_mmdets(kind.COCOAPI)
+    key = path, prefix, classes, local, marked
     if key not in known:
-        known[key] = _read(path, prefix or '', classes, local)
+        known[key] = _read(path, prefix or '', classes, local, marked)
     return known[key]
+
+
+def _is_mmdets(kind: type) -> bool:
+    return kind.__module__.startswith('mmdet.')
 
 
 def _kind(cfg: ConfigDict) -> Any:
@@ -279,19 +301,21 @@ def _classes(kind: Any, cfg: ConfigDict) -> tuple[str, ...]:
 
 
 def _read(
-    path: str, prefix: str, classes: tuple[str, ...], local: bool
+    path: str, prefix: str, classes: tuple[str, ...], local: bool, marked: bool
 ) -> CocoTable:
-    """Read a COCO file."""
+    """Read a COCO file, which may begin with a BOM if ``marked``."""
+    wrong: dict[tuple[str, str], list[int]] = {}
     try:
-        lists = _lists(read_file(path, None))
+        lists = _lists(read_file(path, None), marked)
+        images = _images(lists['images'], prefix, wrong, local)
+        categories = _categories(lists['categories'], classes, wrong)
+        annotations = _annotations(
+            lists['annotations'], images, categories, wrong
+        )
     except OSError as error:
         return CocoTable(path, one_line(error), classes)
     except ValueError as error:
         return CocoTable(path, str(error), classes)
-    wrong: dict[tuple[str, str], list[int]] = {}
-    images = _images(lists['images'], prefix, wrong, local)
-    categories = _categories(lists['categories'], classes, wrong)
-    annotations = _annotations(lists['annotations'], images, categories, wrong)
     twins, empty = _health(images, categories, annotations)
     return CocoTable(
         path,
@@ -304,7 +328,7 @@ def _read(
     )
 
 
-def _lists(data: bytes) -> dict[str, _Rows]:
+def _lists(data: bytes, marked: bool) -> dict[str, _Rows]:
     """Return the lists of a COCO file, whose rows are not read yet.
 
     Held as they are in the file, they take no more memory than that.
@@ -313,6 +337,12 @@ def _lists(data: bytes) -> dict[str, _Rows]:
         ValueError: It is no JSON, or has not these lists.
     """
     names = ('images', 'categories', 'annotations')
+    if data.startswith(codecs.BOM_UTF8) and not marked:
+        raise ValueError(
+            'it begins with a BOM (byte order mark), at which MMDet ends: '
+            'save it as UTF-8 without one'
+        )
+    data = data.removeprefix(codecs.BOM_UTF8)
     try:
         try:
             file = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
@@ -322,8 +352,8 @@ def _lists(data: bytes) -> dict[str, _Rows]:
                 if name in file
             }
         except ValueError:
-            # MMDet reads with Python, which knows NaN and more encodings.
-            file = rows = json.loads(data)
+            # MMDet reads with Python, which knows NaN.
+            file = rows = json.loads(decode_text(data, 'it'))
     except RecursionError:
         raise ValueError('it is nested too deep') from None
     except ValueError as error:
@@ -346,11 +376,20 @@ def _lists(data: bytes) -> dict[str, _Rows]:
 def _rows_of(
     rows: _Rows, name: str, wrong: dict[tuple[str, str], list[int]]
 ) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a list, empty ones for those that are no object."""
+    """Yield the rows of a list, empty ones for those that are no object.
+
+    Raises:
+        ValueError: One has a number that is too long for Python.
+    """
     for number, raw in enumerate(rows):
         row = raw
         if isinstance(raw, msgspec.Raw):
-            row = msgspec.json.decode(raw)
+            try:
+                row = msgspec.json.decode(raw)
+            except ValueError as error:
+                raise ValueError(
+                    f'row {number} (from 0) of {name}: {error}'
+                ) from None
         if not isinstance(row, dict):
             wrong.setdefault((name, ''), []).append(number)
             row = {}
@@ -409,6 +448,7 @@ def _images(
     sizes = np.full((len(rows), 2), np.nan)
     files = np.full((len(rows), 2), np.nan)
     missing = np.zeros(len(rows), bool)
+    special = np.zeros(len(rows), bool)
     for number, row in enumerate(_rows_of(rows, 'images', wrong)):
         name, key = _text(row.get('file_name')), _id(row.get('id'))
         size = _number(row.get('width')), _number(row.get('height'))
@@ -426,9 +466,11 @@ def _images(
         sizes[number] = size
         if name and local:
             found = _file_size(path)
-            missing[number] = found is None and not os.path.exists(path)
+            if found is None and not os.path.isfile(path):
+                special[number] = os.path.exists(path)
+                missing[number] = not special[number]
             files[number] = found or (math.nan, math.nan)
-    return Images(ids, names, paths, sizes, files, missing)
+    return Images(ids, names, paths, sizes, files, missing, special)
 
 
 def _file_size(path: str) -> tuple[int, int] | None:
@@ -438,7 +480,7 @@ def _file_size(path: str) -> tuple[int, int] | None:
         None where it cannot be read, of which others tell.
     """
     try:
-        with open(path, 'rb') as file:
+        with open_file(path) as file:
             head = file.read(_HEAD)
             file.seek(0)
             with open_image(file) as image:
@@ -561,7 +603,8 @@ def _crowd(row: dict[str, Any]) -> int:
     value = row.get('iscrowd', NO_CROWD)
     if value is NO_CROWD or value in (0, 1):
         return int(value)
-    return ODD_CROWD
+    # MMDet takes all else that is not empty for 1.
+    return ODD_CROWD if value else NO_CROWD
 
 
 def _set_mask(table: Annotations, number: int, look: MaskLook) -> None:

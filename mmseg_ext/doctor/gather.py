@@ -1,6 +1,7 @@
 """One pass over a config and its data."""
 
 import gc
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from mmseg_ext.launch.configs import scope_of
 from mmseg_ext.launch.data_sets import SPLITS, why_empty
 from mmseg_ext.launch.errors import is_empty_set, one_line, why_not_built
 from mmseg_ext.launch.noise import Quiet
+from mmseg_ext.utils.files import is_special
 
 __all__ = ['gather']
 
@@ -149,6 +151,10 @@ def _leaves(cfg: Any, key: str) -> Iterator[tuple[str, ConfigDict]]:
 def _build_part(cfg: Config, part: Part) -> Part:
     """Build a data set, or note why it cannot be."""
     try:
+        names = (part.cfg.get(key) for key in ('data_root', 'ann_file'))
+        path = os.path.join(*(str(name or '') for name in names))
+        if is_special(path := os.path.expanduser(path)):
+            raise OSError(f'ann_file {path} is a pipe or device, and no file')
         part.dataset = DATASETS.build(part.cfg)
         if hasattr(part.dataset, 'full_init'):
             part.dataset.full_init()

@@ -15,6 +15,7 @@ from mmseg_ext.doctor.faults import FAULTS
 from mmseg_ext.doctor.parts import Part, Place, Sample
 from mmseg_ext.engine.label_checks import same_random_numbers, spread
 from mmseg_ext.launch.errors import one_line
+from mmseg_ext.utils.files import is_special
 
 __all__ = [
     'IMAGES',
@@ -375,6 +376,10 @@ def _whole_runs(dataset: Any, parts: Sequence[Part]) -> Iterator[PipelineRun]:
         for part in parts
         for sample in part.samples
     )
+    # Loaders would wait for what is no file.
+    places = (sample.place for part in parts for sample in part.samples)
+    if any(is_special(p.image) or is_special(p.label or '') for p in places):
+        return
     for index in spread(len(dataset), IMAGES):
         for _ in range(ROUNDS):
             run = _run(dataset, key, index, parts[0].split, mixed=True)

@@ -33,6 +33,7 @@ from mmseg_ext.launch.errors import (
     one_line,
     why_not_built,
 )
+from mmseg_ext.utils.files import is_special
 
 __all__ = ['ValidationStep', 'evaluator_entries', 'try_validation']
 
@@ -41,6 +42,9 @@ _SAMPLES, _LOOKED = 3, 8
 
 #: Arguments of metrics that say where they write; some empty that folder.
 _OUTPUTS = ('output_dir', 'outfile_prefix')
+
+#: Where data sets name the files of a sample.
+_FILES = ('img_path', 'seg_map_path')
 
 #: Scores that are at their best for perfect predictions, and that best.
 _BEST = {
@@ -135,6 +139,9 @@ def try_validation(
     step = ValidationStep(split, files=files)
     with _silence(), tempfile.TemporaryDirectory() as folder:
         try:
+            for one in found.values():
+                if is_special(path := str(one.get('ann_file') or '')):
+                    raise OSError(f'ann_file {path} is a pipe, and no file')
             metrics = [
                 METRICS.build(_moved(one, folder)) for one in found.values()
             ]
@@ -234,6 +241,8 @@ def _samples(
         # Why a pipeline fails, or a mask cannot be read, is told elsewhere.
         try:
             info = dataset.get_data_info(index)
+            if any(is_special(str(info.get(key) or '')) for key in _FILES):
+                continue
             _check_masks(info, metrics)
             sample = dataset[index]['data_samples'].to_dict()
             whole = (

@@ -18,6 +18,7 @@ __all__ = [
     'MAX_NAME',
     'atomic_path',
     'find_files',
+    'is_special',
     'name_bytes',
     'naming',
     'open_file',
@@ -189,6 +190,21 @@ def open_file(path: str | os.PathLike[str]) -> BinaryIO:
         kind = _KINDS.get(stat.S_IFMT(mode), 'no file')
         raise OSError(f'{os.fspath(path)} is {kind}; expected a file')
     return open(path, 'rb')
+
+
+def is_special(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a pipe, a socket or a device is there.
+
+    Whoever opens one may wait for ever.
+
+    Args:
+        path: Where.
+    """
+    return (
+        os.path.exists(path)
+        and not os.path.isfile(path)
+        and not os.path.isdir(path)
+    )
 
 
 def read_file(

@@ -1,5 +1,7 @@
 """COCO files with one defect each, and files that are right."""
 
+import codecs
+import os
 import shutil
 
 import cv2
@@ -107,6 +109,10 @@ def encode(each, compressed=True, size=(HEIGHT, WIDTH)):
         ('{"images": [], "x": 1}', 'no categories'),
         ('{"images": {}, "categories": []}', 'images are no list'),
         ('[' * 5000, 'nested too deep'),
+        (
+            '{"images": [{"id": 1' + '0' * 5000 + '}], "categories": []}',
+            'row 0 (from 0) of images: Integer value out of range',
+        ),
     ],
 )
 def test_no_coco_file(light, text, said):
@@ -114,6 +120,16 @@ def test_no_coco_file(light, text, said):
     path.write_text(text)
     [found] = assert_only(light.examine(), 'coco-unreadable', path, 'train')
     assert said in found.text
+
+
+def test_byte_order_mark(light):
+    """Python's json, with which MMDet reads, ends at one; ours does not."""
+    path = light.root / 'train.json'
+    path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
+    [found] = assert_only(light.examine(), 'coco-unreadable', path, 'train')
+    assert 'save it as UTF-8 without one' in found.text
+    light.change("'CocoDataset'", "'mmseg_ext.NailDataset'")
+    healthy(light, as_it_is)
 
 
 @plants('coco-field-wrong')
@@ -332,6 +348,38 @@ def test_files_missing(shapes):
     assert found.change == {}
 
 
+@pytest.mark.parametrize('kind', ['CocoDataset', 'mmseg_ext.NailDataset'])
+def test_pipes_are_not_opened(shapes, monkeypatch, kind):
+    monkeypatch.setattr(gather, 'build_model', lambda cfg: None)
+    shapes.change("'CocoDataset'", repr(kind))
+    for split, name in (('train', '3.png'), ('val', '7.png')):
+        path = shapes.root / split / name
+        path.unlink()
+        os.mkfifo(path)
+    (shapes.root / 'train/4.png').unlink()
+    (shapes.root / 'train/4.png').mkdir()
+    found = assert_only(shapes.examine(), 'coco-file-missing')
+    assert [each.split for each in found] == ['train', 'val', 'test']
+    assert found[0].value['images'] == ['3.png', '4.png']
+    assert all('a pipe, a device or a folder' in f.text for f in found)
+
+
+def test_pipes_as_coco_files_are_not_opened(shapes, monkeypatch):
+    monkeypatch.setattr(gather, 'build_model', lambda cfg: None)
+    pipe = shapes.root / 'pipe.json'
+    os.mkfifo(pipe)
+    text = shapes.config.read_text()
+    shapes.change("'train.json'", "'pipe.json'")
+    [found] = assert_only(
+        shapes.examine(), 'data-set-not-built', split='train'
+    )
+    assert f'{pipe} is a pipe' in found.text
+    shapes.config.write_text(text)
+    shapes.change(str(shapes.root / 'val.json'), str(pipe))
+    [found] = assert_only(shapes.examine(), 'validation-fails', split='val')
+    assert f'{pipe} is a pipe' in found.text
+
+
 def test_folder_of_the_images_is_found(light):
     light.change("data_prefix=dict(img='train/')", "data_prefix=dict(img='t')")
     found = check(light, as_it_is, 'coco-file-missing')
@@ -361,6 +409,26 @@ def test_other_size_with_runs(light):
 
     found = check(light, change, 'coco-size-differs')
     assert found.level == Level.ERROR
+
+
+def test_other_size_with_runs_of_the_file(light):
+    """MMDet loads masks at the size of the file."""
+
+    def change(coco):
+        coco['images'][0].update(width=HEIGHT, height=WIDTH)
+        for each in coco['annotations']:
+            each['segmentation'] = encode(each)
+
+    found = check(light, change, 'coco-size-differs')
+    assert found.level == Level.WARNING
+
+
+def test_large_sizes_are_written_whole(light):
+    def change(coco):
+        coco['images'][0].update(width=10**9, height=10**9)
+
+    found = check(light, change, 'coco-size-differs')
+    assert '1000000000x1000000000 instead of 96x72' in found.text
 
 
 def test_size_of_a_turned_image(light):
@@ -503,6 +571,58 @@ def test_runs_of_another_size(shapes):
     check(shapes, change, 'coco-rle-size')
 
 
+def test_runs_of_size_turned_are_scrambled(light):
+    """Where all are, MMDet's masks have another form without an error."""
+
+    def change(coco):
+        for each in coco['annotations']:
+            code = encode(each)
+            each['segmentation'] = {**code, 'size': code['size'][::-1]}
+
+    true = coco_mask.decode(encode(light.coco('val')['annotations'][0]))
+    diagnosis = spoil(light, change, 'val')
+    found = assert_only(diagnosis, 'coco-rle-size')
+    assert [each.split for each in found] == ['val', 'test']
+    symptom = found[0].symptom
+    assert symptom.index('scrambled') < symptom.index('ValueError')
+    dataset = diagnosis.case.splits['val'].dataset
+    mask = dataset[0]['data_samples'].gt_instances.masks.masks[0]
+    assert mask.shape == (HEIGHT, WIDTH)
+    assert (mask & true).sum() < 0.5 * (mask | true).sum()
+
+
+@pytest.mark.parametrize(
+    ('change', 'split', 'code'),
+    [
+        (
+            annotation(segmentation=[[10, 20, 30, 40]]),
+            'val',
+            'coco-polygon-short',
+        ),
+        (
+            annotation(segmentation={'size': [1, 1], 'counts': [5]}),
+            'train',
+            'coco-rle-corrupt',
+        ),
+        (
+            annotation(segmentation={'size': [1, 1], 'counts': [1]}),
+            'train',
+            'coco-rle-size',
+        ),
+        (
+            lambda coco: coco['images'][0].update(file_name='x.png'),
+            'train',
+            'coco-file-missing',
+        ),
+    ],
+)
+def test_what_ends_the_build_is_told_once(light, change, split, code):
+    light.change("'CocoDataset'", "'mmseg_ext.NailDataset'")
+    diagnosis = spoil(light, change, split)
+    assert_only(diagnosis, code, light.root / f'{split}.json')
+    assert diagnosis.case.splits[split].dataset is None
+
+
 @plants('coco-mask-odd')
 def test_flat_polygon(shapes):
     change = annotation(segmentation=[1, 2, 3, 4, 5, 6])
@@ -522,6 +642,16 @@ def test_iscrowd_is_needed_in_an_evaluation_alone(shapes):
     found = check(
         shapes, without('annotations', 'iscrowd'), 'coco-crowd', 'val'
     )
+    assert found.level == Level.ERROR
+
+
+@pytest.mark.parametrize('value', ['x', 2, [0]])
+def test_odd_iscrowd_is_not_learned(light, value):
+    found = check(light, annotation(iscrowd=value), 'coco-crowd')
+    assert (found.level, found.value['annotations']) == (Level.WARNING, [1])
+    found = check(light, every(iscrowd=value), 'coco-crowd')
+    assert found.level == Level.ERROR
+    found = check(light, annotation(iscrowd=value), 'coco-crowd', 'val')
     assert found.level == Level.ERROR
 
 

@@ -1,5 +1,6 @@
 """Image files, their pairs and sizes."""
 
+import os
 import shutil
 
 import cv2
@@ -10,6 +11,7 @@ from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
 from helpers.doctor import assert_only, plants
+from mmseg_ext.doctor import gather
 from mmseg_ext.doctor.findings import Level
 
 
@@ -144,3 +146,22 @@ def test_entries_that_cannot_be_loaded(street, odd):
     strange(street, odd)
     found = assert_only(street.examine(), 'pipeline-fails', split='train')
     assert len(found) == 1
+
+
+@pytest.mark.parametrize(
+    ('folder', 'code'),
+    [('val', 'image-unreadable'), ('val_labels', 'label-unreadable')],
+)
+def test_pipes_are_not_opened(street, monkeypatch, folder, code):
+    monkeypatch.setattr(gather, 'build_model', lambda cfg: None)
+    names = '\n'.join(path.stem for path in street.files('val'))
+    (street.root / 'val.txt').write_text(names)
+    street.change(
+        "data_prefix=dict(img_path='val'",
+        "ann_file='val.txt', data_prefix=dict(img_path='val'",
+    )
+    path = street.files(folder)[1]
+    path.unlink()
+    os.mkfifo(path)
+    found = assert_only(street.examine(), code, path)
+    assert 'a pipe' in found[0].text

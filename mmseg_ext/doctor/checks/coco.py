@@ -12,7 +12,12 @@ import numpy as np
 
 from mmseg_ext.doctor.case import Case
 from mmseg_ext.doctor.checks.coco_classes import coco_classes_are_categories
+from mmseg_ext.doctor.checks.coco_masks import (
+    coco_masks_are_polygons,
+    coco_masks_are_runs,
+)
 from mmseg_ext.doctor.checks.data_sets import EMPTY, NOT_BUILT
+from mmseg_ext.doctor.coco_masks import Mask
 from mmseg_ext.doctor.coco_tables import CocoTable
 from mmseg_ext.doctor.coco_use import (
     coco_parts,
@@ -105,16 +110,18 @@ NAME_REPEATED = Code(
 FILE_MISSING = Code(
     'coco-file-missing',
     Level.ERROR,
-    'FileNotFoundError in the first epoch that comes to the image',
+    'FileNotFoundError in the first epoch that comes to the image; of a pipe '
+    'the run waits for ever',
     'set data_prefix=dict(img=...) to the folder that file_name is relative '
     'to, or copy the files there',
 )
 SIZE_DIFFERS = Code(
     'coco-size-differs',
     Level.WARNING,
-    'objects beyond the size in the COCO file are left out, and masks of '
-    'the images count as missed in the evaluation; masks given as runs end '
-    'the training with "all input arrays must have the same shape"',
+    'objects beyond the size in the COCO file are left out without a word, '
+    'and polygons of the images count as missed in an evaluation of masks; '
+    'runs of another size than the file, too, are scrambled, or end the '
+    'training with "cannot reshape array"',
     'write width and height of the files as they are loaded, turned by EXIF',
 )
 
@@ -180,7 +187,7 @@ def coco_sets_hold_images(case: Case) -> Iterator[Finding]:
             yield ALL_SMALL.found(
                 f'all {len(shorter):,} images have a side below '
                 f'min_size={smallest}: the longest of their shorter sides is '
-                f'{shorter.max():g}',
+                f'{shorter.max():.15g}',
                 part.split,
                 table.path,
                 float(shorter.max()),
@@ -298,6 +305,14 @@ def coco_images_are_files(case: Case) -> Iterator[Finding]:
                 f'no such file in {os.path.dirname(images.paths[missing[0]])}',
                 change=_prefix(part, table),
             )
+        if images.special.any():
+            yield of_images(
+                FILE_MISSING,
+                part,
+                np.flatnonzero(images.special),
+                'a pipe, a device or a folder; expected a file',
+                mend='put the image there',
+            )
 
 
 def _prefix(part: Part, table: CocoTable) -> dict[str, Any]:
@@ -332,17 +347,19 @@ def coco_sizes_are_right(case: Case) -> Iterator[Finding]:
         if not other.any():
             continue
         turned = (images.sizes[:, ::-1] == images.files).all(axis=1) & other
-        hit = (rows.images >= 0) & other[rows.images] & rows.coded
+        hit = (rows.images >= 0) & other[rows.images]
+        hit &= rows.masks == Mask.OTHER_SIZE
         fails = hit.any() and loads_masks(part)
         first = np.flatnonzero(other)
-        width, height = images.files[first[0]]
-        told = 'x'.join(f'{side:g}' for side in images.sizes[first[0]])
+        told, real = (
+            'x'.join(f'{side:.15g}' for side in sizes[first[0]])
+            for sizes in (images.sizes, images.files)
+        )
         yield of_images(
             SIZE_DIFFERS,
             part,
             first,
-            f'another size than that of the file: {told} instead of '
-            f'{width:g}x{height:g}'
+            f'another size than that of the file: {told} instead of {real}'
             + (f', {turned.sum():,} of them turned' if turned.any() else ''),
             Level.ERROR if fails else None,
         )
@@ -360,6 +377,10 @@ def coco_sets_are_built(case: Case) -> Iterator[Finding]:
             coco_sets_hold_images,
             coco_ids_are_unique,
             coco_annotations_have_places,
+            coco_images_are_files,
+            coco_sizes_are_right,
+            coco_masks_are_polygons,
+            coco_masks_are_runs,
         )
         for found in each(case)
         if found.level == Level.ERROR

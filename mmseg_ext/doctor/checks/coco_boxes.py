@@ -44,8 +44,9 @@ BOX_OUTSIDE = Code(
 CROWD = Code(
     'coco-crowd',
     Level.WARNING,
-    'objects with iscrowd=1 are neither learned nor measured; without '
-    "iscrowd the evaluation ends with KeyError: 'iscrowd'",
+    'objects with iscrowd=1, or a text, are neither learned nor measured; '
+    'a text ends an evaluation with ValueError, and no iscrowd at all with '
+    "KeyError: 'iscrowd'",
     'write iscrowd=0 for each single object, and 1 for groups alone, whose '
     'masks are runs',
 )
@@ -169,6 +170,15 @@ def coco_crowds_are_crowds(case: Case) -> Iterator[Finding]:
                 Level.ERROR,
                 'write iscrowd=0 for each single object',
             )
+        odd = (rows.crowd == ODD_CROWD) & (rows.images >= 0)
+        if odd.any() and part.split == 'train':
+            yield of_annotations(
+                CROWD,
+                part,
+                odd,
+                'an iscrowd other than 0 and 1, which counts as 1',
+                level_of(case, part, odd),
+            )
         crowds = (rows.crowd == 1) & ~rows.coded & (rows.images >= 0)
         if crowds.any():
             yield of_annotations(
@@ -202,7 +212,7 @@ def coco_objects_stay_visible(case: Case) -> Iterator[Finding]:
     for part, table in coco_parts(case):
         if part.split != 'train' or not table.annotations.ids:
             continue
-        kept = ~left_out(table) & (table.annotations.crowd != 1)
+        kept = ~left_out(table) & (table.annotations.crowd < 1)
         sizes = np.maximum(_sizes(table)[kept], 1)  # it may say 0
         boxes = table.annotations.boxes[kept]
         if not len(boxes):

@@ -58,9 +58,11 @@ CORRUPT = Code(
 OTHER_SIZE = Code(
     'coco-rle-size',
     Level.ERROR,
-    '"all input arrays must have the same shape" or an AssertionError where '
-    'masks are loaded; in an evaluation no mask fits',
-    'encode masks at the size of the image, as [height, width]',
+    'masks of as many pixels, as where size is [width, height], are scrambled '
+    'without a word (IoU 0 with the true ones); others end the run with '
+    '"ValueError: cannot reshape array of size ..." or "all input arrays '
+    'must have the same shape"; in an evaluation no mask fits',
+    'write size as [height, width], of masks encoded at the size of the image',
 )
 ODD = Code(
     'coco-mask-odd',

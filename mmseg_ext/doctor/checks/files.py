@@ -74,9 +74,12 @@ def images_are_known(case: Case) -> Iterator[Finding]:
 def images_are_read(case: Case) -> Iterator[Finding]:
     """Yield images that are missing or broken."""
     for part in distinct_parts(case):
+        special = part.coco.special if part.coco is not None else ()
         for place, image, _ in part.samples:
             # Of all that a COCO file names, its own check tells at once.
             if image.missing and part.coco is not None:
+                continue
+            if place.image in special:
                 continue
             if image.missing:
                 text = 'there is no such file'
