@@ -212,7 +212,7 @@ class Source(NamedTuple):
     Attributes:
         cfg: Its config.
         dataset: It, built; None if it cannot be.
-        classes: Its classes, if it was built.
+        classes: Its classes, as far as they are known.
     """
 
     cfg: ConfigDict
@@ -246,13 +246,12 @@ def _table(
         return None
     if kind is None or not os.path.isfile(path):
         return None
-    classes = source.classes or _classes(kind, source.cfg)
     local = prefix is not None and not source.cfg.get('backend_args')
     # MMDet's own reader ends at one; it is the most frequent.
     marked = source.dataset is not None or not _is_mmdets(kind.COCOAPI)
-    key = path, prefix, classes, local, marked
+    key = path, prefix, source.classes, local, marked
     if key not in known:
-        known[key] = _read(path, prefix or '', classes, local, marked)
+        known[key] = _read(path, prefix or '', source.classes, local, marked)
     return known[key]
 
 
@@ -287,17 +286,6 @@ def _paths(source: Source) -> tuple[str, str | None]:
     return os.path.expanduser(path), (
         None if prefix is None else os.path.expanduser(folder)
     )
-
-
-def _classes(kind: Any, cfg: ConfigDict) -> tuple[str, ...]:
-    """Return the classes that a data set would have if it were built."""
-    try:
-        info = kind._load_metainfo(dict(cfg.get('metainfo') or {}))
-        classes = info.get('classes') or ()
-        return (classes,) if isinstance(classes, str) else tuple(classes)
-    # It may be anything, too.
-    except Exception:
-        return ()
 
 
 def _read(

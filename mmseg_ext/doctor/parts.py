@@ -127,7 +127,8 @@ class Part:
         fault: Why not, in one line; None if it was built.
         empty: Whether the reason is that nothing is in it, or left of it.
         missing: The file or folder whose absence is the reason.
-        classes: Names of the classes, as the built data set has them.
+        classes: Names of the classes, as the built data set has them, or as
+            its config says where it cannot be built.
         ignore_index: Label of pixels without class.
         samples: Its images, as far as they were looked at; a sample of them
             with ``--sample``. Each file once.
