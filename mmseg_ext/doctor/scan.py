@@ -1,18 +1,14 @@
 """One pass over the files of data sets: headers, pixels, hashes."""
 
-import logging
 import multiprocessing
 import pickle
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import mmengine.fileio as fileio
 from mmcv.transforms import LoadAnnotations, LoadImageFromFile
-from mmengine.logging import MMLogger
 from msgspec.structs import replace
 from tqdm import tqdm
 
@@ -22,6 +18,7 @@ from mmseg_ext.doctor.label_loaders import LabelLoader, find_loader, first_step
 from mmseg_ext.doctor.label_scans import Source, scan_label
 from mmseg_ext.doctor.parts import ImageScan, LabelScan, Part, Place, Sample
 from mmseg_ext.doctor.scan_cache import ScanCache
+from mmseg_ext.doctor.silence import silence
 from mmseg_ext.utils.files import read_file
 from mmseg_ext.utils.processes import check_nproc, ordered_map
 
@@ -68,7 +65,7 @@ def scan_parts(
     """
     check_nproc(nproc)
     kept = ScanCache(cache)
-    with _silence():
+    with silence():
         scan = _Scan(parts, kept)
         places = [scan.plan(number, sample) for number in range(len(parts))]
         try:
@@ -317,23 +314,6 @@ def _positions(total: int, sample: int | None) -> Iterable[int]:
         return range(total)
     # The middles of as many equal parts.
     return ((2 * n + 1) * total // (2 * sample) for n in range(sample))
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Leave out what loaders say of files: findings say it in order."""
-    logger, of_cv2 = MMLogger.get_current_instance(), cv2.utils.logging
-    levels = logger.level, of_cv2.getLogLevel()
-    # Python's logging.disable would leave it silent for ever.
-    logger.setLevel(logging.ERROR)
-    of_cv2.setLogLevel(of_cv2.LOG_LEVEL_SILENT)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            yield
-    finally:
-        logger.setLevel(levels[0])
-        of_cv2.setLogLevel(levels[1])
 
 
 def _is_sent(reader: _Reader) -> bool:

@@ -5,11 +5,9 @@ fails then, or is not near the best score, would be so with any model.
 """
 
 import io
-import logging
 import math
 import os
 import tempfile
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -25,6 +23,7 @@ from mmseg.evaluation import IoUMetric
 from pycocotools import mask as coco_mask
 
 from mmseg_ext.doctor.faults import FAULTS
+from mmseg_ext.doctor.silence import silence
 from mmseg_ext.engine.label_checks import same_random_numbers, spread
 from mmseg_ext.evaluation.metrics.iou import IoU
 from mmseg_ext.formats.coco import Segmentation, check_mask
@@ -137,7 +136,7 @@ def try_validation(
         return None
     files = tuple(_other_files(found, dataset))
     step = ValidationStep(split, files=files)
-    with _silence(), tempfile.TemporaryDirectory() as folder:
+    with _no_words(), tempfile.TemporaryDirectory() as folder:
         try:
             for one in found.values():
                 if is_special(path := str(one.get('ann_file') or '')):
@@ -192,21 +191,15 @@ def _evaluate(
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
+def _no_words() -> Iterator[None]:
     """Show nothing of what metrics print and log."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with (
-            redirect_stdout(io.StringIO()),
-            warnings.catch_warnings(),
-            # Of classes that no sample has.
-            np.errstate(all='ignore'),
-        ):
-            warnings.simplefilter('ignore')
-            yield
-    finally:
-        logging.disable(before)
+    with (
+        silence(),
+        redirect_stdout(io.StringIO()),
+        # Of classes that no sample has.
+        np.errstate(all='ignore'),
+    ):
+        yield
 
 
 def _moved(cfg: Mapping[str, Any], folder: str) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 """The way of a visit: checks of one's own, and checks that fail."""
 
+import logging
 import os
 from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+from mmengine.logging import print_log
 
 from helpers.doctor import plants
 from mmseg_ext.doctor.case import Case
@@ -150,3 +152,10 @@ def test_config_without_a_file(street):
     bare = Config(cfg.to_dict())
     diagnosis = examine(bare)
     assert diagnosis.case.splits['train'].parts[0].total == 6
+
+
+def test_others_log_as_before(street, mmlog):
+    """MMEngine's logger keeps what Python tells it of disabled levels."""
+    street.examine()
+    print_log('as before', 'current', logging.WARNING)
+    assert 'as before' in mmlog.text
