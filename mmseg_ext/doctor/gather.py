@@ -133,10 +133,7 @@ def _build_split(cfg: Config, name: str, loader: ConfigDict) -> Split:
 
 
 def _leaves(cfg: Any, key: str) -> Iterator[tuple[str, ConfigDict]]:
-    """Yield the configs of data sets without others in them, and their keys.
-
-    The same data set, which wrappers take more than once, comes once.
-    """
+    """Yield the configs of data sets without others in them, with keys."""
     if not isinstance(cfg, ConfigDict):
         yield key, ConfigDict()
     elif isinstance(cfg.get('dataset'), ConfigDict):
