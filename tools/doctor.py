@@ -18,7 +18,7 @@ exit status is 0 if nothing is as bad as --fail-on says, 1 if something is, and
 import argparse
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -118,7 +118,7 @@ def main(argv: list[str] | None = None) -> None:
         sys.stdout.write(encode(visit.diagnosis).decode())
     else:
         load('mmseg_ext.doctor.console:show')(visit.diagnosis)
-        tell_end(visit, options)
+        tell_end(visit, options['config'], pairs)
     level = load('mmseg_ext.doctor.findings:Level')[fail_on.upper()]
     worst = visit.diagnosis.worst
     sys.exit(int(worst is not None and worst >= level))
@@ -140,7 +140,7 @@ def others_on_standard_error() -> Iterator[None]:
         os.close(saved)
 
 
-def tell_end(visit: Any, options: dict[str, Any]) -> None:
+def tell_end(visit: Any, config: str, pairs: Sequence[str]) -> None:
     """Print how many findings there are, where they are, and what is next."""
     levels = load('mmseg_ext.doctor.findings:Level')
     counts = [
@@ -162,7 +162,8 @@ def tell_end(visit: Any, options: dict[str, Any]) -> None:
         for line in visit.suggestion.lines():
             print(line)
     elif any(finding.change for finding in visit.diagnosis.findings):
-        command = spell('doctor', options['config'], '--suggest', 'mended.py')
+        given = ['--cfg-options', *pairs] if pairs else []
+        command = spell('doctor', config, *given, '--suggest', 'mended.py')
         print(f'next: {command}  # a config that mends what it can')
 
 

@@ -64,7 +64,9 @@ class Suggestion(NamedTuple):
     def lines(self) -> Iterator[str]:
         """Yield what became of it, for a terminal."""
         if self.path is None:
-            yield 'no config can mend what was found: nothing is written'
+            found = self.diagnosis.findings
+            reason = 'no config can mend what' if found else 'nothing'
+            yield f'{reason} was found: nothing is written'
             return
         name = printable(self.path)
         yield f'{name} mends {_counts(self.mended)}'

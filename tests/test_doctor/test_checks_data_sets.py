@@ -56,3 +56,13 @@ def test_the_one_that_cannot_be_built_is_named(street):
     for each in found:
         key = f'{each.split}_dataloader.dataset'
         assert each.text.startswith(f'{key} (BaseSegDataset) cannot be built')
+
+
+@plants('classes-text')
+def test_a_class_without_a_comma(shapes):
+    shapes.change("classes = ('box', 'disk')", "classes = ('box')")
+    found = [f for f in shapes.examine().findings if f.code == 'classes-text']
+    assert [f.split for f in found] == ['train', 'val', 'test']
+    key = 'train_dataloader.dataset.metainfo.classes'
+    assert found[0].change == {key: ('box',)}
+    assert found[0].mend == "metainfo=dict(classes=('box',))"

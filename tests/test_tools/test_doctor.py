@@ -50,7 +50,7 @@ def test_findings_as_text_and_json(street, tmp_path, capsys):
     text = capsys.readouterr().out
     assert re.search(r'^error +head-classes', text, re.M)
     assert 'num_classes=5' in text
-    assert '--suggest mended.py' in text
+    assert f'{" ".join(options)} --suggest mended.py' in text
     status = run(street.config, *options, '--out', tmp_path / 'a', '--json')
     assert status == 1
     printed = capsys.readouterr().out

@@ -27,6 +27,7 @@ __all__ = ['CHECKS', 'FAILED', 'all_codes']
 #: config names them: ``doctor_checks = ['package.module:function']``.
 CHECKS: list[Check] = [
     entries.entries_are_configs,
+    entries.classes_are_lists,
     data_sets.data_sets_are_built,
     data_sets.splits_hold_images,
     files.images_are_known,
