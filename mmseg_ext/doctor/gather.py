@@ -4,6 +4,7 @@ import gc
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from mmseg_ext.launch.data_sets import SPLITS, why_empty
 from mmseg_ext.launch.errors import is_empty_set, one_line, why_not_built
 from mmseg_ext.launch.noise import Quiet
 from mmseg_ext.utils.files import is_special
+from mmseg_ext.utils.text import listing
 
 __all__ = ['gather']
 
@@ -166,12 +168,30 @@ def _build_part(cfg: Config, part: Part) -> Part:
             if part.empty
             else why_not_built(cfg, error, key=part.key) or one_line(error)
         )
+        part.fault += _misspelt(part.cfg)
         part.classes = _names(_metainfo(part.cfg))
         return part
     part.empty = not part.total
     part.classes = _names(getattr(part.dataset, 'metainfo', None))
     part.ignore_index = getattr(part.dataset, 'ignore_index', IGNORE_INDEX)
     return part
+
+
+def _misspelt(cfg: ConfigDict) -> str:
+    """Return which keys of ``data_prefix`` a data set does not know."""
+    try:
+        with DATASETS.switch_scope_and_registry(None) as registry:
+            kind = registry.get(cfg['type'])
+        known = signature(kind).parameters['data_prefix'].default
+        unknown = [key for key in cfg['data_prefix'] if key not in known]
+    # It may take any, or have none.
+    except FAULTS:
+        return ''
+    if not unknown:
+        return ''
+    return (
+        f'; data_prefix has {listing(unknown)}: expected {listing([*known])}'
+    )
 
 
 def _metainfo(cfg: ConfigDict) -> Any:

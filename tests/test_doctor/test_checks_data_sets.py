@@ -66,3 +66,12 @@ def test_a_class_without_a_comma(shapes):
     key = 'train_dataloader.dataset.metainfo.classes'
     assert found[0].change == {key: ('box',)}
     assert found[0].mend == "metainfo=dict(classes=('box',))"
+
+
+def test_misspelt_folder_is_named(street):
+    """MMEngine says no more than that an address is None."""
+    street.change("img_path='train'", "img_pth='train'")
+    [found] = assert_only(street.examine(), 'data-set-not-built')
+    assert found.text.endswith(
+        'data_prefix has img_pth: expected img_path, seg_map_path'
+    )
