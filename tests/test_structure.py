@@ -38,12 +38,15 @@ ALLOWED = {
     'doctor': PLAIN
     | {'engine', 'environment', 'evaluation', 'launch', 'registry'}
     | {'visualization'},
+    'planning': PLAIN
+    | {'converters', 'doctor', 'environment', 'launch', 'registry'}
+    | {'visualization'},
 }
 
 #: Parts without registered classes; of evaluation, only its functions.
 UNREGISTERED = [
     *('labels', 'utils', 'formats', 'converters', 'sample_data'),
-    *('visualization', 'inference', 'launch', 'doctor'),
+    *('visualization', 'inference', 'launch', 'doctor', 'planning'),
     'evaluation/functional.py',
 ]
 
