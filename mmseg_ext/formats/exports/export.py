@@ -179,6 +179,10 @@ class Export(abc.ABC):
     #: What it is called in a sentence, such as ``'labelme JSON'``.
     TITLE: ClassVar[str]
 
+    #: Names of formats whose readings of the same files this one takes the
+    #: place of, as VOC's does that of any folder of masks.
+    INSTEAD_OF: ClassVar[frozenset[str]] = frozenset()
+
     folder: Path
     pictures: tuple[Picture, ...]
     classes: Classes | None
