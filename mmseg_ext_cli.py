@@ -69,6 +69,7 @@ __all__ = [
 #: files are commands after its name. Help lists them in this order, with the
 #: first lines of their docstrings.
 COMMANDS = {
+    'init': 'init_config.py',
     'train': 'train.py',
     'test': 'test.py',
     'convert': 'dataset_converters',
