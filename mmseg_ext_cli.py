@@ -77,6 +77,7 @@ COMMANDS = {
     'browse': 'browse.py',
     'doctor': 'doctor.py',
     'segment': 'segment.py',
+    'predict-labels': 'predict_labels.py',
     'crop': 'crop_instances.py',
     'plot': 'analysis/plot_log.py',
     'class-weights': 'analysis/class_weights.py',
