@@ -294,7 +294,7 @@ def saved_config(page, name, folder, **lines):
     return Config.fromfile(folder / name)
 
 
-#: What configs of config_by_hand.md say of classes, and where they look for labels.
+#: What configs of config_by_hand.md say of classes, and where labels are.
 OWN = [
     ('mine', 11, 'data/mine', 'val_labels', '_L.png'),
     ('color', 32, 'data/color', 'val_labels', '_L.png'),

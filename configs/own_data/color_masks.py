@@ -1,5 +1,5 @@
-# Your own images and color masks, whose classes class_dict.csv lists, with the
-# light net of configs/fpn; docs/config_by_hand.md has a config that inherits it.
+# Your own images and color masks, whose classes class_dict.csv lists, with
+# the light net of configs/fpn; docs/config_by_hand.md has a child of it.
 _base_ = [
     '../_base_/models/fpn_lite0.py',
     'mmseg::_base_/default_runtime.py',
