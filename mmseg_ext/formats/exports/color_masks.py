@@ -34,7 +34,7 @@ from mmseg_ext.formats.exports.export import (
 from mmseg_ext.formats.exports.index_masks import mask_places
 from mmseg_ext.formats.exports.pairing import Pairs, find_pairs, in_words
 from mmseg_ext.formats.exports.regions import Region, regions_of_map
-from mmseg_ext.formats.mask_values import tally
+from mmseg_ext.formats.mask_values import tally, tally_png
 from mmseg_ext.formats.masks import read_mask
 from mmseg_ext.utils.files import read_file
 from mmseg_ext.utils.images import write_png
@@ -113,7 +113,11 @@ class ColorMasks(Export):
 
     def tally(self, picture: Picture) -> Tally:
         """Count the colors of a mask; see :meth:`Export.tally`."""
-        colors = self._read(picture)
+        assert picture.labels is not None
+        data = read_file(self.folder / picture.labels)
+        if quick := tally_png(data):
+            return Tally(quick.size, quick.as_colors())
+        colors = _read(data)
         height, width = colors.shape[:2]
         return Tally((width, height), tally(colors).as_dict())
 
@@ -157,8 +161,9 @@ class ColorMasks(Export):
         colors = tuple(
             (_rgb(key), index) for key, index in self.index_of_color.items()
         )
-        decoder = mask_decoder(colors, ())
-        labels, unknown = decoder.decode_colors(self._read(picture))
+        assert picture.labels is not None
+        found = _read(read_file(self.folder / picture.labels))
+        labels, unknown = mask_decoder(colors, ()).decode_colors(found)
         if unknown:
             raise ValueError(
                 f'{unknown} pixels of the mask have colors that it did not '
@@ -171,18 +176,6 @@ class ColorMasks(Export):
         assert self.classes is not None
         labels = self.label_map(picture)
         return regions_of_map(labels, self.classes.background)
-
-    def _read(self, picture: Picture) -> np.ndarray:
-        """Return the colors of a mask, uint8 (H, W, 3), BGR."""
-        assert picture.labels is not None
-        mask = read_mask(read_file(self.folder / picture.labels), 'it')
-        if mask.transparent is not None:
-            raise ValueError(
-                f'the mask ({mask.form}) has '
-                f'{np.count_nonzero(mask.transparent)} transparent pixels; '
-                'expected a color for each: save it without alpha'
-            )
-        return mask.colors()
 
     def _check(
         self, indices: Mapping[int, int], tallies: Sequence[Tally]
@@ -259,6 +252,18 @@ def write(out: Path, classes: Classes, items: Iterable[Annotated]) -> None:
     if void:
         colors[_VOID] = free
     write_class_dict(out / 'class_dict.csv', colors)
+
+
+def _read(data: bytes) -> np.ndarray:
+    """Return the colors of a mask, uint8 (H, W, 3), BGR."""
+    mask = read_mask(data, 'it')
+    if mask.transparent is not None:
+        raise ValueError(
+            f'the mask ({mask.form}) has '
+            f'{np.count_nonzero(mask.transparent)} transparent pixels; '
+            'expected a color for each: save it without alpha'
+        )
+    return mask.colors()
 
 
 def _rgb(key: int) -> Color:

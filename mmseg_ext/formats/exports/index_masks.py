@@ -43,7 +43,7 @@ from mmseg_ext.formats.exports.pairing import (
     is_colorful,
 )
 from mmseg_ext.formats.exports.regions import Region, mask_of, regions_of_map
-from mmseg_ext.formats.mask_values import tally
+from mmseg_ext.formats.mask_values import tally, tally_png
 from mmseg_ext.formats.masks import Mask, read_mask
 from mmseg_ext.utils.files import (
     atomic_path,
@@ -134,7 +134,12 @@ class IndexMasks(Export):
 
     def tally(self, picture: Picture) -> Tally:
         """Count the values of a mask; see :meth:`Export.tally`."""
-        values = self._values(picture)
+        assert picture.labels is not None
+        data = read_file(self.folder / picture.labels)
+        quick = None if self.drawn else tally_png(data)
+        if quick and (counts := quick.as_grays()) is not None:
+            return Tally(quick.size, counts)
+        values = self._values(picture, data)
         height, width = values.shape
         return Tally((width, height), tally(values).as_dict())
 
@@ -196,10 +201,13 @@ class IndexMasks(Export):
         size = labels.shape[1], labels.shape[0]
         return [k for k in found if mask_of(k, size).sum() >= _SPECK]
 
-    def _values(self, picture: Picture) -> np.ndarray:
+    def _values(
+        self, picture: Picture, data: bytes | None = None
+    ) -> np.ndarray:
         """Return the values of a mask, uint8 (H, W)."""
         assert picture.labels is not None
-        data = read_file(self.folder / picture.labels)
+        if data is None:
+            data = read_file(self.folder / picture.labels)
         mask = read_mask(data, 'it', photographic=self.drawn)
         return _black_and_white(mask) if self.drawn else mask.labels()
 
