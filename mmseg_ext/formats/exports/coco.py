@@ -142,6 +142,7 @@ class Coco(Shapes):
 
     NAME = 'coco'
     TITLE = 'COCO JSON'
+    TASK = 'instance'
 
     numbers: Mapping[str, Mapping[Id, int]] = field(
         default_factory=dict, kw_only=True

@@ -12,6 +12,7 @@ from pycocotools import mask as coco_mask
 
 from mmseg_ext.formats.coco import check_mask
 from mmseg_ext.formats.color_masks import (
+    BACKGROUND_NAMES,
     IGNORE_INDEX,
     VOID_NAMES,
     check_classes,
@@ -54,9 +55,6 @@ __all__ = ['Labelme', 'write']
 
 #: Keys of which a file of labelme has one beside its shapes.
 _KEYS = {'imagePath', 'imageData', 'imageHeight', 'imageWidth'}
-
-#: Names of classes that are the background.
-_BACKGROUND = {BACKGROUND, 'background', 'bg'}
 
 #: What writes such files: its release sets the keys there are.
 _VERSION = '5.4.1'
@@ -309,7 +307,9 @@ def _classes(
         if BACKGROUND not in indices:
             source += f', and no {BACKGROUND}: pixels in no shape are ignored'
     ground = [
-        index for name, index in indices.items() if name.lower() in _BACKGROUND
+        index
+        for name, index in indices.items()
+        if name.lower() in BACKGROUND_NAMES
     ]
     void = {name for name in {*used, *listed} if name.lower() in VOID_NAMES}
     return (

@@ -9,7 +9,13 @@ from pycocotools import mask as coco_mask
 
 from mmseg_ext.formats.coco import polygons_of_box
 from mmseg_ext.formats.color_masks import IGNORE_INDEX
-from mmseg_ext.formats.rle import Rle, encode_runs, runs_of_box
+from mmseg_ext.formats.rle import (
+    Rle,
+    decode_runs,
+    encode_runs,
+    paint_runs,
+    runs_of_box,
+)
 
 __all__ = [
     'Region',
@@ -52,12 +58,16 @@ def mask_of(region: Region, size: tuple[int, int]) -> np.ndarray:
     Returns:
         uint8 (H, W), 0 or 1.
     """
+    return coco_mask.decode(_code_of(region, size))
+
+
+def _code_of(region: Region, size: tuple[int, int]) -> Rle:
+    """Return the mask of an instance in code."""
+    if isinstance(region.mask, dict):
+        return region.mask
     width, height = size
-    code = region.mask
-    if not isinstance(code, dict):
-        polygons = [list(points) for points in code]
-        code = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
-    return coco_mask.decode(code)
+    polygons = [list(points) for points in region.mask]
+    return coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
 
 
 def polygons_of(
@@ -98,10 +108,12 @@ def painted(
         uint8 (H, W).
     """
     width, height = size
-    labels = np.full((height, width), background, np.uint8)
+    columns = np.full(width * height, background, np.uint8)
     for region in regions:
-        labels[mask_of(region, size) > 0] = region.category
-    return labels
+        code = _code_of(region, size)['counts']
+        [runs] = decode_runs([code], (height, width))
+        paint_runs(columns, runs, region.category)
+    return cv2.transpose(columns.reshape(width, height))
 
 
 def region_of_mask(
