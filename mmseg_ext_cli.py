@@ -69,6 +69,7 @@ __all__ = [
 #: files are commands after its name. Help lists them in this order, with the
 #: first lines of their docstrings.
 COMMANDS = {
+    'init': 'init_config.py',
     'train': 'train.py',
     'test': 'test.py',
     'convert': 'dataset_converters',
@@ -76,6 +77,7 @@ COMMANDS = {
     'browse': 'browse.py',
     'doctor': 'doctor.py',
     'segment': 'segment.py',
+    'predict-labels': 'predict_labels.py',
     'crop': 'crop_instances.py',
     'plot': 'analysis/plot_log.py',
     'class-weights': 'analysis/class_weights.py',

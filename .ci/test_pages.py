@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [
     'start_here',
     'own_data',
+    'config_by_hand',
     'doctor',
     'change_things',
     'look_at_results',

@@ -294,7 +294,7 @@ def saved_config(page, name, folder, **lines):
     return Config.fromfile(folder / name)
 
 
-#: What configs of own_data.md say of classes, and where they look for labels.
+#: What configs of config_by_hand.md say of classes, and where they look for labels.
 OWN = [
     ('mine', 11, 'data/mine', 'val_labels', '_L.png'),
     ('color', 32, 'data/color', 'val_labels', '_L.png'),
@@ -306,7 +306,7 @@ OWN = [
 def test_lines_of_own_data_reach_what_is_built(
     name, number, root, labels, suffix, tmp_path
 ):
-    config = saved_config('own_data.md', f'{name}.py', tmp_path)
+    config = saved_config('config_by_hand.md', f'{name}.py', tmp_path)
     train, val, test = (
         config[f'{mode}_dataloader'].dataset
         for mode in ('train', 'val', 'test')
@@ -338,7 +338,7 @@ def test_lines_of_own_data_reach_what_is_built(
 def test_all_follows_from_the_iterations(name, iters, tmp_path):
     """Of a config to paste, and of its base."""
     config = saved_config(
-        'own_data.md', f'{name}.py', tmp_path, max_iters=iters
+        'config_by_hand.md', f'{name}.py', tmp_path, max_iters=iters
     )
     base = re.search(
         r'own_data/\w+\.py', (tmp_path / f'{name}.py').read_text()
@@ -377,7 +377,7 @@ def test_all_follows_from_the_iterations(name, iters, tmp_path):
 
 @pytest.mark.parametrize('root', ['data/my', 'data/my/', '/my/'])
 def test_coco_files_are_in_the_data_root(root, tmp_path):
-    config = saved_config('own_data.md', 'coco.py', tmp_path, data_root=root)
+    config = saved_config('config_by_hand.md', 'coco.py', tmp_path, data_root=root)
     expected = f'{root.rstrip("/")}/annotations/valid.json'
     assert config.val_evaluator.ann_file == expected
     assert config.test_evaluator.ann_file == expected
@@ -386,9 +386,9 @@ def test_coco_files_are_in_the_data_root(root, tmp_path):
 def test_sizes_of_coco_images(tmp_path):
     """By the line of the config, and by the options of change_things.md."""
     lines = {'size': (800, 800), 'crop_size': (700, 500)}
-    config = saved_config('own_data.md', 'coco.py', tmp_path, **lines)
+    config = saved_config('config_by_hand.md', 'coco.py', tmp_path, **lines)
     other = saved_config(
-        'own_data.md', 'coco.py', tmp_path, crop_size=(700, 500)
+        'config_by_hand.md', 'coco.py', tmp_path, crop_size=(700, 500)
     )
     (options,) = (
         words[words.index('--cfg-options') + 1 :]

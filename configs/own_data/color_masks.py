@@ -1,5 +1,5 @@
 # Your own images and color masks, whose classes class_dict.csv lists, with the
-# light net of configs/fpn. docs/own_data.md has a config that inherits this.
+# light net of configs/fpn; docs/config_by_hand.md has a config that inherits it.
 _base_ = [
     '../_base_/models/fpn_lite0.py',
     'mmseg::_base_/default_runtime.py',

@@ -1,5 +1,5 @@
 # Your own images and a COCO file of their instances, with the light Mask R-CNN
-# of configs/mask_rcnn. docs/own_data.md has a config that inherits this one.
+# of configs/mask_rcnn; docs/config_by_hand.md has a config that inherits it.
 _base_ = [
     '../_base_/models/mask-rcnn_lite0_fpn.py',
     'mmdet::_base_/datasets/coco_instance.py',

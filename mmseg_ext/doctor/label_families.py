@@ -15,10 +15,13 @@ from mmseg_ext.engine.label_checks import (
     label_loader,
     sample_info,
 )
-from mmseg_ext.formats.color_masks import IGNORE_INDEX, VOID_NAMES
+from mmseg_ext.formats.color_masks import (
+    BACKGROUND_NAMES,
+    IGNORE_INDEX,
+    VOID_NAMES,
+)
 
 __all__ = [
-    'BACKGROUND_NAMES',
     'LabelFamily',
     'change_step',
     'distinct_parts',
@@ -26,9 +29,6 @@ __all__ = [
     'is_learned',
     'label_families',
 ]
-
-#: What data sets call all that is no object.
-BACKGROUND_NAMES = VOID_NAMES | {'background', 'bg', '_background_'}
 
 #: Takes the config of a step, and returns those in its place.
 _Change: TypeAlias = Callable[[dict[str, Any]], list[dict[str, Any]]]

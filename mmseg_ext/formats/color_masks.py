@@ -26,6 +26,7 @@ from mmseg_ext.utils.text import (
 )
 
 __all__ = [
+    'BACKGROUND_NAMES',
     'IGNORE_INDEX',
     'MAX_UNKNOWN',
     'VOID_NAMES',
@@ -53,6 +54,9 @@ IGNORE_INDEX = 255
 
 #: Names under which data sets list their unlabeled pixels.
 VOID_NAMES = frozenset({'void', 'unlabelled', 'unlabeled'})
+
+#: What data sets call all that is no object, in lower case.
+BACKGROUND_NAMES = VOID_NAMES | {'background', 'bg', '_background_'}
 
 #: Share of a mask's pixels that may have unknown colors by default. Blurred
 #: edges stay below it, a class list that does not fit the masks does not.

@@ -45,6 +45,9 @@ _RESIZING = (Resize, ResizeShortestEdge, ResizeToMultiple)
 #: by a third, as in most of MMSeg's configs.
 _STRIDE = 2 / 3
 
+#: Number of labels that 8 bits hold.
+_EIGHT_BITS = 256
+
 
 @dataclass(frozen=True)
 class Segmentor:
@@ -115,20 +118,60 @@ class Segmentor:
         Returns:
             uint8 (H, W), int64 for more than 255 classes.
         """
-        results = dict(image)
-        *steps, pack = self.steps[1:]
-        for step in steps:
-            results = step(results)
+        results, pack = self._transformed(image)
         with torch.no_grad():
             if self.slides and _takes_windows(self.model, pack):
                 [labels] = self._label_windows(results, pack, on_windows)
             else:
-                packed = pack(results)
-                batch = {key: [value] for key, value in packed.items()}
-                [sample] = self.model.test_step(batch)
-                labels = sample.pred_sem_seg.data
+                labels = self._tested(results, pack).pred_sem_seg.data
         found: np.ndarray = labels[0].cpu().numpy()
         return found
+
+    def segment_with_margin(
+        self, image: Mapping[str, Any]
+    ) -> tuple[np.ndarray, float]:
+        """Return the class of each pixel, and how sure the model is of them.
+
+        It takes the memory of all logits in the size of the image, as MMSeg's
+        own inference does.
+
+        Args:
+            image: What :meth:`read` gives.
+
+        Returns:
+            What :meth:`segment` gives; and the mean over the pixels of the
+            probability of the likeliest class less that of the next, 0 to 1.
+        """
+        results, pack = self._transformed(image)
+        before, self.model.keep_logits = self.model.keep_logits, True
+        try:
+            with torch.no_grad():
+                sample = self._tested(results, pack)
+                margin = _margin(sample.seg_logits.data)
+        finally:
+            self.model.keep_logits = before
+        labels: np.ndarray = sample.pred_sem_seg.data[0].cpu().numpy()
+        if labels.max(initial=0) < _EIGHT_BITS:
+            labels = labels.astype(np.uint8)
+        return labels, margin
+
+    def _transformed(
+        self, image: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], Callable[[dict], Any]]:
+        """Return what the steps make of an image, and the one that packs."""
+        results = dict(image)
+        *steps, pack = self.steps[1:]
+        for step in steps:
+            results = step(results)
+        return results, pack
+
+    def _tested(
+        self, results: dict[str, Any], pack: Callable[[dict], Any]
+    ) -> Any:
+        """Return the sample of an image with what the model predicts."""
+        batch = {key: [value] for key, value in pack(results).items()}
+        [sample] = self.model.test_step(batch)
+        return sample
 
     def _label_windows(
         self,
@@ -152,6 +195,18 @@ class Segmentor:
 
         metas = [{**sample.metainfo, **padding}]
         return self.model.label_windows(read, size, metas)
+
+
+def _margin(logits: Tensor) -> float:
+    """Return by how much the likeliest class leads, as a mean over pixels.
+
+    Args:
+        logits: (C, H, W); with one channel that of the foreground.
+    """
+    if len(logits) == 1:
+        return float((2 * logits.sigmoid() - 1).abs().mean())
+    first, second = logits.softmax(0).topk(2, dim=0).values
+    return float((first - second).mean())
 
 
 def _padded(

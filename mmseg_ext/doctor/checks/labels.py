@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 from mmseg_ext.doctor.case import Case
 from mmseg_ext.doctor.findings import Code, Finding, Level, check
 from mmseg_ext.doctor.label_families import (
-    BACKGROUND_NAMES,
     LabelFamily,
     distinct_parts,
     label_families,
@@ -18,7 +17,7 @@ from mmseg_ext.engine.label_checks import (
     label_loader,
     outside_text,
 )
-from mmseg_ext.formats.color_masks import IGNORE_INDEX
+from mmseg_ext.formats.color_masks import BACKGROUND_NAMES, IGNORE_INDEX
 from mmseg_ext.utils.text import listing
 
 __all__ = ['JudgedPart', 'Verdict', 'judge_labels', 'labels_hold_classes']

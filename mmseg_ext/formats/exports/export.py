@@ -179,6 +179,9 @@ class Export(abc.ABC):
     #: What it is called in a sentence, such as ``'labelme JSON'``.
     TITLE: ClassVar[str]
 
+    #: What it is used for where nothing else is said.
+    TASK: ClassVar[str] = 'semantic'
+
     #: Names of formats whose readings of the same files this one takes the
     #: place of, as VOC's does that of any folder of masks.
     INSTEAD_OF: ClassVar[frozenset[str]] = frozenset()

@@ -1,0 +1,266 @@
+"""From a folder of annotated images to a config that trains: the whole way."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from mmseg_ext.converters.core import require_folder
+from mmseg_ext.doctor.examine import Diagnosis
+from mmseg_ext.doctor.findings import Level
+from mmseg_ext.doctor.visit import visit
+from mmseg_ext.formats.exports.export import Folder
+from mmseg_ext.launch.configs import check_output
+from mmseg_ext.planning.config_text import config_text
+from mmseg_ext.planning.detect import detect
+from mmseg_ext.planning.fingerprint import Fingerprint, encode, fingerprint_of
+from mmseg_ext.planning.label_sheet import draw_labels
+from mmseg_ext.planning.machine import Machine, this_machine
+from mmseg_ext.planning.plan import Plan, fit, make_plan
+from mmseg_ext.planning.prepare import Prepared, prepare
+from mmseg_ext.planning.splits import Splits, divide
+from mmseg_ext.planning.step_memory import StepMemory
+from mmseg_ext.planning.survey import Survey, survey
+from mmseg_ext.utils.arguments import require
+from mmseg_ext.utils.files import write_bytes, write_text
+
+__all__ = ['TASKS', 'Inited', 'init']
+
+#: What a config can be for.
+TASKS = ('semantic', 'instance')
+
+#: In the folder of a run that has not ended: what it was asked for.
+_UNFINISHED = '.unfinished'
+
+#: Images of each split that the doctor reads: :func:`survey` has read all.
+_EXAMINED = 200
+
+
+class Inited(NamedTuple):
+    """What was written.
+
+    Attributes:
+        config: The config.
+        files: The folder beside it.
+        sheets: Pictures of images with their labels.
+        plan: The choices.
+        fingerprint: The data in numbers.
+        prepared: What the config says of the data.
+        diagnosis: What the doctor says; it has no error.
+    """
+
+    config: Path
+    files: Path
+    sheets: list[Path]
+    plan: Plan
+    fingerprint: Fingerprint
+    prepared: Prepared
+    diagnosis: Diagnosis
+
+
+def init(
+    data: Path,
+    out: Path,
+    task: str | None = None,
+    model: str | None = None,
+    classes: Path | None = None,
+    format: str | None = None,
+    val: float = 0.2,
+    group: str | None = None,
+    memory: float | None = None,
+    seed: int = 0,
+    nproc: int | None = None,
+    progress: bool = True,
+    tell: Callable[[str], None] = print,
+    may_write: Callable[[str], bool] | None = None,
+) -> Inited | None:
+    """Write a config for a folder of annotated images, and what it reads.
+
+    The folder stays as it is. ``OUT.py`` is written and, in a folder ``OUT``
+    beside it, the lists of the splits, label maps or COCO files where the
+    config cannot read the user's files, ``fingerprint.json``,
+    ``labels_001.jpg`` and the report of the doctor. After an error nothing of
+    that is there; a run that was stopped goes on where it was.
+
+    Args:
+        data: The folder.
+        out: The config to write.
+        task: One of :data:`TASKS`; None for that which the format is for.
+        model: ``'fast'``, ``'accurate'``, the name or path of a config; None
+            for what the machine can train.
+        classes: A list of classes; None for that of the folder.
+        format: Name of a format; None for the one that fits.
+        val: Share of the images for validation, where the folder has no
+            splits.
+        group: Regular expression on names of images: those with equal matches
+            stay in one split.
+        memory: What a training may take, in 2**30 bytes; None for what is
+            free.
+        seed: What the splits depend on, besides the names.
+        nproc: Number of processes; None for one a core.
+        progress: Show progress bars.
+        tell: Called with each line about what was found and chosen.
+        may_write: Called with a question once all was read and before
+            anything is written; None writes.
+
+    Returns:
+        What was written; None if it may not.
+
+    Raises:
+        OSError: A file cannot be read or written.
+        ValueError: An argument is out of range, the folder is of no known
+            format or of several, something in it is not right, or the doctor
+            finds an error.
+    """
+    require('task', task, task in (None, *TASKS), ' or '.join(TASKS))
+    machine = this_machine(memory)
+    nproc = machine.cores if nproc is None else nproc
+    require_folder(data, 'a folder of images with labels')
+    files = _check_out(out)
+    export = detect(Folder.listed(data, classes), format)
+    tell(f'{data}: {export.TITLE}')
+    for line in (*export.evidence, *export.ignored):
+        tell(f'  {line}')
+    task = task or export.TASK
+    found = survey(export, nproc, progress)
+    splits = divide(found, val, group, seed)
+    for line in _about(found, splits):
+        tell(line)
+    if may_write and not may_write(f'write {out} and {files}?'):
+        return None
+    asked = msgspec.json.encode(
+        {
+            'data': os.path.abspath(data),
+            'format': export.NAME,
+            'task': task,
+            'seed': seed,
+        }
+    )
+    with _written(out, files, asked):
+        return _write(
+            found, splits, task, model, machine, out, nproc, progress, tell
+        )
+
+
+def _check_out(out: Path) -> Path:
+    """Check where the config goes; return the folder beside it."""
+    files = out.with_suffix('')
+    if out.suffix != '.py' or not out.stem:
+        raise ValueError(
+            f'out={str(out)!r}: expected the name of a config, such as '
+            'my_config.py'
+        )
+    if '{{' in str(out.absolute()) or "'" in out.stem or '\\' in out.stem:
+        raise ValueError(
+            f'out={str(out)!r}: MMEngine cannot read a config of this name; '
+            "expected one without {{, ' and \\"
+        )
+    check_output('out', str(out), folder=False)
+    check_output('out', str(files))
+    if not (files / _UNFINISHED).exists():
+        for path in (out, files):
+            if os.path.lexists(path):
+                raise ValueError(
+                    f'out={str(out)!r}: {path} is there already; choose '
+                    'another name, or remove it'
+                )
+    return files
+
+
+@contextmanager
+def _written(out: Path, files: Path, asked: bytes) -> Iterator[None]:
+    """Let nothing stay of what fails, and go on with what was stopped."""
+    mark = files / _UNFINISHED
+    if mark.exists() and mark.read_bytes() != asked:
+        shutil.rmtree(files)
+    write_bytes(mark, asked)
+    try:
+        yield
+        mark.unlink()
+    except Exception:
+        out.unlink(missing_ok=True)
+        shutil.rmtree(files, ignore_errors=True)
+        raise
+
+
+def _about(found: Survey, splits: Splits) -> Iterator[str]:
+    """Yield lines about classes and splits."""
+    classes = found.export.classes
+    assert classes is not None
+    total = max(1, int(found.pixels.sum()))
+    wide = max(map(len, classes.names))
+    yield f'{len(classes.names)} classes'
+    for index, name in enumerate(classes.names):
+        pixels = found.pixels[:, index]
+        yield (
+            f'  {name:{wide}}  {pixels.sum() / total:6.2%} of the pixels, in '
+            f'{(pixels > 0).sum()} of {len(pixels)} images'
+        )
+    sizes = ', '.join(
+        f'{len(numbers)} {name}' for name, numbers in splits.members.items()
+    )
+    yield f'splits: {sizes} ({splits.reason})'
+
+
+def _write(
+    found: Survey,
+    splits: Splits,
+    task: str,
+    model: str | None,
+    machine: Machine,
+    out: Path,
+    nproc: int,
+    progress: bool,
+    tell: Callable[[str], None],
+) -> Inited:
+    """Write all, and let the doctor look at it."""
+    files = out.with_suffix('')
+    in_config = f'{{{{ fileDirname }}}}/{files.name}'
+    prepared = prepare(found, splits, task, files, in_config, nproc, progress)
+    fingerprint = fingerprint_of(found, splits, prepared, task)
+    root = str(found.export.folder)
+    title = (
+        f'{found.export.TITLE} in {root}: {task} segmentation of '
+        f'{len(fingerprint.classes)} classes.'
+    )
+    wanted = make_plan(fingerprint, machine, model)
+    with tempfile.TemporaryDirectory() as scratch:
+        draft = Path(scratch, out.name)
+        write_text(draft, config_text(wanted, prepared, root, title))
+        with StepMemory(draft, machine) as measure:
+            plan = fit(wanted, measure, machine.memory)
+    for line in plan.lines():
+        tell(line)
+    write_bytes(files / 'fingerprint.json', encode(fingerprint))
+    coco = files / 'annotations' / 'train.json'
+    sheets = draw_labels(
+        found, splits, coco if task == 'instance' else None, files
+    )
+    write_text(out, config_text(plan, prepared, root, title))
+    diagnosis = visit(
+        str(out), nproc=nproc, sample=_EXAMINED, out=files / 'doctor'
+    ).diagnosis
+    _check_healthy(diagnosis)
+    return Inited(out, files, sheets, plan, fingerprint, prepared, diagnosis)
+
+
+def _check_healthy(diagnosis: Diagnosis) -> None:
+    """Check that the doctor finds no error.
+
+    Raises:
+        ValueError: It does.
+    """
+    errors = [f for f in diagnosis.findings if f.level == Level.ERROR]
+    if errors:
+        first, more = errors[0], len(errors) - 1
+        file = f'{first.file}: ' if first.file else ''
+        rest = f'; and {more} more' if more else ''
+        raise ValueError(
+            f'{file}{first.text} ({first.code}); this causes: '
+            f'{first.symptom}; to mend it: {first.mend}{rest}'
+        )

@@ -1,0 +1,381 @@
+"""The whole way from a folder to a config, and what is refused on it."""
+
+import base64
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import cv2
+import msgspec
+import numpy as np
+import pytest
+from mmengine.config import Config
+
+from mmseg_ext.planning import init as module
+from mmseg_ext.planning.init import init
+
+SIZE = (96, 72)
+
+
+@pytest.fixture(autouse=True)
+def _short_measure(monkeypatch):
+    """A step is measured in a process of its own: tested by itself."""
+
+    class Measure:
+        def __init__(self, config, machine):
+            assert Config.fromfile(config).train_dataloader
+
+        def __enter__(self):
+            return lambda batch_size: batch_size << 20
+
+        def __exit__(self, *args):
+            pass
+
+    monkeypatch.setattr(module, 'StepMemory', Measure)
+
+
+def run(data, out, **options):
+    lines = []
+    options = {'nproc': 1, 'progress': False, **options}
+    done = init(Path(data), Path(out), tell=lines.append, **options)
+    return done, '\n'.join(lines)
+
+
+def paint(seed, size=SIZE):
+    """Make an image, BGR, and its label map: background and two classes."""
+    rng = np.random.default_rng(seed)
+    noise = rng.integers(0, 256, (size[1], size[0], 3), np.uint8)
+    image = cv2.GaussianBlur(noise, (0, 0), 6)
+    image = cv2.normalize(image, None, 0, 255, cv2.NORM_MINMAX)
+    label = np.zeros((size[1], size[0]), np.uint8)
+    for value in (1, 2):
+        x, y = rng.integers(4, size[0] - 30), rng.integers(4, size[1] - 30)
+        label[y : y + 20, x : x + 24] = value
+        image[y : y + 20, x : x + 24, value] = 255
+    return image, label
+
+
+def write_folder(root, number=6, label=lambda label: label):
+    """Write images and index masks."""
+    for seed in range(number):
+        image, values = paint(seed)
+        for name, content in (
+            (f'images/shot {seed}.jpg', image),
+            (f'masks/shot {seed}.png', label(values)),
+        ):
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            assert cv2.imwrite(str(root / name), content)
+    return root
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_folder(tmp_path / 'data')
+
+
+def everything(folder):
+    """Return all files below a folder, hidden ones too, with contents."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob('*'))
+        if path.is_file()
+    }
+
+
+def test_what_is_written(folder, tmp_path):
+    before = everything(folder)
+    done, text = run(folder, tmp_path / 'my.py')
+    assert everything(folder) == before
+    assert (done.config, done.files) == (tmp_path / 'my.py', tmp_path / 'my')
+    names = {path.name for path in done.files.iterdir()}
+    assert {'fingerprint.json', 'labels_001.jpg', 'doctor'} <= names
+    assert '.unfinished' not in names
+    facts = msgspec.json.decode((done.files / 'fingerprint.json').read_bytes())
+    assert facts['images'] == {'train': 5, 'val': 1}
+    assert (facts['width'], facts['height']) == SIZE
+    cfg = Config.fromfile(done.config)
+    assert cfg.train_dataloader.dataset.type == 'FolderDataset'
+    assert 'class_1' in text
+    assert done.diagnosis.number_of(done.diagnosis.worst) >= 0
+
+
+def test_instances_of_masks(folder, tmp_path):
+    done, _ = run(folder, tmp_path / 'my.py', task='instance')
+    train = json.loads((done.files / 'annotations/train.json').read_bytes())
+    assert len(train['images']) == 5
+    cfg = Config.fromfile(done.config)
+    assert len(cfg.train_dataloader.dataset.metainfo.classes) == 2
+
+
+def test_two_runs_are_equal(folder, tmp_path):
+    for name in ('one', 'two'):
+        (tmp_path / name).mkdir()
+        run(folder, tmp_path / name / 'my.py')
+    one, two = (
+        {
+            name: data
+            for name, data in everything(tmp_path / name).items()
+            if not name.startswith('my/doctor/')
+        }
+        for name in ('one', 'two')
+    )
+    assert one == two
+
+
+def test_it_asks_before_it_writes(folder, tmp_path):
+    asked = []
+    done, _ = run(
+        folder, tmp_path / 'my.py', may_write=lambda q: asked.append(q)
+    )
+    assert done is None
+    assert len(asked) == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['data']
+
+
+def test_a_run_that_was_stopped_goes_on(folder, tmp_path, monkeypatch):
+    def stop(*args):
+        raise KeyboardInterrupt
+
+    (tmp_path / 'whole').mkdir()
+    run(folder, tmp_path / 'whole/my.py', task='instance')
+    with monkeypatch.context() as patch:
+        patch.setattr(module, 'draw_labels', stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(folder, tmp_path / 'my.py', task='instance')
+    assert (tmp_path / 'my/.unfinished').exists()
+    run(folder, tmp_path / 'my.py', task='instance')
+    for name, data in everything(tmp_path / 'whole').items():
+        if not name.startswith('my/doctor/'):
+            assert (tmp_path / name).read_bytes() == data
+
+
+# What is refused: the file is named, and nothing is written.
+
+
+def empty(root):
+    root.mkdir()
+    return {}, str(root)
+
+
+def images_only(root):
+    write_folder(root)
+    shutil.rmtree(root / 'masks')
+    return {}, str(root)
+
+
+def masks_only(root):
+    write_folder(root)
+    shutil.rmtree(root / 'images')
+    return {}, str(root)
+
+
+def repeated_stems(root):
+    write_folder(root)
+    image, _ = paint(9)
+    cv2.imwrite(str(root / 'images/shot 3.png'), image)
+    return {}, 'shot 3.png'
+
+
+def other_size(root):
+    write_folder(root)
+    cv2.imwrite(str(root / 'masks/shot 4.png'), paint(4, (90, 72))[1])
+    return {}, 'shot 4.png'
+
+
+def unreadable_mask(root):
+    write_folder(root)
+    path = root / 'masks/shot 2.png'
+    path.write_bytes(path.read_bytes()[:60])
+    return {}, 'shot 2.png'
+
+
+def unreadable_image(root):
+    write_folder(root)
+    path = root / 'images/shot 5.jpg'
+    path.write_bytes(path.read_bytes()[:200])
+    return {}, 'shot 5.jpg'
+
+
+def unknown_color(root):
+    colors = np.array([[0, 0, 0], [0, 0, 255], [9, 200, 30]], np.uint8)
+    write_folder(root, label=lambda label: colors[label])
+    (root / 'class_dict.csv').write_text(
+        'name,r,g,b\nbackground,0,0,0\nbox,255,0,0\n'
+    )
+    return {}, 'shot 0.png'
+
+
+def unknown_value(root):
+    write_folder(root)
+    (root / 'names.txt').write_text('background\nbox\n')
+    return {'classes': root / 'names.txt'}, 'shot 0.png'
+
+
+def labelme(root, **changes):
+    root.mkdir()
+    for seed in range(4):
+        image, _ = paint(seed)
+        cv2.imwrite(str(root / f'{seed}.jpg'), image)
+        shape = {
+            'label': 'box',
+            'points': [[5, 5], [40, 5], [40, 30]],
+            'shape_type': 'polygon',
+        }
+        content = {
+            'imagePath': f'{seed}.jpg',
+            'imageData': None,
+            'imageWidth': SIZE[0],
+            'imageHeight': SIZE[1],
+            'shapes': [{**shape, **(changes if seed == 2 else {})}],
+        }
+        (root / f'{seed}.json').write_text(json.dumps(content))
+
+
+def labelme_without_image(root):
+    labelme(root)
+    (root / '1.jpg').unlink()
+    return {}, '1.json'
+
+
+def labelme_unknown_shape(root):
+    labelme(root, shape_type='spiral')
+    return {}, '2.json'
+
+
+def yolo_beyond_names(root):
+    for seed in range(4):
+        for split in ('train', 'val'):
+            image, _ = paint(seed + 4 * (split == 'val'))
+            place = root / 'images' / split / f'{seed}.jpg'
+            place.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(place), image)
+            text = root / 'labels' / split / f'{seed}.txt'
+            text.parent.mkdir(parents=True, exist_ok=True)
+            index = 7 if (split, seed) == ('val', 3) else 0
+            text.write_text(f'{index} 0.1 0.1 0.5 0.1 0.5 0.6\n')
+    (root / 'data.yaml').write_text(
+        'train: images/train\nval: images/val\nnames: [box]\n'
+    )
+    return {}, os.path.join('val', '3.txt')
+
+
+def coco_that_is_ill(root):
+    (root / 'images').mkdir(parents=True)
+    rows = []
+    for seed in range(4):
+        image, _ = paint(seed)
+        cv2.imwrite(str(root / f'images/{seed}.jpg'), image)
+        rows.append(
+            {
+                'id': seed + 1,
+                'image_id': seed,
+                'category_id': 3 if seed == 2 else 1,
+                'bbox': [5, 5, 35, 25],
+                'area': 875,
+                'iscrowd': 0,
+                'segmentation': [[5, 5, 40, 5, 40, 30, 5, 30]],
+            }
+        )
+    content = {
+        'images': [
+            {
+                'id': seed,
+                'file_name': f'{seed}.jpg',
+                'width': SIZE[0],
+                'height': SIZE[1],
+            }
+            for seed in range(4)
+        ],
+        'annotations': rows,
+        'categories': [{'id': 1, 'name': 'box'}],
+    }
+    (root / 'instances.json').write_text(json.dumps(content))
+    return {}, 'instances.json'
+
+
+BAD = (
+    *(empty, images_only, masks_only, repeated_stems, other_size),
+    *(unreadable_mask, unreadable_image, unknown_color, unknown_value),
+    *(labelme_without_image, labelme_unknown_shape, yolo_beyond_names),
+    coco_that_is_ill,
+)
+
+
+@pytest.mark.parametrize('make', BAD, ids=[make.__name__ for make in BAD])
+def test_what_is_not_right_is_named(make, tmp_path):
+    options, named = make(tmp_path / 'data')
+    before = everything(tmp_path)
+    with pytest.raises(ValueError, match=re.escape(named)):
+        run(tmp_path / 'data', tmp_path / 'my.py', **options)
+    assert everything(tmp_path) == before
+    assert [p.name for p in tmp_path.iterdir()] == ['data']
+
+
+@pytest.mark.parametrize('name', ['my.py', 'my'])
+def test_what_is_there_stays(folder, tmp_path, name):
+    (tmp_path / name).write_text('mine')
+    with pytest.raises(ValueError, match=re.escape(str(tmp_path / name))):
+        run(folder, tmp_path / 'my.py')
+    assert (tmp_path / name).read_text() == 'mine'
+
+
+def test_what_the_doctor_calls_an_error_leaves_nothing(
+    folder, tmp_path, monkeypatch
+):
+    text = module.config_text
+
+    def wrong(*args):
+        return text(*args) + (
+            "\ntrain_dataloader['dataset']['seg_map_suffix'] = '_x.png'\n"
+        )
+
+    monkeypatch.setattr(module, 'config_text', wrong)
+    with pytest.raises(ValueError, match=re.escape('_x.png')):
+        run(folder, tmp_path / 'my.py')
+    assert [p.name for p in tmp_path.iterdir()] == ['data']
+
+
+def test_a_read_only_disk(folder, tmp_path, monkeypatch):
+    """Of data it is read alone; to write there is refused at once."""
+    access = os.access
+
+    def deny(path, mode):
+        # What the system says of a disk that is mounted so, to root as well.
+        below = Path(path).is_relative_to(folder)
+        return access(path, mode) and not (below and mode & os.W_OK)
+
+    monkeypatch.setattr(os, 'access', deny)
+    before = everything(tmp_path)
+    with pytest.raises(ValueError, match=re.escape(str(folder))):
+        run(folder, folder / 'my.py')
+    assert everything(tmp_path) == before
+    done, _ = run(folder, tmp_path / 'my.py')
+    assert done.config.exists()
+
+
+def test_two_readings_are_listed(folder, tmp_path):
+    labelme(tmp_path / 'more')
+    for path in (tmp_path / 'more').iterdir():
+        shutil.move(path, folder / path.name)
+    with pytest.raises(ValueError, match=r'--format|format=') as error:
+        run(folder, tmp_path / 'my.py')
+    assert 'labelme' in str(error.value)
+    assert 'index-masks' in str(error.value)
+    done, _ = run(folder, tmp_path / 'my.py', format='labelme')
+    assert done.fingerprint.format == 'labelme'
+
+
+def test_embedded_images_do_not_matter(tmp_path):
+    labelme(tmp_path / 'data')
+    for path in (tmp_path / 'data').glob('*.json'):
+        content = json.loads(path.read_text())
+        image = path.with_suffix('.jpg').read_bytes()
+        content['imageData'] = base64.b64encode(image).decode()
+        path.write_text(json.dumps(content))
+    done, _ = run(tmp_path / 'data', tmp_path / 'my.py')
+    labels = sorted((done.files / 'labels').rglob('*.png'))
+    assert len(labels) == 4
+    label = cv2.imread(str(labels[0]), cv2.IMREAD_UNCHANGED)
+    assert set(np.unique(label)) == {0, 1}

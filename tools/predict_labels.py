@@ -1,0 +1,129 @@
+"""Predict labels of images as annotations that people mend in their tool.
+
+Writes what labelme, CVAT or any reader of COCO opens, or label maps, with the
+images beside it where the tool wants them there. Images come in the order of
+their uncertainty, the least certain first, and uncertainty.csv lists them:
+those that teach a model most once they are mended. With --uncertain N the N
+least certain are written alone.
+
+CONFIG may be a segmentor of MMSeg or a detector of MMDet with masks. An image
+that cannot be read, or that the model fails for, is left out and listed at the
+end, with exit status 1.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from mmseg_ext_cli import (
+    add_cfg_options,
+    call,
+    constant,
+    load,
+    make_parser,
+    name_flags,
+)
+
+EXAMPLES = """\
+examples:
+  the 50 photographs that a segmentor knows least, for labelme
+    %(prog)s CONFIG.py CHECKPOINT.pth photographs/ --to labelme \\
+        --out-dir to_mend --uncertain 50
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = make_parser(__doc__, EXAMPLES, anew=True)
+    parser.add_argument(
+        'config',
+        help='config file, or the name of one of the configs of mmseg_ext',
+    )
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument(
+        'images',
+        nargs='+',
+        type=Path,
+        metavar='IMAGE',
+        help='image files, or folders that are searched with all below',
+    )
+    parser.add_argument(
+        '--to',
+        choices=constant('mmseg_ext.inference.predict_labels:TARGETS'),
+        default='coco',
+        help='COCO file, labelme JSON, CVAT segmentation masks, or label maps '
+        '(default: %(default)s)',
+    )
+    parser.add_argument(
+        '--out-dir',
+        type=Path,
+        required=True,
+        help='folder to write: new or empty',
+    )
+    parser.add_argument(
+        '--score',
+        type=float,
+        default=0.5,
+        help='leave out instances of a detector that score less (default: '
+        '%(default)s)',
+    )
+    parser.add_argument(
+        '--uncertain',
+        type=int,
+        metavar='N',
+        help='write the N least certain images alone (default: all)',
+    )
+    parser.add_argument(
+        '--device',
+        help='such as cpu or cuda:0 (default: a GPU if there is one)',
+    )
+    add_cfg_options(parser, 'model.test_cfg.mode=whole')
+    return parser
+
+
+def predict(cfg_options: list[str] | None, **options: Any) -> Any:
+    """Predict, with changes of the config as they were typed."""
+    pairs = load('mmseg_ext.launch.configs:parse_pairs')(cfg_options or ())
+    run = load('mmseg_ext.inference.predict_labels:predict_labels')
+    return run(cfg_options=pairs, on_note=note, **options)
+
+
+def note(line: str) -> None:
+    """Tell something beside the results."""
+    shown = load('mmseg_ext.utils.text:printable')(line)
+    print(f'note: {shown}', file=sys.stderr)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Predict labels."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    report = call(parser, predict, **vars(args))
+    images = 'image' if report.images == 1 else 'images'
+    certain = f', {report.certain} others are more certain'
+    print(
+        f'{args.out_dir}: labels of {report.images} {images}'
+        f'{certain if report.certain else ""}; uncertainty.csv lists them'
+    )
+    if report.others:
+        kinds = ', '.join(
+            f'{count} {suffix}'
+            for suffix, count in sorted(report.others.items())
+        )
+        print(
+            f'left out pictures of kinds that are not read: {kinds}; convert '
+            'them to .jpg or .png'
+        )
+    if report.unreadable:
+        for reason in report.unreadable.values():
+            print(f'left out: {name_flags(reason, parser, args.images)}')
+        parser.exit(
+            1,
+            f'{parser.prog}: error: images left out: '
+            f'{len(report.unreadable)}\n',
+        )
+
+
+if __name__ == '__main__':
+    main()
