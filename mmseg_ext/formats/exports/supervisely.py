@@ -146,9 +146,9 @@ class Supervisely(Shapes):
             (
                 f'{len(pictures)} images in folders {_IMAGES} with a JSON '
                 f'file in {_LABELS}',
-                f'{len(project.classes)} classes in '
+                f'{len(indices)} classes in '
                 f'{folder.class_list or project.file}: '
-                + listing([each.title for each in project.classes]),
+                + listing(list(indices)),
             ),
             ignored=_ignored(folder, pictures, list(labels.values())),
             indices=indices,
@@ -170,8 +170,8 @@ class Supervisely(Shapes):
     def _region(self, found: _Object, size: tuple[int, int]) -> Region:
         if found.classTitle not in self.indices:
             raise ValueError(
-                f'class {found.classTitle!r} is not in {_META}; expected one '
-                f'of {listing(list(self.indices))}'
+                f'class {found.classTitle!r} is not in the list; expected '
+                f'one of {listing(list(self.indices))}'
             )
         read = _READERS.get(found.geometryType)
         if read is None:
@@ -264,6 +264,9 @@ def _ignored(
 
 _Box = tuple[np.ndarray, int, int]
 
+#: What lies outside of its image.
+_NOTHING = np.zeros((1, 1), np.uint8), 0, 0
+
 
 def _bitmap(found: _Object, size: tuple[int, int]) -> _Box:
     if found.bitmap is None:
@@ -313,20 +316,19 @@ def _polygon(found: _Object, size: tuple[int, int]) -> _Box:
     for each in [points.exterior, *points.interior]:
         if len(each) < 3:
             raise ValueError(f'a polygon of {len(each)} points; expected 3')
-    outer = np.array(points.exterior)
-    left, top = np.clip(np.floor(outer.min(0)).astype(int), 0, size).tolist()
-    right, bottom = np.clip(
-        np.ceil(outer.max(0)).astype(int) + 1, 0, size
-    ).tolist()
-    mask = np.zeros((max(bottom - top, 1), max(right - left, 1)), np.uint8)
+    corners = np.array(points.exterior)
+    first, last = corners.min(0), corners.max(0) + 1
+    left, top = np.clip(np.floor(first).astype(int), 0, size).tolist()
+    right, bottom = np.clip(np.ceil(last).astype(int), 0, size).tolist()
     if right <= left or bottom <= top:
-        return np.zeros((1, 1), np.uint8), 0, 0
+        return _NOTHING
+    mask = np.zeros((bottom - top, right - left), np.uint8)
     for each, value in [
         (points.exterior, 1),
         *((inner, 0) for inner in points.interior),
     ]:
-        corners = np.rint((np.array(each) - (left, top)) * (1 << _BITS))
-        cv2.fillPoly(mask, [corners.astype(np.int32)], value, shift=_BITS)
+        ring = np.rint((np.array(each) - (left, top)) * (1 << _BITS))
+        cv2.fillPoly(mask, [ring.astype(np.int32)], value, shift=_BITS)
     return mask, left, top
 
 
@@ -342,7 +344,7 @@ def _rectangle(found: _Object, size: tuple[int, int]) -> _Box:
     left, top = max(left, 0), max(top, 0)
     shape = min(bottom + 1, size[1]) - top, min(right + 1, size[0]) - left
     if min(shape) <= 0:
-        return np.zeros((1, 1), np.uint8), 0, 0
+        return _NOTHING
     return np.ones(shape, np.uint8), int(left), int(top)
 
 

@@ -3,6 +3,7 @@
 Source: Ultralytics, "Instance Segmentation Datasets Overview".
 """
 
+import itertools
 import math
 import os
 import posixpath
@@ -73,8 +74,12 @@ class Yolo(Shapes):
             return None
         about = _read_yaml(folder)
         names_file = about.file if about else _names_file(folder)
-        if not (names_file or folder.class_list) and not texts.look_right():
-            return None
+        if about is None:
+            named = names_file or folder.class_list
+            sample = texts.sampled()
+            fitting = sum(each >= (5 if named else 7) for each in sample)
+            if 2 * fitting < len(sample) or not (fitting or named):
+                return None
         names = _names(folder, about, names_file)
         if about and about.entries:
             splits, missing = _listed(folder, about)
@@ -213,18 +218,23 @@ class _Texts:
             folders[last] = 'labels'
         return self._files.get(normal_form('/'.join([*folders, name])))
 
-    def look_right(self) -> bool:
-        """Tell whether a sample of the files of labels has outlines."""
+    def sampled(self) -> list[int]:
+        """Return how many numbers some files have in their first lines.
+
+        Returns:
+            Of each file with a line; 0 where it has other words.
+        """
         names = filter(None, map(self.of, self._folder.images))
-        found = 0
-        for name, _ in zip(names, range(_SAMPLE), strict=False):
+        found = []
+        for name in itertools.islice(names, _SAMPLE):
             try:
-                lines = read_text(self._folder.root / name).split('\n')
-                words = next((each for each in lines if each.strip()), '')
-                found += len([_number(word) for word in words.split()]) > 6
+                lines = read_text(self._folder.root / name).splitlines()
+                words = next(filter(None, map(str.split, lines)), None)
+                if words:
+                    found.append(len([_number(word) for word in words]))
             except (OSError, ValueError):
-                return False
-        return found > 0
+                found.append(0)
+        return found
 
     def unused(self, images: Iterable[str]) -> Iterator[str]:
         """Say which images and files of labels are in no picture."""
