@@ -135,7 +135,7 @@ def test_lines_that_are_not_right(tmp_path, line, message):
 
 def test_boxes_only(tmp_path):
     export, picture = read(tmp_path, '0 0.5 0.5 0.2 0.2\n')
-    with pytest.raises(ValueError, match='line 1: a box .* no outline'):
+    with pytest.raises(ValueError, match=r'line 1: a box .* no outline'):
         export.tally(picture)
 
 
