@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mmseg_ext.formats.color_masks import (
+    BACKGROUND_NAMES,
     IGNORE_INDEX,
     VOID_NAMES,
     Color,
@@ -18,8 +19,7 @@ from mmseg_ext.formats.exports.regions import Region, painted
 
 __all__ = ['Shapes', 'shape_classes']
 
-#: Names of what is no object, and of what has no label at all.
-_BACKGROUND = ('background', 'bg', '_background_')
+#: Names of what has no label at all.
 _UNLABELED = VOID_NAMES | {'__ignore__'}
 
 
@@ -103,9 +103,9 @@ def shape_classes(
     classes = [name for name in names if name.lower() not in _UNLABELED]
     if not classes:
         raise ValueError('it lists no classes')
-    is_background = [name.lower() in _BACKGROUND for name in classes]
+    is_background = [name.lower() in BACKGROUND_NAMES for name in classes]
     if not any(is_background):
-        classes.insert(0, _BACKGROUND[0])
+        classes.insert(0, 'background')
         is_background.insert(0, True)
     if len(classes) > IGNORE_INDEX:
         raise ValueError(

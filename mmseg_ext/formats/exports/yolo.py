@@ -29,14 +29,13 @@ from mmseg_ext.formats.exports.export import (
 )
 from mmseg_ext.formats.exports.regions import Region, mask_of
 from mmseg_ext.formats.exports.shapes import Shapes, shape_classes
+from mmseg_ext.formats.image_facts import read_size
 from mmseg_ext.utils.files import (
     atomic_path,
-    open_file,
     read_file,
     read_text,
     write_text,
 )
-from mmseg_ext.utils.images import decode_image, header_size
 from mmseg_ext.utils.text import decode_text, listing, normal_form
 
 __all__ = ['Yolo', 'write']
@@ -60,6 +59,7 @@ class Yolo(Shapes):
 
     NAME = 'yolo'
     TITLE = 'YOLO-seg text files'
+    TASK = 'instance'
 
     @classmethod
     def found(cls, folder: Folder) -> 'Yolo | None':
@@ -115,28 +115,12 @@ class Yolo(Shapes):
 
     def shapes(self, picture: Picture) -> tuple[tuple[int, int], list[Region]]:
         """Read the outlines of a picture, in pixels of the image as loaded."""
-        size = _size(self.folder, picture.name)
+        size = read_size(self.folder / picture.name)
         if picture.labels is None:
             return size, []
         data = read_file(self.folder / picture.labels, _MAX_TEXT)
         indices = list(self.indices.values())
         return size, list(_regions(decode_text(data, 'it'), indices, size))
-
-
-def _size(root: Path, name: str) -> tuple[int, int]:
-    """Return the width and height of an image as it is loaded."""
-    with open_file(root / name) as file:
-        try:
-            size = header_size(file)
-        except MemoryError:
-            raise
-        except Exception:  # each format has its own; decoding tells it
-            size = None
-    if size is None:
-        data = read_file(root / name)
-        height, width = decode_image(data, f'the image {name}').shape[:2]
-        size = width, height
-    return size
 
 
 # Lines.
