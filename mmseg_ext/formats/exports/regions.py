@@ -7,10 +7,18 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from mmseg_ext.formats.coco import polygons_of_box
 from mmseg_ext.formats.color_masks import IGNORE_INDEX
 from mmseg_ext.formats.rle import Rle, encode_runs, runs_of_box
 
-__all__ = ['Region', 'mask_of', 'painted', 'region_of_mask', 'regions_of_map']
+__all__ = [
+    'Region',
+    'mask_of',
+    'painted',
+    'polygons_of',
+    'region_of_mask',
+    'regions_of_map',
+]
 
 
 class Region(NamedTuple):
@@ -50,6 +58,30 @@ def mask_of(region: Region, size: tuple[int, int]) -> np.ndarray:
         polygons = [list(points) for points in code]
         code = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
     return coco_mask.decode(code)
+
+
+def polygons_of(
+    region: Region, size: tuple[int, int], centers: bool = False
+) -> list[list[float]]:
+    """Return an instance as polygons, for formats that have no masks.
+
+    Args:
+        region: The instance.
+        size: Width and height of the image.
+        centers: See :func:`~mmseg_ext.formats.coco.polygons_of_box`, which
+            outlines masks.
+
+    Returns:
+        Its own polygons, or those around its mask: each x and y of its
+        points in turn, in pixels. None where the mask is empty.
+    """
+    if not isinstance(region.mask, dict):
+        return [list(points) for points in region.mask]
+    left, top, width, height = map(int, coco_mask.toBbox(region.mask))
+    if not width * height:
+        return []
+    box = mask_of(region, size)[top : top + height, left : left + width]
+    return polygons_of_box(box, left, top, centers)
 
 
 def painted(
