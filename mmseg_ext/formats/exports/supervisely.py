@@ -8,7 +8,6 @@ import base64
 import binascii
 import io
 import posixpath
-import shutil
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -29,10 +28,11 @@ from mmseg_ext.formats.exports.export import (
     Picture,
     split_of,
 )
+from mmseg_ext.formats.exports.pictures import object_regions, place_image
 from mmseg_ext.formats.exports.regions import Region, mask_of, region_of_mask
 from mmseg_ext.formats.exports.shapes import Shapes, shape_classes
 from mmseg_ext.formats.json_files import Coordinate, decode_json
-from mmseg_ext.utils.files import atomic_path, read_file, write_bytes
+from mmseg_ext.utils.files import read_file, write_bytes
 from mmseg_ext.utils.images import MAX_PIXELS, decode_image, image_size
 from mmseg_ext.utils.text import listing, normal_form
 
@@ -371,24 +371,24 @@ def write(out: Path, classes: Classes, items: Iterable[Annotated]) -> None:
 
     Raises:
         OSError: A file cannot be read or written.
-        ValueError: A region is of no class of objects.
+        ValueError: There are no regions, or one is of no class of objects.
     """
     for item in items:
         *folders, name = item.name.split('/')
         place = out / (item.split or 'ds')
         for each in folders:  # data sets within data sets
             place = place / 'datasets' / each
-        with atomic_path(place / _IMAGES / name) as temporary:
-            shutil.copyfile(item.image, temporary)
         width, height = item.size
         content = {
             'description': '',
             'tags': [],
             'size': {'height': height, 'width': width},
             'objects': [
-                _object(region, classes, item) for region in item.regions
+                _object(region, classes, item.size)
+                for region in object_regions(item, classes)
             ],
         }
+        place_image(item.image, place / _IMAGES / name)
         write_bytes(
             place / _LABELS / f'{name}.json', msgspec.json.encode(content)
         )
@@ -408,20 +408,15 @@ def write(out: Path, classes: Classes, items: Iterable[Annotated]) -> None:
 
 
 def _object(
-    region: Region, classes: Classes, item: Annotated
+    region: Region, classes: Classes, size: tuple[int, int]
 ) -> dict[str, Any]:
-    if region.category not in classes.objects:
-        raise ValueError(
-            f'{item.name}: a region of class {region.category}; expected one '
-            f'of {list(classes.objects)}'
-        )
     title = {'classTitle': classes.names[region.category], 'tags': []}
     if not isinstance(region.mask, dict) and len(region.mask) == 1:
         # A whole number is the center of a pixel here.
         points = np.rint(np.reshape(region.mask[0], (-1, 2)) - 0.5).astype(int)
         outline = {'exterior': points.tolist(), 'interior': []}
         return {**title, 'geometryType': 'polygon', 'points': outline}
-    mask = mask_of(region, item.size)
+    mask = mask_of(region, size)
     left, top, width, height = cv2.boundingRect(mask)
     box = mask[top : top + max(height, 1), left : left + max(width, 1)]
     bitmap = {'data': _deflated(box), 'origin': [left, top]}

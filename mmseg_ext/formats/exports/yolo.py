@@ -7,7 +7,6 @@ import itertools
 import math
 import os
 import posixpath
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from mmseg_ext.formats.coco import check_mask, polygons_of_box
+from mmseg_ext.formats.coco import check_mask
 from mmseg_ext.formats.exports.class_lists import read_class_list
 from mmseg_ext.formats.exports.export import (
     Annotated,
@@ -27,11 +26,11 @@ from mmseg_ext.formats.exports.export import (
     Picture,
     split_of,
 )
-from mmseg_ext.formats.exports.regions import Region, mask_of
+from mmseg_ext.formats.exports.pictures import object_regions, place_image
+from mmseg_ext.formats.exports.regions import Region, polygons_of
 from mmseg_ext.formats.exports.shapes import Shapes, shape_classes
 from mmseg_ext.formats.image_facts import read_size
 from mmseg_ext.utils.files import (
-    atomic_path,
     read_file,
     read_text,
     write_text,
@@ -48,7 +47,7 @@ _SPLITS = ('train', 'val', 'test')
 _SLACK = 1e-3
 
 #: Bytes of the largest ``data.yaml``, and of the largest file of labels.
-_MAX_YAML, _MAX_TEXT = 1 << 20, 1 << 26
+_MAX_YAML, _MAX_TEXT = 1 << 18, 1 << 26
 
 #: Files of labels that are looked into to tell the format.
 _SAMPLE = 20
@@ -564,8 +563,8 @@ def write(out: Path, classes: Classes, items: Iterable[Annotated]) -> None:
 
     Raises:
         OSError: A file cannot be read or written.
-        ValueError: Some have a split and others do not, or a region is of no
-            class of objects.
+        ValueError: Some have a split and others do not, there are no regions,
+            or one is of no class of objects.
     """
     numbers = {index: number for number, index in enumerate(classes.objects)}
     splits: set[str | None] = set()
@@ -577,9 +576,11 @@ def write(out: Path, classes: Classes, items: Iterable[Annotated]) -> None:
                 f'{sorted(map(str, splits))}; expected all in splits, or none'
             )
         inner = posixpath.join(item.split or '', item.name)
-        with atomic_path(out / 'images' / inner) as temporary:
-            shutil.copyfile(item.image, temporary)
-        lines = [_line(region, numbers, item) for region in item.regions]
+        lines = [
+            _line(region, numbers[region.category], item.size)
+            for region in object_regions(item, classes)
+        ]
+        place_image(item.image, out / 'images' / inner)
         stem = os.path.splitext(inner)[0]
         write_text(out / 'labels' / f'{stem}.txt', ''.join(lines))
     content: dict[str, Any] = {
@@ -595,21 +596,14 @@ def write(out: Path, classes: Classes, items: Iterable[Annotated]) -> None:
     )
 
 
-def _line(region: Region, numbers: dict[int, int], item: Annotated) -> str:
-    if region.category not in numbers:
-        raise ValueError(
-            f'{item.name}: a region of class {region.category}; expected one '
-            f'of {list(numbers)}'
-        )
-    polygons = region.mask
-    if isinstance(polygons, dict):
-        polygons = polygons_of_box(mask_of(region, item.size), 0, 0)
-    if not polygons:  # no pixel
+def _line(region: Region, number: int, size: tuple[int, int]) -> str:
+    """Return the line of an instance; nothing if it has no pixel."""
+    polygons = polygons_of(region, size)
+    if not polygons:
         return ''
     points = _joined([np.reshape(each, (-1, 2)) for each in polygons])
-    shares = (points / item.size).ravel().tolist()
-    text = ' '.join(f'{share:.8g}' for share in shares)
-    return f'{numbers[region.category]} {text}\n'
+    shares = (points / size).ravel().tolist()
+    return f'{number} {" ".join(f"{share:.8g}" for share in shares)}\n'
 
 
 def _joined(polygons: Sequence[np.ndarray]) -> np.ndarray:

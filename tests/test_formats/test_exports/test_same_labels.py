@@ -1,12 +1,21 @@
 """The same scenes in every format, read back: the same labels."""
 
+from pathlib import Path
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 import pytest
 
-from helpers.exports import CLASSES, has_no_hole, scenes, write_scenes
+from helpers.exports import (
+    CLASSES,
+    Scene,
+    has_no_hole,
+    scenes,
+    write_scenes,
+)
 from mmseg_ext.formats.exports import format_of, formats
-from mmseg_ext.formats.exports.export import Folder
+from mmseg_ext.formats.exports.export import Export, Folder, Tally
 from mmseg_ext.formats.exports.regions import mask_of
 
 SIZE = 160, 120
@@ -20,26 +29,41 @@ OUTLINES = {'coco': 0.02, 'yolo': 0.02}
 INSTANCES = {'labelme': 0.8}
 
 
-@pytest.fixture(params=formats(), scope='module')
-def written(request, tmp_path_factory):
-    """The name of a format, its folder, and what was written there."""
-    out = tmp_path_factory.mktemp('exports') / request.param
-    return request.param, out, write_scenes(out, request.param, size=SIZE)
+class Written(NamedTuple):
+    """What was written in a format, and what was read of it."""
+
+    name: str
+    out: Path
+    scenes: list[Scene]
+    export: Export
+    tallies: list[Tally]
 
 
-def read(name, out):
-    """Return an export, settled, and its tallies."""
+def written_and_read(name, out, **options):
+    """Write scenes in a format, and read them."""
+    painted = write_scenes(out, name, size=SIZE, **options)
     export = format_of(formats()[name]).found(Folder.listed(out))
     assert export is not None, f'{name} does not find its own'
     tallies = [export.tally(picture) for picture in export.pictures]
-    return export.settled(tallies), tallies
+    return Written(name, out, painted, export.settled(tallies), tallies)
 
 
-def in_order(export, painted):
+@pytest.fixture(params=formats(), scope='module')
+def written(request, tmp_path_factory):
+    """Scenes in a format."""
+    out = tmp_path_factory.mktemp('exports') / request.param
+    return written_and_read(request.param, out)
+
+
+def in_order(written):
     """Yield each picture with its scene."""
-    assert len(export.pictures) == len(painted)
-    for each in painted:
-        [picture] = [p for p in export.pictures if each.stem in p.name]
+    assert len(written.export.pictures) == len(written.scenes)
+    for each in written.scenes:
+        [picture] = [
+            picture
+            for picture in written.export.pictures
+            if each.stem in picture.name
+        ]
         yield picture, each
 
 
@@ -69,16 +93,16 @@ def near_edges(labels):
     return near[1:-1, 1:-1]
 
 
-def differing(export, painted):
+def differing(written):
     """Return the largest share of the pixels of a scene that differ.
 
     All of them lie near an edge.
     """
     largest = 0.0
-    for picture, each in in_order(export, painted):
-        labels = export.label_map(picture)
+    for picture, each in in_order(written):
+        labels = written.export.label_map(picture)
         assert labels.dtype == np.uint8
-        wrong = by_name(export, labels) != each.labels
+        wrong = by_name(written.export, labels) != each.labels
         assert not (wrong & ~near_edges(each.labels)).any()
         largest = max(largest, wrong.mean())
     return largest
@@ -103,27 +127,21 @@ def test_scenes_are_what_they_say():
 
 
 def test_label_maps(written):
-    name, out, painted = written
-    export, _ = read(name, out)
-    assert differing(export, painted) == 0
+    assert differing(written) == 0
 
 
 def test_outlines(tmp_path, written):
     """Drawn by the rule of each format: others only at edges."""
-    name, _, _ = written
-    out = tmp_path / 'x'
-    painted = write_scenes(out, name, size=SIZE, outlines=True)
-    export, _ = read(name, out)
-    share = differing(export, painted)
+    name = written.name
+    share = differing(written_and_read(name, tmp_path / 'x', outlines=True))
     print(f'{name}: at most {share:.2%} of the pixels of a scene differ')
     assert share <= OUTLINES.get(name, 0)
 
 
 def test_tallies(written):
     """They count the pixels that label maps have."""
-    name, out, _ = written
-    export, tallies = read(name, out)
-    for picture, tally in zip(export.pictures, tallies, strict=True):
+    export = written.export
+    for picture, tally in zip(export.pictures, written.tallies, strict=True):
         labels = export.label_map(picture)
         counts = np.zeros(256, np.int64)
         for key, count in tally.counts.items():
@@ -134,13 +152,12 @@ def test_tallies(written):
 
 def test_instances(written):
     """Each is there once, and nothing else is."""
-    name, out, painted = written
-    export, _ = read(name, out)
-    least = INSTANCES.get(name, 1)
-    for picture, each in in_order(export, painted):
+    least = INSTANCES.get(written.name, 1)
+    names = written.export.classes.names
+    for picture, each in in_order(written):
         found = [
-            (export.classes.names[region.category], mask_of(region, SIZE))
-            for region in export.regions(picture)
+            (names[region.category], mask_of(region, SIZE))
+            for region in written.export.regions(picture)
         ]
         assert len(found) == len(each.masks)
         for value, mask in each.masks:
@@ -153,29 +170,21 @@ def test_instances(written):
 
 
 def test_splits(written):
-    name, out, painted = written
-    export, _ = read(name, out)
-    for picture, each in in_order(export, painted):
+    for picture, each in in_order(written):
         assert picture.split == each.split
 
 
 def test_no_split(tmp_path, written):
     """None is named, or one where trees cannot be without."""
-    name, _, _ = written
-    out = tmp_path / 'x'
-    painted = write_scenes(out, name, size=SIZE, splits=False)
-    export, _ = read(name, out)
-    assert differing(export, painted) == 0
-    assert len({picture.split for picture in export.pictures}) == 1
+    again = written_and_read(written.name, tmp_path / 'x', splits=False)
+    assert differing(again) == 0
+    assert len({picture.split for picture in again.export.pictures}) == 1
 
 
 def test_other_formats_leave_it(written):
     """What a format writes is that of no other one."""
-    name, out, _ = written
-    folder = Folder.listed(out)
+    folder = Folder.listed(written.out)
     kinds = {key: format_of(module) for key, module in formats().items()}
-    instead = set(kinds[name].INSTEAD_OF)
     # Whose place is taken may find fault with it.
-    others = kinds.keys() - instead - {name}
+    others = kinds.keys() - written.export.INSTEAD_OF - {written.name}
     assert [key for key in others if kinds[key].found(folder)] == []
-    assert kinds[name].found(folder) is not None

@@ -490,5 +490,5 @@ def test_regions_of_no_object(tmp_path):
     Image.new('RGB', SIZE).save(image)
     classes = Classes(('bg', 'a'), ((0, 0, 0),) * 2, 0)
     item = Annotated('x.png', image, SIZE, [Region(0, [[0, 0, 1, 0, 1, 1]])])
-    with pytest.raises(ValueError, match=r'x.png: a region of class 0'):
+    with pytest.raises(ValueError, match=r'x.png: regions.0. is of class 0'):
         write(tmp_path, classes, [item])

@@ -542,7 +542,7 @@ def test_written_splits(tmp_path):
 def test_what_cannot_be_written(tmp_path):
     image = put(tmp_path, {'x.png': None}) / 'x.png'
     region = Region(1, [[0, 0, 1, 0, 1, 1]])
-    with pytest.raises(ValueError, match=r'x.png: a region of class 1'):
+    with pytest.raises(ValueError, match=r'x.png: regions.0. is of class 1'):
         write(tmp_path, CLASSES, [Annotated('x.png', image, SIZE, [region])])
     some = [
         Annotated('x.png', image, SIZE, split='val'),
@@ -558,8 +558,8 @@ def test_joined_outlines_have_the_same_pixels(seed):
     rng = np.random.default_rng(seed)
     noise = cv2.GaussianBlur(rng.random((60, 80)), (0, 0), 2)
     mask = (noise > np.median(noise)).astype(np.uint8)
-    item = Annotated('x', None, (80, 60))
-    line = yolo._line(region_of_mask(mask, 0, 0, 0, (80, 60)), {0: 0}, item)
+    region = region_of_mask(mask, 0, 0, 0, (80, 60))
+    line = yolo._line(region, 0, (80, 60))
     points = np.array(line.split()[1:], float).reshape(-1, 2) * (80, 60)
     code = coco_mask.frPyObjects([points.ravel().tolist()], 60, 80)
     assert (coco_mask.decode(code)[:, :, 0] == mask).all()
