@@ -56,13 +56,10 @@ _LINE_WIDTH, _POINT_RADIUS = 10, 5
 
 #: Bytes at the beginning and at the end of a file that are looked through for
 #: what is around its photograph.
-_BLOCK = 1 << 18
+_BLOCK = 1 << 17
 
-#: The photograph behind the shapes, up to the end of the first block; and the
-#: rest of it in the last one.
-_PHOTO = re.compile(
-    rb'"shapes"\s*:.*"imageData"\s*:\s*"(?=[A-Za-z0-9+/=]*\Z)', re.DOTALL
-)
+#: The photograph from its key on, and the rest of it.
+_PHOTO = re.compile(rb'"imageData"\s*:\s*"(?=[A-Za-z0-9+/=]*\Z)')
 _PHOTO_END = re.compile(rb'[A-Za-z0-9+/=]*(?=")')
 
 _Side = Annotated[int, msgspec.Meta(ge=1, le=1 << 16)]
@@ -108,7 +105,9 @@ def read_labelme(path: str | os.PathLike[str]) -> bytes:
     with open_file(path) as file:
         head = file.read(_BLOCK)
         size = os.fstat(file.fileno()).st_size
-        photo = _PHOTO.search(head) if size > 2 * _BLOCK else None
+        photo = None
+        if size > 2 * _BLOCK and b'"shapes"' in head:
+            photo = _PHOTO.match(head, max(head.rfind(b'"imageData"'), 0))
         if photo:
             file.seek(-_BLOCK, os.SEEK_END)
             tail = file.read()
