@@ -48,6 +48,7 @@ _IMAGE = re.compile(r'_leftImg8bit\.\w+$', re.IGNORECASE)
 _LABEL = re.compile(
     r'_gtFine_(labelTrainIds|labelIds|instanceIds)\.png$', re.IGNORECASE
 )
+_OTHER = re.compile(r'_gtFine_(?!instance)\w*ids\.png$', re.IGNORECASE)
 _POLYGONS = '_gtfine_polygons.json'
 
 #: Kinds of labels, the one that is preferred first, and how they are spelled.
@@ -99,13 +100,8 @@ class Cityscapes(MaskTree):
         kind = max(_KINDS, key=lambda each: len(by_kind[each]))
         labels = by_kind[kind]
         if not images or not labels:
-            if images and folder.ending(_POLYGONS):
-                raise InvalidExportError(
-                    folder.root / folder.ending(_POLYGONS)[0],
-                    'the label images are missing; expected '
-                    '*_gtFine_labelTrainIds.png beside the polygons: draw '
-                    'them with csCreateTrainIdLabelImgs of cityscapesScripts',
-                )
+            if images and not any(map(_OTHER.search, folder.images)):
+                _refuse_polygons(folder)
             return None
         rows = _read_rows(folder)
         own = rows is not None
@@ -169,6 +165,18 @@ class Cityscapes(MaskTree):
                 )
             ]
         return found
+
+
+def _refuse_polygons(folder: Folder) -> None:
+    """Check that there are not polygons alone."""
+    if names := folder.ending(_POLYGONS):
+        raise InvalidExportError(
+            folder.root / names[0],
+            'the label images are missing; expected '
+            '*_gtFine_labelTrainIds.png beside the polygons: draw them with '
+            'csCreateTrainIdLabelImgs of cityscapesScripts, or for IDD with '
+            'mmseg-ext convert idd',
+        )
 
 
 def _own_rows(kind: str) -> ClassRows:

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
+import cv2
 import numpy as np
 
 from mmseg_ext.formats.color_masks import (
@@ -19,6 +20,7 @@ from mmseg_ext.formats.color_masks import (
     voc_color,
 )
 from mmseg_ext.formats.exports.class_lists import (
+    background_of,
     has_no_class,
     listed_classes,
 )
@@ -91,16 +93,8 @@ class ClassRows:
             for name in self.names.values()
             if not has_no_class(name) and name not in self.left_out
         )
-        ground = [
-            index
-            for index, name in enumerate(names)
-            if name.lower() in BACKGROUND_NAMES
-        ]
-        return Classes(
-            names,
-            tuple(self.colors[name] for name in names),
-            ground[0] if ground else None,
-        )
+        palette = tuple(self.colors[name] for name in names)
+        return Classes(names, palette, background_of(names))
 
     @cached_property
     def indices(self) -> dict[int, int]:
@@ -229,14 +223,14 @@ class MaskTree(Export):
                 )
             return labels
         values = mask.labels()
-        known = np.zeros(256, bool)
-        known[[*indices, IGNORE_INDEX]] = True
-        if not (right := known[values]).all():
-            wrong = np.unique(values[~right]).tolist()
-            raise ValueError(self._fault(wrong, int((~right).sum())))
         table = np.full(256, IGNORE_INDEX, np.uint8)
         table[[*indices]] = [*indices.values()]
-        return table[values]
+        strange = np.ones(256, np.uint8)
+        strange[[*indices, IGNORE_INDEX]] = 0
+        if (wrong := cv2.LUT(values, strange)).any():
+            found = np.unique(values[wrong > 0]).tolist()
+            raise ValueError(self._fault(found, int(np.count_nonzero(wrong))))
+        return cv2.LUT(values, table)
 
     def regions(self, picture: Picture) -> Sequence[Region]:
         """Return the instances in a picture.

@@ -214,6 +214,11 @@ def test_other_trees(tmp_path):
         ('images/a.png', 'labels/a.png'),
         ('a_leftImg8bit.png', 'a_gtFine_color.png'),
         ('a.png', 'a_gtFine_labelIds.png'),
+        # IDD's
+        (
+            *('a_leftImg8bit.png', 'a_gtFine_polygons.json'),
+            'a_gtFine_labellevel3Ids.png',
+        ),
     ):
         assert Cityscapes.found(Folder(tmp_path, names)) is None
 
