@@ -188,7 +188,7 @@ def test_any_names_by_a_list_of_two_columns(root):
     ):
         (root / old).rename(root / new)
     (root / 'some.txt').write_bytes(
-        '\ufeffimg_001.jpg mask 001.png\r\nbelow/c d.tif\tbelow/c d.png'.encode()
+        b'\xef\xbb\xbfimg_001.jpg mask 001.png\r\nbelow/c d.tif\tbelow/c d.png'
     )
     dataset = build(root, ann_file='some.txt')
     labels = [dataset.get_data_info(k)['seg_map_path'] for k in range(2)]
