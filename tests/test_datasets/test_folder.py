@@ -1,6 +1,7 @@
 """A data set that the config describes, value by value."""
 
 import copy
+import gc
 import json
 
 import cv2
@@ -25,6 +26,12 @@ PALETTE = [[128, 64, 128], [255, 0, 0], [0, 0, 255]]
 LABEL_MAP = {0: 1, 1: 0, 7: 2, 9: 255, 255: 2, 2: 2}
 LOAD = [{'type': 'LoadImageFromFile'}]
 PACK = [{'type': 'PackSegInputs'}]
+
+
+@pytest.fixture(autouse=True)
+def _no_collections(monkeypatch):
+    """Mmengine collects garbage with each data set: most of the time here."""
+    monkeypatch.setattr(gc, 'collect', lambda *generation: 0)
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,6 @@
 """The shortest words by which a data set finds exactly what it should."""
 
+import gc
 import unicodedata
 
 import pytest
@@ -9,6 +10,12 @@ from mmseg_ext.planning.places import Listing, Place, find_places
 from mmseg_ext.utils.files import find_files
 
 JPEGS = ('.jpg', '.png')
+
+
+@pytest.fixture(autouse=True)
+def _no_collections(monkeypatch):
+    """Mmengine collects garbage with each data set: most of the time here."""
+    monkeypatch.setattr(gc, 'collect', lambda *generation: 0)
 
 
 def touch(root, names):
