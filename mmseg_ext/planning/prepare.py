@@ -32,6 +32,9 @@ class Prepared:
         objects: For instances, those of each class in the training split, and
             the square roots of their areas, as ``{name: [side, ...]}``; at
             most 10,000 a class. None for label maps.
+        counts: For instances, the number of those of each class in the
+            training split, all of them. None for label maps.
+        most: The most instances in an image of the training split.
     """
 
     dataset: Mapping[str, Any]
@@ -40,6 +43,8 @@ class Prepared:
     written: int = 0
     kept: int = 0
     objects: Mapping[str, list[float]] | None = None
+    counts: Mapping[str, int] | None = None
+    most: int = 0
 
 
 def prepare(
