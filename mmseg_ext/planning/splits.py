@@ -30,10 +30,12 @@ _BLOCKS = 2
 #: the larger one stay where they are: others are enough.
 _FEW, _MANY = 100, 20_000
 
-#: How much worse than any share it is that a class is not in validation, or
-#: not in training; the least that a change has to bring, and how many there
-#: are at most.
-_UNSEEN, _UNTRAINED, _GAIN, _CHANGES = 1e3, 1e6, 1e-5, 200
+#: How much worse than any share it is that a class is not in validation, that
+#: it is not in training, and that a split is empty.
+_UNSEEN, _UNTRAINED, _EMPTY = 1e3, 1e6, 1e9
+
+#: The least that a change has to bring, and how many there are at most.
+_GAIN, _CHANGES = 1e-5, 200
 
 #: Classes that a reason names.
 _NAMED = 5
@@ -389,9 +391,11 @@ def _cost(held: np.ndarray, counts: np.ndarray, share: float) -> np.ndarray:
     several = (counts > 0).sum(0) > 1
     off = (held / totals - share) ** 2
     off[:, 0] *= max(1, len(totals) - 1)
-    unseen = ((held == 0) & several).sum(1)
-    untrained = (held == totals).sum(1)
-    cost = off.sum(1) + _UNSEEN * unseen + _UNTRAINED * untrained
+    none, every = held == 0, held == totals
+    cost = off.sum(1)
+    cost += _UNSEEN * (none & several).sum(1)
+    cost += _UNTRAINED * every.sum(1)
+    cost += _EMPTY * (none | every)[:, 0]
     # Sums differ in the last digits from machine to machine.
     return np.round(cost, 9)
 

@@ -84,9 +84,7 @@ def survey(export: Export, nproc: int = 1, progress: bool = True) -> Survey:
     _check_names(export)
     images: list[ImageScan] = []
     tallies: list[Tally] = []
-    faults = []
-    # Made once, so that labels with equal content take the memory of one.
-    alike = cache(lambda size, items: Tally(size, dict(items)))
+    faults: list[InvalidInputError] = []
     results = run_jobs(
         _Reader(export),
         list(export.pictures),
@@ -100,7 +98,7 @@ def survey(export: Export, nproc: int = 1, progress: bool = True) -> Survey:
         else:
             image, tally = result
             images.append(image)
-            tallies.append(alike(tally.size, tuple(tally.counts.items())))
+            tallies.append(tally)
     _check_faults(faults)
     export = export.settled(tallies)
     return Survey(export, images, _count(export, tallies))
