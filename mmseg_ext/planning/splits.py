@@ -266,11 +266,10 @@ def _together(groups: Sequence[Sequence[int]], films: int, total: int) -> str:
     several = [each for each in groups if len(each) > 1]
     if not several:
         return 'no sequences in names and no near-duplicates'
+    named = f' ({films} sequences by their names)' if films else ''
     return (
-        f'{len(several)} groups of frames or like images, with '
-        f'{sum(map(len, several))} of {total} images'
-        + f', {films} of them sequences by their names' * bool(films)
-        + ', stay together'
+        f'{len(several)} groups of frames or like images{named}, with '
+        f'{sum(map(len, several))} of {total} images, stay together'
     )
 
 
