@@ -92,10 +92,8 @@ def divide(
     pattern = None if group is None else _pattern(group)
     pictures = found.export.pictures
     names = [picture.name for picture in pictures]
-    if {picture.split for picture in pictures} - {None, 'train'}:
-        given = _given(pictures, pattern is not None)
-        if given:
-            return given
+    if given := _given(pictures, pattern is not None):
+        return given
     if len(names) < 2:
         raise ValueError(
             f'{found.export.folder} has 1 image with labels; expected 2 or '
