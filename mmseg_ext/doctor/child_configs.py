@@ -429,7 +429,13 @@ def _inner(
 
 
 def _filled(words: Sequence[str], width: int) -> Iterator[str]:
-    """Yield lines with as many words as fit, which ruff leaves as they are."""
+    """Yield lines with as many words as fit, which ruff leaves as they are.
+
+    Where one line has them all, they stand below one another.
+    """
+    if _width(_unpacked(words)) <= width:
+        yield from (f'{word},' for word in words)
+        return
     line: list[str] = []
     for word in words:
         if line and _width(f'*({", ".join([*line, word])}),') > width:
@@ -446,7 +452,7 @@ def _unpacked(words: Sequence[str]) -> str:
 def _each(value: Each, head: str, tail: str, depth: int) -> Iterator[str]:
     """Yield the lines of a list that changes each entry of another."""
     name = value.name.rpartition('.')[2]
-    short = 'each' if name in value.changes else 'head'
+    short = 'head' if name.endswith('head') else 'each'
     entry = {Code(f'**{short}'): None, **value.changes}
     loop = f'for {short} in {value.name}'
     # An expression of one entry is never one of keywords.

@@ -29,7 +29,7 @@ from mmseg_ext.launch.configs import (
     require_keys,
     scope_of,
 )
-from mmseg_ext.launch.errors import type_name, why_not_read
+from mmseg_ext.launch.errors import entries, type_name, why_not_read
 from mmseg_ext.planning.fit_model import fit_model
 from mmseg_ext.planning.fit_pipelines import (
     fit_test_pipeline,
@@ -60,9 +60,6 @@ _BATCH = re.compile(r'_(\d+)xb(\d+)')
 
 #: Hooks that count epochs.
 _OF_EPOCHS = ('PipelineSwitchHook', 'YOLOXModeSwitchHook')
-
-#: Of a data set of the inherited config, what is none of its data.
-_KEPT = ('filter_cfg', 'test_mode')
 
 _WRAPPERS = ('OptimWrapper', 'AmpOptimWrapper')
 
@@ -152,7 +149,7 @@ class _Writer:
         self._plan = plan
         self._data_root = data_root
         self._base = base
-        self._before = base.to_dict()
+        self._before = _unscoped(base.to_dict(), _SCOPES[plan.task])
         self._wanted = copy.deepcopy(self._before)
         self._beside: str | None = None
         self._dataset = self._expressed(prepared.dataset)
@@ -334,16 +331,16 @@ class _Writer:
     def _fit(self) -> Iterator[str]:
         """Make the inherited config one for the plan; yield what is said."""
         wanted, plan = self._wanted, self._plan
+        self._fit_imports()
+        self._fit_loaders()
         yield from fit_model(
             wanted, plan, len(self._classes), _SCOPES[plan.task]
         )
         self._used = {
             str(value)
-            for _, value in _values(wanted['model'])
+            for _, value in entries(wanted['model'])
             if isinstance(value, Code)
         }
-        self._fit_imports()
-        self._fit_loaders()
         self._fit_evaluators()
         self._fit_optimizer()
         self._fit_schedule()
@@ -354,11 +351,8 @@ class _Writer:
         names = given.get('imports') or []
         names = [names] if isinstance(names, str) else list(names)
         if SCOPE not in {name.partition('.')[0] for name in names}:
-            self._wanted[IMPORTS] = {
-                'allow_failed_imports': False,
-                **given,
-                'imports': [*names, SCOPE],
-            }
+            whole = {'imports': [*names, SCOPE], 'allow_failed_imports': False}
+            self._wanted[IMPORTS] = {**whole, **given, **whole}
 
     def _fit_loaders(self) -> None:
         """Let dataloaders read the data."""
@@ -386,11 +380,14 @@ class _Writer:
             loader = wanted.get(key) or copy.deepcopy(wanted['val_dataloader'])
             wanted[key] = loader
             inherited = data_sets(self._base.get(key) or loader)[0]
-            kept = {
-                k: _plain_dict(inherited[k]) for k in _KEPT if k in inherited
-            }
-            if task == 'instance' and name != 'train':
+            kept: dict[str, Any] = {}
+            if inherited.get('test_mode') or (
+                task == 'instance' and name != 'train'
+            ):
                 kept['test_mode'] = True
+            # But for a least size, by which images are left out silently.
+            if (inherited.get('filter_cfg') or {}).get('filter_empty_gt'):
+                kept['filter_cfg'] = {'filter_empty_gt': True}
             loader['dataset'] = {
                 Code('**dataset'): None,
                 **own,
@@ -471,12 +468,13 @@ class _Writer:
 
     def _base_batch(self) -> int:
         """Return for how many images a step the inherited config is."""
-        scaling = self._before.get('auto_scale_lr') or {}
-        if scaling.get('base_batch_size'):
-            return int(scaling['base_batch_size'])
+        # Where upstream's configs say both, the name is right.
         found = _BATCH.search(Path(str(self._base.filename)).name)
         if found:
             return int(found[1]) * int(found[2])
+        scaling = self._before.get('auto_scale_lr') or {}
+        if scaling.get('base_batch_size'):
+            return int(scaling['base_batch_size'])
         return int(self._before['train_dataloader'].get('batch_size', 1))
 
     def _fit_schedule(self) -> None:
@@ -542,9 +540,9 @@ class _Writer:
         for place, value in [*leaves(changes)]:
             _set(changes, place, _rebuilt(place, value, self._before))
         for name in ('dataloader', 'evaluator'):
-            if changes.get(f'test_{name}') == changes.get(f'val_{name}'):
-                if f'test_{name}' in changes:
-                    changes[f'test_{name}'] = Code(f'val_{name}')
+            other = changes.get(f'test_{name}')
+            if other and other == changes.get(f'val_{name}'):
+                changes[f'test_{name}'] = Code(f'val_{name}')
         changes['dataset'] = self._shared
         order = (
             *(IMPORTS, 'model', 'train_pipeline', 'test_pipeline'),
@@ -579,21 +577,20 @@ def _said(choice: Choice[Any]) -> list[str]:
     return comment_lines(choice.reason)
 
 
-def _values(node: Any) -> Iterator[tuple[Key, Any]]:
-    """Yield all values in dicts and lists, and where."""
-    items: Iterable[tuple[Any, Any]] = ()
-    if isinstance(node, Mapping):
-        items = node.items()
-    elif isinstance(node, list | tuple):
-        items = enumerate(node)
-    for key, value in items:
-        yield (str(key),), value
-        for place, inner in _values(value):
-            yield (str(key), *place), inner
+def _unscoped(value: Any, scope: str) -> Any:
+    """Return a copy without what tells that classes are of a package.
 
-
-def _plain_dict(value: Any) -> Any:
-    return value.to_dict() if hasattr(value, 'to_dict') else value
+    MMEngine puts it in what is inherited by the name of the package.
+    """
+    if isinstance(value, dict):
+        return {
+            key: _unscoped(inner, scope)
+            for key, inner in value.items()
+            if (key, inner) != ('_scope_', scope)
+        }
+    if isinstance(value, list | tuple):
+        return type(value)(_unscoped(each, scope) for each in value)
+    return value
 
 
 def _set(node: dict[str, Any], place: Key, value: Any) -> None:

@@ -21,6 +21,9 @@ _BATCH_NORMS = ('BN', 'BN2d', 'MMSyncBN', 'SyncBN')
 #: Most numbers of channels have this divisor.
 _GROUPS = 16
 
+#: What a loss keeps that gets weights of classes, unless it is the default.
+_OF_LOSSES = {'loss_weight': 1.0, 'loss_name': 'loss_ce'}
+
 #: Heads whose classes are not those of the data: of edges.
 _OTHER_HEADS = ('STDCHead',)
 
@@ -211,8 +214,8 @@ def _set_class_weight(model: dict[str, Any], plan: Plan) -> Iterator[str]:
             if plain:
                 kept = {
                     name: loss[name]
-                    for name in ('loss_weight', 'loss_name')
-                    if name in loss
+                    for name, usual in _OF_LOSSES.items()
+                    if loss.get(name, usual) != usual
                 }
                 loss.clear()
                 loss.update(
@@ -248,16 +251,14 @@ def _set_norms(model: dict[str, Any], plan: Plan, scope: str) -> Iterator[str]:
         last = key.rpartition('.')[2]
         if last.startswith('backbone') and _takes_norm_eval(node, scope):
             node['norm_eval'] = True
-    backbone = model.get('backbone') or {}
-    # Of layers within it as well, such as a net that it has branches of.
-    if not any(
-        node.get('norm_eval') for node in [backbone, *_dicts(backbone)]
-    ):
-        if any(norm.get('type') in _BATCH_NORMS for norm in _dicts(backbone)):
-            yield (
-                f'{backbone.get("type")} cannot keep the means of its batch '
-                'norm, which small batches may blur.'
-            )
+    inner = [model.get('backbone') or {}, *_dicts(model.get('backbone'))]
+    # It may be that of a net within.
+    keeps = any(each.get('norm_eval') for each in inner)
+    if not keeps and any(each.get('type') in _BATCH_NORMS for each in inner):
+        yield (
+            f'{inner[0].get("type")} cannot keep the means of its batch norm, '
+            'which small batches may blur.'
+        )
 
 
 def _with_keys(node: Any) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -140,8 +140,10 @@ def _plain(value: Any) -> Any:
         return {
             key: _plain(value[key])
             for key in value
-            # As upstream says in each step that nothing is to be said.
-            if key != 'backend_args' or value[key] is not None
+            # As upstream says in each step that nothing is to be said, and
+            # MMEngine by which name a config was inherited.
+            if key != '_scope_'
+            and (key != 'backend_args' or value[key] is not None)
         }
     if isinstance(value, list | tuple):
         inner = [_plain(each) for each in value]
@@ -161,11 +163,11 @@ def _resizes(step: Mapping[str, Any]) -> bool:
 def _ratios(steps: Sequence[Step]) -> tuple[float, float]:
     """Return how much smaller and larger a pipeline makes images at random."""
     for _, value in entries(steps):
-        if isinstance(value, dict) and 'ratio_range' in value:
-            if type_name(value) in _RESIZES:
-                low, high = value['ratio_range']
-                # Where objects are to be found in a tenth of the size.
-                return (max(low, _RATIOS[0]), min(high, 2.0))
+        resizes = isinstance(value, dict) and type_name(value) in _RESIZES
+        if resizes and 'ratio_range' in value:
+            low, high = value['ratio_range']
+            # Where objects are to be found in a tenth of the size.
+            return max(low, _RATIOS[0]), min(high, 2.0)
     return _RATIOS
 
 
