@@ -8,11 +8,11 @@ several readings fit, it lists them and stops until --format says which.
 Nothing is written to DATA. Writes
 
   OUT.py                 a config for mim, MMSeg's or MMDet's tools and ours
-  OUT/train.txt ...      the splits: those of DATA, else by class and sequence
-  OUT/labels/ ...        label maps or COCO files, where DATA has none to train
-  OUT/labels_001.jpg     twelve images with their labels: look at them
-  OUT/fingerprint.json   the data in numbers
-  OUT/doctor/            what the doctor says of all that
+  OUT_files/train.txt    the splits: those of DATA, else by class and sequence
+  OUT_files/labels/      label maps or COCO files, where DATA has none to train
+  OUT_files/labels_001.jpg     twelve images with their labels: look at them
+  OUT_files/fingerprint.json   the data in numbers
+  OUT_files/doctor/      what the doctor says of all that
 
 Each choice in the config, such as the crop or the number of iterations, has
 the number behind it in a comment. The batch is as large as the memory bears,
@@ -48,7 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         required=True,
         metavar='OUT.py',
-        help='config to write, and a folder OUT beside it',
+        help='config to write, and a folder OUT_files beside it',
     )
     parser.add_argument(
         '--task',

@@ -34,6 +34,10 @@ __all__ = ['TASKS', 'Inited', 'init']
 #: What a config can be for.
 TASKS = ('semantic', 'instance')
 
+#: What stands behind the name of a config in that of its folder, which
+#: people may have called as their data.
+_FILES = '_files'
+
 #: In the folder of a run that has not ended: what it was asked for.
 _UNFINISHED = '.unfinished'
 
@@ -81,8 +85,8 @@ def init(
 ) -> Inited | None:
     """Write a config for a folder of annotated images, and what it reads.
 
-    The folder stays as it is. ``OUT.py`` is written and, in a folder ``OUT``
-    beside it, the lists of the splits, label maps or COCO files where the
+    The folder stays as it is. ``OUT.py`` is written and, in a folder
+    ``OUT_files`` beside it, the lists of the splits, label maps or COCO files where the
     config cannot read the user's files, ``fingerprint.json``,
     ``labels_001.jpg`` and the report of the doctor. After an error nothing of
     that is there; a run that was stopped goes on where it was.
@@ -147,9 +151,14 @@ def init(
         )
 
 
+def _files_of(out: Path) -> Path:
+    """Return the folder of what a config reads beside the user's files."""
+    return out.with_name(f'{out.stem}{_FILES}')
+
+
 def _check_out(out: Path) -> Path:
     """Check where the config goes; return the folder beside it."""
-    files = out.with_suffix('')
+    files = _files_of(out)
     if out.suffix != '.py' or not out.stem:
         raise ValueError(
             f'out={str(out)!r}: expected the name of a config, such as '
@@ -219,7 +228,7 @@ def _write(
     tell: Callable[[str], None],
 ) -> Inited:
     """Write all, and let the doctor look at it."""
-    files = out.with_suffix('')
+    files = _files_of(out)
     in_config = f'{{{{ fileDirname }}}}/{files.name}'
     prepared = prepare(found, splits, task, files, in_config, nproc, progress)
     fingerprint = fingerprint_of(found, splits, prepared, task)

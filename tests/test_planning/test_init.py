@@ -88,7 +88,10 @@ def test_what_is_written(folder, tmp_path):
     before = everything(folder)
     done, text = run(folder, tmp_path / 'my.py')
     assert everything(folder) == before
-    assert (done.config, done.files) == (tmp_path / 'my.py', tmp_path / 'my')
+    assert (done.config, done.files) == (
+        tmp_path / 'my.py',
+        tmp_path / 'my_files',
+    )
     names = {path.name for path in done.files.iterdir()}
     assert {'fingerprint.json', 'labels_001.jpg', 'doctor'} <= names
     assert '.unfinished' not in names
@@ -117,7 +120,7 @@ def test_two_runs_are_equal(folder, tmp_path):
         {
             name: data
             for name, data in everything(tmp_path / name).items()
-            if not name.startswith('my/doctor/')
+            if not name.startswith('my_files/doctor/')
         }
         for name in ('one', 'two')
     )
@@ -144,10 +147,10 @@ def test_a_run_that_was_stopped_goes_on(folder, tmp_path, monkeypatch):
         patch.setattr(module, 'draw_labels', stop)
         with pytest.raises(KeyboardInterrupt):
             run(folder, tmp_path / 'my.py', task='instance')
-    assert (tmp_path / 'my/.unfinished').exists()
+    assert (tmp_path / 'my_files/.unfinished').exists()
     run(folder, tmp_path / 'my.py', task='instance')
     for name, data in everything(tmp_path / 'whole').items():
-        if not name.startswith('my/doctor/'):
+        if not name.startswith('my_files/doctor/'):
             assert (tmp_path / name).read_bytes() == data
 
 
@@ -313,7 +316,7 @@ def test_what_is_not_right_is_named(make, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ['data']
 
 
-@pytest.mark.parametrize('name', ['my.py', 'my'])
+@pytest.mark.parametrize('name', ['my.py', 'my_files'])
 def test_what_is_there_stays(folder, tmp_path, name):
     (tmp_path / name).write_text('mine')
     with pytest.raises(ValueError, match=re.escape(str(tmp_path / name))):
