@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from helpers.exports import PlainMasks, classes
+from helpers.surveys import PlainMasks, classes
 from mmseg_ext.formats.exports.export import (
     Folder,
     InvalidExportError,

@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from helpers.exports import classes, near_words, random_words, surveyed
+from helpers.surveys import classes, near_words, random_words, surveyed
 from mmseg_ext.planning.fingerprint import (
     ClassFacts,
     Fingerprint,

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from helpers.exports import near_words, random_words
 from helpers.real_data import CAMVID
+from helpers.surveys import near_words, random_words
 from mmseg_ext.doctor.parts import ImageScan
 from mmseg_ext.planning.likeness import (
     augmented,

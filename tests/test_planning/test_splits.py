@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from helpers.exports import near_words, random_words, surveyed
 from helpers.real_data import CAMVID
+from helpers.surveys import near_words, random_words, surveyed
 from mmseg_ext.doctor.image_scans import scan_image
 from mmseg_ext.formats.color_masks import read_class_dict
 from mmseg_ext.planning.splits import divide

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers.exports import PlainMasks, classes
+from helpers.surveys import PlainMasks, classes
 from mmseg_ext.formats.exports.export import (
     InvalidExportError,
     Picture,
