@@ -88,6 +88,8 @@ class Prepared:
     written: int = 0
     kept: int = 0
     objects: Mapping[str, list[float]] | None = None
+    counts: Mapping[str, int] | None = None
+    most: int = 0
     dropped: int = 0
 
 
@@ -321,6 +323,7 @@ class _Run:
         sides = {names[index]: array('d') for index in classes}
         images: dict[str, set[int]] = {split: set() for split in self.members}
         objects = dict.fromkeys(self.members, 0)
+        most = 0
         dropped = 0
         place = f'{self.in_config}/{_ANNOTATIONS}'
         categories = {ids[index]: names[index] for index in classes}
@@ -339,6 +342,8 @@ class _Run:
                 )
                 images[split].add(writer.images)
                 objects[split] += len(listed.sides)
+                if split == 'train':
+                    most = max(most, len(listed.sides))
                 dropped += listed.dropped
                 for index, side in listed.sides if split == 'train' else ():
                     sides[names[index]].append(side)
@@ -366,6 +371,8 @@ class _Run:
             'LoadAnnotations',
             len(images),
             objects={name: _some(found) for name, found in sides.items()},
+            counts={name: len(found) for name, found in sides.items()},
+            most=most,
             dropped=dropped,
         )
 
