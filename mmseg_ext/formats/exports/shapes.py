@@ -10,17 +10,14 @@ import numpy as np
 from mmseg_ext.formats.color_masks import (
     BACKGROUND_NAMES,
     IGNORE_INDEX,
-    VOID_NAMES,
     Color,
     voc_color,
 )
+from mmseg_ext.formats.exports.class_lists import has_no_class
 from mmseg_ext.formats.exports.export import Classes, Export, Picture, Tally
 from mmseg_ext.formats.exports.regions import Region, painted
 
 __all__ = ['Shapes', 'shape_classes']
-
-#: Names of what has no label at all.
-_UNLABELED = VOID_NAMES | {'__ignore__'}
 
 
 @dataclass(frozen=True)
@@ -100,7 +97,7 @@ def shape_classes(
     [(most, count)] = Counter(names).most_common(1) or [('', 1)]
     if count > 1:
         raise ValueError(f'{count} classes are called {most!r}')
-    classes = [name for name in names if name.lower() not in _UNLABELED]
+    classes = [name for name in names if not has_no_class(name)]
     if not classes:
         raise ValueError('it lists no classes')
     is_background = [name.lower() in BACKGROUND_NAMES for name in classes]

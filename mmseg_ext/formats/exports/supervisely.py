@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image, ImageColor
 
 from mmseg_ext.formats.color_masks import Color
-from mmseg_ext.formats.exports.class_lists import read_class_list
+from mmseg_ext.formats.exports.class_lists import listed_classes
 from mmseg_ext.formats.exports.export import (
     Annotated,
     Classes,
@@ -133,8 +133,12 @@ class Supervisely(Shapes):
             pictures.append(Picture(name, found, split_of(name)))
         if not pictures:
             return None
+        titles = [each.title for each in project.classes]
+        colors = [_color(each.color) for each in project.classes]
+        if folder.class_list is not None:
+            titles, colors = [*listed_classes(folder.class_list).names], []
         try:
-            classes, indices = _classes(folder, project)
+            classes, indices = shape_classes(titles, colors)
         except ValueError as error:
             raise InvalidExportError(
                 folder.class_list or folder.root / project.file, str(error)
@@ -224,15 +228,6 @@ def _read_meta(folder: Folder) -> _Project | None:
             'give the folder of one',
         )
     return projects[0] if projects else None
-
-
-def _classes(
-    folder: Folder, project: _Project
-) -> tuple[Classes, dict[str, int]]:
-    titles = [each.title for each in project.classes]
-    if folder.class_list is not None:
-        return shape_classes(read_class_list(folder.class_list).names)
-    return shape_classes(titles, [_color(c.color) for c in project.classes])
 
 
 def _color(text: str) -> Color | None:

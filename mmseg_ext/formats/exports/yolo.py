@@ -17,7 +17,7 @@ import numpy as np
 import yaml
 
 from mmseg_ext.formats.coco import check_mask
-from mmseg_ext.formats.exports.class_lists import read_class_list
+from mmseg_ext.formats.exports.class_lists import listed_classes
 from mmseg_ext.formats.exports.export import (
     Annotated,
     Classes,
@@ -283,7 +283,7 @@ def _names(
 ) -> list[str]:
     """Return the names of the classes by their numbers."""
     if folder.class_list is not None:
-        return list(read_class_list(folder.class_list).names)
+        return list(listed_classes(folder.class_list).names)
     if about:
         return about.names
     if names_file is None:

@@ -425,6 +425,16 @@ def test_bombs_take_no_memory(tmp_path):
     assert peak < 1 << 22
 
 
+@pytest.mark.parametrize('text', [None, 'a\na\n', ''])
+def test_lists_of_the_user_that_are_not_right(tmp_path, text):
+    project(tmp_path)
+    path = tmp_path / 'mine.txt'
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(InvalidExportError, match=r'^\S*mine\.txt: '):
+        found(tmp_path, class_list=path)
+
+
 # Writing.
 
 

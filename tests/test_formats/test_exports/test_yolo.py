@@ -479,6 +479,16 @@ def test_other_yaml_files_are_passed_over(tmp_path):
     assert export.classes.names == ('background', 'a', 'b')
 
 
+@pytest.mark.parametrize('text', [None, 'a\na\n', ''])
+def test_lists_of_the_user_that_are_not_right(tmp_path, text):
+    put(tmp_path, IMAGE | {'data.yaml': NAMES})
+    path = tmp_path / 'mine.txt'
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(InvalidExportError, match=r'^\S*mine\.txt: '):
+        found(tmp_path, class_list=path)
+
+
 # Writing.
 
 CLASSES = Classes(('sky', 'background', 'Möwe'), ((0, 0, 0),) * 3, 1)
