@@ -240,7 +240,9 @@ def _write(
     wanted = make_plan(fingerprint, machine, model)
     with tempfile.TemporaryDirectory() as scratch:
         draft = Path(scratch, out.name)
-        write_text(draft, config_text(wanted, prepared, root, title))
+        text = config_text(wanted, prepared, root, title)
+        place = out.absolute().parent.as_posix()
+        write_text(draft, text.replace('{{ fileDirname }}', place))
         with StepMemory(draft, machine) as measure:
             plan = fit(wanted, measure, machine.memory)
     for line in plan.lines():
