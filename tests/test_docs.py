@@ -377,7 +377,9 @@ def test_all_follows_from_the_iterations(name, iters, tmp_path):
 
 @pytest.mark.parametrize('root', ['data/my', 'data/my/', '/my/'])
 def test_coco_files_are_in_the_data_root(root, tmp_path):
-    config = saved_config('config_by_hand.md', 'coco.py', tmp_path, data_root=root)
+    config = saved_config(
+        'config_by_hand.md', 'coco.py', tmp_path, data_root=root
+    )
     expected = f'{root.rstrip("/")}/annotations/valid.json'
     assert config.val_evaluator.ann_file == expected
     assert config.test_evaluator.ann_file == expected

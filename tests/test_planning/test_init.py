@@ -15,6 +15,7 @@ from mmengine.config import Config
 
 from mmseg_ext.planning import init as module
 from mmseg_ext.planning.init import init
+from mmseg_ext.planning.machine import Machine
 
 SIZE = (96, 72)
 
@@ -34,6 +35,9 @@ def _short_measure(monkeypatch):
             pass
 
     monkeypatch.setattr(module, 'StepMemory', Measure)
+    # What is free is another number each time, and stands in the config.
+    machine = Machine('cpu', 'CPU', 8 << 30, 2)
+    monkeypatch.setattr(module, 'this_machine', lambda memory: machine)
 
 
 def run(data, out, **options):
@@ -216,9 +220,9 @@ def unknown_value(root):
     return {'classes': root / 'names.txt'}, 'shot 0.png'
 
 
-def labelme(root, **changes):
+def labelme(root, number=4, **changes):
     root.mkdir()
-    for seed in range(4):
+    for seed in range(number):
         image, _ = paint(seed)
         cv2.imwrite(str(root / f'{seed}.jpg'), image)
         shape = {
@@ -359,9 +363,13 @@ def test_a_read_only_disk(folder, tmp_path, monkeypatch):
 
 
 def test_two_readings_are_listed(folder, tmp_path):
-    labelme(tmp_path / 'more')
-    for path in (tmp_path / 'more').iterdir():
-        shutil.move(path, folder / path.name)
+    """Masks, and labelme's files of the same images."""
+    labelme(tmp_path / 'more', number=6)
+    for path in (tmp_path / 'more').glob('*.json'):
+        content = json.loads(path.read_text())
+        content['imagePath'] = f'shot {path.stem}.jpg'
+        place = folder / 'images' / f'shot {path.stem}.json'
+        place.write_text(json.dumps(content))
     with pytest.raises(ValueError, match=r'--format|format=') as error:
         run(folder, tmp_path / 'my.py')
     assert 'labelme' in str(error.value)
