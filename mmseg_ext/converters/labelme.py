@@ -18,26 +18,22 @@ from mmseg_ext.formats.color_masks import (
     write_class_dict,
 )
 from mmseg_ext.formats.labelme import (
+    BACKGROUND,
+    IGNORED,
     LabelmeFile,
     decode_labelme,
     draw,
+    listed_classes,
     outlines,
+    read_labelme,
+    read_labels,
 )
-from mmseg_ext.utils.files import (
-    find_files,
-    path_inside,
-    read_file,
-    read_text,
-    same_file,
-)
+from mmseg_ext.utils.files import find_files, path_inside, same_file
 from mmseg_ext.utils.images import encode_labels
 from mmseg_ext.utils.polygons import filled_otherwise, redrawn_line
 from mmseg_ext.utils.scratch import working_in
 
-__all__ = ['BACKGROUND', 'IGNORED', 'Report', 'convert']
-
-#: labelme's own names for pixels in no shape, and for those to leave out.
-BACKGROUND, IGNORED = '_background_', '__ignore__'
+__all__ = ['Report', 'convert']
 
 _SPLITS = ('train', 'val')
 
@@ -138,8 +134,7 @@ def convert(
     )
     found = [sample for _, sample in invalid.sift(read)]
     used = set().union(*(sample.labels for sample in found))
-    names = _read_names(root, labels) or [BACKGROUND, *sorted(used)]
-    classes = [name for name in dict.fromkeys(names) if name != IGNORED]
+    classes = listed_classes(_read_names(root, labels), used)
     colors = {name: voc_color(index) for index, name in enumerate(classes)}
     check_classes(f'labels of {root}', colors)
     indices = {name: index for index, name in enumerate(classes)}
@@ -223,8 +218,7 @@ def _read_names(
     path = Path(labels or root / 'labels.txt').expanduser()
     if labels is None and not os.path.lexists(path):
         return []
-    names = read_text(path).split('\n')
-    return [name.strip() for name in names if name.strip()]
+    return read_labels(path)
 
 
 @dataclass(frozen=True)
@@ -254,7 +248,7 @@ class _Sample:
 
 def _read(path: Path) -> LabelmeFile:
     with reading(path, ''):
-        return decode_labelme(read_file(path))
+        return decode_labelme(read_labelme(path))
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Those of MMDetection are there where it is installed.
 
 from mmseg_ext.datasets.camvid import CamVid
 from mmseg_ext.datasets.color_masks import ColorMaskDataset
+from mmseg_ext.datasets.folder import FolderDataset
 from mmseg_ext.datasets.idd import IDD_Data
 from mmseg_ext.datasets.nuimages import NuImagesDataset
 from mmseg_ext.datasets.paired import PairedDataset
@@ -28,6 +29,7 @@ __all__ = [
     'FastPackSegInputs',
     'FastPhotoMetricDistortion',
     'FastRandomCrop',
+    'FolderDataset',
     'FusedResizeCropFlip',
     'IDD_Data',
     'LoadColorMasks',

@@ -18,7 +18,12 @@ from mmseg_ext.datasets.checks import (
     expand_paths,
     read_ann_file,
 )
-from mmseg_ext.datasets.image_lists import Files, Pair, read_pairs, stem_of
+from mmseg_ext.formats.image_lists import (
+    Files,
+    Pair,
+    match_files,
+    read_pairs,
+)
 from mmseg_ext.utils.files import find_files, visible_entries
 from mmseg_ext.utils.text import (
     decode_text,
@@ -151,29 +156,17 @@ def _find(
     folder: Path, endings: Sequence[str], without: str | None = None
 ) -> Files:
     """Return the files in a folder that end in one of the endings."""
-    found: dict[str, Path] = {}
-    for name in find_files(
+    names = find_files(
         folder,
         endings,
         lambda link, why: _warn(
             f'left out {printable(link)}: it {printable(why)}'
         ),
-    ):
-        if without and stem_of(name, [without]) is not None:
-            continue
-        stem = normal_form(str(stem_of(name, endings)))
-        if stem in found:
-            both = printable(found[stem]), printable(folder / name)
-            raise ValueError(
-                f'{" and ".join(both)} have the same stem '
-                f"{stem!r}, so which is the label's image is not known: "
-                'remove one of them'
-            )
-        found[stem] = folder / name
-    return Files(folder, endings, found)
+    )
+    return match_files(folder, names, endings, without)
 
 
-def _check_labels(pairs: Iterable[Pair], images: Files, labels: Files) -> None:
+def _check_labels(pairs: Sequence[Pair], images: Files, labels: Files) -> None:
     """Name images without label, and labels that are not used."""
     needed = {pair.label for pair in pairs}
     missing = needed - labels.paths.keys()
@@ -186,7 +179,8 @@ def _check_labels(pairs: Iterable[Pair], images: Files, labels: Files) -> None:
             + '; add the files, or list the stems to use in ann_file'
         )
     alone = labels.paths.keys() - images.paths.keys() - needed
-    if alone:
+    # A list of other names may be one of several.
+    if alone and all(pair.image == pair.label for pair in pairs):
         _warn(
             f'{len(alone)} label(s) in {labels.folder} have no image in '
             f'{images.folder} and are not used: {_names(alone)}'

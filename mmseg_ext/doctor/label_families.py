@@ -36,6 +36,9 @@ _Change: TypeAlias = Callable[[dict[str, Any]], list[dict[str, Any]]]
 #: Black, and white in 8 and in 16 bits.
 _EXTREMES = {0, 255, 65535}
 
+#: Values that a label of 8 bits may hold.
+_VALUES = 256
+
 #: The heads of a segmentor.
 _HEADS = ('decode_head', 'auxiliary_head')
 
@@ -53,6 +56,7 @@ class LabelFamily:
         ignored: Values that it leaves out.
         colors: How many colors stand for classes; 0 where indices do.
         mapped: Whether the data set numbers its classes anew.
+        new: What stored values become, where the config says so.
         files: In how many files each stored value is.
         total: How many files of one channel there are.
         one_more: Whether a file has 0, and what is beyond the last class.
@@ -68,6 +72,7 @@ class LabelFamily:
     ignored: frozenset[int] = frozenset({IGNORE_INDEX})
     colors: int = 0
     mapped: bool = False
+    new: Mapping[int, int] = field(default_factory=dict)
     files: Counter[int] = field(default_factory=Counter)
     total: int = 0
     one_more: bool = False
@@ -100,6 +105,10 @@ class LabelFamily:
             for value in values
             if value not in self.ignored and not 0 <= value < self.classes
         )
+
+    def wrong_as_stored(self, values: Iterable[int]) -> list[int]:
+        """Return those of some stored values that stand for no class."""
+        return self.wrong(self.new.get(value, value) for value in values)
 
     def add(self, label: LabelScan) -> None:
         """Add what a label holds."""
@@ -289,6 +298,8 @@ def _family(part: Part, cfg: Config) -> LabelFamily:
     # One class is told from the background by one output.
     count = max(len(part.classes), 2)
     own = getattr(part.dataset, 'label_map', None)
+    # Else its keys are the classes that the data set has of itself.
+    new = own if own and part.cfg.get('label_map') else {}
     heads = [
         ClassHead(key, count, ignore_index=head.get('ignore_index', 255))
         for key, head in head_configs(cfg)
@@ -296,7 +307,7 @@ def _family(part: Part, cfg: Config) -> LabelFamily:
     return LabelFamily(
         [],
         part.classes,
-        len(own) if own else count,
+        _VALUES if new else len(own or ()) or count,
         count,
         # That heads leave out others, or classes, is told of the heads.
         frozenset(
@@ -306,4 +317,5 @@ def _family(part: Part, cfg: Config) -> LabelFamily:
         ),
         len(sample_info(part.dataset).get('color_map') or ()),
         bool(own),
+        new,
     )

@@ -1,9 +1,7 @@
 """What is in a label file, and what a data set's loader makes of it."""
 
-import hashlib
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from msgspec.structs import replace
 
@@ -17,138 +15,20 @@ from mmseg_ext.doctor.image_scans import (
 from mmseg_ext.doctor.label_loaders import LabelLoader
 from mmseg_ext.doctor.parts import GRID, LabelScan
 from mmseg_ext.formats.image_facts import as_map
+from mmseg_ext.formats.mask_values import (
+    COLOR_BITS,
+    ValueCounts,
+    color_keys,
+    sum_counts,
+    tally,
+)
 from mmseg_ext.formats.masks import Mask, read_mask
 from mmseg_ext.launch.errors import one_line
 
-__all__ = ['Source', 'Tally', 'scan_label', 'tally']
-
-#: Pixels that are counted at a time, so that large files take no more memory.
-_BLOCK = 1 << 19
-
-#: The bits of a color.
-_COLOR = 0xFFFFFF
-
-#: Of fewer runs nothing can be said.
-_RUNS = 50
-
-#: A run of this length or less, between two others, may be a blended edge.
-_SHORT = 2
+__all__ = ['Source', 'scan_label']
 
 #: Stands in a grid for what has no place in 8 bits, and for ignored pixels.
 _OTHER = 255
-
-
-class Tally(NamedTuple):
-    """The values of an array, and how often each is there.
-
-    Attributes:
-        values: int64 (N,), ascending; of colors ``red << 16 | green << 8 |
-            blue``.
-        counts: int64 (N,).
-        digest: Equal for arrays of equal shape and values.
-        blended: As :attr:`~mmseg_ext.doctor.parts.LabelScan.blended`.
-    """
-
-    values: np.ndarray
-    counts: np.ndarray
-    digest: bytes
-    blended: float = 0.0
-
-    def as_dict(self) -> dict[int, int]:
-        """Return the counts by value."""
-        pairs = zip(self.values.tolist(), self.counts.tolist(), strict=True)
-        return dict(pairs)
-
-
-def tally(pixels: np.ndarray) -> Tally:
-    """Count the values of a label map, or the colors of one.
-
-    Labels are flat: to count the ends of runs of equal pixels takes a part of
-    the time that each pixel takes.
-
-    Args:
-        pixels: Integers (H, W), or uint8 (H, W, 3), BGR.
-    """
-    colors = pixels.ndim == 3
-    flat = pixels.reshape(-1, 3) if colors else pixels.reshape(-1)
-    digest = hashlib.sha256(repr(pixels.shape).encode())
-    values, counts, blended = [], [], [0.0]
-    for start in range(0, len(flat), _BLOCK):
-        block = flat[start : start + _BLOCK]
-        block = _keys(block) if colors else block
-        ends = _places_of(block[1:] != block[:-1]) + 1
-        starts = np.concatenate([[0], ends]).astype(np.int32)
-        firsts = block[starts]
-        if colors:
-            firsts &= _COLOR
-        digest.update(starts.tobytes())
-        digest.update(firsts.astype(np.int32).tobytes())
-        lengths = np.diff(starts, append=len(block))
-        found, total = _sum(firsts, lengths)
-        values.append(found)
-        counts.append(total)
-        blended.append(0.0 if colors else _blended(firsts, lengths))
-    if not values:
-        none = np.zeros(0, np.int64)
-        return Tally(none, none, digest.digest()[:DIGEST_SIZE])
-    found, total = values[0], counts[0]
-    if len(values) > 1:
-        found, total = _sum(np.concatenate(values), np.concatenate(counts))
-    return Tally(found, total, digest.digest()[:DIGEST_SIZE], max(blended))
-
-
-def _blended(firsts: np.ndarray, lengths: np.ndarray) -> float:
-    """Return the share of runs whose values lie between their neighbors'.
-
-    Args:
-        firsts: The values of the runs.
-        lengths: Their lengths; long ones do not count.
-    """
-    if len(firsts) < _RUNS:
-        return 0.0
-    rises = firsts[1:] > firsts[:-1]
-    # Neighbors differ, so what does not rise falls.
-    between = rises[1:] == rises[:-1]
-    return float((between & (lengths[1:-1] <= _SHORT)).mean())
-
-
-def _places_of(flags: np.ndarray) -> np.ndarray:
-    """Return where flags, bool (N,), are set, in half of NumPy's time.
-
-    Few are: most words of eight of them have none.
-    """
-    whole = len(flags) // 8 * 8
-    words = flags[:whole].view(np.uint64)
-    some = np.flatnonzero(words != 0)
-    within = np.flatnonzero(words[some].view(bool))
-    places = some[within >> 3] * 8 + (within & 7)
-    rest = np.flatnonzero(flags[whole:]) + whole
-    return np.concatenate([places, rest])
-
-
-def _keys(colors: np.ndarray) -> np.ndarray:
-    """Return each color of uint8 (N, 3), BGR, as a number, uint32 (N,).
-
-    That of the color is in the lower 24 bits; the others are the same.
-    """
-    bgra = cv2.cvtColor(colors[None], cv2.COLOR_BGR2BGRA)
-    return bgra.view('<u4').ravel()
-
-
-def _sum(
-    values: np.ndarray, counts: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Add the counts of equal values, int64 each, by ascending value."""
-    if values.dtype == np.uint8:
-        total = np.bincount(values, counts).astype(np.int64)
-        found = np.flatnonzero(total)
-        return found, total[found]
-    order = np.argsort(values)
-    values = values[order]
-    starts = np.flatnonzero(values[1:] != values[:-1]) + 1
-    starts = np.concatenate([[0], starts])
-    total = np.add.reduceat(counts[order], starts, dtype=np.int64)
-    return values[starts].astype(np.int64), total
 
 
 class Source(NamedTuple):
@@ -198,7 +78,7 @@ def scan_label(data: bytes, source: Source) -> LabelScan:
         lossy=mask.lossy,
         values=values.as_dict() if values else {},
         colors=0 if flat else len(found.values),
-        digest=found.digest,
+        digest=found.digest[:DIGEST_SIZE],
         blended=found.blended,
     )
     if not strict:
@@ -206,7 +86,7 @@ def scan_label(data: bytes, source: Source) -> LabelScan:
     return _with_loaded(scan, source, mask, found)
 
 
-def _as_gray(colors: Tally) -> Tally | None:
+def _as_gray(colors: ValueCounts) -> ValueCounts | None:
     """Return the grays of a file whose channels are equal; else None."""
     red, green, blue = (colors.values >> bits & 255 for bits in (16, 8, 0))
     if np.array_equal(red, green) and np.array_equal(red, blue):
@@ -226,7 +106,7 @@ def _with_loaded(
     scan: LabelScan,
     source: Source,
     mask: Mask | None = None,
-    found: Tally | None = None,
+    found: ValueCounts | None = None,
 ) -> LabelScan:
     """Add what a label is loaded as.
 
@@ -248,10 +128,12 @@ def _with_loaded(
             counts = tally(label).as_dict()
             grid = _grid(label)
         else:
-            counts = Tally(*_sum(labels, found.counts), b'').as_dict()
+            counts = ValueCounts(
+                *sum_counts(labels, found.counts), b''
+            ).as_dict()
             values = _places(mask.pixels)
             if mask.pixels.ndim == 3:
-                values = _keys(values.reshape(-1, 3)) & _COLOR
+                values = color_keys(values.reshape(-1, 3)) & COLOR_BITS
             grid = _as_bytes(labels[np.searchsorted(found.values, values)])
     # Anything may come out of a transform.
     except FAULTS as error:

@@ -4,7 +4,10 @@ import base64
 import binascii
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Annotated
 
 import msgspec
@@ -13,9 +16,29 @@ from PIL import Image, ImageDraw
 
 from mmseg_ext.formats.json_files import Coordinate, decode_json
 from mmseg_ext.formats.masks import read_mask
+from mmseg_ext.utils.files import open_file, read_file, read_text
 from mmseg_ext.utils.images import MAX_PIXELS, image_size
 
-__all__ = ['LabelmeFile', 'Shape', 'decode_labelme', 'draw', 'outlines']
+__all__ = [
+    'BACKGROUND',
+    'IGNORED',
+    'LINES',
+    'LabelmeFile',
+    'Shape',
+    'check_labels',
+    'decode_labelme',
+    'draw',
+    'listed_classes',
+    'outlines',
+    'read_labelme',
+    'read_labels',
+]
+
+#: labelme's own names for pixels in no shape, and for those to leave out.
+BACKGROUND, IGNORED = '_background_', '__ignore__'
+
+#: Kinds of shapes that enclose nothing.
+LINES = frozenset({'line', 'linestrip', 'point'})
 
 #: Kinds of shapes, and how many points each has at least.
 _SHAPE_TYPES = {
@@ -31,16 +54,28 @@ _SHAPE_TYPES = {
 #: Width of a line and radius of a point, in pixels, as labelme draws them.
 _LINE_WIDTH, _POINT_RADIUS = 10, 5
 
+#: Bytes at the beginning and at the end of a file that are looked through for
+#: what is around its photograph.
+_BLOCK = 1 << 17
+
+#: The photograph from its key on, and the rest of it.
+_PHOTO = re.compile(rb'"imageData"\s*:\s*"(?=[A-Za-z0-9+/=]*\Z)')
+_PHOTO_END = re.compile(rb'[A-Za-z0-9+/=]*(?=")')
+
 _Side = Annotated[int, msgspec.Meta(ge=1, le=1 << 16)]
 
 
 class Shape(msgspec.Struct):
-    """A shape and its label; a mask is a base64 PNG in its two corners."""
+    """A shape and its label; a mask is a base64 PNG in its two corners.
+
+    Shapes of the same label and group are one object.
+    """
 
     label: str
     points: list[tuple[Coordinate, Coordinate]]
     shape_type: str = 'polygon'
     mask: str | None = None
+    group_id: int | float | str | None = None
 
 
 class LabelmeFile(msgspec.Struct):
@@ -55,6 +90,59 @@ class LabelmeFile(msgspec.Struct):
     def image(self) -> str:
         """Path of the photograph, relative to the file, with ``/``."""
         return self.imagePath.replace('\\', '/')
+
+
+def read_labelme(path: str | os.PathLike[str]) -> bytes:
+    """Return the content of a file without the photograph in it.
+
+    The photograph, which may be most of the file, is not read where it lies
+    behind the shapes, as labelme writes it.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is too large.
+    """
+    with open_file(path) as file:
+        head = file.read(_BLOCK)
+        size = os.fstat(file.fileno()).st_size
+        photo = None
+        if size > 2 * _BLOCK and b'"shapes"' in head:
+            photo = _PHOTO.match(head, max(head.rfind(b'"imageData"'), 0))
+        if photo:
+            file.seek(-_BLOCK, os.SEEK_END)
+            tail = file.read()
+            if end := _PHOTO_END.match(tail):
+                rest = head[: photo.end()] + tail[end.end() :]
+                with suppress(ValueError):  # it was the end of another text
+                    msgspec.json.decode(rest, type=msgspec.Raw)
+                    return rest
+    return head if size <= _BLOCK else read_file(path)
+
+
+def read_labels(path: str | os.PathLike[str]) -> list[str]:
+    """Return labelme's list of labels, one a line, but for blank lines.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is not in UTF-8.
+    """
+    lines = read_text(path).split('\n')
+    return [line.strip() for line in lines if line.strip()]
+
+
+def listed_classes(listed: Sequence[str], used: Iterable[str]) -> list[str]:
+    """Return the classes in the order of their indices.
+
+    Args:
+        listed: The list of labels; empty without any.
+        used: All labels there are, which count without a list.
+
+    Returns:
+        The labels of the list, or else ``_background_`` and those that are
+        used, sorted; without ``__ignore__``.
+    """
+    names = listed or [BACKGROUND, *sorted(used)]
+    return [name for name in dict.fromkeys(names) if name != IGNORED]
 
 
 def decode_labelme(data: bytes) -> LabelmeFile:
@@ -88,6 +176,20 @@ def decode_labelme(data: bytes) -> LabelmeFile:
     return content
 
 
+def check_labels(content: LabelmeFile, indices: Mapping[str, int]) -> None:
+    """Check that all labels are known.
+
+    Raises:
+        ValueError: A label has no index.
+    """
+    for index, shape in enumerate(content.shapes):
+        if shape.label not in indices:
+            raise ValueError(
+                f'shapes[{index}]: label {shape.label!r} is not in the list '
+                f'of labels {list(indices)}'
+            )
+
+
 def draw(
     content: LabelmeFile, indices: Mapping[str, int], background: int
 ) -> np.ndarray:
@@ -108,12 +210,8 @@ def draw(
     size = content.imageWidth, content.imageHeight
     canvas = Image.new('L', size, background)
     pen = ImageDraw.Draw(canvas)
+    check_labels(content, indices)
     for index, shape in enumerate(content.shapes):
-        if shape.label not in indices:
-            raise ValueError(
-                f'shapes[{index}]: label {shape.label!r} is not in the list '
-                f'of labels {list(indices)}'
-            )
         value = indices[shape.label]
         if shape.shape_type == 'mask':
             try:

@@ -1,14 +1,25 @@
 """What a plan depends on: the data in numbers."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import chain
 
 import msgspec
+import numpy as np
 
+from mmseg_ext.doctor.parts import ImageScan
+from mmseg_ext.planning.likeness import joined
 from mmseg_ext.planning.prepare import Prepared
 from mmseg_ext.planning.splits import Splits
 from mmseg_ext.planning.survey import Survey
 
-__all__ = ['ClassFacts', 'Fingerprint', 'fingerprint_of']
+__all__ = ['ClassFacts', 'Fingerprint', 'encode', 'fingerprint_of']
+
+#: Sizes that are named.
+_SIZES = 20
+
+#: Percentiles of the sides of objects.
+_PERCENTILES = 5, 50, 95
 
 
 class ClassFacts(msgspec.Struct, frozen=True):
@@ -80,10 +91,116 @@ def fingerprint_of(
 ) -> Fingerprint:
     """Return the numbers of a data set.
 
+    Means and deviations are over all pixels of the training images, each of
+    which weighs the same, at an eighth of their size.
+
     Args:
         found: The survey.
         splits: The split of each picture.
         prepared: What was drawn.
         task: ``'semantic'`` or ``'instance'``.
     """
-    raise NotImplementedError
+    train = splits.members['train']
+    images = [found.images[number] for number in train]
+    sizes = [image.size or (0, 0) for image in found.images]
+    width, height = np.median(np.array(sizes), axis=0).tolist()
+    mean, deviation = _colors(images)
+    pixels = found.pixels[train]
+    total = sum(sizes[number][0] * sizes[number][1] for number in train)
+    copies = [*found.likeness.equal, *found.likeness.copies]
+    instances = prepared.counts is not None
+    classes = _classes(found, train, prepared)
+    amounts = [
+        each.pixels if each.objects is None else each.objects
+        for each in classes
+    ]
+    there = [amount for amount in amounts if amount]
+    return Fingerprint(
+        task=task,
+        format=found.export.NAME,
+        images={name: len(each) for name, each in splits.members.items()},
+        sizes=_named_sizes(sizes),
+        width=width,
+        height=height,
+        largest=max(sizes, key=lambda size: (size[0] * size[1], size)),
+        gray=sum(image.gray for image in found.images) / len(sizes),
+        mean=mean,
+        deviation=deviation,
+        ignored=max(0.0, 1 - int(pixels.sum()) / total),
+        classes=classes,
+        imbalance=max(there) / min(there) if there else 1.0,
+        object_sides=_sides(prepared),
+        objects_per_image=(
+            (sum(amounts) / len(train), prepared.most) if instances else None
+        ),
+        duplicates=sum(len(group) > 1 for group in joined(len(sizes), copies)),
+        groups=splits.groups,
+    )
+
+
+def encode(fingerprint: Fingerprint) -> bytes:
+    """Return the content of ``fingerprint.json``, for people to read.
+
+    Equal numbers give equal files: each list and table has an order.
+    """
+    return msgspec.json.format(msgspec.json.encode(fingerprint)) + b'\n'
+
+
+def _named_sizes(sizes: Sequence[tuple[int, int]]) -> dict[str, int]:
+    """Return the commonest sizes, of equals the larger one first."""
+    counts = sorted(
+        Counter(sizes).items(), key=lambda item: (item[1], item[0])
+    )
+    return {f'{w}x{h}': often for (w, h), often in counts[: -_SIZES - 1 : -1]}
+
+
+def _colors(
+    images: Sequence[ImageScan],
+) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Return mean and deviation of red, green and blue over all images."""
+    means = np.array([image.mean for image in images])
+    within = np.array([image.deviation for image in images])
+    # The variance of all is that within images and that between them.
+    variance = (within**2).mean(0) + means.var(0)
+    red, green, blue = means.mean(0).tolist()
+    of_red, of_green, of_blue = np.sqrt(variance).tolist()
+    return (red, green, blue), (of_red, of_green, of_blue)
+
+
+def _classes(
+    found: Survey, train: Sequence[int], prepared: Prepared
+) -> list[ClassFacts]:
+    """Return the classes, of label maps or of instances."""
+    classes, counts = found.export.classes, prepared.counts
+    assert classes is not None
+    counted = found.pixels[train]
+    images = (counted > 0).sum(0).tolist()
+    pixels = counted.sum(0).tolist()
+    indices: Sequence[int] = range(len(classes.names))
+    if counts is not None:
+        indices = classes.objects
+        for index in indices:
+            name = classes.names[index]
+            sides = np.array((prepared.objects or {}).get(name, ()), float)
+            area = float(np.square(sides).mean()) if len(sides) else 0.0
+            pixels[index] = round(area * counts.get(name, 0))
+    total = max(1, sum(pixels[index] for index in indices))
+    return [
+        ClassFacts(
+            name := classes.names[index],
+            images[index],
+            pixels[index],
+            pixels[index] / total,
+            None if counts is None else counts.get(name, 0),
+        )
+        for index in indices
+    ]
+
+
+def _sides(prepared: Prepared) -> tuple[float, float, float] | None:
+    """Return percentiles of the sides of objects; None without any."""
+    sides = list(chain.from_iterable((prepared.objects or {}).values()))
+    if not sides:
+        return None
+    small, middle, large = np.percentile(sides, _PERCENTILES).tolist()
+    return small, middle, large

@@ -22,6 +22,7 @@ __all__ = [
     'encode_png',
     'image_size',
     'open_image',
+    'png_rows',
     'write_png',
 ]
 
@@ -47,6 +48,13 @@ _PNG = b'\x89PNG\r\n\x1a\n'
 #: An 8-bit gray PNG that is not interlaced, from the ninth byte of its header
 #: on. Source: W3C PNG, third edition.
 _PLAIN_GRAY = bytes((8, 0, 0, 0, 0))
+
+#: The same of RGB.
+_PLAIN_RGB = bytes((8, 2, 0, 0, 0))
+
+#: Chunks of a PNG that say more than its pixels: a transparent color, several
+#: pictures, an orientation.
+_MORE = {b'tRNS', b'acTL', b'eXIf'}
 
 #: Length and name of a PNG chunk, and the bytes that it has beside its data.
 _CHUNK, _CHUNK_EXTRA = struct.Struct('>I4s'), 12
@@ -260,6 +268,43 @@ def decode_labels(data: bytes) -> np.ndarray | None:
     if pixels[:, 0].any():  # filters
         return None
     return pixels[:, 1:].copy()
+
+
+def png_rows(data: bytes) -> np.ndarray | None:
+    """Return the rows of a plain PNG as they are stored, not yet pixels.
+
+    Args:
+        data: Content of the file.
+
+    Returns:
+        uint8 (H, 1 + W * C), the filter of each row and what it made of the
+        pixels, of C channels, which are 1 or 3; None if it is no PNG of 8-bit
+        grays or RGB, has more than pixels, such as a transparent color, or is
+        not whole.
+
+    Raises:
+        MemoryError: There is no memory for it.
+    """
+    chunks = _png_chunks(data)
+    header = chunks.get(b'IHDR', b'')
+    channels = {_PLAIN_GRAY: 1, _PLAIN_RGB: 3}.get(header[8:])
+    if channels is None or b'IEND' not in chunks or _MORE & chunks.keys():
+        return None
+    width, height = struct.unpack_from('>II', header)
+    if not 0 < width * height <= MAX_PIXELS:
+        return None
+    size = height * (width * channels + 1)
+    stream = isal_zlib.decompressobj()
+    try:
+        # One byte more than there is, to read the checksum at the end.
+        rows = stream.decompress(chunks[b'IDAT'], size + 1)
+    except MemoryError:
+        raise
+    except Exception:  # isal's own, which its stubs take for no class
+        return None
+    if len(rows) != size or not stream.eof:
+        return None
+    return np.frombuffer(rows, np.uint8).reshape(height, -1)
 
 
 def _png_chunks(data: bytes) -> dict[bytes, bytes]:

@@ -6,7 +6,7 @@ import pytest
 
 from helpers.doctor import STREET
 from mmseg_ext.doctor.checks.labels import BLENDED
-from mmseg_ext.doctor.label_scans import tally
+from mmseg_ext.formats.mask_values import tally
 from mmseg_ext.sample_data.scenes.render import render_scene
 
 INDICES = {

@@ -119,6 +119,66 @@ def test_a_mask_may_be_all_white_or_broken(street):
     assert str(first) in {f.file for f in found}
 
 
+def by_value(street, label_map, classes="('other', 'road')"):
+    """Let a config say what values in files become."""
+    street.change("('sky', 'building', 'plant', 'road', 'thing')", classes)
+    street.change('num_classes = 5', f'num_classes = {classes.count(",") + 1}')
+    street.change('# MMSeg', "custom_imports = dict(imports='mmseg_ext')\n#")
+    street.change("'BaseSegDataset'", "'FolderDataset'")
+    street.change('img_suffix', f'label_map={label_map}, img_suffix')
+    street.change('    reduce_zero_label=reduce_zero_label)', ')')
+
+
+@pytest.mark.parametrize('loader', ['LoadAnnotations', 'FastLoadAnnotations'])
+@pytest.mark.parametrize(
+    ('white', 'label_map'),
+    [(255, '{0: 0, 255: 1}'), (255, "{'255': 1}"), (7, '{0: 0, 7: 1}')],
+)
+def test_values_that_the_config_explains(street, white, label_map, loader):
+    rewrite(street, lambda label: ((label == 3) * white).astype(np.uint8))
+    by_value(street, label_map)
+    street.change("'LoadAnnotations'", f'{loader!r}')
+    diagnosis = street.examine()
+    assert [f for f in diagnosis.findings if f.level == Level.ERROR] == []
+    codes = {f.code for f in diagnosis.findings}
+    assert not {
+        c for c in codes if c.startswith(('label', 'class-', 'reduce'))
+    }
+    assert loaded(diagnosis) == loaded(diagnosis, 'val') == {0, 1}
+
+
+def test_a_value_that_the_config_does_not_explain(street):
+    """Neither one more nor one less than the classes gets another hint."""
+    rewrite(street, lambda label: np.minimum(label, 2))
+    by_value(street, '{0: 1, 1: 0}')
+    found = assert_only(street.examine(), 'labels-outside')
+    assert (
+        'holds the value(s) 2: expected class indices 0 to 1' in found[0].text
+    )
+    assert found[0].mend.startswith('a key for each in label_map')
+
+
+def test_grays_of_three_channels_that_the_config_explains(street):
+    rewrite(
+        street,
+        lambda label: cv2.cvtColor(
+            ((label == 3) * 128).astype(np.uint8), cv2.COLOR_GRAY2BGR
+        ),
+    )
+    by_value(street, '{128: 1}')
+    found = assert_only(street.examine(), 'labels-color')
+    assert 'three equal channels' in found[0].text
+
+
+def test_grays_of_four_bits_that_the_config_explains(street):
+    for path in all_labels(street):
+        values = ((street.label(path) == 3) * 7).astype(np.uint8)
+        write_4_bits(path, values)
+    by_value(street, '{0: 0, 7: 1}')
+    found = assert_only(street.examine(), 'labels-outside')
+    assert 'scales its grays' in found[0].text
+
+
 def test_white_is_the_first_class(street):
     rewrite(street, lambda label: ((label == 3) * 255).astype(np.uint8))
     street.change(

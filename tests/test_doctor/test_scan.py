@@ -21,7 +21,7 @@ from helpers.mask_files import exif_chunk, png_file, saved
 from helpers.mask_forms import TRUTHS, file_name, forms
 from mmseg_ext.doctor import scan
 from mmseg_ext.doctor.image_scans import scan_image
-from mmseg_ext.doctor.label_scans import Source, scan_label, tally
+from mmseg_ext.doctor.label_scans import Source, scan_label
 from mmseg_ext.doctor.parts import GRID, Part
 from mmseg_ext.doctor.scan import scan_parts
 
@@ -256,27 +256,6 @@ def test_equal_labels_have_equal_digests():
     )
     assert one == same
     assert len({one, changed, wide}) == 3
-
-
-@pytest.mark.parametrize(
-    'pixels',
-    [
-        np.zeros((3, 2), np.uint8),
-        RNG.integers(0, 256, (900, 700), np.uint8),
-        RNG.integers(0, 4, (900, 700, 3), np.uint8),
-        RNG.integers(-5, 9, (30, 20)),
-        RNG.integers(0, 70, (30, 20)).astype(np.uint16) * 900,
-        np.zeros((0, 4), np.uint8),
-    ],
-)
-def test_tally(pixels):
-    found = tally(pixels)
-    values = pixels.astype(np.int64)
-    if pixels.ndim == 3:
-        values = values @ [1, 1 << 8, 1 << 16]
-    values, counts = np.unique(values, return_counts=True)
-    assert found.values.tolist() == values.tolist()
-    assert found.counts.tolist() == counts.tolist()
 
 
 IMAGES = {

@@ -8,7 +8,14 @@ from matplotlib.path import Path as Outline
 
 from helpers.label_files import in_all_forms
 from helpers.mask_files import saved
-from mmseg_ext.formats.labelme import decode_labelme, draw, outlines
+from mmseg_ext.formats.labelme import (
+    decode_labelme,
+    draw,
+    listed_classes,
+    outlines,
+    read_labelme,
+    read_labels,
+)
 from mmseg_ext.utils.images import encode_png
 
 SIZE = (40, 30)
@@ -235,4 +242,70 @@ def test_outlines():
         [(10, 10), (20, 10), (20, 20), (10, 20)],
         [(15, 15), (15, 5), (25, 5), (25, 15)],
         [(20, 5)] * 4,
+    ]
+
+
+# Reading without the photograph.
+
+PHOTO = base64.b64encode(bytes(range(256)) * 4000).decode()
+BOXES = [('a', 'rectangle', [(0, 0), (9, 9)])] * 3
+
+
+def rearranged(data, keys):
+    content = json.loads(data)
+    return json.dumps({key: content[key] for key in keys}, indent=2).encode()
+
+
+@pytest.mark.parametrize(
+    'keys',
+    [
+        ['shapes', 'imagePath', 'imageData', 'imageHeight', 'imageWidth'],
+        ['imagePath', 'imageData', 'imageHeight', 'imageWidth', 'shapes'],
+        ['imageHeight', 'imageWidth', 'shapes', 'imagePath', 'imageData'],
+    ],
+    ids=['labelme', 'shapes behind', 'last'],
+)
+@pytest.mark.parametrize(
+    'photo', [PHOTO, '', None, f'{PHOTO[:999_999]} {PHOTO}']
+)
+def test_photograph_is_passed_over(tmp_path, keys, photo):
+    data = labelme(*BOXES, imageData=photo)
+    path = tmp_path / 'x.json'
+    path.write_bytes(rearranged(data, keys))
+    assert decode_labelme(read_labelme(path)) == decode_labelme(data)
+
+
+def test_only_its_beginning_and_end_are_read(tmp_path):
+    path = tmp_path / 'x.json'
+    path.write_bytes(labelme(*BOXES, imageData=PHOTO))
+    assert len(read_labelme(path)) < 600_000 < path.stat().st_size
+
+
+@pytest.mark.parametrize('behind', [0, 300_000, 600_000])
+def test_large_masks_behind_the_photograph(tmp_path, behind):
+    """What looks like the end of the photograph may be that of a mask."""
+    content = json.loads(labelme(*BOXES, imageData=PHOTO))
+    content['more'] = {'mask': 'A' * behind}
+    path = tmp_path / 'x.json'
+    path.write_text(json.dumps(content))
+    assert decode_labelme(read_labelme(path)) == decode_labelme(
+        labelme(*BOXES)
+    )
+
+
+def test_many_shapes(tmp_path):
+    path = tmp_path / 'x.json'
+    path.write_bytes(labelme(*BOXES * 3000, imageData=PHOTO))
+    assert len(decode_labelme(read_labelme(path)).shapes) == 9000
+
+
+def test_list_of_labels(tmp_path):
+    path = tmp_path / 'labels.txt'
+    path.write_bytes('\ufeff__ignore__\r\n b \r\n\r\na\r\nb\r\n'.encode())
+    assert read_labels(path) == ['__ignore__', 'b', 'a', 'b']
+    assert listed_classes(read_labels(path), ['c']) == ['b', 'a']
+    assert listed_classes([], ['c', '__ignore__', 'a']) == [
+        '_background_',
+        'a',
+        'c',
     ]

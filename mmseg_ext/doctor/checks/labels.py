@@ -334,7 +334,11 @@ def _not_loaded(label: LabelScan, family: LabelFamily, path: str) -> Verdict:
     fault = fault.replace(f'label {path}: ', '').replace(path, 'the file')
     if family.colors:
         return Verdict(OUTSIDE, fault, mend='a class_dict with all its colors')
-    if label.colors and label.values and not family.wrong(label.values):
+    if (
+        label.colors
+        and label.values
+        and not family.wrong_as_stored(label.values)
+    ):
         return Verdict(
             COLOR,
             f'{label.form} of three equal channels, of which '
@@ -382,10 +386,11 @@ def _outside(
             mend = 'save it again, with classes counted from 0'
             text = f'{text}; it has no 0, so classes count from 1'
             return Verdict(ONE_BASED, text, wrong, mend)
-    if label.form.startswith('palette'):
+    if label.form.startswith('palette') and not family.new:
         text = f'{label.form}: its entries are read as indices; {text}'
         return Verdict(COLOR, text, wrong)
-    if stored and not family.wrong(stored) and not family.mapped:
+    told = not family.mapped or bool(family.new)
+    if stored and told and not family.wrong_as_stored(stored):
         return Verdict(
             OUTSIDE,
             f"{label.form}: MMSeg's loader scales its grays; {text}",
@@ -393,7 +398,11 @@ def _outside(
             'FastLoadAnnotations reads what is stored',
             family.loaders(type='FastLoadAnnotations'),
         )
-    return Verdict(OUTSIDE, text, wrong)
+    mend = (
+        'a key for each in label_map of the data set: the index of its class, '
+        f'or {IGNORE_INDEX}'
+    )
+    return Verdict(OUTSIDE, text, wrong, mend if family.new else None)
 
 
 def _has_background(family: LabelFamily) -> bool:

@@ -317,6 +317,6 @@ def split_of(path: str) -> str | None:
     words = (
         word
         for folder in folders
-        for word in re.split(r'[^a-z0-9]+', folder.lower())
+        for word in re.split('[^a-z]+', folder.lower())
     )
     return next((_SPLITS[word] for word in words if word in _SPLITS), None)

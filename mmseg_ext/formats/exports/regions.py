@@ -7,10 +7,24 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from mmseg_ext.formats.coco import polygons_of_box
 from mmseg_ext.formats.color_masks import IGNORE_INDEX
-from mmseg_ext.formats.rle import Rle, encode_runs, runs_of_box
+from mmseg_ext.formats.rle import (
+    Rle,
+    decode_runs,
+    encode_runs,
+    paint_runs,
+    runs_of_box,
+)
 
-__all__ = ['Region', 'mask_of', 'painted', 'region_of_mask', 'regions_of_map']
+__all__ = [
+    'Region',
+    'mask_of',
+    'painted',
+    'polygons_of',
+    'region_of_mask',
+    'regions_of_map',
+]
 
 
 class Region(NamedTuple):
@@ -44,12 +58,40 @@ def mask_of(region: Region, size: tuple[int, int]) -> np.ndarray:
     Returns:
         uint8 (H, W), 0 or 1.
     """
+    return coco_mask.decode(_code_of(region, size))
+
+
+def _code_of(region: Region, size: tuple[int, int]) -> Rle:
+    """Return the mask of an instance in code."""
+    if isinstance(region.mask, dict):
+        return region.mask
     width, height = size
-    code = region.mask
-    if not isinstance(code, dict):
-        polygons = [list(points) for points in code]
-        code = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
-    return coco_mask.decode(code)
+    polygons = [list(points) for points in region.mask]
+    return coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
+
+
+def polygons_of(
+    region: Region, size: tuple[int, int], centers: bool = False
+) -> list[list[float]]:
+    """Return an instance as polygons, for formats that have no masks.
+
+    Args:
+        region: The instance.
+        size: Width and height of the image.
+        centers: See :func:`~mmseg_ext.formats.coco.polygons_of_box`, which
+            outlines masks.
+
+    Returns:
+        Its own polygons, or those around its mask: each x and y of its
+        points in turn, in pixels. None where the mask is empty.
+    """
+    if not isinstance(region.mask, dict):
+        return [list(points) for points in region.mask]
+    left, top, width, height = map(int, coco_mask.toBbox(region.mask))
+    if not width * height:
+        return []
+    box = mask_of(region, size)[top : top + height, left : left + width]
+    return polygons_of_box(box, left, top, centers)
 
 
 def painted(
@@ -66,10 +108,12 @@ def painted(
         uint8 (H, W).
     """
     width, height = size
-    labels = np.full((height, width), background, np.uint8)
+    columns = np.full(width * height, background, np.uint8)
     for region in regions:
-        labels[mask_of(region, size) > 0] = region.category
-    return labels
+        code = _code_of(region, size)['counts']
+        [runs] = decode_runs([code], (height, width))
+        paint_runs(columns, runs, region.category)
+    return cv2.transpose(columns.reshape(width, height))
 
 
 def region_of_mask(

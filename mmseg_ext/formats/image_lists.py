@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from mmseg_ext.utils.files import path_inside
 from mmseg_ext.utils.text import listing, normal_form, printable
 
-__all__ = ['Files', 'Pair', 'read_pairs', 'stem_of']
+__all__ = ['Files', 'Pair', 'match_files', 'read_pairs', 'stem_of']
 
 #: How many lines of a list a message names.
 _NAMED = 10
@@ -76,6 +76,42 @@ def stem_of(name: str, endings: Sequence[str]) -> str | None:
         if lowered.endswith(ending.lower()):
             return name[: len(name) - len(ending)]
     return None
+
+
+def match_files(
+    folder: Path,
+    names: Iterable[str],
+    endings: Sequence[str],
+    without: str | None = None,
+) -> Files:
+    """Return those of some files whose names end in one of the endings.
+
+    Args:
+        folder: Where they are.
+        names: Paths relative to it, with ``/``.
+        endings: What names may end in, in either case.
+        without: Leave out names that end in this; None or empty for none.
+
+    Raises:
+        ValueError: Two of them have the same stem.
+    """
+    found: dict[str, Path] = {}
+    for name in names:
+        if without and stem_of(name, [without]) is not None:
+            continue
+        stem = stem_of(name, endings)
+        if stem is None:
+            continue
+        stem = normal_form(stem)
+        if stem in found:
+            both = printable(found[stem]), printable(folder / name)
+            raise ValueError(
+                f'{" and ".join(both)} have the same stem '
+                f"{stem!r}, so which is the label's image is not known: "
+                'remove one of them'
+            )
+        found[stem] = folder / name
+    return Files(folder, endings, found)
 
 
 def read_pairs(

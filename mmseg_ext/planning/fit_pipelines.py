@@ -1,0 +1,372 @@
+"""The pipelines of a config for images and crops of other sizes."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from mmengine.config import Config
+
+from mmseg_ext.doctor.child_configs import Code
+from mmseg_ext.launch.configs import data_sets
+from mmseg_ext.launch.errors import entries, type_name
+from mmseg_ext.utils.text import listing
+
+__all__ = [
+    'Step',
+    'fit_test_pipeline',
+    'fit_train_pipeline',
+    'fit_tta_pipeline',
+    'loads_masks',
+]
+
+#: A transform of a config, as plain dicts.
+Step = dict[str, Any]
+
+#: Transforms that load label maps of one channel.
+_LOADERS = ('FastLoadAnnotations', 'LoadAnnotations', 'LoadColorMasks')
+
+#: Transforms that load images as most data sets have them.
+_IMAGES = ('LoadImageFromFile',)
+
+_RESIZES = (
+    *('RandomChoiceResize', 'RandomResize', 'Resize', 'ResizeShortestEdge'),
+    'FixScaleResize',
+)
+
+_CROPS = (
+    *('FastRandomCrop', 'MinIoURandomCrop', 'RandomCenterCropPad'),
+    *('RandomCrop', 'RareClassCrop'),
+)
+
+#: All in one: what it resizes by, it gets.
+_FUSED = 'FusedResizeCropFlip'
+
+#: Transforms that mix images, or whose sizes go with those that do.
+_MIXES = (
+    *('CachedMixUp', 'CachedMosaic', 'CopyPaste', 'MixUp', 'Mosaic'),
+    *('RandomAffine', 'RandomDepthMix', 'RandomMosaic', 'SemanticCopyPaste'),
+    'YOLOXMixUp',
+)
+
+#: Hooks that take another pipeline for the last epochs.
+_SWITCH = 'PipelineSwitchHook'
+
+#: How much smaller and larger training images may be by default.
+_RATIOS = (0.5, 1.5)
+
+_FACTORS = (0.5, 0.75, 1.0, 1.25, 1.5)
+
+#: Where no pipeline can be inherited.
+_DEFAULTS: Mapping[str, Sequence[Step]] = {
+    'semantic': (
+        {'type': 'LoadImageFromFile'},
+        {'type': 'LoadAnnotations'},
+        {'type': 'RandomFlip', 'prob': 0.5},
+        {'type': 'PhotoMetricDistortion'},
+        {'type': 'PackSegInputs'},
+    ),
+    'instance': (
+        {'type': 'LoadImageFromFile'},
+        {'type': 'LoadAnnotations', 'with_bbox': True, 'with_mask': True},
+        {'type': 'YOLOXHSVRandomAug'},
+        {'type': 'RandomFlip', 'prob': 0.5},
+        {'type': 'PackDetInputs'},
+    ),
+}
+
+
+def loads_masks(cfg: Config) -> bool:
+    """Return whether a config of MMDet trains with masks of instances."""
+    return any(
+        isinstance(node, dict) and node.get('with_mask') is True
+        for node in (
+            inner for _, inner in entries(cfg.get('train_dataloader'))
+        )
+    )
+
+
+def fit_train_pipeline(
+    cfg: Config, task: str, scale: bool, loader: str
+) -> list[Step]:
+    """Return the training pipeline of a config, for other images.
+
+    Images are resized to a random size around ``scale``, and cropped to
+    ``crop_size``; what else it does with them stays, but for what mixes
+    images.
+
+    Args:
+        cfg: The config.
+        task: ``'semantic'`` or ``'instance'``.
+        scale: Whether images are fitted into a size.
+        loader: Type of the step that loads label maps.
+
+    Raises:
+        ValueError: It loads something else than images and labels.
+    """
+    found = _train_steps(cfg, task)
+    ratios = _ratios(found)
+    steps: list[Step] = []
+    for place, step in enumerate(found):
+        kind = type_name(step)
+        if kind == _FUSED:
+            steps += _fused(step, scale)
+        elif kind in _MIXES or _resizes(step) or kind in _CROPS:
+            continue
+        elif kind == 'Pad' and step.get('size'):
+            # A width, then a height.
+            steps.append({**step, 'size': Code('crop_size[::-1]')})
+        else:
+            key = f'train_dataloader.dataset.pipeline.{place}'
+            steps.append(_loading(step, task, loader, key))
+    return _with_crops(steps, found, task, scale, ratios)
+
+
+def _train_steps(cfg: Config, task: str) -> list[Step]:
+    """Return the steps of the training pipeline, as they are."""
+    for hook in cfg.get('custom_hooks') or ():
+        # Until then images are mixed.
+        if type_name(hook) == _SWITCH and hook.get('switch_pipeline'):
+            return _plain(hook['switch_pipeline'])
+    loader = cfg['train_dataloader']
+    # A pipeline around a data set mixes its images.
+    if loader['dataset'].get('pipeline') and loader['dataset'].get('dataset'):
+        return _plain(_DEFAULTS[task])
+    pipeline = data_sets(loader['dataset'])[0].get('pipeline')
+    return _plain(pipeline or _DEFAULTS[task])
+
+
+def _plain(value: Any) -> Any:
+    """Return a copy of a value without classes of mmengine."""
+    if isinstance(value, Mapping):
+        return {
+            key: _plain(value[key])
+            for key in value
+            # As upstream says in each step that nothing is to be said, and
+            # MMEngine by which name a config was inherited.
+            if key != '_scope_'
+            and (key != 'backend_args' or value[key] is not None)
+        }
+    if isinstance(value, list | tuple):
+        inner = [_plain(each) for each in value]
+        return tuple(inner) if type(value) is tuple else inner
+    return value
+
+
+def _resizes(step: Mapping[str, Any]) -> bool:
+    """Return whether a step, or one of those in it, changes sizes."""
+    kinds = [step, *(inner for _, inner in entries(step))]
+    return any(
+        isinstance(each, dict) and type_name(each) in _RESIZES
+        for each in kinds
+    )
+
+
+def _ratios(steps: Sequence[Step]) -> tuple[float, float]:
+    """Return how much smaller and larger a pipeline makes images at random."""
+    for _, value in entries(steps):
+        resizes = isinstance(value, dict) and type_name(value) in _RESIZES
+        if resizes and 'ratio_range' in value:
+            low, high = value['ratio_range']
+            # Where objects are to be found in a tenth of the size.
+            return max(low, _RATIOS[0]), min(high, 2.0)
+    return _RATIOS
+
+
+def _loading(step: Step, task: str, loader: str, key: str) -> Step:
+    """Return a step of a pipeline, which loads what there is to load.
+
+    Raises:
+        ValueError: It loads something else.
+    """
+    kind = type_name(step)
+    if task == 'semantic' and kind in _LOADERS:
+        return _label_loader(step, loader)
+    if kind.startswith('Load') and kind not in (*_IMAGES, *_LOADERS):
+        raise ValueError(
+            f'{key} is {kind}, which loads something else than images and '
+            'their labels'
+        )
+    if step.get('with_seg'):
+        raise ValueError(
+            f'{key}.with_seg=True needs label maps beside the instances'
+        )
+    return dict(step)
+
+
+def _label_loader(step: Step, loader: str) -> Step:
+    """Return the step that loads label maps."""
+    # Gives the same label maps in less time.
+    fast = type_name(step) == 'FastLoadAnnotations'
+    kind = (
+        'FastLoadAnnotations'
+        if fast and loader == 'LoadAnnotations'
+        else loader
+    )
+    return {'type': kind}
+
+
+def _with_crops(
+    steps: list[Step],
+    found: Sequence[Step],
+    task: str,
+    scale: bool,
+    ratios: tuple[float, float],
+) -> list[Step]:
+    """Put a resize and a crop behind what loads the labels.
+
+    Raises:
+        ValueError: It loads no images, such as one of videos.
+    """
+    kinds = [type_name(step) for step in steps]
+    if not {*kinds} & {*_IMAGES, _FUSED}:
+        raise ValueError(
+            'train_dataloader.dataset.pipeline has no '
+            f'{listing(_IMAGES)}: expected one that loads an image from a '
+            'file'
+        )
+    if _FUSED in kinds:
+        return steps
+    place = 1 + max(
+        (
+            at
+            for at, kind in enumerate(kinds)
+            if kind.startswith('Load') or kind in _LOADERS
+        ),
+        default=-1,
+    )
+    crop = next(
+        (s for s in found if type_name(s) in _CROPS),
+        {'type': 'RandomCrop', 'cat_max_ratio': 0.75},
+    )
+    new = [_resize(scale, ratios), _crop(crop, task)]
+    if task == 'instance' and 'FilterAnnotations' not in kinds:
+        new.append({'type': 'FilterAnnotations', 'min_gt_bbox_wh': (3, 3)})
+    return [*steps[:place], *new, *steps[place:]]
+
+
+def _resize(scale: bool, ratios: tuple[float, float]) -> Step:
+    if scale:
+        return {
+            'type': 'RandomResize',
+            'scale': Code('scale'),
+            'ratio_range': ratios,
+            'keep_ratio': True,
+        }
+    # Relative to the size of each image.
+    return {
+        'type': 'RandomChoice',
+        'transforms': [
+            [{'type': 'Resize', 'scale_factor': factor, 'keep_ratio': True}]
+            for factor in _FACTORS
+        ],
+    }
+
+
+def _crop(step: Step, task: str) -> Step:
+    """Return what crops, of that which did."""
+    kind = type_name(step)
+    name = 'cat_max_ratio' if task == 'semantic' else 'allow_negative_crop'
+    return {
+        'type': kind if kind == 'FastRandomCrop' else 'RandomCrop',
+        'crop_size': Code('crop_size'),
+        # Boxes are those of what the crop leaves of a mask.
+        **({'recompute_bbox': True} if task == 'instance' else {}),
+        **({name: step[name]} if name in step else {}),
+    }
+
+
+def _fused(step: Step, scale: bool) -> Iterator[Step]:
+    """Yield what resizes, crops and flips in one step."""
+    sizes = ('scale', 'scales', 'ratio_range', 'scale_factors')
+    kept = {name: value for name, value in step.items() if name not in sizes}
+    kept['crop_size'] = Code('crop_size')
+    if scale:
+        ratios = tuple(step.get('ratio_range') or _RATIOS)
+        yield {**kept, 'scale': Code('scale'), 'ratio_range': ratios}
+    else:
+        yield {**kept, 'scale_factors': _FACTORS}
+
+
+def fit_test_pipeline(
+    cfg: Config, task: str, scale: bool, loader: str
+) -> list[Step]:
+    """Return the pipeline of the validation of a config, for other images.
+
+    Args:
+        cfg: The config.
+        task: ``'semantic'`` or ``'instance'``.
+        scale: Whether images are fitted into a size.
+        loader: Type of the step that loads label maps.
+
+    Raises:
+        ValueError: It loads something else than images and labels.
+    """
+    default = [
+        {'type': 'LoadImageFromFile'},
+        *_DEFAULTS[task][1:2],
+        *_DEFAULTS[task][-1:],
+    ]
+    found = data_sets(cfg['val_dataloader']['dataset'])[0].get('pipeline')
+    steps: list[Step] = []
+    for place, step in enumerate(_plain(found or default)):
+        kind = type_name(step)
+        if _resizes(step):
+            continue
+        if kind == 'Pad' and step.get('size'):
+            del step['size']
+            # Features of several sizes are added.
+            steps.append({**step, 'size_divisor': 32})
+        else:
+            key = f'val_dataloader.dataset.pipeline.{place}'
+            steps.append(_loading(step, task, loader, key))
+    fit = _fit(task, scale)
+    kinds = [type_name(step) for step in steps]
+    # Before the labels, so that scores are those of the images' own size.
+    place = 1 + next(
+        (at for at, kind in enumerate(kinds) if kind in _IMAGES), -1
+    )
+    return [*steps[:place], *fit, *steps[place:]]
+
+
+def _fit(task: str, scale: bool) -> list[Step]:
+    """Return what fits test images into a size, if anything does."""
+    if scale:
+        return [{'type': 'Resize', 'scale': Code('scale'), 'keep_ratio': True}]
+    if task == 'instance':
+        # Boxes are scaled back by the factor that it sets.
+        return [{'type': 'Resize', 'scale_factor': 1.0, 'keep_ratio': True}]
+    return []
+
+
+def fit_tta_pipeline(cfg: Config, scale: bool, loader: str) -> list[str]:
+    """Return lines that fit the pipeline of test-time augmentation.
+
+    Args:
+        cfg: The config, of label maps.
+        scale: Whether images are fitted into a size.
+        loader: Type of the step that loads label maps.
+
+    Returns:
+        The lines; none where the config has no such pipeline, or nothing has
+        to be changed.
+    """
+    steps = cfg.get('tta_pipeline')
+    if not isinstance(steps, list):
+        return []
+    name, lines = 'tta_pipeline', []
+    for key, step in entries(_plain(steps)):
+        kind = isinstance(step, dict) and type_name(step)
+        if kind not in _LOADERS:
+            continue
+        new = _label_loader(step, loader)
+        if {**new} != {k: v for k, v in step.items() if v is not None}:
+            place = ''.join(
+                f'[{part}]' if part.isdigit() else f'.{part}'
+                for part in key.split('.')
+            )
+            lines.append(f"{name}{place} = dict(type='{new['type']}')")
+    if scale:
+        lines.append(
+            f"{name}.insert(1, dict(type='Resize', scale=scale, "
+            'keep_ratio=True))'
+        )
+    return [f'{name} = _base_.{name}', *lines] if lines else []
