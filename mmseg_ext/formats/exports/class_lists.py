@@ -56,7 +56,7 @@ _LABEL_MAP = re.compile(
 )
 
 #: Bytes of the largest file with a list, and the largest value in one.
-_MAX_LIST, _MAX_VALUE = 1 << 20, 255
+_MAX_LIST, _MAX_VALUE = 1 << 16, 255
 
 
 class ClassList(NamedTuple):

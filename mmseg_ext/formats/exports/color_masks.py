@@ -301,9 +301,7 @@ def _indices(listed: ClassList) -> dict[int, int]:
 def _evidence(pairs: Pairs, listed: ClassList | None) -> list[str]:
     """Say what masks there are, and what some of them hold."""
     masks = [picture.labels or '' for picture in pairs.pictures]
-    keys = {
-        look.shown.get(key, key) for look in pairs.looks for key in look.keys
-    }
+    keys = {key for look in pairs.looks for key in look.colors}
     one = 'color' if len(keys) == 1 else 'colors'
     line = (
         f'{in_words(masks)}, {len(pairs.looks)} looked at: {len(keys)} {one}'

@@ -124,6 +124,13 @@ class Look(NamedTuple):
     smooth: bool = False
     colorful: bool = False
 
+    @property
+    def colors(self) -> frozenset[int]:
+        """The colors that it shows, as numbers."""
+        if self.kind == 'gray':
+            return frozenset(map(_of_gray, self.keys))
+        return frozenset(self.shown.get(key, key) for key in self.keys)
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -383,6 +390,10 @@ def is_colorful(pixels: np.ndarray) -> bool:
     return cv2.norm(pixels, uncolored, cv2.NORM_INF) > 2 * NEAR
 
 
+def _of_gray(value: int) -> int:
+    return value << 16 | value << 8 | value
+
+
 def _has_many(pixels: np.ndarray) -> bool:
     """Tell whether a picture has more colors than masks have."""
     step = max(1, len(pixels) // _ROWS)
@@ -442,16 +453,25 @@ def _word_of(path: str) -> str | None:
 def _grouped(folder: Folder) -> list[_Group]:
     """Return the files by the words in their names and their suffixes."""
     plain = {os.path.dirname(name) for name in folder.images}
-    plain = {name for name in plain if not set(_words(name)) & _WORDS}
+    plain = {name for name in plain if not _said(name)}
     groups = defaultdict(list)
     for name in folder.images:
         inner, suffix = os.path.dirname(name), os.path.splitext(name)[1]
-        words = tuple(w for w in _words(inner) if w in _WORDS)
         place = inner if inner in plain and len(plain) <= _FOLDERS else ''
-        groups[place, words, _affixes(_stem(name)), suffix.lower()].append(
-            name
-        )
+        key = place, _said(inner), _affixes(_stem(name)), suffix.lower()
+        groups[key].append(name)
     return [_Group(files, _word_of(files[0])) for files in groups.values()]
+
+
+def _said(folder: str) -> tuple[str, ...]:
+    """Return the words of those folders that say what the files are."""
+    return tuple(
+        word
+        for words in map(_words, folder.split('/'))
+        if not _WORDS.isdisjoint(words)
+        for word in words
+        if word.isalpha()
+    )
 
 
 def _sample(files: Sequence[str], count: int) -> list[str]:
@@ -548,7 +568,7 @@ def _kind(group: _Group, classes: ClassList | None) -> str:
             return 'color'
         return 'index'
     values = {key for look in looks for key in look.keys}
-    grays = {value << 16 | value << 8 | value for value in values}
+    grays = set(map(_of_gray, values))
     if listed and grays <= set(listed):
         indices = values <= set(range(len(listed)))
         return 'index' if indices else 'color'
