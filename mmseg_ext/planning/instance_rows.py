@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from pycocotools import mask as coco_mask
 
-from mmseg_ext.converters.core import InvalidInputError, reading
+from mmseg_ext.converters.core import reading
 from mmseg_ext.formats.coco import MaskCode, annotation_row, check_mask
 from mmseg_ext.formats.exports.export import Export, Picture
 from mmseg_ext.formats.exports.regions import Region
@@ -25,12 +25,11 @@ class Job(NamedTuple):
 
     Attributes:
         picture: The picture.
-        size: Its width and height as loaders see it; None if it cannot be
-            read.
+        size: Its width and height as loaders see it.
     """
 
     picture: Picture
-    size: tuple[int, int] | None
+    size: tuple[int, int]
 
 
 class Instances(NamedTuple):
@@ -71,13 +70,10 @@ class InstanceLister:
             scratch: Not used.
 
         Raises:
-            InvalidInputError: The file of the labels is not right, or that of
-                the image cannot be read.
+            InvalidInputError: The file of the labels is not right.
         """
         picture, size = job
         root = self.export.folder
-        if size is None:
-            raise InvalidInputError(root / picture.name, 'cannot be read')
         rows, sides, dropped = [], [], 0
         with reading(root / (picture.labels or picture.name), ''):
             for region in self.export.regions(picture):

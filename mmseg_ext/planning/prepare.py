@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import cv2
 import numpy as np
 
 from mmseg_ext.converters import core
@@ -79,6 +80,9 @@ class Prepared:
         objects: For instances, those of each class in the training split, and
             the square roots of their areas, as ``{name: [side, ...]}``; at
             most 10,000 a class. Groups do not count. None for label maps.
+        counts: For instances, the number of those of each class in the
+            training split, all of them. None for label maps.
+        most: The most instances in an image of the training split.
         dropped: How many instances were left out because they have no pixel.
     """
 
@@ -124,7 +128,8 @@ def prepare(
     Raises:
         InvalidExportError: A file of the export is not right.
         OSError: A file cannot be written.
-        ValueError: There are no objects, or no split has some; ``out_dir``
+        ValueError: There are no objects, or none in the training or in the
+            validation; names do not tell images and labels apart; ``out_dir``
             lies in the folder of the export, or holds files that this export
             does not give.
     """
@@ -135,15 +140,22 @@ def prepare(
             'it is: choose another place for the config'
         )
     members = {
-        split: [
-            Job(found.export.pictures[number], found.images[number].size)
-            for number in numbers
-        ]
+        split: [_job(found, number) for number in numbers]
         for split, numbers in splits.members.items()
     }
     run = _Run(found.export, members, out_dir, in_config, nproc, progress)
     with working_in(out_dir):
         return run.semantic() if task == 'semantic' else run.instances()
+
+
+def _job(found: Survey, number: int) -> Job:
+    """Return a picture with the size of its image."""
+    picture, size = found.export.pictures[number], found.images[number].size
+    if size is None:
+        raise InvalidExportError(
+            found.export.folder / picture.name, 'cannot be read as an image'
+        )
+    return Job(picture, size)
 
 
 @dataclass(frozen=True)
@@ -323,14 +335,17 @@ class _Run:
         sides = {names[index]: array('d') for index in classes}
         images: dict[str, set[int]] = {split: set() for split in self.members}
         objects = dict.fromkeys(self.members, 0)
+<<<<<<< HEAD
         most = 0
         dropped = 0
+=======
+        most = dropped = 0
+>>>>>>> prepare
         place = f'{self.in_config}/{_ANNOTATIONS}'
         categories = {ids[index]: names[index] for index in classes}
         with coco_writer(self.out_dir, categories) as writer:
             lister = InstanceLister(self.export, ids)
             for split, job, listed in self.results(lister, 'instances'):
-                assert job.size
                 width, height = job.size
                 writer.add(
                     {
@@ -345,8 +360,10 @@ class _Run:
                 if split == 'train':
                     most = max(most, len(listed.sides))
                 dropped += listed.dropped
-                for index, side in listed.sides if split == 'train' else ():
-                    sides[names[index]].append(side)
+                if split == 'train':
+                    most = max(most, len(listed.sides))
+                    for index, side in listed.sides:
+                        sides[names[index]].append(side)
             self.check_objects(objects)
             for split, numbers in images.items():
                 writer.save(
@@ -448,8 +465,7 @@ class _Drawer:
             labels = self.export.label_map(picture)
             self.check_values(labels)
         height, width = labels.shape
-        if size:
-            core.check_size(file, (width, height), root / picture.name, size)
+        core.check_size(file, (width, height), root / picture.name, size)
         return self.outputs.write_png(
             self.target(picture), encode_labels(labels), file, scratch
         )
@@ -458,10 +474,11 @@ class _Drawer:
         """Check that a label map has classes alone."""
         assert self.export.classes
         end = len(self.export.classes.names)
-        odd = labels[(labels >= end) & (labels != IGNORE_INDEX)]
-        if odd.size:
+        odd = cv2.inRange(labels, end, IGNORE_INDEX - 1)
+        if odd.any():
+            values = np.unique(labels[odd > 0]).tolist()
             raise ValueError(
-                f'holds the value(s) {listing(np.unique(odd).tolist())}: '
+                f'holds the value(s) {listing(values)}: '
                 f'expected class indices 0 to {end - 1}, or {IGNORE_INDEX}'
             )
 

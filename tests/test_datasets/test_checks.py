@@ -11,6 +11,7 @@ from mmengine.registry import DefaultScope
 from mmseg_ext.datasets import (
     CamVid,
     ColorMaskDataset,
+    FolderDataset,
     IDD_Data,
     NailDataset,
     NuImagesDataset,
@@ -23,6 +24,10 @@ KINDS = {
     'ColorMaskDataset': (
         ColorMaskDataset,
         {'class_dict': 'colors.csv', 'ann_file': 'some.txt'},
+    ),
+    'FolderDataset': (
+        FolderDataset,
+        {'ann_file': 'some.txt', 'metainfo': {'classes': ('road',)}},
     ),
     'IDD_Data': (IDD_Data, {'ann_file': 'some.txt'}),
     'NuImagesDataset': (NuImagesDataset, {'ann_file': 'coco.json'}),

@@ -602,6 +602,8 @@ def test_instances_as_coco(root, out):
         'road': [pytest.approx(areas[0] ** 0.5)],
         'pot hole': [pytest.approx(areas[1] ** 0.5)],
     }
+    assert prepared.counts == {'road': 1, 'pot hole': 1}
+    assert prepared.most == 2
     found = {}
     for part in ('train', 'val'):
         coco = COCO(out / 'annotations' / f'{part}.json')
@@ -737,3 +739,16 @@ def test_the_sides_of_many_objects_are_some(root, out, monkeypatch):
     more = {'a.jpg': squares}
     prepared = run(shapes(root, more), out, task='instance')
     assert prepared.objects['road'] == [1, 3, 6, 8]
+    assert prepared.counts == {'road': 10, 'pot hole': 0}
+    assert prepared.most == 10
+
+
+@pytest.mark.parametrize('task', ['semantic', 'instance'])
+def test_a_size_that_is_not_known(root, out, task):
+    """It is the survey that tells of images; nothing is made up here."""
+    export = shapes(root)
+    found = surveyed(export)
+    images = [ImageScan(), *found.images[1:]]
+    found = Survey(export, images, found.pixels)
+    with pytest.raises(InvalidExportError, match=r'a\.jpg: cannot be read'):
+        prepare(found, split(4), task, out, 'mine', progress=False)
