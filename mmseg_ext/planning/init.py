@@ -86,8 +86,8 @@ def init(
     """Write a config for a folder of annotated images, and what it reads.
 
     The folder stays as it is. ``OUT.py`` is written and, in a folder
-    ``OUT_files`` beside it, the lists of the splits, label maps or COCO files where the
-    config cannot read the user's files, ``fingerprint.json``,
+    ``OUT_files`` beside it, the lists of the splits, label maps or COCO files
+    where the config cannot read the user's files, ``fingerprint.json``,
     ``labels_001.jpg`` and the report of the doctor. After an error nothing of
     that is there; a run that was stopped goes on where it was.
 

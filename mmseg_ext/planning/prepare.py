@@ -335,12 +335,7 @@ class _Run:
         sides = {names[index]: array('d') for index in classes}
         images: dict[str, set[int]] = {split: set() for split in self.members}
         objects = dict.fromkeys(self.members, 0)
-<<<<<<< HEAD
-        most = 0
-        dropped = 0
-=======
         most = dropped = 0
->>>>>>> prepare
         place = f'{self.in_config}/{_ANNOTATIONS}'
         categories = {ids[index]: names[index] for index in classes}
         with coco_writer(self.out_dir, categories) as writer:
@@ -357,8 +352,6 @@ class _Run:
                 )
                 images[split].add(writer.images)
                 objects[split] += len(listed.sides)
-                if split == 'train':
-                    most = max(most, len(listed.sides))
                 dropped += listed.dropped
                 if split == 'train':
                     most = max(most, len(listed.sides))
