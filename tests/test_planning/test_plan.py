@@ -139,6 +139,15 @@ def test_sizes(size, machine, scale, crop):
     assert plan.crop_size.value == crop
 
 
+def test_images_are_enlarged_only_where_they_are_said_to_be():
+    strips = make_plan(replace(PLAIN, width=3000, height=60), CPU)
+    assert strips.scale.reason == (
+        'median image 3000x60, its long side within 720'
+    )
+    tiny = make_plan(replace(PLAIN, width=32, height=32), CPU)
+    assert tiny.scale.reason.endswith('enlarged 2 times, as it is tiny')
+
+
 def with_class(pixels, images=41, width=1280, height=720):
     rare = ClassFacts('wire', images, pixels * images, 0.001)
     return replace(
