@@ -338,11 +338,10 @@ def _scale(
                 else f'its long side within {longer * factor:.0f}'
             )
             reason = f'{median}, {how}: {what}'
-    if shorter * factor < _SHORTEST:
-        factor = max(
-            factor, min(_SHORTEST, limit * shorter / longer) / shorter
-        )
-        reason = f'{median}, enlarged {factor:.3g} times'
+    least = min(_SHORTEST / shorter, limit / longer)
+    if least > factor:
+        factor = least
+        reason = f'{median}, enlarged {factor:.3g} times, as it is tiny'
     size = max(1, round(width * factor)), max(1, round(height * factor))
     return Choice(size, reason)
 

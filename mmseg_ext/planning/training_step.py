@@ -1,11 +1,12 @@
 """Training steps on random images, in a process that tells what they take.
 
-:class:`mmseg_ext.planning.step_memory.StepMemory` starts it. Each step has a
-process of its own, a copy of this one: so PyTorch is imported once, no step
-leaves anything to the next, and where the system kills one for its memory,
-the others go on.
+:class:`mmseg_ext.planning.step_memory.StepMemory` starts it. On a CPU each
+batch size has a process of its own, a copy of this one: so PyTorch is imported
+once, no batch leaves anything to the next, and where the system kills one for
+its memory, the others go on.
 """
 
+import gc
 import json
 import math
 import os
@@ -53,6 +54,10 @@ _TOO_MUCH = (
 _BOXES = (0.05, 0.5)
 
 
+class _ToldError(ValueError):
+    """What a config lacks, in words."""
+
+
 def serve() -> None:
     """Answer each line of the input with one of the output, both JSON.
 
@@ -68,27 +73,49 @@ def serve() -> None:
     # Copies of a process with threads of OpenMP would wait for these.
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
-    cfg: Config | None = None
-    loading = 0
+    ready: dict[str, Any] = {}
     for line in sys.stdin:
         request = json.loads(line)
-        try:
-            if cfg is None:
-                cfg = load_config(request['config'])
-                init_default_scope(scope_of(cfg))
-                loading = _loading(cfg, request['device'])
-            answer = _in_copy(_step, cfg, request, threads)
-        except _Answer as error:
-            answer, cfg = error.args[0], None
-        except FAULTS as error:
-            answer, cfg = dict(fault=one_line(error)), None
-        if 'bytes' in answer:
-            answer['bytes'] += loading
+        if 'value' not in ready:
+            ready = _prepared(request)
+        answer = ready
+        if 'value' in ready:
+            cfg, classes, loading = ready['value']
+            # CUDA bears no copies, and tells of want of memory by itself.
+            call = _answer if request['device'] == 'cuda' else _in_copy
+            answer = call(_step, cfg, request, classes, threads)
+        if 'value' in answer:
+            answer = dict(bytes=answer['value'] + loading)
         print(json.dumps(answer), file=answers, flush=True)
 
 
-class _Answer(Exception):
-    """An answer without bytes."""
+def _prepared(request: dict[str, Any]) -> dict[str, Any]:
+    """Return, as an answer, what all batch sizes have in common.
+
+    These are the config, its number of classes, and the bytes that the
+    processes take that load images.
+    """
+    try:
+        cfg = load_config(request['config'])
+        init_default_scope(scope_of(cfg))
+    except ValueError as error:
+        return dict(fault=str(error))
+    # Anything may come out of what a config imports.
+    except FAULTS as error:
+        return dict(fault=one_line(error))
+    classes = _in_copy(_classes, cfg)
+    loading = dict(value=0)
+    workers = sum(
+        (cfg.get(f'{split}_dataloader') or {}).get('num_workers') or 0
+        for split in ('train', 'val')
+    )
+    # What a GPU has is not theirs.
+    if workers and request['device'] != 'cuda':
+        loading = _in_copy(_load, cfg)
+    for answer in (classes, loading):
+        if 'value' not in answer:
+            return answer
+    return dict(value=(cfg, classes['value'], workers * loading['value']))
 
 
 def _in_copy(function: Callable[..., int], *args: Any) -> dict[str, Any]:
@@ -116,7 +143,9 @@ def _answer(function: Callable[..., int], *args: Any) -> dict[str, Any]:
     with suppress(OSError):
         Path('/proc/self/oom_score_adj').write_text('1000')
     try:
-        return dict(bytes=function(*args))
+        return dict(value=function(*args))
+    except _ToldError as error:
+        return dict(fault=str(error))
     # Anything may come out of a user's class.
     except FAULTS as error:
         words = str(error).lower()
@@ -127,12 +156,18 @@ def _answer(function: Callable[..., int], *args: Any) -> dict[str, Any]:
         return dict(fault=why_not_built(args[0], error) or one_line(error))
 
 
-def _step(cfg: Config, request: dict[str, Any], threads: int) -> int:
+def _step(
+    cfg: Config, request: dict[str, Any], classes: int, threads: int
+) -> int:
     """Return the bytes that a training step takes, without its images."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     device, batch = torch.device(request['device']), request['batch_size']
     if device.type == 'cuda':
+        # What the last one left.
+        gc.collect()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
         _, total = torch.cuda.mem_get_info()
         share = min(1.0, request['memory'] / total)
         torch.cuda.set_per_process_memory_fraction(share)
@@ -148,8 +183,7 @@ def _step(cfg: Config, request: dict[str, Any], threads: int) -> int:
     # Else none of the few steps would be one of the optimizer.
     wrapper.pop('accumulative_counts', None)
     optimizer = build_optim_wrapper(model, Config(wrapper)._cfg_dict)
-    size, classes = _size(cfg), _classes(cfg)
-    of_labels = scope_of(cfg) != 'mmdet'
+    size, of_labels = _size(cfg), scope_of(cfg) != 'mmdet'
     for _ in range(_STEPS):
         samples = [
             _labels(size, classes)
@@ -184,9 +218,13 @@ def _model(cfg: Config) -> Any:
 def _classes(cfg: Config) -> int:
     """Return how many classes the heads tell apart."""
     found = build_model(cfg)
-    counts = [head.num_classes for head in found.heads] if found else []
+    if found is None:
+        raise _ToldError('the config has no model')
+    if found.fault is not None:
+        raise _ToldError(found.fault)
+    counts = [head.num_classes for head in found.heads]
     if not counts:
-        raise ValueError('no head of the model has a number of classes')
+        raise _ToldError('no head of the model has a number of classes')
     return min(counts)
 
 
@@ -199,7 +237,7 @@ def _size(cfg: Config) -> tuple[int, int]:
     for size in (*crops, model.get('size'), *(s[::-1] for s in scales)):
         if isinstance(size, list | tuple) and len(size) == 2:
             return int(size[0]), int(size[1])
-    raise ValueError(
+    raise _ToldError(
         'no step of the training pipeline has a crop_size: expected (height, '
         'width)'
     )
@@ -249,27 +287,6 @@ def _meta(size: tuple[int, int]) -> dict[str, Any]:
         img_path='random',
         img_id=0,
     )
-
-
-def _loading(cfg: Config, device: str) -> int:
-    """Return the bytes that the processes take that load images.
-
-    Raises:
-        _Answer: They cannot be loaded.
-    """
-    # A GPU's memory is its own.
-    if device == 'cuda':
-        return 0
-    workers = sum(
-        (cfg.get(f'{split}_dataloader') or {}).get('num_workers') or 0
-        for split in ('train', 'val')
-    )
-    if workers == 0:
-        return 0
-    answer = _in_copy(_load, cfg)
-    if 'bytes' not in answer:
-        raise _Answer(answer)
-    return int(workers * answer['bytes'])
 
 
 def _load(cfg: Config) -> int:
