@@ -64,6 +64,9 @@ _THRESHOLD = 127
 #: Parts with fewer pixels are specks, where a format changed pixels.
 _SPECK = 20
 
+#: More values without a list may be those of blended edges.
+_MOST = 64
+
 #: What black and white masks without a list show.
 _TWO = ('background', 'object')
 
@@ -226,6 +229,14 @@ class IndexMasks(Export):
                 self.folder,
                 'each pixel of each mask is 255, which is no class; expected '
                 'values of classes: save the masks again',
+            )
+        if len(values) > _MOST:
+            raise InvalidExportError(
+                self.folder,
+                f'the masks have {_values_in_words(values)}; expected at most '
+                f'{_MOST} without a list of classes. If edges were blended, '
+                'export the masks again as PNG without smoothing; else give a '
+                'list of the classes',
             )
         return _Listed(
             tuple(f'class_{value}' for value in values),

@@ -46,7 +46,7 @@ __all__ = [
 
 #: Grays up to this, and from 255 less this on, are near black and white; and
 #: the share of all others that a black and white mask may have along edges.
-NEAR, BLACK_AND_WHITE = 32, 0.05
+NEAR, BLACK_AND_WHITE = 32, 0.1
 
 #: Files of a group that are looked at: photographs, and masks.
 _FEW, _SAMPLE = 8, 32
@@ -54,6 +54,10 @@ _FEW, _SAMPLE = 8, 32
 #: Flat files have no more colors, or so large a share of pixels like the one
 #: before; and those of masks that JPEG changed.
 _COLORS, _FLAT, _BLENDED = 64, 0.9, 0.5
+
+#: Masks with blended edges have so many grays, and such a share of pixels of
+#: black or white.
+_GRAYS, _EXTREMES = 8, 0.8
 
 #: Rows of a file that tell whether it has many colors.
 _ROWS = 64
@@ -244,7 +248,9 @@ def find_pairs(folder: Folder, kind: str) -> Pairs | None:
             looks += [k for k in group.looks if k.kind != 'photo']
     if not owners:
         return None
-    if missing := [name for name in photos if name not in owners]:
+    missing, copies = _without_mask(images, owners)
+    ignored += copies
+    if missing:
         raise InvalidExportError(
             folder.root / missing[0],
             f'{len(missing)} of {len(photos)} images have no mask: '
@@ -265,10 +271,39 @@ def find_pairs(folder: Folder, kind: str) -> Pairs | None:
         tuple(looks),
         classes,
         path,
-        f'{in_words(list(photos))}, each with a mask, such as '
+        f'{in_words(list(owners))}, each with a mask, such as '
         f'{owners[first]} of {first}',
         tuple(ignored),
     )
+
+
+def _without_mask(
+    groups: Iterable[_Group], owners: Mapping[str, str]
+) -> tuple[list[str], list[str]]:
+    """Return the images without mask.
+
+    Args:
+        groups: All images.
+        owners: Masks by their images.
+
+    Returns:
+        Those whose mask is missing, sorted; and lines about groups that are
+        other pictures of what is in images with masks, by their names.
+    """
+    stems = {_stem(name) for name in owners}
+    missing, copies = [], []
+    for group in groups:
+        left = [name for name in group.files if name not in owners]
+        if len(left) == len(group.files) and stems.issuperset(
+            map(_stem, left)
+        ):
+            copies.append(
+                f'{in_words(left)}: no masks of their own, and names as '
+                'images with masks have'
+            )
+        else:
+            missing += left
+    return sorted(missing), copies
 
 
 def in_words(files: Sequence[str]) -> str:
@@ -337,18 +372,24 @@ def _look(root: Path, name: str, word: str | None) -> Look | None:
             for blue, green, red in [mask.palette[key]]
         }
         return Look(name, kind, mask.form, frozenset(keys), shown)
-    extremes = keys.get(0, 0) + keys.get(255, 0)
     return Look(
         name,
         kind,
         mask.form,
         frozenset(keys),
-        smooth=kind == 'gray'
-        and {0, 255} <= keys.keys()
-        and 1 - BLACK_AND_WHITE <= extremes / pixels.size < 1
-        and sum(NEAR < key < 256 - NEAR for key in keys) > _OWNERS,
+        smooth=kind == 'gray' and _is_smooth(pixels, keys),
         colorful=kind == 'color',
     )
+
+
+def _is_smooth(gray: np.ndarray, counts: Mapping[int, int]) -> bool:
+    """Tell whether a mask is black and white but for grays along edges."""
+    if not {0, 255} <= counts.keys() or max(counts) > 255:
+        return False
+    grays = sum(NEAR < key < 256 - NEAR for key in counts)
+    if grays < _GRAYS or counts[0] + counts[255] < _EXTREMES * gray.size:
+        return False
+    return gray_shares(gray)[0] <= BLACK_AND_WHITE
 
 
 def _lossy(name: str, mask: Mask, word: str | None) -> Look:

@@ -266,6 +266,18 @@ def test_nothing_but_ignored(tmp_path):
         read(tmp_path)
 
 
+def test_many_values_need_a_list(tmp_path):
+    masks = {
+        name: mask_with(*range(start, start + 8))
+        for name, start in zip('abcdefghi', range(0, 72, 8), strict=True)
+    }
+    save(tmp_path, masks)
+    with pytest.raises(InvalidExportError, match=r'have 72 values, .*at most'):
+        read(tmp_path)
+    save(tmp_path, {}, classes={'codes.txt': '\n'.join(map(str, range(72)))})
+    assert len(read(tmp_path).classes.names) == 72
+
+
 @pytest.mark.parametrize(
     ('mask', 'match'),
     [
@@ -351,6 +363,9 @@ def test_smoothed_masks_are_black_and_white(tmp_path):
     assert export.masks is None
     label = export.label_map(export.pictures[0])
     assert (label == (mask >= 128)).all()
+    save(tmp_path, {}, classes={'codes.txt': 'a\nb\nc\n'})
+    with pytest.raises(InvalidExportError, match=r'codes.txt has no class'):
+        read(tmp_path)
 
 
 @pytest.mark.parametrize(

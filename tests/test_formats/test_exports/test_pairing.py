@@ -174,6 +174,24 @@ def test_images_without_mask(tmp_path):
         found(tmp_path)
 
 
+@pytest.mark.parametrize('folder', ['depth', 'overlays/all'])
+def test_other_pictures_of_the_same_are_told(folder, tmp_path):
+    naming = named('images/{}.jpg', 'masks/{}.png')
+    fill(tmp_path, naming)
+    for name in 'abc':
+        save(tmp_path, f'{folder}/{name}.jpg', PHOTO)
+    pairs = find_pairs(Folder.listed(tmp_path), 'index')
+    assert {p.name: p.labels for p in pairs.pictures} == naming
+    assert pairs.ignored == (
+        f'3 JPG in {folder}/: no masks of their own, and names as images '
+        'with masks have',
+    )
+    assert pairs.evidence.startswith('3 JPG in images/, each')
+    save(tmp_path, f'{folder}/d.jpg', PHOTO)
+    with pytest.raises(InvalidExportError, match='4 of 7 images have no mask'):
+        found(tmp_path)
+
+
 def test_masks_without_image_are_told(tmp_path):
     fill(tmp_path, named('images/{}.jpg', 'masks/{}.png', 'abc'))
     save(tmp_path, 'masks/x.png', MASK)
