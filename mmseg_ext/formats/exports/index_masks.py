@@ -1,10 +1,8 @@
 """Images beside masks whose grays or entries of a palette are classes."""
 
 import os
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -42,11 +40,11 @@ from mmseg_ext.formats.exports.pairing import (
     in_words,
     is_colorful,
 )
+from mmseg_ext.formats.exports.pictures import place_image
 from mmseg_ext.formats.exports.regions import Region, mask_of, regions_of_map
 from mmseg_ext.formats.mask_values import tally, tally_png
 from mmseg_ext.formats.masks import Mask, read_mask
 from mmseg_ext.utils.files import (
-    atomic_path,
     read_file,
     write_bytes,
     write_text,
@@ -381,17 +379,8 @@ def mask_places(
                 f'{item.name} has label {listing(wrong)}; expected 0 to '
                 f'{end - 1}, or {IGNORE_INDEX}'
             )
-        _place(item.image, out / 'images' / name)
+        place_image(item.image, out / 'images' / name)
         yield item.labels, out / 'masks' / f'{stem}.png'
-
-
-def _place(source: Path, path: Path) -> None:
-    """Link an image to a place, or copy it."""
-    with atomic_path(path) as temporary:
-        with suppress(OSError):  # not every file system has hard links
-            os.link(os.path.realpath(source), temporary)
-            return
-        shutil.copyfile(source, temporary)
 
 
 def _colors(count: int) -> tuple[Color, ...]:
