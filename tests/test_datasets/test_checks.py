@@ -17,6 +17,11 @@ from mmseg_ext.datasets import (
     NuImagesDataset,
 )
 
+
+class Roads(FolderDataset):
+    METAINFO = {'classes': ('road',)}
+
+
 FOLDERS = {'img_path': 'images', 'seg_map_path': 'labels'}
 #: Each data set, and how it reads the files of these tests.
 KINDS = {
@@ -25,10 +30,7 @@ KINDS = {
         ColorMaskDataset,
         {'class_dict': 'colors.csv', 'ann_file': 'some.txt'},
     ),
-    'FolderDataset': (
-        FolderDataset,
-        {'ann_file': 'some.txt', 'metainfo': {'classes': ('road',)}},
-    ),
+    'FolderDataset': (Roads, {'ann_file': 'some.txt'}),
     'IDD_Data': (IDD_Data, {'ann_file': 'some.txt'}),
     'NuImagesDataset': (NuImagesDataset, {'ann_file': 'coco.json'}),
     'NailDataset': (
