@@ -51,7 +51,12 @@ def test_each_format_trains(name, tmp_path, capsys):
     assert format_of(formats()[name]).TITLE in out
     assert 'doctor: 0 errors' in out
     work = tmp_path / 'work'
-    options = [f'max_iters={ITERATIONS}', 'default_hooks.logger.interval=1']
+    options = [
+        f'max_iters={ITERATIONS}',
+        'default_hooks.logger.interval=1',
+        # One name, one visualizer in a process.
+        f'visualizer.name={name}',
+    ]
     run_tool('train', config, '--work-dir', work, '--cfg-options', *options)
     [log] = work.glob('*/vis_data/scalars.json')
     rows = [json.loads(line) for line in log.read_text().splitlines()]
