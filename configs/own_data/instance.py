@@ -33,8 +33,9 @@ train_pipeline = [
         ratio_range=(0.5, 1.5),
         keep_ratio=True,
     ),
-    # Boxes are those of what the crop leaves of a mask.
-    dict(type='RandomCrop', crop_size=crop_size, recompute_bbox=True),
+    # MMDet's crop has a width, then a height. Boxes are those of what it
+    # leaves of a mask.
+    dict(type='RandomCrop', crop_size=crop_size[::-1], recompute_bbox=True),
     dict(type='FilterAnnotations', min_gt_bbox_wh=(3, 3)),
     dict(type='YOLOXHSVRandomAug'),
     dict(type='RandomFlip', prob=0.5),

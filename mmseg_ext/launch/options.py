@@ -53,6 +53,9 @@ _MODES = ('train', 'val', 'test')
 #: object or not, and what surrounds the objects.
 _OTHER_CLASSES = ('backbone', 'rpn_head', 'semantic_head')
 
+#: Heads whose classes are not those of the data set: of edges, and depth.
+_OTHER_HEADS = ('STDCHead', 'VPDDepthHead')
+
 #: Schedulers that end early, by the start of their names: of a warm-up.
 _WARM_UPS = ('Linear', 'Constant')
 
@@ -273,7 +276,10 @@ def _crop_changes(cfg: Config, size: tuple[int, int]) -> Iterator[_Change]:
     """Yield what crops of a size need."""
     for part, node in _train_steps(cfg):
         if _crops_pixels(node):
-            yield _Change(part, node, 'crop_size', size)
+            # MMDet's has a width, then a height.
+            turned = cfg.get('default_scope') == 'mmdet'
+            order = size[::-1] if turned else size
+            yield _Change(part, node, 'crop_size', order)
     model = cfg.get('model') or {}
     before = model.get('data_preprocessor') or {}
     # One of both is needed.
@@ -513,8 +519,10 @@ def _heads(cfg: Config) -> Iterator[tuple[str, Any, str]]:
     for path, node in _dicts(cfg.get('model'), 'model'):
         objects = node.get('num_stuff_classes') == 0
         name = 'num_things_classes' if objects else 'num_classes'
-        if is_integer(node.get(name)) and not any(
-            part in _OTHER_CLASSES for part in path.split('.')
+        if (
+            is_integer(node.get(name))
+            and type_name(node) not in _OTHER_HEADS
+            and not any(part in _OTHER_CLASSES for part in path.split('.'))
         ):
             yield path, node, name
 

@@ -89,14 +89,20 @@ def config_text(
     """
     path, base = _read(plan)
     try:
-        return _Writer(plan, prepared, data_root, base).text(
-            name_in_package(path) or Path(os.path.abspath(path)).as_posix(),
-            title,
-        )
+        writer = _Writer(plan, prepared, data_root, base)
+        return writer.text(_name(plan.base.value, path), title)
     except ValueError as error:
         raise ValueError(
             f'{plan.base.value} cannot be fitted to the data: {error}'
         ) from error
+
+
+def _name(given: str, path: Path) -> str:
+    """Return what a config is inherited by."""
+    package, colons, _ = given.partition('::')
+    if colons and package != SCOPE:
+        return f'{given.removesuffix(".py")}.py'
+    return name_in_package(path) or Path(os.path.abspath(path)).as_posix()
 
 
 def _read(plan: Plan) -> tuple[Path, Config]:
@@ -543,6 +549,9 @@ class _Writer:
             other = changes.get(f'test_{name}')
             if other and other == changes.get(f'val_{name}'):
                 changes[f'test_{name}'] = Code(f'val_{name}')
+        # Named below, as they are where the inherited ones are the same.
+        for name in ('train_pipeline', 'test_pipeline'):
+            changes[name] = self._wanted[name]
         changes['dataset'] = self._shared
         order = (
             *(IMPORTS, 'model', 'train_pipeline', 'test_pipeline'),

@@ -24,9 +24,6 @@ _GROUPS = 16
 #: What a loss keeps that gets weights of classes, unless it is the default.
 _OF_LOSSES = {'loss_weight': 1.0, 'loss_name': 'loss_ce'}
 
-#: Heads whose classes are not those of the data: of edges.
-_OTHER_HEADS = ('STDCHead',)
-
 #: Parts that know the classes by name, and where.
 _NAMED_CLASSES = (
     'model.language_model',
@@ -144,7 +141,6 @@ def _set_classes(cfg: dict[str, Any], num_classes: int) -> None:
     found = OPTIONS['num_classes'].find(Config(cfg), num_classes)
     keys = [change.part for change in found if change.main]
     heads = [_at(cfg, key) for key in keys]
-    heads = [head for head in heads if head.get('type') not in _OTHER_HEADS]
     if not heads:
         raise ValueError(
             'model has no part with num_classes that is for the classes of '
@@ -234,6 +230,7 @@ def _set_norms(model: dict[str, Any], plan: Plan, scope: str) -> Iterator[str]:
     """Take layers of normalization that one process can train."""
     groups = {'type': 'GN', 'num_groups': _GROUPS, 'requires_grad': True}
     parts = [('', model), *_with_keys(model)]
+    regrouped = False
     for key, node in parts:
         backbone = 'backbone' in key.split('.')
         for name, norm in list(node.items()):
@@ -243,10 +240,13 @@ def _set_norms(model: dict[str, Any], plan: Plan, scope: str) -> Iterator[str]:
                 continue
             if not plan.batch_norm.value and not backbone:
                 node[name] = dict(groups)
+                regrouped = True
             elif norm['type'] not in ('BN', 'BN2d'):
                 norm['type'] = 'BN'
     if plan.batch_norm.value:
         return
+    if regrouped:
+        yield f'Group norm, not batch norm: {plan.batch_norm.reason}'
     for key, node in parts:
         last = key.rpartition('.')[2]
         if last.startswith('backbone') and _takes_norm_eval(node, scope):

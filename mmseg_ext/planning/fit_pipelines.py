@@ -267,7 +267,10 @@ def _crop(step: Step, task: str) -> Step:
     name = 'cat_max_ratio' if task == 'semantic' else 'allow_negative_crop'
     return {
         'type': kind if kind == 'FastRandomCrop' else 'RandomCrop',
-        'crop_size': Code('crop_size'),
+        # MMDet's has a width, then a height.
+        'crop_size': Code(
+            'crop_size' if task == 'semantic' else 'crop_size[::-1]'
+        ),
         # Boxes are those of what the crop leaves of a mask.
         **({'recompute_bbox': True} if task == 'instance' else {}),
         **({name: step[name]} if name in step else {}),

@@ -4,6 +4,7 @@ from pathlib import Path
 import mmdet
 import mmseg
 import pytest
+from mmdet.datasets.transforms import RandomCrop
 from mmengine.config import Config
 from mmengine.runner import Runner
 
@@ -122,6 +123,36 @@ def test_crop_size(tiny, given):
     }
     keys = [*crops, size, f'{test}.crop_size', f'{test}.stride']
     assert told == [f'crop_size=(32, 48): set {", ".join(keys)}']
+
+
+def test_crop_size_of_instances(tmp_path):
+    """MMDet's crop has a width, then a height."""
+    path = tmp_path / 'mine.py'
+    path.write_text(
+        """\
+_base_ = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'
+crop_size = (32, 64)
+steps = _base_.train_pipeline
+steps.insert(2, dict(type='RandomCrop', crop_size=crop_size[::-1]))
+train_dataloader = dict(dataset=dict(pipeline=steps))
+"""
+    )
+    cfg, told, warned = load(path)
+    assert (told, warned) == ([], [])
+    cfg, _, _ = load(path, crop_size=(96, 48))
+    step = cfg.train_dataloader.dataset.pipeline[2]
+    crop = RandomCrop(step.crop_size)
+    assert crop._get_crop_size((500, 500)) == (96, 48)
+
+
+def test_num_classes_but_for_edges(tmp_path):
+    path = tmp_path / 'mine.py'
+    path.write_text(
+        "_base_ = 'mmseg::stdc/stdc1_4xb12-80k_cityscapes-512x1024.py'\n"
+    )
+    cfg, _, _ = load(path, num_classes=5)
+    heads = [cfg.model.decode_head, *cfg.model.auxiliary_head]
+    assert [head.num_classes for head in heads] == [5, 5, 5, 2]
 
 
 def test_num_classes(tiny):
