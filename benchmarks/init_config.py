@@ -115,6 +115,7 @@ def write_config(root: Path | None, out: str) -> None:
             Path(out),
             model='fast',
             nproc=PROCESSES,
+            tell=str,
             progress=False,
         )
 
