@@ -185,7 +185,7 @@ class _Writer:
         notes = [*self._fit()]
         blocks = [
             [
-                *comment_lines(title),
+                *comment_lines(printable(title)),
                 *_said(self._plan.base),
                 *assignment('_base_', name),
             ],
@@ -264,10 +264,8 @@ class _Writer:
 
     def _interval(self) -> Code:
         """Return how often is validated, for any number of iterations."""
-        iters, interval = (
-            self._plan.max_iters.value,
-            self._plan.val_interval.value,
-        )
+        iters = self._plan.max_iters.value
+        interval = self._plan.val_interval.value
         times = max(1, round(iters / interval))
         if max(1, iters // times) == interval:
             return Code(f'max(1, max_iters // {times})')
@@ -583,7 +581,7 @@ class _Writer:
 
 def _said(choice: Choice[Any]) -> list[str]:
     """Return the reason of a choice as a comment."""
-    return comment_lines(choice.reason)
+    return comment_lines(printable(choice.reason))
 
 
 def _unscoped(value: Any, scope: str) -> Any:
