@@ -66,7 +66,7 @@ def run() -> list[Row]:
 def look(root: Path) -> None:
     """Survey a folder."""
     export = detect(Folder.listed(root), None)
-    found = quietly(survey, export, 1, False)
+    found = survey(export, 1, progress=False)
     if len(found.images) != PAIRS:
         raise AssertionError(f'{len(found.images)} of {PAIRS} pairs')
 

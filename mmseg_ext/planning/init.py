@@ -164,10 +164,10 @@ def _check_out(out: Path) -> Path:
             f'out={str(out)!r}: expected the name of a config, such as '
             'my_config.py'
         )
-    if '{{' in str(out.absolute()) or "'" in out.stem or '\\' in out.stem:
+    if '{{' in str(out.absolute()) or '\\' in str(out.absolute()):
         raise ValueError(
-            f'out={str(out)!r}: MMEngine cannot read a config of this name; '
-            "expected one without {{, ' and \\"
+            f'out={str(out)!r}: MMEngine cannot read a config at such a path; '
+            'expected one without {{ and \\'
         )
     check_output('out', str(out), folder=False)
     check_output('out', str(files))
