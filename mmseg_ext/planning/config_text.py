@@ -37,7 +37,7 @@ from mmseg_ext.planning.fit_pipelines import (
     fit_tta_pipeline,
     loads_masks,
 )
-from mmseg_ext.planning.plan import Choice, Plan
+from mmseg_ext.planning.plan import TITLES, Plan
 from mmseg_ext.planning.prepare import Prepared
 from mmseg_ext.registry import SCOPE
 from mmseg_ext.utils.text import printable
@@ -186,7 +186,7 @@ class _Writer:
         blocks = [
             [
                 *comment_lines(printable(title)),
-                *_said(self._plan.base),
+                *self._said('base'),
                 *assignment('_base_', name),
             ],
             *self._top(),
@@ -221,46 +221,51 @@ class _Writer:
         ]
         if self._scale:
             yield [
-                *_said(plan.scale),
+                *self._said('scale'),
                 f'scale = {tuple(plan.scale.value or ())}  # (width, height)',
             ]
         else:
-            yield comment_lines(f'No scale: {plan.scale.reason}')
+            yield comment_lines(f'No image size: {plan.scale.reason}')
         yield [
-            *_said(plan.crop_size),
+            *self._said('crop_size'),
             f'crop_size = {tuple(plan.crop_size.value)}  # (height, width)',
         ]
         for name in ('batch_size', 'accumulate'):
-            choice = getattr(plan, name)
-            yield [*_said(choice), *assignment(name, choice.value)]
+            value = getattr(plan, name).value
+            yield [*self._said(name), *assignment(name, value)]
         yield self._lr
         yield [
-            *_said(plan.max_iters),
+            *self._said('max_iters'),
             *assignment('max_iters', plan.max_iters.value),
         ]
         yield [
-            *_said(plan.val_interval),
+            *self._said('val_interval'),
             *assignment('val_interval', self._interval()),
         ]
         if 'class_weight' in self._used:
             yield [
-                *_said(plan.class_weight),
+                *self._said('class_weight'),
                 *assignment('class_weight', plan.class_weight.value),
             ]
         if plan.mean_std.value is not None:
             mean, std = plan.mean_std.value
             yield [
-                *_said(plan.mean_std),
+                *self._said('mean_std'),
                 *assignment('mean', list(mean)),
                 *assignment('std', list(std)),
             ]
         yield [
-            *_said(plan.num_workers),
+            *self._said('num_workers'),
             *assignment('num_workers', plan.num_workers.value),
         ]
         if self._has_amp:
-            yield [*_said(plan.amp), *assignment('amp', plan.amp.value)]
+            yield [*self._said('amp'), *assignment('amp', plan.amp.value)]
         yield from self._colors()
+
+    def _said(self, name: str) -> list[str]:
+        """Return what a choice is, and its reason, as a comment."""
+        reason = printable(getattr(self._plan, name).reason)
+        return comment_lines(f'{TITLES[name].capitalize()}: {reason}')
 
     def _interval(self) -> Code:
         """Return how often is validated, for any number of iterations."""
@@ -577,11 +582,6 @@ class _Writer:
             yield lines
         if self._plan.task == 'semantic':
             yield fit_tta_pipeline(self._base, self._scale, self._loader)
-
-
-def _said(choice: Choice[Any]) -> list[str]:
-    """Return the reason of a choice as a comment."""
-    return comment_lines(printable(choice.reason))
 
 
 def _unscoped(value: Any, scope: str) -> Any:

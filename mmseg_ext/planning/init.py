@@ -1,9 +1,10 @@
 """From a folder of annotated images to a config that trains: the whole way."""
 
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -40,6 +41,9 @@ _FILES = '_files'
 
 #: In the folder of a run that has not ended: what it was asked for.
 _UNFINISHED = '.unfinished'
+
+#: What classes are called where nothing names them.
+_UNNAMED = re.compile(r'class_\d+')
 
 #: Images of each split that the doctor reads: :func:`survey` has read all.
 _EXAMINED = 200
@@ -133,7 +137,7 @@ def init(
     task = task or export.TASK
     found = survey(export, nproc, progress)
     splits = divide(found, val, group, seed)
-    for line in _about(found, splits):
+    for line in _about(found, splits, task, export.evidence):
         tell(line)
     if may_write and not may_write(f'write {out} and {files}?'):
         return None
@@ -197,19 +201,31 @@ def _written(out: Path, files: Path, asked: bytes) -> Iterator[None]:
         raise
 
 
-def _about(found: Survey, splits: Splits) -> Iterator[str]:
-    """Yield lines about classes and splits."""
+def _about(
+    found: Survey, splits: Splits, task: str, told: Sequence[str]
+) -> Iterator[str]:
+    """Yield lines on classes, with evidence not told yet, and splits."""
+    for line in found.export.evidence:
+        if line not in told:
+            yield f'  {line}'
     classes = found.export.classes
     assert classes is not None
+    shown = dict(enumerate(classes.names))
+    if task == 'instance' and classes.background is not None:
+        del shown[classes.background]
     total = max(1, int(found.pixels.sum()))
-    wide = max(map(len, classes.names))
-    yield f'{len(classes.names)} classes'
-    for index, name in enumerate(classes.names):
+    wide = max(map(len, shown.values()), default=0)
+    yield f'{len(shown)} {"class" if len(shown) == 1 else "classes"}'
+    for index, name in shown.items():
         pixels = found.pixels[:, index]
         yield (
             f'  {name:{wide}}  {pixels.sum() / total:6.2%} of the pixels, in '
             f'{(pixels > 0).sum()} of {len(pixels)} images'
         )
+    if any(map(_UNNAMED.fullmatch, shown.values())):
+        masks = found.export.masks
+        row = 'name,r,g,b' if masks and masks.colors else 'a name'
+        yield f'  to name them, give --classes FILE with {row} a line'
     sizes = ', '.join(
         f'{len(numbers)} {name}' for name, numbers in splits.members.items()
     )
@@ -232,10 +248,11 @@ def _write(
     in_config = f'{{{{ fileDirname }}}}/{files.name}'
     prepared = prepare(found, splits, task, files, in_config, nproc, progress)
     fingerprint = fingerprint_of(found, splits, prepared, task)
-    root = str(found.export.folder)
+    # A training may begin in any folder.
+    root = Path(os.path.abspath(found.export.folder)).as_posix()
     title = (
-        f'{found.export.TITLE} in {root}: {task} segmentation of '
-        f'{len(fingerprint.classes)} classes.'
+        f'{found.export.TITLE} in {found.export.folder}: {task} '
+        f'segmentation of {len(fingerprint.classes)} classes.'
     )
     wanted = make_plan(fingerprint, machine, model)
     with tempfile.TemporaryDirectory() as scratch:
@@ -250,7 +267,11 @@ def _write(
     write_bytes(files / 'fingerprint.json', encode(fingerprint))
     coco = files / 'annotations' / 'train.json'
     sheets = draw_labels(
-        found, splits, coco if task == 'instance' else None, files
+        found,
+        splits,
+        coco if task == 'instance' else None,
+        files,
+        progress,
     )
     write_text(out, config_text(plan, prepared, root, title))
     diagnosis = visit(

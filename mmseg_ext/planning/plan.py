@@ -16,7 +16,15 @@ from mmseg_ext.doctor.checks.normalization import DEVIATION, MEAN
 from mmseg_ext.planning.fingerprint import Fingerprint
 from mmseg_ext.planning.machine import GB, Machine
 
-__all__ = ['MODELS', 'TOO_MUCH', 'Choice', 'Plan', 'fit', 'make_plan']
+__all__ = [
+    'MODELS',
+    'TITLES',
+    'TOO_MUCH',
+    'Choice',
+    'Plan',
+    'fit',
+    'make_plan',
+]
 
 Value = TypeVar('Value')
 
@@ -126,8 +134,8 @@ _FAR, _WIDE = 1.0, 2.0
 #: The least deviation to divide by, of 255 levels.
 _FLAT = 1.0
 
-#: What the choices are called.
-_TITLES = {
+#: What the choices are called, in lines and comments.
+TITLES = {
     'base': 'model',
     'scale': 'image size',
     'crop_size': 'crop size',
@@ -184,7 +192,7 @@ class Plan:
     def lines(self) -> Iterator[str]:
         """Yield each choice with its reason."""
         rows = []
-        for name, title in _TITLES.items():
+        for name, title in TITLES.items():
             choice: Choice[object] = getattr(self, name)
             rows.append((title, _shown(choice.value), choice.reason))
         wide, wider = (max(len(row[at]) for row in rows) for at in (0, 1))
@@ -219,7 +227,9 @@ def make_plan(
         Choice(1, 'each step is one of the optimizer'),
         Choice(True, 'two or more images a step have means'),
         iters,
-        Choice(iters.value // _VALIDATIONS, f'{_VALIDATIONS} validations'),
+        Choice(
+            iters.value // _VALIDATIONS, f'{_VALIDATIONS} times in a training'
+        ),
         _class_weight(fingerprint),
         _mean_std(fingerprint),
         Choice(workers, f'{machine.cores} cores'),
@@ -307,7 +317,7 @@ def _base(task: str, machine: Machine, model: str | None) -> Choice[str]:
         small = device == 'cuda' and machine.memory < _SMALL_GPU
         word = 'fast' if small or device == 'cpu' else 'accurate'
         why = f'{"a light" if word == "fast" else "a strong"} net for ' + (
-            f'{machine.memory / GB:.1f} GB of {_named(device)}'
+            f'{_named(device)} with {machine.memory / GB:.1f} GB'
         )
     if (word, task) not in MODELS:
         return Choice(word, 'as --model says')

@@ -264,10 +264,11 @@ def _together(groups: Sequence[Sequence[int]], films: int, total: int) -> str:
     several = [each for each in groups if len(each) > 1]
     if not several:
         return 'no sequences in names and no near-duplicates'
-    named = f' ({films} sequences by their names)' if films else ''
+    named = f', {films} of them by their names' if films else ''
     return (
-        f'{len(several)} groups of frames or like images{named}, with '
-        f'{sum(map(len, several))} of {total} images, stay together'
+        f'{sum(map(len, several))} of {total} images stay together in '
+        f'{len(several)} {"group" if len(several) == 1 else "groups"} of '
+        f'frames or like images{named}'
     )
 
 

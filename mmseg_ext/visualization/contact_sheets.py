@@ -88,11 +88,13 @@ class SheetOptions(NamedTuple):
         order: ``'worst'`` draws what is wrong or odd first, and with ``num``
             the worst alone; ``'name'`` is that of the names, of which ``num``
             are evenly spread.
+        progress: Show progress bars.
     """
 
     columns: int = _COLUMNS
     num: int | None = None
     order: str = 'worst'
+    progress: bool = True
 
     def check(self) -> None:
         """Check them.
@@ -321,6 +323,7 @@ def write_sheets(
     jobs: Sequence[Callable[[], Tile]],
     columns: int,
     legend: Legend,
+    progress: bool = True,
 ) -> list[Path]:
     """Draw tiles in rows on sheets, and write these.
 
@@ -331,13 +334,14 @@ def write_sheets(
         columns: Tiles side by side; no sheet is wider than all need, nor
             narrower than a legend of usual length.
         legend: It is at the top of the first sheet.
+        progress: Show a progress bar.
 
     Returns:
         Paths of the sheets.
     """
     sheets: list[Path] = []
     columns = min(columns, max(len(jobs), _COLUMNS))
-    bar = tqdm(jobs, desc='drawing', unit=' images')
+    bar = tqdm(jobs, desc='drawing', unit=' images', disable=not progress)
     with working_in(out_dir), bar:
         tiles = (job() for job in bar)
         while some := list(islice(tiles, columns * _ROWS)):

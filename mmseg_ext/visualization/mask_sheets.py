@@ -90,6 +90,7 @@ def draw_mask_sheets(
     facts = look_through(
         partial(label_facts, names=labeled.names, ignored=labeled.ignored),
         labeled.images,
+        options.progress,
     )
     if fault := load_failed(facts, labeled.name):
         raise ValueError(fault)
@@ -106,6 +107,7 @@ def draw_mask_sheets(
         jobs,
         options.columns,
         classes.legend(labeled.name, facts),
+        options.progress,
     )
 
 

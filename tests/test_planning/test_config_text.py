@@ -173,7 +173,7 @@ def test_the_top():
         text_of().split('# From here')[0]
         == f"""\
 # Mine.
-# base: why
+# Model: base: why
 _base_ = '{SEMANTIC}'
 
 # The folder of the data, which stays as it is.
@@ -182,32 +182,32 @@ data_root = 'data/mine'
 # Names of the classes, in the order of their values in label maps.
 classes = ('sky', 'building', 'plant', 'road', 'thing')
 
-# scale: why
+# Image size: scale: why
 scale = (96, 72)  # (width, height)
 
-# crop_size: why
+# Crop size: crop_size: why
 crop_size = (32, 64)  # (height, width)
 
-# batch_size: why
+# Batch size: batch_size: why
 batch_size = 2
 
-# accumulate: why
+# Accumulation: accumulate: why
 accumulate = 1
 
 # Learning rate: 0.001 is for 4 images a step, and smaller steps take less, by
 # the square root.
 lr = 0.001 * (batch_size * accumulate / 4) ** 0.5
 
-# max_iters: why
+# Iterations: max_iters: why
 max_iters = 1000
 
-# val_interval: why
+# Validation: val_interval: why
 val_interval = max(1, max_iters // 5)
 
-# num_workers: why
+# Workers: num_workers: why
 num_workers = 0
 
-# amp: why
+# Mixed precision: amp: why
 amp = False
 
 # Colors (red, green, blue) in pictures.
@@ -239,7 +239,7 @@ def test_validations_follow_the_iterations(interval, iters, expected, read):
 
 def test_images_of_their_own_size_say_why():
     text = text_of(scale=None)
-    assert '# No scale: scale: why\n' in text
+    assert '# No image size: scale: why\n' in text
     assert 'scale=scale' not in text
 
 

@@ -279,8 +279,8 @@ def test_films_stay_together():
     assert len(splits.members['val']) == 8
     assert len({n // 8 for n in splits.members['val']}) == 1
     assert (
-        '5 groups of frames or like images (5 sequences by their names), with '
-        '40 of 40 images, stay together'
+        '40 of 40 images stay together in 5 groups of frames or like images, '
+        '5 of them by their names'
     ) in splits.reason
 
 

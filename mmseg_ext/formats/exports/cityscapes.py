@@ -135,7 +135,7 @@ class Cityscapes(MaskTree):
             (
                 f'{len(pictures)} images end in _leftImg8bit and have labels '
                 f'that end in _gtFine_{_KINDS[kind]}.png',
-                f'{told} of them have instance ids',
+                *([f'{told} of them have instance ids'] if told else ()),
                 f'classes: those of {rows.source}',
             ),
             ignored=tuple(ignored),

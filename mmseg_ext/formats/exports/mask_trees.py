@@ -174,7 +174,11 @@ class MaskTree(Export):
         settled = self
         if self.rows is None:
             values = set().union(*(tally.counts for tally in tallies))
-            settled = self.with_rows(self.rows_of(values))
+            listed = self.rows_of(values)
+            line = f'no list of classes: those of {listed.source}'
+            settled = replace(
+                self.with_rows(listed), evidence=(*self.evidence, line)
+            )
         rows = settled.rows
         assert rows is not None
         known = set(rows.names) | (set() if self.by_color else {IGNORE_INDEX})

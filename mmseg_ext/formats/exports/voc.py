@@ -370,7 +370,8 @@ def _read_tree(
     told = sum(picture.key is not None for picture in pictures)
     evidence = [
         f'{len(pictures)} images in {root}JPEGImages have masks in '
-        f'{root}{masks}, {told} also in SegmentationObject'
+        f'{root}{masks}'
+        + (f', {told} also in SegmentationObject' if told else '')
     ]
     if lists:
         sizes = ', '.join(
