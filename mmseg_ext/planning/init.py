@@ -29,6 +29,7 @@ from mmseg_ext.planning.step_memory import StepMemory
 from mmseg_ext.planning.survey import Survey, survey
 from mmseg_ext.utils.arguments import require
 from mmseg_ext.utils.files import write_bytes, write_text
+from mmseg_ext.utils.text import listing
 
 __all__ = ['TASKS', 'Inited', 'init']
 
@@ -214,15 +215,20 @@ def _about(
     if task == 'instance' and classes.background is not None:
         del shown[classes.background]
     total = max(1, int(found.pixels.sum()))
-    wide = max(map(len, shown.values()), default=0)
     yield f'{len(shown)} {"class" if len(shown) == 1 else "classes"}'
+    unnamed = any(map(_UNNAMED.fullmatch, shown.values()))
+    there = found.pixels.any(axis=0)
+    absent = [shown.pop(k) for k in [*shown] if not there[k]]
+    wide = max(map(len, shown.values()), default=0)
     for index, name in shown.items():
         pixels = found.pixels[:, index]
         yield (
             f'  {name:{wide}}  {pixels.sum() / total:6.2%} of the pixels, in '
             f'{(pixels > 0).sum()} of {len(pixels)} images'
         )
-    if any(map(_UNNAMED.fullmatch, shown.values())):
+    if absent:
+        yield f'  no pixel is {listing(absent, 8)}'
+    if unnamed:
         masks = found.export.masks
         row = 'name,r,g,b' if masks and masks.colors else 'a name'
         yield f'  to name them, give --classes FILE with {row} a line'
@@ -260,6 +266,7 @@ def _write(
         text = config_text(wanted, prepared, root, title)
         place = out.absolute().parent.as_posix()
         write_text(draft, text.replace('{{ fileDirname }}', place))
+        tell('trying a training step ...')
         with StepMemory(draft, machine) as measure:
             plan = fit(wanted, measure, machine.memory)
     for line in plan.lines():

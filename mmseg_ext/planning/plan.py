@@ -195,7 +195,9 @@ class Plan:
         for name, title in TITLES.items():
             choice: Choice[object] = getattr(self, name)
             rows.append((title, _shown(choice.value), choice.reason))
-        wide, wider = (max(len(row[at]) for row in rows) for at in (0, 1))
+        wide = max(len(title) for title, _, _ in rows)
+        # Names of configs are long, and one of them stands alone.
+        wider = max(len(value) for _, value, _ in rows[1:])
         for title, value, reason in rows:
             yield f'{title:<{wide}}  {value:<{wider}}  {reason}'
 
@@ -411,7 +413,9 @@ def _iters(images: int, task: str, device: str) -> Choice[int]:
 
 def _class_weight(fingerprint: Fingerprint) -> Choice[str | None]:
     """Choose weights of classes."""
-    ratio = f'the commonest class is {fingerprint.imbalance:.3g} times'
+    times = fingerprint.imbalance
+    number = f'{times:,.0f}' if times >= 100 else f'{times:.3g}'
+    ratio = f'the commonest class is {number} times'
     if fingerprint.task == 'instance':
         return Choice(None, 'for label maps only')
     if fingerprint.imbalance > _IMBALANCE:
