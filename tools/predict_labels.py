@@ -75,6 +75,12 @@ def build_parser() -> argparse.ArgumentParser:
         help='write the N least certain images alone (default: all)',
     )
     parser.add_argument(
+        '--numbered',
+        action='store_true',
+        help='begin the names of images with their place in the order, such '
+        'as 001_, for tools that show images by name, as labelme and CVAT do',
+    )
+    parser.add_argument(
         '--device',
         help='such as cpu or cuda:0 (default: a GPU if there is one)',
     )
