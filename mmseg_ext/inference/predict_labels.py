@@ -390,7 +390,9 @@ def _annotated(
         rows.append(_Row(name, f'{uncertainty:.4f}', len(regions)))
         if to == 'cvat' and labels is not None:
             regions = _one_a_class(labels, classes)
-        if to in _MAPS and labels is None:
+        if to not in _MAPS:
+            labels = None
+        elif labels is None:
             labels = painted(regions, size, 0)
         yield Annotated(name, Path(each.path), size, regions, labels)
 

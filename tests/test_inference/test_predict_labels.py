@@ -314,6 +314,16 @@ def test_instances_of_a_segmentor_are_read_again(
             np.testing.assert_array_equal(number, wanted > 0)
 
 
+@pytest.mark.parametrize('to', sorted(module.TARGETS))
+def test_images_of_specks(tiny, tmp_path, to):
+    """As small as no instance is."""
+    photograph(tmp_path / 'in/one.png', 0, (1, 1))
+    photograph(tmp_path / 'in/few.png', 0, (3, 5))
+    report = run(tiny, [tmp_path / 'in'], tmp_path / 'out', to)
+    assert (report.images, report.unreadable) == (2, {})
+    assert [row['objects'] for row in table_of(tmp_path / 'out')] == ['0', '0']
+
+
 def test_classes_of_cvat_are_instances(tiny, photographs, tmp_path):
     """Without a file of instances the background would be one of them."""
     run(tiny, [photographs], tmp_path / 'out', 'cvat')
