@@ -1,14 +1,23 @@
 """Predict labels of images as annotations that people mend in their tool.
 
-Writes what labelme, CVAT or any reader of COCO opens, or label maps, with the
-images beside it where the tool wants them there. Images come in the order of
-their uncertainty, the least certain first, and uncertainty.csv lists them:
-those that teach a model most once they are mended. With --uncertain N the N
-least certain are written alone.
+Writes what labelme, CVAT or any reader of COCO opens, or label maps, and the
+images beside it. CONFIG may be that of a segmentor of MMSeg or of a detector
+of MMDet with masks.
 
-CONFIG may be a segmentor of MMSeg or a detector of MMDet with masks. An image
-that cannot be read, or that the model fails for, is left out and listed at the
-end, with exit status 1.
+uncertainty.csv lists the images, the least certain first: those that teach a
+model most once they are mended. With --uncertain N these N are written alone.
+COCO files and CVAT's list have the images in that order; labelme, and CVAT by
+default, show them by name, for which there is --numbered.
+
+labelme and COCO have outlines of connected parts of 16 pixels or more; CVAT's
+masks and label maps have each pixel. When they are mended,
+
+  mmseg-ext init OUT_DIR --out again.py
+
+makes a config of them.
+
+An image that cannot be read, or that the model fails for, is left out and
+listed at the end, with exit status 1.
 """
 
 import argparse
@@ -29,7 +38,7 @@ EXAMPLES = """\
 examples:
   the 50 photographs that a segmentor knows least, for labelme
     %(prog)s CONFIG.py CHECKPOINT.pth photographs/ --to labelme \\
-        --out-dir to_mend --uncertain 50
+        --out-dir to_mend --uncertain 50 --numbered
 """
 
 
@@ -52,8 +61,8 @@ def build_parser() -> argparse.ArgumentParser:
         '--to',
         choices=constant('mmseg_ext.inference.predict_labels:TARGETS'),
         default='coco',
-        help='COCO file, labelme JSON, CVAT segmentation masks, or label maps '
-        '(default: %(default)s)',
+        help='COCO file, labelme JSON, "Segmentation mask 1.1" of CVAT, or '
+        'label maps as PNG (default: %(default)s)',
     )
     parser.add_argument(
         '--out-dir',
@@ -73,6 +82,12 @@ def build_parser() -> argparse.ArgumentParser:
         type=int,
         metavar='N',
         help='write the N least certain images alone (default: all)',
+    )
+    parser.add_argument(
+        '--numbered',
+        action='store_true',
+        help='begin the names of images with their place in the order, as '
+        '001_NAME',
     )
     parser.add_argument(
         '--device',
@@ -101,7 +116,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     report = call(parser, predict, **vars(args))
     images = 'image' if report.images == 1 else 'images'
-    certain = f', {report.certain} others are more certain'
+    others = 'other is' if report.certain == 1 else 'others are'
+    certain = f', {report.certain} {others} more certain'
     print(
         f'{args.out_dir}: labels of {report.images} {images}'
         f'{certain if report.certain else ""}; uncertainty.csv lists them'

@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import cv2
 import msgspec
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -23,8 +24,10 @@ from mmseg_ext.formats.exports.export import Annotated, Classes
 from mmseg_ext.formats.exports.regions import (
     Region,
     painted,
+    region_of_mask,
     regions_of_map,
 )
+from mmseg_ext.formats.image_facts import read_size
 from mmseg_ext.formats.rle import Rle
 from mmseg_ext.inference.detectors import detect, load_detector
 from mmseg_ext.inference.image_files import (
@@ -60,6 +63,9 @@ TARGETS = {
 #: Those whose labels are maps, one class a pixel.
 _MAPS = ('cvat', 'png')
 
+#: How many instances an image may have in CVAT's masks.
+_MOST_OBJECTS = 254
+
 #: The table of the images, the least certain first.
 _TABLE = 'uncertainty.csv'
 
@@ -70,7 +76,10 @@ _LEAST_SCORE = 0.05
 _LEAST_AREA = 16
 
 #: What a model raises for an image that it cannot take.
-_ERRORS = (AssertionError, IndexError, KeyError, RuntimeError, TypeError)
+_ERRORS = (
+    *(ArithmeticError, AssertionError, LookupError, MemoryError),
+    *(RuntimeError, TypeError, ValueError, cv2.error),
+)
 
 _BACKGROUND = 'background'
 
@@ -102,13 +111,17 @@ class _Prediction(NamedTuple):
         size: Width and height.
         uncertainty: 0 to 1.
         labels: The class of each pixel, uint8 (H, W); None of detectors.
-        regions: Instances, the highest score first; empty of segmentors.
+        regions: Instances, the highest score last; empty of segmentors.
     """
 
     size: tuple[int, int]
     uncertainty: float
     labels: np.ndarray | None
     regions: Sequence[Region] = ()
+
+
+class _UnfitError(ValueError):
+    """The model has no labels for any image."""
 
 
 class _Row(NamedTuple):
@@ -128,6 +141,7 @@ def predict_labels(
     *,
     score: float = 0.5,
     uncertain: int | None = None,
+    numbered: bool = False,
     device: str | None = None,
     cfg_options: dict[str, Any] | None = None,
     on_note: Callable[[str], None] | None = None,
@@ -139,11 +153,15 @@ def predict_labels(
     which ``uncertainty.csv`` lists, too. It is, for segmentors, 1 less the
     mean over the pixels of the probability of the likeliest class less that of
     the next; for detectors, the mean over what scores 0.05 or more of 1 less
-    ``|2 score - 1|``, which is 1 for a score of 0.5.
+    ``|2 score - 1|``, which is 1 for a score of 0.5; 0 where there is none.
 
     Instances of a segmentor are the connected parts of each class with 16
-    pixels or more, but for a class that is named background. Label maps of a
-    detector have a class ``background`` first, and higher scores on top.
+    pixels or more, but for a class that is named background; in CVAT's masks
+    each class is one, so that no pixel is lost. Instances of a detector come
+    with the highest score last, which is on top where they are drawn. Its
+    label maps have a class ``background`` first.
+
+    Labels are those of the image as EXIF turns it, as labelme and CVAT do.
 
     Args:
         config: Path of a config of MMSeg or MMDet, or the name of one of this
@@ -155,6 +173,8 @@ def predict_labels(
         score: Instances of a detector that score less are left out; 0 to 1.
         uncertain: Write the so many least certain images alone; None writes
             all.
+        numbered: Let names begin with the place in the order, ``001_``, for
+            tools that show images by their names.
         device: Such as ``'cpu'`` or ``'cuda:0'``; by default a GPU if there
             is one.
         cfg_options: Entries to change in the config of a segmentor.
@@ -166,10 +186,12 @@ def predict_labels(
 
     Raises:
         FileNotFoundError: The checkpoint or an image is missing.
+        OSError: The labels cannot be written; nothing stays of them.
         ValueError: An argument is out of range, there are no images, two
             images differ in the suffix only, ``out_dir`` is not empty, config
             and checkpoint do not fit, the detector gives no masks, or the
-            classes are too many for the format.
+            classes are too many for the format or have names that it cannot
+            hold.
     """
     require('to', to, to in TARGETS, ' or '.join(TARGETS))
     fits = is_number(score) and 0 <= score <= 1
@@ -179,7 +201,7 @@ def predict_labels(
     out_dir = Path(out_dir)
     report = PredictReport(out_dir)
     found = find_images(images, report.others)
-    names = _names_of(found, report.unreadable)
+    names = _names_of(found, to, numbered, report.unreadable)
     check_outside(images, out_dir)
     # What is there is never known to be of the same run.
     check_folder(out_dir, b'', 'labels')
@@ -191,32 +213,55 @@ def predict_labels(
         working_in(out_dir),
         TemporaryDirectory(prefix=HIDDEN, dir=out_dir) as scratch,
     ):
+        # Names of classes are checked before the work, not after it.
+        write(Path(scratch, 'nothing'), predict.classes, ())
         for path in tqdm(names, unit='image', disable=not progress):
-            place = Path(scratch, f'{len(kept)}')
             try:
-                kept.append(_Kept.written(path, predict(path, score), place))
+                prediction = predict(path, score)
+                if to == 'cvat':
+                    _check_number(prediction.regions)
+            except _UnfitError:
+                raise
             except OSError as error:
                 reason = printable(why_not_opened(path, error))
                 report.unreadable[path] = reason
-            except (MemoryError, ValueError, *_ERRORS) as error:
+            except _ERRORS as error:
                 report.unreadable[path] = _why_not(path, error)
+            else:
+                place = Path(scratch, f'{len(kept)}')
+                kept.append(_Kept.written(path, prediction, place))
         kept.sort(key=lambda each: -each.uncertainty)
         chosen = kept[:uncertain]
         report.images = len(chosen)
         report.certain = len(kept) - len(chosen)
         if chosen:
             rows: list[_Row] = []
-            items = _annotated(chosen, names, predict.classes, maps, rows)
-            write(out_dir, predict.classes, items)
+            if numbered:
+                names = _with_numbers(chosen, names)
+            done = Path(scratch, 'labels')
+            items = _annotated(chosen, names, predict.classes, to, rows)
+            write(done, predict.classes, items)
             text = csv_text([_Row._fields, *rows])
-            write_text(out_dir / _TABLE, text, durable=True)
+            write_text(done / _TABLE, text, durable=True)
+            # All at once: what is there is whole.
+            for entry in done.iterdir():
+                entry.rename(out_dir / entry.name)
     return report
 
 
 def _names_of(
-    paths: Sequence[str], unreadable: dict[str, str]
+    paths: Sequence[str],
+    to: str,
+    numbered: bool,
+    unreadable: dict[str, str],
 ) -> dict[str, str]:
     """Return how images are named in an export, by their paths.
+
+    Args:
+        paths: The images.
+        to: One of :data:`TARGETS`; COCO has no file for each image.
+        numbered: Whether they get numbers in front, which have to fit.
+        unreadable: Gets the reason for those that have no name.
 
     Raises:
         ValueError: Two differ in the suffix only.
@@ -227,12 +272,15 @@ def _names_of(
     for path in paths:
         name = Path(os.path.abspath(path)).relative_to(root).as_posix()
         stem = os.path.splitext(name)[0]
-        reason = long_name(path, f'{stem}.json', 'labels')
+        longest = f'{stem}.json'
+        if numbered and '/' not in stem:
+            longest = f'{_number(0, len(paths))}{longest}'
+        reason = long_name(path, longest, 'labels')
         if not is_unicode(path):
             reason = f'{printable(path)}: its name is not UTF-8; rename it'
         if reason:
             unreadable[path] = reason
-        elif stem in stems:
+        elif stem in stems and to != 'coco':
             raise ValueError(
                 f'{stems[stem]} and {path} have the same name but for the '
                 'suffix, so that their labels would have one name: rename one '
@@ -241,6 +289,35 @@ def _names_of(
         else:
             names[path], stems[stem] = name, path
     return names
+
+
+def _number(place: int, count: int) -> str:
+    """Return what a name begins with, to be sorted by it."""
+    return f'{place:0{len(str(count))}}_'
+
+
+def _with_numbers(
+    kept: Sequence['_Kept'], names: Mapping[str, str]
+) -> dict[str, str]:
+    """Return names that begin with the places of the images."""
+    return {
+        each.path: _number(place, len(names)) + names[each.path]
+        for place, each in enumerate(kept, 1)
+    }
+
+
+def _check_number(regions: Sequence[Region]) -> None:
+    """Check that CVAT's masks can hold the instances of an image.
+
+    Raises:
+        ValueError: They cannot.
+    """
+    if len(regions) > _MOST_OBJECTS:
+        raise ValueError(
+            f'{len(regions)} instances, and masks of CVAT hold '
+            f'{_MOST_OBJECTS} an image: give a higher score, or '
+            "to='coco', which CVAT reads as well"
+        )
 
 
 class _Kept(NamedTuple):
@@ -289,7 +366,7 @@ def _annotated(
     kept: Iterable[_Kept],
     names: Mapping[str, str],
     classes: Classes,
-    maps: bool,
+    to: str,
     rows: list[_Row],
 ) -> Iterator[Annotated]:
     """Yield predictions as formats take them, and note them in a table.
@@ -298,14 +375,12 @@ def _annotated(
         kept: The predictions.
         names: Names of the images by their paths.
         classes: Of the format.
-        maps: Whether it wants label maps.
+        to: One of :data:`TARGETS`.
         rows: Gets a row for each image.
     """
     for each in kept:
-        _, uncertainty, labels, regions = each.read()
-        if maps and labels is None:
-            labels = painted(reversed(regions), each.size, 0)
-        if not maps and labels is not None:
+        size, uncertainty, labels, regions = each.read()
+        if labels is not None:
             regions = [
                 region
                 for region in regions_of_map(labels, classes.background)
@@ -313,7 +388,25 @@ def _annotated(
             ]
         name = names[each.path]
         rows.append(_Row(name, f'{uncertainty:.4f}', len(regions)))
-        yield Annotated(name, Path(each.path), each.size, regions, labels)
+        if to == 'cvat' and labels is not None:
+            regions = _one_a_class(labels, classes)
+        if to not in _MAPS:
+            labels = None
+        elif labels is None:
+            labels = painted(regions, size, 0)
+        yield Annotated(name, Path(each.path), size, regions, labels)
+
+
+def _one_a_class(labels: np.ndarray, classes: Classes) -> list[Region]:
+    """Return the pixels of each class as an instance."""
+    height, width = labels.shape
+    return [
+        region_of_mask(
+            (labels == index).astype(np.uint8), index, 0, 0, (width, height)
+        )
+        for index in np.unique(labels).tolist()
+        if index in classes.objects
+    ]
 
 
 class _SegmentorLabels:
@@ -342,6 +435,12 @@ class _SegmentorLabels:
         image = self._segmentor.read(path)
         labels, margin = self._segmentor.segment_with_margin(image)
         height, width = labels.shape
+        if (width, height) != (size := read_size(Path(path))):
+            raise ValueError(
+                f"labels of {width}x{height} pixels by the config's loader, "
+                f'but tools show {size[0]}x{size[1]}, such as by the EXIF '
+                'orientation: save the image turned, without it'
+            )
         return _Prediction((width, height), 1 - margin, labels)
 
 
@@ -358,6 +457,12 @@ class _DetectorLabels:
         self._first = int(maps)
         names = [*map(str, detector.model.dataset_meta['classes'])]
         names = [*[_BACKGROUND] * maps, *names]
+        if maps and len(names) > IGNORE_INDEX:
+            raise ValueError(
+                f'the detector has {len(names) - 1} classes, and label maps '
+                f"hold {IGNORE_INDEX - 1} and the background: give to='coco' "
+                "or to='labelme'"
+            )
         colors = tuple(voc_color(k) for k in range(len(names)))
         self.classes = Classes(tuple(names), colors, 0 if maps else None)
 
@@ -367,14 +472,15 @@ class _DetectorLabels:
         [sample] = detect(self._detector, [image])
         found = sample.pred_instances
         if 'masks' not in found:
-            raise ValueError(
+            raise _UnfitError(
                 'the detector gives boxes but no masks: take a model with a '
                 'mask head, such as Mask R-CNN'
             )
         scores = found.scores.cpu().numpy()
         seen = scores[scores >= _LEAST_SCORE]
         doubt = float((1 - abs(2 * seen - 1)).mean()) if len(seen) else 0.0
-        order = [k for k in np.argsort(-scores, kind='stable').tolist()]
+        # Best last: it stays on top.
+        order = np.argsort(-scores, kind='stable')[::-1].tolist()
         regions = [
             Region(
                 int(found.labels[k]) + self._first,

@@ -45,6 +45,9 @@ _RESIZING = (Resize, ResizeShortestEdge, ResizeToMultiple)
 #: by a third, as in most of MMSeg's configs.
 _STRIDE = 2 / 3
 
+#: Rows of logits at a time.
+_STRIP = 64
+
 #: Number of labels that 8 bits hold.
 _EIGHT_BITS = 256
 
@@ -201,12 +204,17 @@ def _margin(logits: Tensor) -> float:
     """Return by how much the likeliest class leads, as a mean over pixels.
 
     Args:
-        logits: (C, H, W); with one channel that of the foreground.
+        logits: (C, H, W). With one channel it is the probability of the
+            foreground, as upstream has it.
     """
     if len(logits) == 1:
-        return float((2 * logits.sigmoid() - 1).abs().mean())
-    first, second = logits.softmax(0).topk(2, dim=0).values
-    return float((first - second).mean())
+        return float((2 * logits - 1).abs().mean())
+    total = 0.0
+    # All rows at once would take the memory of the logits twice again.
+    for strip in logits.split(_STRIP, dim=1):
+        first, second = strip.softmax(0).topk(2, dim=0).values
+        total += float((first - second).sum(dtype=torch.float64))
+    return total / logits[0].numel()
 
 
 def _padded(

@@ -140,7 +140,9 @@ def write(out: Path, classes: Classes, items: Iterable[Annotated]) -> None:
 
     The background is called so and black, as CVAT wants it. Others have their
     colors, or where these are black or stand twice, some of VOC's palette.
-    Pixels of 255 become those of a row ``void``.
+    Pixels of 255 become those of a row ``void``. Where an image has a file of
+    instances, CVAT opens these alone; where it has none, each class is one,
+    the background as well.
 
     Args:
         out: The folder to write.
@@ -174,6 +176,7 @@ def write(out: Path, classes: Classes, items: Iterable[Annotated]) -> None:
         lambda path, labels: write_png(path, table[labels]),
         lambda path, objects: write_png(path, numbers[objects]),
         list_all=True,
+        background=classes.background,
     )
     rows = {'background': _BLACK, **colors} | (
         {'void': VOID_COLOR} if void else {}

@@ -522,6 +522,7 @@ def write_tree(
     save_labels: Callable[[Path, np.ndarray], None],
     save_objects: Callable[[Path, np.ndarray], None],
     list_all: bool = False,
+    background: int | None = None,
 ) -> None:
     """Write images, masks, instances and lists.
 
@@ -532,6 +533,8 @@ def write_tree(
         save_labels: Writes a label map, uint8 (H, W).
         save_objects: Writes numbers of instances, uint8 (H, W).
         list_all: Whether images are listed where none has a split, too.
+        background: A class; images of it alone get a file of instances, with
+            none, so that it is not taken for one.
 
     Raises:
         OSError: A file cannot be read or written.
@@ -547,8 +550,9 @@ def write_tree(
                 'suffix; expected stems that differ'
             )
         seen.add(stem)
-        save_labels(out / f'SegmentationClass/{stem}.png', labels_of(item))
-        if item.regions:
+        labels = labels_of(item)
+        save_labels(out / f'SegmentationClass/{stem}.png', labels)
+        if item.regions or (labels == background).all():
             save_objects(
                 out / f'SegmentationObject/{stem}.png', _number_objects(item)
             )
