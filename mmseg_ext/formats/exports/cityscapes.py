@@ -29,12 +29,12 @@ from mmseg_ext.formats.exports.export import (
 from mmseg_ext.formats.exports.mask_trees import (
     ClassRows,
     MaskTree,
-    copy_image,
     labels_to_write,
     left_out,
     object_regions,
     sample_masks,
 )
+from mmseg_ext.formats.exports.pictures import place_image
 from mmseg_ext.formats.exports.regions import Region, mask_of
 from mmseg_ext.labels.cityscapes import CITYSCAPES_LABELS
 from mmseg_ext.utils.files import write_bytes, write_text
@@ -343,7 +343,9 @@ def write(out: Path, classes: Classes, items: Iterable[Annotated]) -> None:
                 Path(f'{there}instanceIds.png'),
                 _instance_ids(item, table[labels], ids),
             )
-        copy_image(item, out / f'leftImg8bit/{start}_leftImg8bit{suffix}')
+        place_image(
+            item.image, out / f'leftImg8bit/{start}_leftImg8bit{suffix}'
+        )
     if own:
         write_text(out / 'classes.txt', '\n'.join(classes.names) + '\n')
 

@@ -1,9 +1,7 @@
 """Trees of images and mask files, such as VOC's: what they have in common."""
 
 import os
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -39,7 +37,7 @@ from mmseg_ext.formats.mask_values import COLOR_BITS, color_keys
 from mmseg_ext.formats.mask_values import tally as count
 from mmseg_ext.formats.masks import Mask, read_mask
 from mmseg_ext.formats.rle import encode_runs, runs_of_values
-from mmseg_ext.utils.files import atomic_path, read_file
+from mmseg_ext.utils.files import read_file
 from mmseg_ext.utils.text import listing, normal_form, printable
 
 __all__ = [
@@ -48,7 +46,6 @@ __all__ = [
     'MaskTree',
     'by_stem',
     'color_key',
-    'copy_image',
     'key_color',
     'labels_to_write',
     'left_out',
@@ -447,20 +444,6 @@ def object_regions(
 
 
 # Writing.
-
-
-def copy_image(item: Annotated, path: Path) -> None:
-    """Put the image of an item somewhere, as a hard link where one can be.
-
-    Args:
-        item: The item.
-        path: Where; missing folders are made.
-    """
-    with atomic_path(path) as temporary:
-        with suppress(OSError):  # not every file system has them
-            os.link(os.path.realpath(item.image), temporary)
-            return
-        shutil.copyfile(item.image, temporary)
 
 
 def labels_to_write(item: Annotated, classes: Classes) -> np.ndarray:

@@ -22,10 +22,10 @@ from mmseg_ext.formats.exports.mask_trees import (
     ClassRows,
     MaskTree,
     by_stem,
-    copy_image,
     labels_to_write,
     left_out,
 )
+from mmseg_ext.formats.exports.pictures import place_image
 from mmseg_ext.formats.exports.voc import require_equal
 from mmseg_ext.utils.files import write_bytes, write_text
 from mmseg_ext.utils.images import encode_labels
@@ -151,7 +151,7 @@ def write(out: Path, classes: Classes, items: Iterable[Annotated]) -> None:
         seen.add((folder, stem))
         data = encode_labels(labels_to_write(item, classes))
         write_bytes(out / folder / f'{stem}{_END}.png', data)
-        copy_image(item, out / folder / name)
+        place_image(item.image, out / folder / name)
     text = 'Pixel Value, Class\n' + ''.join(
         f'{index}, {csv_text([[name]])}'
         for index, name in enumerate(classes.names)

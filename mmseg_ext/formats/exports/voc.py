@@ -35,12 +35,12 @@ from mmseg_ext.formats.exports.mask_trees import (
     MaskTree,
     by_stem,
     color_key,
-    copy_image,
     key_color,
     labels_to_write,
     left_out,
     sample_masks,
 )
+from mmseg_ext.formats.exports.pictures import place_image
 from mmseg_ext.formats.exports.regions import mask_of
 from mmseg_ext.utils.files import atomic_path, read_text, write_text
 from mmseg_ext.utils.text import listing, normal_form, printable
@@ -551,7 +551,7 @@ def write_tree(
             save_objects(
                 out / f'SegmentationObject/{stem}.png', _number_objects(item)
             )
-        copy_image(item, out / 'JPEGImages' / item.name)
+        place_image(item.image, out / 'JPEGImages' / item.name)
         lists[item.split].append(stem)
     if list_all or lists.keys() - {None}:
         for split, stems in lists.items():
