@@ -26,7 +26,6 @@ from mmseg_ext.formats.exports.mask_trees import (
     left_out,
 )
 from mmseg_ext.formats.exports.pictures import place_image
-from mmseg_ext.formats.exports.voc import require_equal
 from mmseg_ext.utils.files import write_bytes, write_text
 from mmseg_ext.utils.images import encode_labels
 from mmseg_ext.utils.text import csv_text, printable
@@ -58,26 +57,17 @@ class RoboflowMasks(MaskTree):
         pictures: list[Picture] = []
         evidence: list[str] = []
         ignored: list[str] = []
-        used = []
         for root in roots:
             if found := _read_folder(folder, root, ignored):
-                used.append(f'{root}{_LIST}')
                 pictures += found
                 evidence.append(
                     f'{len(found)} images in {root or "."} have masks that '
                     f'end in {_END}'
                 )
-        if not used:
+        labels = [picture.labels or '' for picture in pictures]
+        rows = ClassRows.read(folder, labels, False, [_LIST])
+        if rows is None:
             return None
-        lists = {
-            name: ClassRows.read(folder.root / name, name, by_color=False)
-            for name in used
-        }
-        require_equal(folder, lists)
-        rows = lists[used[0]]
-        if folder.class_list is not None:
-            path = folder.class_list
-            rows = ClassRows.read(path, path.name, by_color=False)
         evidence.append(f'{rows.source} has {len(rows.names)} values')
         return cls(
             folder.root,
