@@ -29,12 +29,12 @@ from mmseg_ext.formats.exports.export import (
 from mmseg_ext.formats.exports.mask_trees import (
     ClassRows,
     MaskTree,
-    copy_image,
     labels_to_write,
     left_out,
     object_regions,
     sample_masks,
 )
+from mmseg_ext.formats.exports.pictures import place_image
 from mmseg_ext.formats.exports.regions import Region, mask_of
 from mmseg_ext.labels.cityscapes import CITYSCAPES_LABELS
 from mmseg_ext.utils.files import write_bytes, write_text
@@ -53,14 +53,6 @@ _POLYGONS = '_gtfine_polygons.json'
 
 #: Kinds of labels, the one that is preferred first, and how they are spelled.
 _KINDS = {'labeltrainids': 'labelTrainIds', 'labelids': 'labelIds'}
-
-#: Where a tree that is like it may have its list of classes.
-_CLASS_FILES = (
-    'class_dict.csv',
-    'class_names.txt',
-    'classes.txt',
-    'labels.txt',
-)
 
 #: Values from here on are those of single objects.
 _STEP = 1000
@@ -103,7 +95,7 @@ class Cityscapes(MaskTree):
             if images and not any(map(_OTHER.search, folder.images)):
                 _refuse_polygons(folder)
             return None
-        rows = _read_rows(folder)
+        rows = ClassRows.read(folder, labels, by_color=False)
         own = rows is not None
         rows = rows or _own_rows(kind)
         objects = {_start(n, _LABEL): n for n in by_kind['instanceids']}
@@ -191,16 +183,6 @@ def _own_rows(kind: str) -> ClassRows:
         'Cityscapes',
         frozenset(names.values()) - {label.name for label in _TRAINED},
     )
-
-
-def _read_rows(folder: Folder) -> ClassRows | None:
-    """Read a list of classes of one's own; None where there is none."""
-    if (path := folder.class_list) is not None:
-        return ClassRows.read(path, path.name, by_color=False)
-    name = next((n for n in _CLASS_FILES if n in folder.files), None)
-    if name is None:
-        return None
-    return ClassRows.read(folder.root / name, name, by_color=False)
 
 
 def _start(path: str, end: re.Pattern[str]) -> str:
@@ -343,7 +325,9 @@ def write(out: Path, classes: Classes, items: Iterable[Annotated]) -> None:
                 Path(f'{there}instanceIds.png'),
                 _instance_ids(item, table[labels], ids),
             )
-        copy_image(item, out / f'leftImg8bit/{start}_leftImg8bit{suffix}')
+        place_image(
+            item.image, out / f'leftImg8bit/{start}_leftImg8bit{suffix}'
+        )
     if own:
         write_text(out / 'classes.txt', '\n'.join(classes.names) + '\n')
 

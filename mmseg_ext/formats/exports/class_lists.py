@@ -144,13 +144,17 @@ def read_class_list(path: str | os.PathLike[str]) -> ClassList:
     return ClassList(names)
 
 
-def find_class_list(folder: Folder, files: Iterable[str]) -> Path | None:
+def find_class_list(
+    folder: Folder, files: Iterable[str], names: Sequence[str] = CLASS_LISTS
+) -> Path | None:
     """Return the list of classes that belongs to some files of a folder.
 
     Args:
         folder: The folder; a list that its user gave is the one.
         files: Some of its files. A list lies beside them or further above,
             the nearest counts; or beside the files of a split.
+        names: What lists are called; where there are several, the first
+            counts.
 
     Returns:
         The file; None without any.
@@ -160,7 +164,7 @@ def find_class_list(folder: Folder, files: Iterable[str]) -> Path | None:
     inside = set(folder.files)
     places = {os.path.dirname(file) for file in files}
     while places:
-        for name in CLASS_LISTS:
+        for name in names:
             for place in sorted(places):
                 path = f'{place}/{name}' if place else name
                 if path in inside:

@@ -32,7 +32,6 @@ from mmseg_ext.formats.exports.voc import (
     find_trees,
     has_labelmap,
     mask_folders,
-    require_equal,
     write_tree,
 )
 from mmseg_ext.utils.files import write_text
@@ -67,9 +66,11 @@ class Cvat(MaskTree):
             _require_images(folder)
             return None
         pictures = tuple(sorted(p for tree in trees for p in tree.pictures))
-        masks = sample_masks(folder, [p.labels or '' for p in pictures])
+        labels = [picture.labels or '' for picture in pictures]
+        masks = sample_masks(folder, labels)
         by_color = not all(mask.is_plain_gray for mask in masks)
-        rows = _read_rows(folder, [tree.root for tree in trees], by_color)
+        rows = ClassRows.read(folder, labels, by_color, [_LIST])
+        assert rows is not None
         forms = listing(sorted({mask.form for mask in masks}))
         export = cls(
             folder.root,
@@ -117,22 +118,6 @@ def _require_images(folder: Folder) -> None:
 
 #: Folders of masks are called Segmentation and this.
 _KINDS = ('Class', 'ClassPNG', 'Object', 'ObjectPNG')
-
-
-def _read_rows(
-    folder: Folder, roots: Iterable[str], by_color: bool
-) -> ClassRows:
-    """Read the list of colors, which all trees have."""
-    if folder.class_list is not None:
-        path = folder.class_list
-        return ClassRows.read(path, path.name, by_color)
-    lists = {
-        name: ClassRows.read(folder.root / name, name, by_color)
-        for name in (f'{root}{_LIST}' for root in roots)
-        if name in folder.files
-    }
-    require_equal(folder, lists)
-    return next(iter(lists.values()))
 
 
 def write(out: Path, classes: Classes, items: Iterable[Annotated]) -> None:

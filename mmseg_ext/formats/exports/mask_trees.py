@@ -1,9 +1,7 @@
 """Trees of images and mask files, such as VOC's: what they have in common."""
 
 import os
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +18,10 @@ from mmseg_ext.formats.color_masks import (
     voc_color,
 )
 from mmseg_ext.formats.exports.class_lists import (
+    CLASS_LISTS,
+    ClassList,
     background_of,
+    find_class_list,
     has_no_class,
     listed_classes,
 )
@@ -39,7 +40,7 @@ from mmseg_ext.formats.mask_values import COLOR_BITS, color_keys
 from mmseg_ext.formats.mask_values import tally as count
 from mmseg_ext.formats.masks import Mask, read_mask
 from mmseg_ext.formats.rle import encode_runs, runs_of_values
-from mmseg_ext.utils.files import atomic_path, read_file
+from mmseg_ext.utils.files import read_file
 from mmseg_ext.utils.text import listing, normal_form, printable
 
 __all__ = [
@@ -48,7 +49,6 @@ __all__ = [
     'MaskTree',
     'by_stem',
     'color_key',
-    'copy_image',
     'key_color',
     'labels_to_write',
     'left_out',
@@ -106,29 +106,66 @@ class ClassRows:
         }
 
     @classmethod
-    def read(cls, path: Path, name: str, by_color: bool) -> 'ClassRows':
-        """Read a list of classes.
+    def of(cls, listed: ClassList, source: str, by_color: bool) -> 'ClassRows':
+        """Return what a list says.
 
         Values are those that the list has, or else the numbers of its rows;
         without colors, those of VOC's palette are taken.
 
         Args:
-            path: The file.
-            name: What messages call it.
+            listed: The list.
+            source: What messages call it.
             by_color: Whether masks hold colors.
-
-        Raises:
-            InvalidExportError: It cannot be read, or is not right.
         """
-        listed = listed_classes(path)
         values = listed.values or tuple(range(len(listed.names)))
         colors = listed.colors or tuple(map(voc_color, values))
         keys = tuple(map(color_key, colors)) if by_color else values
         return cls(
             dict(zip(keys, listed.names, strict=True)),
             dict(zip(listed.names, colors, strict=True)),
-            name,
+            source,
         )
+
+    @classmethod
+    def read(
+        cls,
+        folder: Folder,
+        files: Iterable[str],
+        by_color: bool,
+        names: Sequence[str] = (*CLASS_LISTS, 'labels.txt'),
+    ) -> 'ClassRows | None':
+        """Read the list of classes of some masks; None where there is none.
+
+        Args:
+            folder: The user's, who may have given a list.
+            files: Masks; the list nearest to each is theirs.
+            by_color: Whether masks hold colors.
+            names: What lists are called.
+
+        Raises:
+            InvalidExportError: One cannot be read, or two differ.
+        """
+        lists: dict[Path, ClassRows] = {}
+        for file in {os.path.dirname(file): file for file in files}.values():
+            path = find_class_list(folder, [file], names)
+            if path is None or path in lists:
+                continue
+            source = path.name
+            if path != folder.class_list:
+                source = path.relative_to(folder.root).as_posix()
+            lists[path] = cls.of(listed_classes(path), source, by_color)
+        first = next(iter(lists), folder.root)
+        for path, rows in lists.items():
+            one, other = dict(lists[first].names), dict(rows.names)
+            for key in sorted(one | other):
+                if one.get(key) != other.get(key):
+                    raise InvalidExportError(
+                        path,
+                        f'has {other.get(key, "no class")} where {first} has '
+                        f'{one.get(key, "no class")}; expected the same '
+                        'classes in both: mend one of the lists',
+                    )
+        return lists.get(first)
 
 
 @dataclass(frozen=True)
@@ -451,20 +488,6 @@ def object_regions(
 
 
 # Writing.
-
-
-def copy_image(item: Annotated, path: Path) -> None:
-    """Put the image of an item somewhere, as a hard link where one can be.
-
-    Args:
-        item: The item.
-        path: Where; missing folders are made.
-    """
-    with atomic_path(path) as temporary:
-        with suppress(OSError):  # not every file system has them
-            os.link(os.path.realpath(item.image), temporary)
-            return
-        shutil.copyfile(item.image, temporary)
 
 
 def labels_to_write(item: Annotated, classes: Classes) -> np.ndarray:

@@ -22,11 +22,10 @@ from mmseg_ext.formats.exports.mask_trees import (
     ClassRows,
     MaskTree,
     by_stem,
-    copy_image,
     labels_to_write,
     left_out,
 )
-from mmseg_ext.formats.exports.voc import require_equal
+from mmseg_ext.formats.exports.pictures import place_image
 from mmseg_ext.utils.files import write_bytes, write_text
 from mmseg_ext.utils.images import encode_labels
 from mmseg_ext.utils.text import csv_text, printable
@@ -58,26 +57,17 @@ class RoboflowMasks(MaskTree):
         pictures: list[Picture] = []
         evidence: list[str] = []
         ignored: list[str] = []
-        used = []
         for root in roots:
             if found := _read_folder(folder, root, ignored):
-                used.append(f'{root}{_LIST}')
                 pictures += found
                 evidence.append(
                     f'{len(found)} images in {root or "."} have masks that '
                     f'end in {_END}'
                 )
-        if not used:
+        labels = [picture.labels or '' for picture in pictures]
+        rows = ClassRows.read(folder, labels, False, [_LIST])
+        if rows is None:
             return None
-        lists = {
-            name: ClassRows.read(folder.root / name, name, by_color=False)
-            for name in used
-        }
-        require_equal(folder, lists)
-        rows = lists[used[0]]
-        if folder.class_list is not None:
-            path = folder.class_list
-            rows = ClassRows.read(path, path.name, by_color=False)
         evidence.append(f'{rows.source} has {len(rows.names)} values')
         return cls(
             folder.root,
@@ -151,7 +141,7 @@ def write(out: Path, classes: Classes, items: Iterable[Annotated]) -> None:
         seen.add((folder, stem))
         data = encode_labels(labels_to_write(item, classes))
         write_bytes(out / folder / f'{stem}{_END}.png', data)
-        copy_image(item, out / folder / name)
+        place_image(item.image, out / folder / name)
     text = 'Pixel Value, Class\n' + ''.join(
         f'{index}, {csv_text([[name]])}'
         for index, name in enumerate(classes.names)

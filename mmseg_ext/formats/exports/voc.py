@@ -35,12 +35,12 @@ from mmseg_ext.formats.exports.mask_trees import (
     MaskTree,
     by_stem,
     color_key,
-    copy_image,
     key_color,
     labels_to_write,
     left_out,
     sample_masks,
 )
+from mmseg_ext.formats.exports.pictures import place_image
 from mmseg_ext.formats.exports.regions import mask_of
 from mmseg_ext.utils.files import atomic_path, read_text, write_text
 from mmseg_ext.utils.text import listing, normal_form, printable
@@ -52,7 +52,6 @@ __all__ = [
     'find_trees',
     'has_labelmap',
     'mask_folders',
-    'require_equal',
     'write',
     'write_tree',
 ]
@@ -70,14 +69,6 @@ _LISTS = 'ImageSets/Segmentation/'
 
 #: The list of all images but those of test.
 _WHOLE = 'trainval.txt'
-
-#: Names of class lists beside the folders, the first that is there counts.
-_CLASS_FILES = (
-    'class_names.txt',
-    'labels.txt',
-    'classes.txt',
-    'class_dict.csv',
-)
 
 #: The folder of the masks, and what is before it.
 _MASKS = re.compile(r'((?:[^/]+/)*?)(SegmentationClass(?:PNG)?)/')
@@ -142,7 +133,7 @@ class Voc(MaskTree):
         )
         forms = listing(sorted({mask.form for mask in masks}))
         own = all(_OWN.search(picture.name) for picture in pictures)
-        rows = _read_rows(folder, trees, by_color)
+        rows = ClassRows.read(folder, labels, by_color)
         if by_color and rows:
             rows = _with_void(rows)
         evidence = [
@@ -243,48 +234,6 @@ def mask_folders(folder: Folder) -> dict[str, str]:
             root, masks = match.groups()
             found[root] = min(masks, found.get(root, masks))
     return found
-
-
-def _read_rows(
-    folder: Folder, trees: Iterable[VocTree], by_color: bool
-) -> ClassRows | None:
-    """Read the list of classes; None where there is none."""
-    if folder.class_list is not None:
-        path = folder.class_list
-        return ClassRows.read(path, path.name, by_color)
-    found: dict[str, ClassRows] = {}
-    for root in dict.fromkeys((*(tree.root for tree in trees), '')):
-        names = (f'{root}{name}' for name in _CLASS_FILES)
-        if name := next((n for n in names if n in folder.files), None):
-            found[name] = ClassRows.read(folder.root / name, name, by_color)
-    require_equal(folder, found)
-    return next(iter(found.values()), None)
-
-
-def require_equal(folder: Folder, lists: Mapping[str, ClassRows]) -> None:
-    """Check that all lists of classes of a folder are the same.
-
-    Args:
-        folder: The user's.
-        lists: By their paths in it.
-
-    Raises:
-        InvalidExportError: Two differ.
-    """
-    first = next(iter(lists), '')
-    for name, rows in lists.items():
-        one, other = dict(lists[first].names), dict(rows.names)
-        if one != other:
-            differing = sorted(
-                key for key in one | other if one.get(key) != other.get(key)
-            )
-            raise InvalidExportError(
-                folder.root / name,
-                f'has {other.get(differing[0], "no class")} where '
-                f'{folder.root / first} has '
-                f'{one.get(differing[0], "no class")}; expected the same '
-                'classes in both: mend one of the lists',
-            )
 
 
 # The tree.
@@ -556,7 +505,7 @@ def write_tree(
             save_objects(
                 out / f'SegmentationObject/{stem}.png', _number_objects(item)
             )
-        copy_image(item, out / 'JPEGImages' / item.name)
+        place_image(item.image, out / 'JPEGImages' / item.name)
         lists[item.split].append(stem)
     if list_all or lists.keys() - {None}:
         for split, stems in lists.items():

@@ -3,11 +3,10 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from mmseg_ext.formats.exports.export import Annotated, Folder
+from mmseg_ext.formats.exports.export import Folder
 from mmseg_ext.formats.exports.mask_trees import (
     by_stem,
     color_key,
-    copy_image,
     key_color,
     object_regions,
     sample_masks,
@@ -69,19 +68,3 @@ def test_samples_are_from_all_over(tmp_path):
     assert [int(mask.pixels[0, 0]) for mask in masks] == [*range(0, 20, 3)]
     assert len(sample_masks(Folder(tmp_path, ()), names[:3])) == 3
     assert sample_masks(Folder(tmp_path, ()), []) == []
-
-
-def test_images_are_linked_or_copied(tmp_path, monkeypatch):
-    image = tmp_path / 'a.jpg'
-    image.write_bytes(b'1')
-    item = Annotated('a.jpg', image, (1, 1))
-    copy_image(item, tmp_path / 'x/b.jpg')
-    assert (tmp_path / 'x/b.jpg').samefile(image)
-
-    def link(*paths):
-        raise OSError('no links here')
-
-    monkeypatch.setattr('os.link', link)
-    copy_image(item, tmp_path / 'x/c.jpg')
-    assert (tmp_path / 'x/c.jpg').read_bytes() == b'1'
-    assert not (tmp_path / 'x/c.jpg').samefile(image)

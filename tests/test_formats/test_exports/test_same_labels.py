@@ -6,6 +6,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import pytest
+
 from helpers.exports import (
     CLASSES,
     Scene,
@@ -13,7 +14,6 @@ from helpers.exports import (
     scenes,
     write_scenes,
 )
-
 from mmseg_ext.formats.exports import format_of, formats
 from mmseg_ext.formats.exports.export import Export, Folder, Tally
 from mmseg_ext.formats.exports.regions import mask_of
