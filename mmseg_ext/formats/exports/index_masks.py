@@ -1,51 +1,42 @@
 """Images beside masks whose grays or entries of a palette are classes."""
 
+import itertools
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
+from pycocotools import mask as coco_mask
 
 from mmseg_ext.formats.color_masks import (
     IGNORE_INDEX,
-    Color,
     check_classes,
     voc_color,
 )
-from mmseg_ext.formats.exports.class_lists import (
-    ClassList,
-    background_of,
-    has_no_class,
-)
+from mmseg_ext.formats.exports.class_lists import ClassList, has_no_class
 from mmseg_ext.formats.exports.export import (
     Annotated,
     Classes,
-    Export,
     Folder,
     InvalidExportError,
     Masks,
     Picture,
     Tally,
 )
+from mmseg_ext.formats.exports.mask_trees import MADE, ClassRows, MaskTree
 from mmseg_ext.formats.exports.pairing import (
     BLACK_AND_WHITE,
     Look,
-    Pairs,
     find_pairs,
     gray_shares,
-    in_words,
     is_colorful,
 )
 from mmseg_ext.formats.exports.pictures import place_image
-from mmseg_ext.formats.exports.regions import Region, mask_of, regions_of_map
-from mmseg_ext.formats.mask_values import tally, tally_png
+from mmseg_ext.formats.exports.regions import Region
 from mmseg_ext.formats.masks import Mask, read_mask
 from mmseg_ext.utils.files import (
-    read_file,
     write_bytes,
     write_text,
 )
@@ -69,22 +60,8 @@ _MOST = 64
 _TWO = ('background', 'object')
 
 
-class _Listed(NamedTuple):
-    """What the values in files are.
-
-    Attributes:
-        names: The classes.
-        palette: Their colors.
-        index_of: ``value -> index of its class, or 255``.
-    """
-
-    names: tuple[str, ...]
-    palette: tuple[Color, ...]
-    index_of: Mapping[int, int]
-
-
 @dataclass(frozen=True)
-class IndexMasks(Export):
+class IndexMasks(MaskTree):
     """A folder of images and index masks.
 
     Attributes:
@@ -92,8 +69,6 @@ class IndexMasks(Export):
         class_file: Where it is.
         drawn: Whether masks are black and white with blended edges, as JPEG
             leaves them: what is brighter than 127 is white.
-        index_of_value: ``value -> index of its class, or 255``, after
-            :meth:`settled`.
     """
 
     NAME = 'index-masks'
@@ -102,9 +77,6 @@ class IndexMasks(Export):
     listed: ClassList | None = field(default=None, kw_only=True)
     class_file: Path | None = field(default=None, kw_only=True)
     drawn: bool = field(default=False, kw_only=True)
-    index_of_value: Mapping[int, int] = field(
-        default_factory=dict, kw_only=True
-    )
 
     @classmethod
     def found(cls, folder: Folder) -> 'IndexMasks | None':
@@ -117,76 +89,48 @@ class IndexMasks(Export):
         if pairs is None:
             return None
         _check_blended(folder, pairs.looks)
-        few = pairs.classes is None or len(pairs.classes.names) < 3
+        listed = pairs.classes
+        few = listed is None or len(listed.names) < 3
         drawn = any(look.lossy for look in pairs.looks) or (
             few and any(look.smooth for look in pairs.looks)
         )
+        values = {key for look in pairs.looks for key in look.keys}
+        held, known = _values_in_words(sorted(values)), False
+        if drawn:
+            held = (
+                'black and white with blended edges, brighter than '
+                f'{_THRESHOLD} is white'
+            )
+        elif listed:
+            rows = listed.values or range(len(listed.names))
+            known = values <= {*rows, IGNORE_INDEX}
         return cls(
             folder.root,
             pairs.pictures,
             None,
-            (*_evidence(pairs, drawn), pairs.evidence),
+            (*pairs.told(held, known), pairs.evidence),
             None if drawn else Masks(label_map={}),
             ignored=pairs.ignored,
-            listed=pairs.classes,
+            listed=listed,
             class_file=pairs.class_file,
             drawn=drawn,
         )
 
-    def tally(self, picture: Picture) -> Tally:
-        """Count the values of a mask; see :meth:`Export.tally`."""
-        assert picture.labels is not None
-        data = read_file(self.folder / picture.labels)
-        quick = None if self.drawn else tally_png(data)
-        if quick and (counts := quick.as_grays()) is not None:
-            return Tally(quick.size, counts)
-        values = self._values(picture, data)
-        height, width = values.shape
-        return Tally((width, height), tally(values).as_dict())
-
-    def settled(self, tallies: Sequence[Tally]) -> 'IndexMasks':
-        """Return it with its classes; see :meth:`Export.settled`."""
-        files: Counter[int] = Counter()
-        for each in tallies:
-            files.update(each.counts.keys())
-        found = sorted(files)
-        if self.listed is None:
-            listed = self._unlisted(found)
-        else:
-            listed = self._by_list(self.listed, found)
-            self._check(listed, tallies)
-        background = background_of(listed.names)
-        evidence = self.evidence
-        if self.listed is None:
-            classes = [value for value in found if value in listed.index_of]
-            evidence += (
-                f'no list of classes: values {listing(classes, 8)} are '
-                f'{listing(listed.names)}',
-            )
-            if background is None and listed.index_of.get(0) == 0:
-                background = 0
-        stay = all(value == index for value, index in listed.index_of.items())
+    def with_rows(self, rows: ClassRows) -> 'IndexMasks':
+        """Return it with its classes."""
+        settled = super().with_rows(rows)
+        if self.drawn:
+            return replace(settled, masks=None)
+        stay = all(value == index for value, index in rows.indices.items())
         return replace(
-            self,
-            classes=Classes(listed.names, listed.palette, background),
-            evidence=evidence,
-            masks=None
-            if self.drawn
-            else Masks(label_map={} if stay else dict(listed.index_of)),
-            index_of_value={**listed.index_of},
+            settled, masks=Masks(label_map={} if stay else rows.indices)
         )
 
-    def index_of(self, key: int) -> int:
-        """Return the index of a value; see :meth:`Export.index_of`."""
-        return self.index_of_value.get(key, IGNORE_INDEX)
-
-    def label_map(self, picture: Picture) -> np.ndarray:
-        """Return the class of each pixel; see :meth:`Export.label_map`."""
-        table = np.full(256, IGNORE_INDEX, np.uint8)
-        for value, index in self.index_of_value.items():
-            table[value] = index
-        values = self._values(picture)
-        return cv2.LUT(values, table).reshape(values.shape)
+    def pixels_of(self, data: bytes) -> np.ndarray:
+        """Return the values of a mask; see :meth:`MaskTree.pixels_of`."""
+        if not self.drawn:
+            return super().pixels_of(data)
+        return _black_and_white(read_mask(data, 'it', photographic=True))
 
     def regions(self, picture: Picture) -> Sequence[Region]:
         """Return the connected parts; see :meth:`Export.regions`.
@@ -194,62 +138,59 @@ class IndexMasks(Export):
         Where masks have blended edges, those of fewer than 20 pixels are
         specks, and are left out.
         """
-        assert self.classes is not None
-        labels = self.label_map(picture)
-        found = regions_of_map(labels, self.classes.background)
+        found = super().regions(picture)
         if not self.drawn:
             return found
-        size = labels.shape[1], labels.shape[0]
-        return [k for k in found if mask_of(k, size).sum() >= _SPECK]
+        return [
+            region for region in found if coco_mask.area(region.mask) >= _SPECK
+        ]
 
-    def _values(
-        self, picture: Picture, data: bytes | None = None
-    ) -> np.ndarray:
-        """Return the values of a mask, uint8 (H, W)."""
-        assert picture.labels is not None
-        if data is None:
-            data = read_file(self.folder / picture.labels)
-        mask = read_mask(data, 'it', photographic=self.drawn)
-        return _black_and_white(mask) if self.drawn else mask.labels()
+    def rows_of(self, tallies: Sequence[Tally]) -> ClassRows:
+        """Return the classes of a list, or a class for each value."""
+        found = set().union(*(each.counts for each in tallies))
+        white = self.drawn or (_WHITE in found and found <= {0, _WHITE})
+        if self.listed is not None:
+            return self._listed_rows(self.listed, white)
+        if self.drawn or found == {0, _WHITE}:
+            listed = ClassList(_TWO, values=(0, _WHITE))
+        else:
+            values = sorted(found - {IGNORE_INDEX})
+            if len(values) > _MOST:
+                raise InvalidExportError(
+                    self.folder,
+                    f'the masks have {_values_in_words(values)}; expected at '
+                    f'most {_MOST} without a list of classes. If edges were '
+                    'blended, export the masks again as PNG without '
+                    'smoothing; else give a list of the classes',
+                )
+            names = tuple(f'class_{value}' for value in values)
+            listed = ClassList(names, values=tuple(values))
+        return replace(_rows(listed, MADE), zero=True)
 
-    def _unlisted(self, found: Sequence[int]) -> _Listed:
-        """Return classes that are the values themselves.
+    def told_of(
+        self, rows: ClassRows, tallies: Sequence[Tally]
+    ) -> Sequence[str]:
+        """Say which values are which class; see :meth:`MaskTree.told_of`."""
+        if self.listed:
+            return []
+        files = set().union(*(each.counts for each in tallies))
+        values = listing(sorted(files & rows.names.keys()), 8)
+        return [
+            f'no list of classes: values {values} are '
+            f'{listing([*rows.names.values()])}'
+        ]
 
-        Raises:
-            InvalidExportError: There are none.
+    def _listed_rows(self, listed: ClassList, white: bool) -> ClassRows:
+        """Return the classes of a list.
+
+        Args:
+            listed: The list.
+            white: Whether masks hold 0 and 255 alone.
         """
-        if self.drawn or (len(found) == 2 and set(found) == {0, _WHITE}):
-            names = _TWO
-            return _Listed(names, _colors(2), {0: 0, _WHITE: 1})
-        values = [value for value in found if value != IGNORE_INDEX]
-        if not values:
-            raise InvalidExportError(
-                self.folder,
-                'each pixel of each mask is 255, which is no class; expected '
-                'values of classes: save the masks again',
-            )
-        if len(values) > _MOST:
-            raise InvalidExportError(
-                self.folder,
-                f'the masks have {_values_in_words(values)}; expected at most '
-                f'{_MOST} without a list of classes. If edges were blended, '
-                'export the masks again as PNG without smoothing; else give a '
-                'list of the classes',
-            )
-        return _Listed(
-            tuple(f'class_{value}' for value in values),
-            _colors(len(values)),
-            {value: index for index, value in enumerate(values)},
-        )
-
-    def _by_list(self, listed: ClassList, found: Sequence[int]) -> _Listed:
-        """Return the classes of a list."""
-        names, values = listed.names, listed.values
-        white = self.drawn or (_WHITE in found and set(found) <= {0, _WHITE})
-        if white and _WHITE not in (values or ()):
-            values = (0, _WHITE)
+        if white and _WHITE not in (listed.values or ()):
+            names, colors = listed.names, listed.colors
             if len(names) == 1:
-                names = (_TWO[0], *names)
+                names, colors = (_TWO[0], *names), None
             if len(names) != 2:
                 raise InvalidExportError(
                     self.class_file or self.folder,
@@ -257,53 +198,8 @@ class IndexMasks(Export):
                     '255 alone; expected two names, or that of what is 255: '
                     'give the list of these masks',
                 )
-        places = [k for k, name in enumerate(names) if not has_no_class(name)]
-        if not places:
-            raise InvalidExportError(
-                self.class_file or self.folder,
-                f'lists {listing(names)}, none of which is a class; expected '
-                'the names of classes',
-            )
-        values = values or tuple(range(len(names)))
-        index_of = dict.fromkeys(values, IGNORE_INDEX)
-        index_of |= {values[place]: k for k, place in enumerate(places)}
-        colors = _colors(len(places))
-        if listed.colors and len(listed.colors) == len(names):
-            colors = tuple(listed.colors[place] for place in places)
-        return _Listed(tuple(names[k] for k in places), colors, index_of)
-
-    def _check(self, listed: _Listed, tallies: Sequence[Tally]) -> None:
-        """Check that all values are those of the list, or 255.
-
-        Raises:
-            InvalidExportError: They are not.
-        """
-        known = {*listed.index_of, IGNORE_INDEX}
-        wrong: dict[int, list[int]] = {
-            number: values
-            for number, each in enumerate(tallies)
-            if (values := sorted(each.counts.keys() - known))
-        }
-        if not wrong:
-            return
-        number = min(wrong)
-        file = self.pictures[number].labels or self.pictures[number].name
-        rows = sorted(listed.index_of)
-        more = ''
-        if rows == [*range(len(rows))] and all(
-            values == [len(rows)] for values in wrong.values()
-        ):
-            more = (
-                '; if 0 is the background, write it as the first line of the '
-                'list'
-            )
-        raise InvalidExportError(
-            self.folder / file,
-            f'holds {_values_in_words(wrong[number])}, for which '
-            f'{self.class_file} has no class; so do {len(wrong)} of '
-            f'{len(tallies)} masks. Expected {rows[0]} to {rows[-1]}, or 255 '
-            f'for pixels to ignore: give the list of these masks{more}',
-        )
+            listed = ClassList(names, colors, (0, _WHITE))
+        return _rows(listed, self.class_file.name if self.class_file else '')
 
 
 def write(out: Path, classes: Classes, items: Iterable[Annotated]) -> None:
@@ -322,9 +218,8 @@ def write(out: Path, classes: Classes, items: Iterable[Annotated]) -> None:
             images have the same name but for the suffix, or a name of a
             class does not fit a line.
     """
-    names = check_classes(
-        'classes', dict(zip(classes.names, _colors(255), strict=False))
-    )
+    colors = {name: voc_color(i) for i, name in enumerate(classes.names)}
+    names = check_classes('classes', colors)
     for labels, path in mask_places(out, classes, items):
         write_bytes(path, encode_labels(labels))
     write_text(out / 'classes.txt', ''.join(f'{name}\n' for name in names))
@@ -383,8 +278,14 @@ def mask_places(
         yield item.labels, out / 'masks' / f'{stem}.png'
 
 
-def _colors(count: int) -> tuple[Color, ...]:
-    return tuple(voc_color(index) for index in range(count))
+def _rows(listed: ClassList, source: str) -> ClassRows:
+    """Return what a list says, with VOC's colors by index if it has none."""
+    indices = itertools.count()
+    colors = listed.colors or tuple(
+        voc_color(IGNORE_INDEX if has_no_class(name) else next(indices))
+        for name in listed.names
+    )
+    return ClassRows.of(listed._replace(colors=colors), source, by_color=False)
 
 
 def _black_and_white(mask: Mask) -> np.ndarray:
@@ -429,28 +330,6 @@ def _check_blended(folder: Folder, looks: Sequence[Look]) -> None:
             f'and {what}: its classes cannot be told any more. Expected PNG, '
             'or black and white: export the masks again as PNG',
         )
-
-
-def _evidence(pairs: Pairs, drawn: bool) -> list[str]:
-    """Say what masks there are, and what some of them hold."""
-    masks = [picture.labels or '' for picture in pairs.pictures]
-    values = sorted({key for look in pairs.looks for key in look.keys})
-    line = f'{in_words(masks)}, {len(pairs.looks)} looked at: '
-    if drawn:
-        line += (
-            'black and white with blended edges, brighter than '
-            f'{_THRESHOLD} is white'
-        )
-    else:
-        line += _values_in_words(values)
-    if pairs.classes is None:
-        return [line]
-    names = pairs.classes.names
-    rows = pairs.classes.values or range(len(names))
-    file = pairs.class_file.name if pairs.class_file else ''
-    if not drawn and {*values} <= {*rows, IGNORE_INDEX}:
-        line += f', all in {file}'
-    return [line, f'{len(names)} classes in {file}: {listing(names)}']
 
 
 def _values_in_words(values: Sequence[int]) -> str:

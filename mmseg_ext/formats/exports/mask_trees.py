@@ -36,14 +36,19 @@ from mmseg_ext.formats.exports.export import (
     Tally,
 )
 from mmseg_ext.formats.exports.regions import Region, regions_of_map
-from mmseg_ext.formats.mask_values import COLOR_BITS, color_keys
-from mmseg_ext.formats.mask_values import tally as count
+from mmseg_ext.formats.mask_values import (
+    COLOR_BITS,
+    color_keys,
+    tally,
+    tally_png,
+)
 from mmseg_ext.formats.masks import Mask, read_mask
 from mmseg_ext.formats.rle import encode_runs, runs_of_values
 from mmseg_ext.utils.files import read_file
 from mmseg_ext.utils.text import listing, normal_form, printable
 
 __all__ = [
+    'MADE',
     'VOID_COLOR',
     'ClassRows',
     'MaskTree',
@@ -55,6 +60,9 @@ __all__ = [
     'object_regions',
     'sample_masks',
 ]
+
+#: What messages call a list that is made where there is none.
+MADE = 'the list made of all masks'
 
 #: What VOC draws the borders of objects in, the color of index 255.
 VOID_COLOR = (224, 224, 192)
@@ -78,12 +86,15 @@ class ClassRows:
         colors: RGB color of each name, 0 to 255.
         source: Where it is from, for messages, such as ``'labels.txt'``.
         left_out: Other names that are no classes.
+        zero: Whether a value of 0, or black, is the background, whatever it
+            is called.
     """
 
     names: Mapping[int, str]
     colors: Mapping[str, Color]
     source: str
     left_out: frozenset[str] = frozenset()
+    zero: bool = False
 
     @cached_property
     def classes(self) -> Classes:
@@ -94,7 +105,10 @@ class ClassRows:
             if not has_no_class(name) and name not in self.left_out
         )
         palette = tuple(self.colors[name] for name in names)
-        return Classes(names, palette, background_of(names))
+        ground = background_of(names)
+        if ground is None and self.zero and self.names.get(0) in names:
+            ground = names.index(self.names[0])
+        return Classes(names, palette, ground)
 
     @cached_property
     def indices(self) -> dict[int, int]:
@@ -201,47 +215,88 @@ class MaskTree(Export):
 
     def tally(self, picture: Picture) -> Tally:
         """Count the values or colors of a mask."""
-        mask = self._read(picture.labels)
-        pixels = _colors(mask) if self.by_color else mask.labels()
+        data = self._read(picture)
+        if self.masks and (quick := tally_png(data)):
+            counts = quick.as_colors() if self.by_color else quick.as_grays()
+            if counts is not None:
+                return Tally(quick.size, counts)
+        pixels = self.pixels_of(data)
         height, width = pixels.shape[:2]
-        return Tally((width, height), count(pixels).as_dict())
+        return Tally((width, height), tally(pixels).as_dict())
 
     def settled(self: Tree, tallies: Sequence[Tally]) -> Tree:
         """Return it with its classes; each value in a mask has to be one."""
         settled = self
         if self.rows is None:
-            values = set().union(*(tally.counts for tally in tallies))
-            listed = self.rows_of(values)
-            line = f'no list of classes: those of {listed.source}'
+            listed = self.rows_of(tallies)
             settled = replace(
-                self.with_rows(listed), evidence=(*self.evidence, line)
+                self.with_rows(listed),
+                evidence=(*self.evidence, *self.told_of(listed, tallies)),
             )
         rows = settled.rows
         assert rows is not None
-        known = set(rows.names) | (set() if self.by_color else {IGNORE_INDEX})
-        for picture, tally in zip(self.pictures, tallies, strict=True):
-            if wrong := sorted(tally.counts.keys() - known):
-                raise InvalidExportError(
-                    self.folder / (picture.labels or picture.name),
-                    settled._fault(
-                        wrong, sum(tally.counts[key] for key in wrong)
-                    ),
-                )
         if not rows.classes.names:
+            names = listing([*rows.names.values()])
             raise InvalidExportError(
                 self.folder,
-                f'no pixel of {len(tallies)} masks has a class: all are '
+                f'{rows.source} lists {names}, none of which is a class; '
+                'expected the names of classes'
+                if names
+                else f'no pixel of {len(tallies)} masks has a class: all are '
                 f'{IGNORE_INDEX}; expected indices of classes',
+            )
+        known = set(rows.names) | (set() if self.by_color else {IGNORE_INDEX})
+        wrong = [
+            (picture, each.counts, unknown)
+            for picture, each in zip(self.pictures, tallies, strict=True)
+            if (unknown := sorted(each.counts.keys() - known))
+        ]
+        if wrong:
+            picture, counts, unknown = wrong[0]
+            fault = settled._fault(unknown, sum(counts[k] for k in unknown))
+            raise InvalidExportError(
+                self.folder / (picture.labels or picture.name),
+                f'{fault}; so it is in {len(wrong)} of {len(tallies)} masks',
             )
         return settled
 
-    def rows_of(self, values: set[int]) -> ClassRows:
-        """Return the classes of all values that there are, without a list.
+    def rows_of(self, tallies: Sequence[Tally]) -> ClassRows:
+        """Return the classes where the masks decide which there are.
 
         Args:
-            values: Those in all masks.
+            tallies: Of all masks.
+
+        Raises:
+            InvalidExportError: They cannot be classes.
         """
         raise NotImplementedError
+
+    def told_of(
+        self, rows: ClassRows, tallies: Sequence[Tally]
+    ) -> Sequence[str]:
+        """Return evidence for classes that the masks decide, line by line.
+
+        Args:
+            rows: The classes, of :meth:`rows_of`.
+            tallies: Of all masks.
+        """
+        source = 'all masks' if rows.source == MADE else rows.source
+        return [f'no list of classes: those of {source}']
+
+    def pixels_of(self, data: bytes) -> np.ndarray:
+        """Return what stands in a mask.
+
+        Args:
+            data: Content of the file.
+
+        Returns:
+            uint8 (H, W) of values, or (H, W, 3) of colors, BGR.
+
+        Raises:
+            ValueError: It is no such mask.
+        """
+        mask = read_mask(data, 'it')
+        return _colors(mask) if self.by_color else mask.labels()
 
     def index_of(self, key: int) -> int:
         """Return the index of a value or color."""
@@ -251,27 +306,27 @@ class MaskTree(Export):
     def label_map(self, picture: Picture) -> np.ndarray:
         """Return the class of each pixel."""
         assert self.rows is not None
-        mask, indices = self._read(picture.labels), self.rows.indices
+        pixels = self.pixels_of(self._read(picture))
+        indices = self.rows.indices
         if self.by_color:
             decoder = mask_decoder(
                 tuple((key_color(key), i) for key, i in indices.items()), ()
             )
-            labels, unknown = decoder.decode_colors(_colors(mask))
+            labels, unknown = decoder.decode_colors(pixels)
             if unknown:
-                found = set(count(_colors(mask)).as_dict())
+                found = set(tally(pixels).as_dict())
                 raise ValueError(
                     self._fault(sorted(found - indices.keys()), unknown)
                 )
             return labels
-        values = mask.labels()
         table = np.full(256, IGNORE_INDEX, np.uint8)
         table[[*indices]] = [*indices.values()]
         strange = np.ones(256, np.uint8)
         strange[[*indices, IGNORE_INDEX]] = 0
-        if (wrong := cv2.LUT(values, strange)).any():
-            found = np.unique(values[wrong > 0]).tolist()
+        if (wrong := cv2.LUT(pixels, strange)).any():
+            found = np.unique(pixels[wrong > 0]).tolist()
             raise ValueError(self._fault(found, int(np.count_nonzero(wrong))))
-        return cv2.LUT(values, table)
+        return cv2.LUT(pixels, table)
 
     def regions(self, picture: Picture) -> Sequence[Region]:
         """Return the instances in a picture.
@@ -324,9 +379,9 @@ class MaskTree(Export):
             objects[objects == IGNORE_INDEX] = -1
         return objects
 
-    def _read(self, name: str | None) -> Mask:
-        assert name is not None
-        return read_mask(read_file(self.folder / name), 'it')
+    def _read(self, picture: Picture) -> bytes:
+        assert picture.labels is not None
+        return read_file(self.folder / picture.labels)
 
     def _fault(self, wrong: Sequence[int], pixels: int) -> str:
         """Say what values or colors of a mask are no class, and what to do."""

@@ -156,6 +156,30 @@ class Pairs:
     evidence: str
     ignored: tuple[str, ...]
 
+    @property
+    def class_name(self) -> str:
+        """What messages call the list of classes."""
+        return self.class_file.name if self.class_file else ''
+
+    def told(self, held: str, all_listed: bool) -> list[str]:
+        """Say what masks there are, what some hold, and the classes.
+
+        Args:
+            held: What some hold.
+            all_listed: Whether the list has all of it.
+        """
+        masks = [picture.labels or '' for picture in self.pictures]
+        line = f'{in_words(masks)}, {len(self.looks)} looked at: {held}'
+        if self.classes is None:
+            return [line]
+        if all_listed:
+            line += f', all in {self.class_name}'
+        names = self.classes.names
+        return [
+            line,
+            f'{len(names)} classes in {self.class_name}: {listing(names)}',
+        ]
+
 
 @dataclass
 class _Group:

@@ -27,9 +27,11 @@ from mmseg_ext.formats.exports.export import (
     InvalidExportError,
     Masks,
     Picture,
+    Tally,
     split_of,
 )
 from mmseg_ext.formats.exports.mask_trees import (
+    MADE,
     VOID_COLOR,
     ClassRows,
     MaskTree,
@@ -155,8 +157,9 @@ class Voc(MaskTree):
         )
         return export.with_rows(rows) if rows else export
 
-    def rows_of(self, values: set[int]) -> ClassRows:
+    def rows_of(self, tallies: Sequence[Tally]) -> ClassRows:
         """Return VOC's classes, or one for each value."""
+        values = set().union(*(each.counts for each in tallies))
         void = color_key(VOID_COLOR) if self.by_color else IGNORE_INDEX
         own = _own_rows(self.by_color)
         if self.own and values <= own.names.keys() | {void}:
@@ -173,7 +176,7 @@ class Voc(MaskTree):
             names = {0: 'background'} if 0 in values else {}
             names |= {key: f'class_{i}' for i, key in enumerate(ordered, 1)}
             shown = {name: key_color(key) for key, name in names.items()}
-            return _with_void(ClassRows(names, shown, 'the masks'))
+            return _with_void(ClassRows(names, shown, MADE))
         if values == {0, IGNORE_INDEX}:
             names = {0: 'background', IGNORE_INDEX: 'object'}
         else:
@@ -182,7 +185,7 @@ class Voc(MaskTree):
                 for value in sorted(values - {IGNORE_INDEX})
             }
         colors = {name: voc_color(i) for i, name in enumerate(names.values())}
-        return ClassRows(names, colors, 'the masks')
+        return ClassRows(names, colors, MADE)
 
 
 def _own_rows(by_color: bool) -> ClassRows:

@@ -114,9 +114,9 @@ def test_colors_that_are_not_in_the_list(tmp_path):
     }
     save(tmp_path, masks, LIST)
     match = (
-        r'masks/b.png: 16.7% of its pixels have the 4 colors, '
-        r'\(0, 0, 255\), \(1, 2, 3\), \(4, 5, 6\) and 1 more, '
-        r'which .*class_dict.csv does not list; so it is in 2 of 3 masks'
+        r'masks/b.png: 128 pixels have the colors \(0, 0, 255\), '
+        r'\(1, 2, 3\), \(4, 5, 6\), \(7, 8, 9\), which class_dict.csv '
+        r'lacks; .*; so it is in 2 of 3 masks'
     )
     with pytest.raises(InvalidExportError, match=match):
         read(tmp_path)
@@ -222,7 +222,7 @@ def test_a_file_that_changed(tmp_path):
     save(tmp_path, {name: mask_with(GRAY, RED) for name in 'ab'})
     export = read(tmp_path)
     save(tmp_path, {'a': mask_with(BLUE)})
-    with pytest.raises(ValueError, match='did not have before'):
+    with pytest.raises(ValueError, match=r'colors \(0, 0, 255\), which'):
         export.label_map(export.pictures[0])
     (tmp_path / 'masks/a.png').write_bytes(b'')
     with pytest.raises(ValueError, match='cannot be read'):

@@ -244,20 +244,23 @@ def test_values_that_are_no_class(tmp_path):
         classes={'classes.txt': 'a\nb\n'},
     )
     match = (
-        r'masks/b.png: holds value 2, for which .*classes.txt has no class; '
-        r'so do 2 of 3 masks. Expected 0 to 1, or 255 .*; if 0 is the backgro'
+        r'masks/b.png: 32 pixels have the values 2, but classes.txt has 2 '
+        r'classes: expected 0, 1 or 255: put background in its first line .*; '
+        r'so it is in 2 of 3 masks'
     )
     with pytest.raises(InvalidExportError, match=match):
         read(tmp_path)
     save(tmp_path, {'b': mask_with(0, 7, 9)})
-    with pytest.raises(InvalidExportError, match='2 values, 7, 9,') as caught:
+    with pytest.raises(
+        InvalidExportError, match='the values 7, 9, b'
+    ) as caught:
         read(tmp_path)
-    assert 'if 0 is' not in str(caught.value)
+    assert 'put background' not in str(caught.value)
 
 
 def test_nothing_but_ignored(tmp_path):
     save(tmp_path, {'a': mask_with(255)})
-    with pytest.raises(InvalidExportError, match='each pixel of each mask is'):
+    with pytest.raises(InvalidExportError, match='no pixel of 1 masks has'):
         read(tmp_path)
     save(tmp_path, {'b': mask_with(1)})
     assert read(tmp_path).classes.names == ('class_1',)
@@ -364,7 +367,7 @@ def test_smoothed_masks_are_black_and_white(tmp_path):
     label = export.label_map(export.pictures[0])
     assert (label == (mask >= 128)).all()
     save(tmp_path, {}, classes={'codes.txt': 'a\nb\nc\n'})
-    with pytest.raises(InvalidExportError, match=r'codes.txt has no class'):
+    with pytest.raises(InvalidExportError, match=r'but codes.txt has 3'):
         read(tmp_path)
 
 
