@@ -125,13 +125,16 @@ class LabeledImage(NamedTuple):
 
 
 def look_through(
-    function: Callable[[Job], Result], jobs: Sequence[Job]
+    function: Callable[[Job], Result],
+    jobs: Sequence[Job],
+    progress: bool = True,
 ) -> list[Result]:
-    """Call a function for each of many files, with a progress bar.
+    """Call a function for each of many files.
 
     Args:
         function: What is called, in threads.
         jobs: Its arguments.
+        progress: Show a progress bar.
 
     Returns:
         The results, in the order of the jobs.
@@ -142,6 +145,7 @@ def look_through(
             desc='looking through',
             total=len(jobs),
             unit=' images',
+            disable=not progress,
         )
         return list(bar)
 

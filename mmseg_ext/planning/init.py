@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
 from mmseg_ext.converters.core import require_folder
 from mmseg_ext.doctor.examine import Diagnosis
 from mmseg_ext.doctor.findings import Level
@@ -22,7 +20,7 @@ from mmseg_ext.planning.fingerprint import Fingerprint, encode, fingerprint_of
 from mmseg_ext.planning.label_sheet import draw_labels
 from mmseg_ext.planning.machine import Machine, this_machine
 from mmseg_ext.planning.plan import Plan, fit, make_plan
-from mmseg_ext.planning.prepare import Prepared, prepare
+from mmseg_ext.planning.prepare import prepare
 from mmseg_ext.planning.splits import Splits, divide
 from mmseg_ext.planning.step_memory import StepMemory
 from mmseg_ext.planning.survey import Survey, survey
@@ -38,7 +36,7 @@ TASKS = ('semantic', 'instance')
 #: people may have called as their data.
 _FILES = '_files'
 
-#: In the folder of a run that has not ended: what it was asked for.
+#: In the folder of a run that has not ended, so that all in it is its own.
 _UNFINISHED = '.unfinished'
 
 #: Images of each split that the doctor reads: :func:`survey` has read all.
@@ -54,7 +52,6 @@ class Inited(NamedTuple):
         sheets: Pictures of images with their labels.
         plan: The choices.
         fingerprint: The data in numbers.
-        prepared: What the config says of the data.
         diagnosis: What the doctor says; it has no error.
     """
 
@@ -63,7 +60,6 @@ class Inited(NamedTuple):
     sheets: list[Path]
     plan: Plan
     fingerprint: Fingerprint
-    prepared: Prepared
     diagnosis: Diagnosis
 
 
@@ -89,7 +85,7 @@ def init(
     ``OUT_files`` beside it, the lists of the splits, label maps or COCO files
     where the config cannot read the user's files, ``fingerprint.json``,
     ``labels_001.jpg`` and the report of the doctor. After an error nothing of
-    that is there; a run that was stopped goes on where it was.
+    that is there; what a run that was stopped left, the next one replaces.
 
     Args:
         data: The folder.
@@ -133,32 +129,42 @@ def init(
     task = task or export.TASK
     found = survey(export, nproc, progress)
     splits = divide(found, val, group, seed)
-    for line in _about(found, splits):
+    for line in _about(found, splits, task):
         tell(line)
     if may_write and not may_write(f'write {out} and {files}?'):
         return None
-    asked = msgspec.json.encode(
-        {
-            'data': os.path.abspath(data),
-            'format': export.NAME,
-            'task': task,
-            'seed': seed,
-        }
-    )
-    with _written(out, files, asked):
-        return _write(
-            found, splits, task, model, machine, out, nproc, progress, tell
+    root = str(found.export.folder)
+    named = root, files.name, f'{found.export.TITLE}, for {task} segmentation.'
+    with _whole(out, files):
+        prepared = prepare(found, splits, task, files, nproc, progress)
+        objects = prepared.objects
+        if objects and objects.dropped:
+            tell(f'left out, without a pixel: {objects.dropped} objects')
+        fingerprint = fingerprint_of(found, splits, prepared, task)
+        wanted = make_plan(fingerprint, machine, model)
+        draft = config_text(wanted, prepared, *named)
+        plan = _fit(
+            wanted, draft, out, machine, objects.most if objects else 0
         )
-
-
-def _files_of(out: Path) -> Path:
-    """Return the folder of what a config reads beside the user's files."""
-    return out.with_name(f'{out.stem}{_FILES}')
+        tell('plan:')
+        for line in plan.lines():
+            tell(f'  {line}')
+        write_bytes(files / 'fingerprint.json', encode(fingerprint))
+        coco = prepared.splits['train']['ann_file'] if objects else None
+        sheets = draw_labels(
+            found, splits, coco and files / coco, files, progress
+        )
+        write_text(out, config_text(plan, prepared, *named))
+        diagnosis = visit(
+            str(out), nproc=nproc, sample=_EXAMINED, out=files / 'doctor'
+        ).diagnosis
+        _check_healthy(diagnosis)
+    return Inited(out, files, sheets, plan, fingerprint, diagnosis)
 
 
 def _check_out(out: Path) -> Path:
     """Check where the config goes; return the folder beside it."""
-    files = _files_of(out)
+    files = out.with_name(f'{out.stem}{_FILES}')
     if out.suffix != '.py' or not out.stem:
         raise ValueError(
             f'out={str(out)!r}: expected the name of a config, such as '
@@ -182,12 +188,12 @@ def _check_out(out: Path) -> Path:
 
 
 @contextmanager
-def _written(out: Path, files: Path, asked: bytes) -> Iterator[None]:
-    """Let nothing stay of what fails, and go on with what was stopped."""
-    mark = files / _UNFINISHED
-    if mark.exists() and mark.read_bytes() != asked:
+def _whole(out: Path, files: Path) -> Iterator[None]:
+    """Let nothing stay of what fails, nor of what was stopped."""
+    if files.exists():
         shutil.rmtree(files)
-    write_bytes(mark, asked)
+    mark = files / _UNFINISHED
+    write_bytes(mark, b'')
     try:
         yield
         mark.unlink()
@@ -197,14 +203,16 @@ def _written(out: Path, files: Path, asked: bytes) -> Iterator[None]:
         raise
 
 
-def _about(found: Survey, splits: Splits) -> Iterator[str]:
+def _about(found: Survey, splits: Splits, task: str) -> Iterator[str]:
     """Yield lines about classes and splits."""
     classes = found.export.classes
     assert classes is not None
     total = max(1, int(found.pixels.sum()))
     wide = max(map(len, classes.names))
-    yield f'{len(classes.names)} classes'
+    yield f'classes for {task} segmentation:'
     for index, name in enumerate(classes.names):
+        if task == 'instance' and index == classes.background:
+            continue
         pixels = found.pixels[:, index]
         yield (
             f'  {name:{wide}}  {pixels.sum() / total:6.2%} of the pixels, in '
@@ -213,51 +221,19 @@ def _about(found: Survey, splits: Splits) -> Iterator[str]:
     sizes = ', '.join(
         f'{len(numbers)} {name}' for name, numbers in splits.members.items()
     )
-    yield f'splits: {sizes} ({splits.reason})'
+    yield f'splits: {sizes}, {splits.reason}'
 
 
-def _write(
-    found: Survey,
-    splits: Splits,
-    task: str,
-    model: str | None,
-    machine: Machine,
-    out: Path,
-    nproc: int,
-    progress: bool,
-    tell: Callable[[str], None],
-) -> Inited:
-    """Write all, and let the doctor look at it."""
-    files = _files_of(out)
-    in_config = f'{{{{ fileDirname }}}}/{files.name}'
-    prepared = prepare(found, splits, task, files, in_config, nproc, progress)
-    fingerprint = fingerprint_of(found, splits, prepared, task)
-    root = str(found.export.folder)
-    title = (
-        f'{found.export.TITLE} in {root}: {task} segmentation of '
-        f'{len(fingerprint.classes)} classes.'
-    )
-    wanted = make_plan(fingerprint, machine, model)
+def _fit(
+    wanted: Plan, draft: str, out: Path, machine: Machine, objects: int
+) -> Plan:
+    """Fit a plan to the memory, by steps of the config as it would be."""
     with tempfile.TemporaryDirectory() as scratch:
-        draft = Path(scratch, out.name)
-        text = config_text(wanted, prepared, root, title)
+        config = Path(scratch, out.name)
         place = out.absolute().parent.as_posix()
-        write_text(draft, text.replace('{{ fileDirname }}', place))
-        with StepMemory(draft, machine) as measure:
-            plan = fit(wanted, measure, machine.memory)
-    for line in plan.lines():
-        tell(line)
-    write_bytes(files / 'fingerprint.json', encode(fingerprint))
-    coco = files / 'annotations' / 'train.json'
-    sheets = draw_labels(
-        found, splits, coco if task == 'instance' else None, files
-    )
-    write_text(out, config_text(plan, prepared, root, title))
-    diagnosis = visit(
-        str(out), nproc=nproc, sample=_EXAMINED, out=files / 'doctor'
-    ).diagnosis
-    _check_healthy(diagnosis)
-    return Inited(out, files, sheets, plan, fingerprint, prepared, diagnosis)
+        write_text(config, draft.replace('{{ fileDirname }}', place))
+        with StepMemory(config, machine, objects) as measure:
+            return fit(wanted, measure, machine.memory)
 
 
 def _check_healthy(diagnosis: Diagnosis) -> None:

@@ -51,7 +51,11 @@ def choose_pictures(found: Survey, among: Sequence[int]) -> list[int]:
 
 
 def draw_labels(
-    found: Survey, splits: Splits, ann_file: Path | None, out_dir: Path
+    found: Survey,
+    splits: Splits,
+    ann_file: Path | None,
+    out_dir: Path,
+    progress: bool = True,
 ) -> list[Path]:
     """Draw some training images with their labels.
 
@@ -60,6 +64,7 @@ def draw_labels(
         splits: The split of each picture.
         ann_file: The COCO file of the training split; None for label maps.
         out_dir: Gets ``labels_001.jpg``.
+        progress: Show progress bars.
 
     Returns:
         The files.
@@ -71,7 +76,7 @@ def draw_labels(
     export = found.export
     numbers = choose_pictures(found, splits.members['train'])
     pictures = [export.pictures[number] for number in numbers]
-    options = SheetOptions(order='name')
+    options = SheetOptions(order='name', progress=progress)
     if ann_file is not None:
         names = {picture.name for picture in pictures}
         coco = decode_coco(

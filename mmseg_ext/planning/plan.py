@@ -31,7 +31,8 @@ class Choice(NamedTuple, Generic[Value]):
 
     Attributes:
         value: It.
-        reason: The number behind it, in a short sentence for a comment.
+        reason: The number behind it, in a short sentence for a comment; empty
+            where there is nothing to choose.
     """
 
     value: Value
@@ -135,7 +136,7 @@ _TITLES = {
     'accumulate': 'accumulation',
     'batch_norm': 'batch norm',
     'max_iters': 'iterations',
-    'val_interval': 'validation',
+    'val_interval': 'validate every',
     'class_weight': 'class weights',
     'mean_std': 'mean and std',
     'num_workers': 'workers',
@@ -151,7 +152,7 @@ class Plan:
         task: ``'semantic'`` or ``'instance'``.
         base: Name or path of the config to inherit.
         scale: Width and height that images are fitted into before a crop and
-            at test; None where they keep their size.
+            at test.
         crop_size: Height and width of a crop, each a multiple of 32.
         batch_size: Images a step.
         accumulate: Steps whose gradients are summed.
@@ -169,7 +170,7 @@ class Plan:
 
     task: str
     base: Choice[str]
-    scale: Choice[tuple[int, int] | None]
+    scale: Choice[tuple[int, int]]
     crop_size: Choice[tuple[int, int]]
     batch_size: Choice[int]
     accumulate: Choice[int]
@@ -183,13 +184,12 @@ class Plan:
 
     def lines(self) -> Iterator[str]:
         """Yield each choice with its reason."""
-        rows = []
+        wide = max(map(len, _TITLES.values()))
         for name, title in _TITLES.items():
             choice: Choice[object] = getattr(self, name)
-            rows.append((title, _shown(choice.value), choice.reason))
-        wide, wider = (max(len(row[at]) for row in rows) for at in (0, 1))
-        for title, value, reason in rows:
-            yield f'{title:<{wide}}  {value:<{wider}}  {reason}'
+            if choice.reason:
+                said = [_shown(choice.value), choice.reason]
+                yield f'{title:<{wide}}  {": ".join(filter(None, said))}'
 
 
 def make_plan(
@@ -216,8 +216,8 @@ def make_plan(
         scale,
         _crop(scale.value, task, device),
         Choice(batch, f'as the recipes for {_named(device)} have it'),
-        Choice(1, 'each step is one of the optimizer'),
-        Choice(True, 'two or more images a step have means'),
+        Choice(1, 'the batch fits as a whole'),
+        Choice(True, ''),
         iters,
         Choice(iters.value // _VALIDATIONS, f'{_VALIDATIONS} validations'),
         _class_weight(fingerprint),
@@ -283,9 +283,9 @@ def _too_large(plan: Plan, taken: int, memory: int) -> str:
 
 
 def _shown(value: object) -> str:
-    """Return a value for people."""
+    """Return a value for people; nothing for None."""
     if value is None:
-        return 'none'
+        return ''
     if isinstance(value, bool):
         return 'yes' if value else 'no'
     if isinstance(value, tuple) and isinstance(value[0], tuple):
@@ -306,18 +306,16 @@ def _base(task: str, machine: Machine, model: str | None) -> Choice[str]:
     if word is None:
         small = device == 'cuda' and machine.memory < _SMALL_GPU
         word = 'fast' if small or device == 'cpu' else 'accurate'
-        why = f'{"a light" if word == "fast" else "a strong"} net for ' + (
-            f'{machine.memory / GB:.1f} GB of {_named(device)}'
-        )
+        net = 'a light' if word == 'fast' else 'a strong'
+        memory = f'{machine.memory / GB:.1f} GB'
+        why = f'{net} net for {_named(device)} with {memory}'
     if (word, task) not in MODELS:
         return Choice(word, 'as --model says')
     weights = _WEIGHTS.get(word) or _WEIGHTS[word, task]
     return Choice(MODELS[word, task], f'{why}, {weights}')
 
 
-def _scale(
-    fingerprint: Fingerprint, device: str
-) -> Choice[tuple[int, int] | None]:
+def _scale(fingerprint: Fingerprint, device: str) -> Choice[tuple[int, int]]:
     """Choose the size that images are fitted into."""
     width, height = fingerprint.width, fingerprint.height
     longer, shorter = max(width, height), min(width, height)
@@ -365,10 +363,9 @@ def _small(fingerprint: Fingerprint) -> tuple[float, str]:
 
 
 def _crop(
-    scale: tuple[int, int] | None, task: str, device: str
+    scale: tuple[int, int], task: str, device: str
 ) -> Choice[tuple[int, int]]:
     """Choose a crop of the shape of the median image."""
-    assert scale is not None
     width, height = scale
     area = _AREA[device, task]
     share = min(1.0, math.sqrt(area / (width * height)))
@@ -401,12 +398,13 @@ def _iters(images: int, task: str, device: str) -> Choice[int]:
 
 def _class_weight(fingerprint: Fingerprint) -> Choice[str | None]:
     """Choose weights of classes."""
-    ratio = f'the commonest class is {fingerprint.imbalance:.3g} times'
     if fingerprint.task == 'instance':
-        return Choice(None, 'for label maps only')
+        return Choice(None, '')
+    often = f'{fingerprint.imbalance:.3g}'
+    ratio = f'the commonest class is {often} times the rarest'
     if fingerprint.imbalance > _IMBALANCE:
-        return Choice('sqrt_median_frequency', f'{ratio} the rarest')
-    return Choice(None, f'{ratio} the rarest, up to {_IMBALANCE:g} is fine')
+        return Choice('sqrt_median_frequency', ratio)
+    return Choice(None, f'none, {ratio}, up to {_IMBALANCE:g} is fine')
 
 
 def _mean_std(fingerprint: Fingerprint) -> Choice[Colors | None]:

@@ -195,7 +195,7 @@ def draw_coco_sheets(
         found.append(Finding(Kind.BROKEN, text))
         return facts._replace(findings=tuple(found))
 
-    facts = look_through(look, range(len(coco.images)))
+    facts = look_through(look, range(len(coco.images)), options.progress)
     if fault := load_failed(facts, name):
         raise ValueError(fault)
     odd = find_odd(facts, classes.names)
@@ -213,7 +213,7 @@ def draw_coco_sheets(
         for k in choose(names, facts, odd, options)
     ]
     legend = classes.legend(name, facts)
-    return write_sheets(out_dir, name, jobs, options.columns, legend)
+    return write_sheets(out_dir, name, jobs, options, legend)
 
 
 def _repeated(categories: Sequence[Category]) -> Iterator[str]:

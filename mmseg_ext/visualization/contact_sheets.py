@@ -88,11 +88,13 @@ class SheetOptions(NamedTuple):
         order: ``'worst'`` draws what is wrong or odd first, and with ``num``
             the worst alone; ``'name'`` is that of the names, of which ``num``
             are evenly spread.
+        progress: Show progress bars.
     """
 
     columns: int = _COLUMNS
     num: int | None = None
     order: str = 'worst'
+    progress: bool = True
 
     def check(self) -> None:
         """Check them.
@@ -319,7 +321,7 @@ def write_sheets(
     out_dir: Path,
     stem: str,
     jobs: Sequence[Callable[[], Tile]],
-    columns: int,
+    options: SheetOptions,
     legend: Legend,
 ) -> list[Path]:
     """Draw tiles in rows on sheets, and write these.
@@ -328,16 +330,17 @@ def write_sheets(
         out_dir: Gets ``<stem>_001.jpg`` and so on.
         stem: What the names begin with.
         jobs: Each returns a tile; called one after another.
-        columns: Tiles side by side; no sheet is wider than all need, nor
-            narrower than a legend of usual length.
+        options: How; no sheet is wider than all tiles need, nor narrower
+            than a legend of usual length.
         legend: It is at the top of the first sheet.
 
     Returns:
         Paths of the sheets.
     """
     sheets: list[Path] = []
-    columns = min(columns, max(len(jobs), _COLUMNS))
-    bar = tqdm(jobs, desc='drawing', unit=' images')
+    columns = min(options.columns, max(len(jobs), _COLUMNS))
+    off = not options.progress
+    bar = tqdm(jobs, desc='drawing', unit=' images', disable=off)
     with working_in(out_dir), bar:
         tiles = (job() for job in bar)
         while some := list(islice(tiles, columns * _ROWS)):

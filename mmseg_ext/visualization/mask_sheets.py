@@ -90,6 +90,7 @@ def draw_mask_sheets(
     facts = look_through(
         partial(label_facts, names=labeled.names, ignored=labeled.ignored),
         labeled.images,
+        options.progress,
     )
     if fault := load_failed(facts, labeled.name):
         raise ValueError(fault)
@@ -100,13 +101,8 @@ def draw_mask_sheets(
         partial(_tile, labeled.images[k], facts[k], found[k], classes)
         for k in order
     ]
-    return write_sheets(
-        out_dir,
-        labeled.name,
-        jobs,
-        options.columns,
-        classes.legend(labeled.name, facts),
-    )
+    legend = classes.legend(labeled.name, facts)
+    return write_sheets(out_dir, labeled.name, jobs, options, legend)
 
 
 class _Classes:
