@@ -20,7 +20,10 @@ by a step that is tried.
 """
 
 import argparse
+import re
+import shutil
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -126,8 +129,7 @@ def main(argv: list[str] | None = None) -> None:
     """Write the config, and say what is next."""
     parser = build_parser()
     options = vars(parser.parse_args(argv))
-    ask = sys.stdin.isatty() and not options.pop('yes')
-    options.pop('yes', None)
+    ask = not options.pop('yes') and sys.stdin.isatty()
     done = call(
         parser,
         'mmseg_ext.planning.init:init',
@@ -141,8 +143,21 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def tell(line: str) -> None:
-    """Print a line in which names may be anything."""
-    print(load('mmseg_ext.utils.text:printable')(line), flush=True)
+    """Print a line, broken where the terminal ends, columns below columns.
+
+    Names in it may be anything.
+    """
+    text = load('mmseg_ext.utils.text:printable')(line)
+    [start] = re.findall(r'^ *(?:\S+(?: \S+)*  +)?', text)
+    lines = textwrap.wrap(
+        text[len(start) :],
+        shutil.get_terminal_size().columns,
+        initial_indent=start,
+        subsequent_indent=' ' * max(len(start), 2),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    print(*lines, sep='\n', flush=True)
 
 
 def agreed(question: str) -> bool:
@@ -159,15 +174,14 @@ def show(done: Any) -> None:
         for level in sorted(levels, reverse=True)
         for number in [done.diagnosis.number_of(level)]
     ]
-    print(f'doctor: {", ".join(counts)}')
+    page = done.files / 'doctor' / load('mmseg_ext.doctor.visit:PAGE')
+    tell(f'doctor: {", ".join(counts)}, see {page}')
     for finding in done.diagnosis.findings:
         if finding.level == levels.WARNING:
             tell(f'  {finding.code}: {finding.text}')
-    print('written:')
-    page = done.files / 'doctor' / load('mmseg_ext.doctor.visit:PAGE')
-    for path in (done.config, *done.sheets, page):
-        tell(f'  {path}')
     print('next:')
+    for path in done.sheets:
+        tell(f'  look at {path}: are these your labels?')
     print(f'  {spell("train", str(done.config))}')
 
 

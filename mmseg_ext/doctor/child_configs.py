@@ -7,7 +7,6 @@ a dict that loses keys with ``_delete_=True``.
 import math
 import os
 import textwrap
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from keyword import iskeyword
@@ -21,20 +20,16 @@ from mmseg_ext.launch.options import is_read
 from mmseg_ext.registry import SCOPE, configs_folder
 
 __all__ = [
-    'DELETE',
     'IMPORTS',
     'Base',
     'Code',
     'Comments',
-    'Each',
     'Key',
     'assignment',
-    'at',
     'base_of',
     'child_text',
     'comment_lines',
     'difference',
-    'leaves',
     'name_in_package',
 ]
 
@@ -47,11 +42,9 @@ Comments: TypeAlias = Mapping[Key, Sequence[str]]
 #: The entry with the modules that a config imports.
 IMPORTS = 'custom_imports'
 
-#: The key of a dict that takes the place of the inherited one.
-DELETE = '_delete_'
-
 _WIDTH = 79
 _INDENT = 4
+_DELETE = '_delete_'
 
 
 class Base(NamedTuple):
@@ -74,19 +67,6 @@ class Code(str):
     As a key of a dict, ``Code('**name')``, it stands for the entries of that
     dict.
     """
-
-
-class Each(NamedTuple):
-    """A list of dicts that is the inherited one, with entries changed in each.
-
-    Attributes:
-        name: What the inherited list is called, such as
-            ``'_base_.model.auxiliary_head'``.
-        changes: The entries.
-    """
-
-    name: str
-    changes: Mapping[str, Any]
 
 
 def base_of(path: Path, child: Path) -> Base:
@@ -180,7 +160,7 @@ def child_text(
     names = _variables(base, changes, before)
     comments = _moved(comments, names)
     entries = {
-        **{name: at(changes, key) for key, name in names.items()},
+        **{name: _at(changes, key) for key, name in names.items()},
         **{
             key: _named(value, (key,), names) for key, value in changes.items()
         },
@@ -213,7 +193,7 @@ def difference(
         before: What is inherited.
     """
     if any(key not in wanted for key in before):
-        return {DELETE: True, **wanted}
+        return {_DELETE: True, **wanted}
     changes = {}
     for key, value in wanted.items():
         if key not in before:
@@ -223,7 +203,9 @@ def difference(
         elif isinstance(value, dict):
             inherits = isinstance(old, dict)
             changes[key] = (
-                difference(value, old) if inherits else {DELETE: True, **value}
+                difference(value, old)
+                if inherits
+                else {_DELETE: True, **value}
             )
         else:
             changes[key] = value
@@ -264,43 +246,33 @@ def _variables(
         if not is_read(base.cfg, name)
     ]
     named: dict[str, list[Key]] = {}
-    for key, value in leaves(changes):
+    for key, value in _leaves(changes):
         if isinstance(value, list) and len(key) > 1:
-            old = at(before, key)
+            old = _at(before, key)
             for name in [n for n in unused if _same(before[n], old)][:1]:
                 named.setdefault(name, []).append(key)
     return {
         key: name
         for name, keys in named.items()
         for key in keys
-        if all(_same(at(changes, keys[0]), at(changes, k)) for k in keys)
+        if all(_same(_at(changes, keys[0]), _at(changes, k)) for k in keys)
     }
 
 
-def leaves(
+def _leaves(
     changes: Mapping[str, Any], above: Key = ()
 ) -> Iterator[tuple[Key, Any]]:
-    """Yield what is not merged but set, and where.
-
-    Args:
-        changes: As of :func:`difference`.
-        above: Where they are.
-    """
+    """Yield what is not merged but set, and where."""
     for key, value in changes.items():
         place = (*above, key)
-        if isinstance(value, dict) and DELETE not in value:
-            yield from leaves(value, place)
+        if isinstance(value, dict) and _DELETE not in value:
+            yield from _leaves(value, place)
         else:
             yield place, value
 
 
-def at(node: Any, key: Key) -> Any:
-    """Return what is at a place in dicts; None where nothing is.
-
-    Args:
-        node: The outermost dict.
-        key: The keys that lead to the place.
-    """
+def _at(node: Any, key: Key) -> Any:
+    """Return what is at a place; None where nothing is."""
     for part in key:
         node = node.get(part) if isinstance(node, Mapping) else None
     return node
@@ -331,7 +303,7 @@ def _comment(
     comments: Comments, key: Key, value: Any, depth: int
 ) -> Iterator[str]:
     """Yield the lines above an entry."""
-    merged = isinstance(value, dict) and DELETE not in value
+    merged = isinstance(value, dict) and _DELETE not in value
     for place, texts in comments.items():
         # Nothing is said within what is set as a whole.
         if place != key and (merged or place[: len(key)] != key):
@@ -358,30 +330,23 @@ def comment_lines(text: str, depth: int = 0, further: str = '# ') -> list[str]:
     )
 
 
-def assignment(
-    name: str, value: Any, comments: Comments | None = None
-) -> list[str]:
-    """Return the lines that assign a value to a name, as ruff formats them.
+def assignment(name: str, value: Any) -> list[str]:
+    """Return the lines that assign a value to a name.
 
     Args:
         name: The name.
         value: Of dicts, lists, plain values, and expressions.
-        comments: What is said above entries of it; their keys begin with the
-            name.
 
     Raises:
         ValueError: A value can only be computed.
     """
-    return [*_lines(value, f'{name} = ', '', (name,), comments or {}, 0)]
+    return [*_lines(value, f'{name} = ', '', (name,), {}, 0)]
 
 
 def _lines(
     value: Any, head: str, tail: str, key: Key, comments: Comments, depth: int
 ) -> Iterator[str]:
     """Yield the lines of a value, one where it fits and nothing is said."""
-    if isinstance(value, Each):
-        yield from _each(value, head, tail, depth)
-        return
     try:
         line = f'{head}{_source(value)}{tail}'
     except TypeError as error:
@@ -390,14 +355,10 @@ def _lines(
             f'{error} has no text: change it in the config itself'
         ) from None
     said = any(len(p) > len(key) and p[: len(key)] == key for p in comments)
-    merged = isinstance(value, dict) and DELETE not in value
-    fits = _width(line) <= _WIDTH - depth and not (said and merged)
+    merged = isinstance(value, dict) and _DELETE not in value
+    fits = len(line) <= _WIDTH - depth and not (said and merged)
     if fits or not value or not isinstance(value, dict | list | tuple):
-        alone = not depth and not tail and type(value) is str and not fits
-        if alone and _width(source := _source(value)) <= _WIDTH - _INDENT:
-            yield from (f'{head}(', f'{" " * _INDENT}{source}', ')')
-        else:
-            yield line
+        yield line
         return
     opening, closing = _brackets(value)
     yield f'{head}{opening}'
@@ -421,74 +382,9 @@ def _inner(
             head = f'{name}=' if keywords else f'{name!r}: '
             yield from _comment(comments, place, entry, depth)
             yield from _lines(entry, head, ',', place, comments, depth)
-    elif any(isinstance(v, dict | list | tuple | Code) for v in value):
+    else:
         for entry in value:
             yield from _lines(entry, '', ',', key, {}, depth)
-    else:
-        yield from _filled([*map(_source, value)], _WIDTH - depth)
-
-
-def _filled(words: Sequence[str], width: int) -> Iterator[str]:
-    """Yield lines with as many words as fit, which ruff leaves as they are.
-
-    Where one line has them all, they stand below one another.
-    """
-    if _width(_unpacked(words)) <= width:
-        yield from (f'{word},' for word in words)
-        return
-    line: list[str] = []
-    for word in words:
-        if line and _width(f'*({", ".join([*line, word])}),') > width:
-            yield _unpacked(line)
-            line = []
-        line.append(word)
-    yield _unpacked(line)
-
-
-def _unpacked(words: Sequence[str]) -> str:
-    return f'*({", ".join(words)}),' if len(words) > 1 else f'{words[0]},'
-
-
-def _each(value: Each, head: str, tail: str, depth: int) -> Iterator[str]:
-    """Yield the lines of a list that changes each entry of another."""
-    name = value.name.rpartition('.')[2]
-    short = 'head' if name.endswith('head') else 'each'
-    entry = {Code(f'**{short}'): None, **value.changes}
-    loop = f'for {short} in {value.name}'
-    # An expression of one entry is never one of keywords.
-    inner = _literal(entry)
-    blank = ' ' * _INDENT
-    if _width(f'{head}[{inner} {loop}]{tail}') <= _WIDTH - depth:
-        yield f'{head}[{inner} {loop}]{tail}'
-        return
-    yield f'{head}['
-    width = _WIDTH - depth - _INDENT
-    if _width(f'{inner} {loop}') <= width:
-        yield f'{blank}{inner} {loop}'
-    else:
-        if _width(inner) <= width:
-            yield f'{blank}{inner}'
-        else:
-            yield f'{blank}{{'
-            yield f'{blank * 2}**{short},'
-            for key, change in value.changes.items():
-                for line in _lines(
-                    *(change, f'{key!r}: ', ',', (), {}, depth + 2 * _INDENT)
-                ):
-                    yield f'{blank * 2}{line}'
-            yield f'{blank}}}'
-        yield f'{blank}{loop}'
-    yield f']{tail}'
-
-
-def _width(text: str) -> int:
-    """Return how many columns a text takes."""
-    return sum(
-        0
-        if unicodedata.combining(sign)
-        else 1 + (unicodedata.east_asian_width(sign) in 'FW')
-        for sign in text
-    )
 
 
 def _source(value: Any) -> str:
@@ -500,10 +396,9 @@ def _source(value: Any) -> str:
     if isinstance(value, Code):
         return str(value)
     if isinstance(value, dict):
-        if not _has_names(value):
-            return _literal(value)
+        form = '{}={}' if _has_names(value) else '{!r}: {}'
         inner = [
-            str(k) if isinstance(k, Code) else f'{k}={_source(v)}'
+            str(k) if isinstance(k, Code) else form.format(k, _source(v))
             for k, v in value.items()
         ]
     elif isinstance(value, list | tuple):
@@ -518,14 +413,6 @@ def _source(value: Any) -> str:
         raise TypeError(repr(value))
     opening, closing = _brackets(value)
     return f'{opening}{", ".join(inner)}{closing}'
-
-
-def _literal(value: Mapping[Any, Any]) -> str:
-    inner = [
-        str(k) if isinstance(k, Code) else f'{k!r}: {_source(v)}'
-        for k, v in value.items()
-    ]
-    return f'{{{", ".join(inner)}}}'
 
 
 def _brackets(value: Any) -> tuple[str, str]:

@@ -11,16 +11,11 @@ from typing import Any
 from mmengine.config import Config
 
 from mmseg_ext.doctor.child_configs import (
-    DELETE,
     IMPORTS,
     Code,
-    Each,
-    Key,
     assignment,
-    at,
     comment_lines,
     difference,
-    leaves,
     name_in_package,
 )
 from mmseg_ext.launch.configs import (
@@ -38,7 +33,7 @@ from mmseg_ext.planning.fit_pipelines import (
     loads_masks,
 )
 from mmseg_ext.planning.plan import TITLES, Plan
-from mmseg_ext.planning.prepare import Prepared
+from mmseg_ext.planning.prepare import Prepared, Written
 from mmseg_ext.registry import SCOPE
 from mmseg_ext.utils.text import printable
 
@@ -51,9 +46,6 @@ _NEEDED = (
     *('model', 'train_dataloader', 'val_dataloader', 'val_evaluator'),
     *('optim_wrapper', 'train_cfg'),
 )
-
-#: What MMEngine puts the folder of a config in the place of.
-_BESIDE = re.compile(r'\{\{\s*fileDirname\s*\}\}/([^/]+)/?')
 
 #: How a name of a config says how many images a step are: GPUs x images.
 _BATCH = re.compile(r'_(\d+)xb(\d+)')
@@ -68,7 +60,7 @@ _OF_AMP = ('dtype', 'loss_scale', 'use_fsdp')
 
 
 def config_text(
-    plan: Plan, prepared: Prepared, data_root: str, title: str
+    plan: Plan, prepared: Prepared, data_root: str, files: str, title: str
 ) -> str:
     """Return a config that inherits that of a plan, in plain MMEngine style.
 
@@ -80,6 +72,7 @@ def config_text(
         plan: The choices.
         prepared: What it says of the data.
         data_root: The folder of the data.
+        files: Name of the folder beside the config with what was written.
         title: First line of its comment at the top.
 
     Raises:
@@ -89,7 +82,7 @@ def config_text(
     """
     path, base = _read(plan)
     try:
-        writer = _Writer(plan, prepared, data_root, base)
+        writer = _Writer(plan, prepared, data_root, files, base)
         return writer.text(_name(plan.base.value, path), title)
     except ValueError as error:
         raise ValueError(
@@ -146,31 +139,35 @@ class _Writer:
         plan: The choices.
         prepared: What it says of the data.
         data_root: The folder of the data.
+        files: Name of the folder of what was written.
         base: What it inherits.
     """
 
     def __init__(
-        self, plan: Plan, prepared: Prepared, data_root: str, base: Config
+        self,
+        plan: Plan,
+        prepared: Prepared,
+        data_root: str,
+        files: str,
+        base: Config,
     ) -> None:
         self._plan = plan
         self._data_root = data_root
+        self._files = files
         self._base = base
         self._before = _unscoped(base.to_dict(), _SCOPES[plan.task])
         self._wanted = copy.deepcopy(self._before)
-        self._beside: str | None = None
-        self._dataset = self._expressed(prepared.dataset)
-        self._splits = self._expressed(prepared.splits)
-        info = self._dataset['metainfo'] = dict(self._dataset['metainfo'])
+        self._splits = _expressed(prepared.splits)
+        info = prepared.dataset['metainfo']
         self._classes = tuple(info['classes'])
         self._palette = info.get('palette')
-        info['classes'] = Code('classes')
-        self._class_dict = self._dataset.get('class_dict')
-        if isinstance(self._class_dict, Mapping):
+        self._class_dict = prepared.dataset.get('class_dict')
+        # Named at the top.
+        self._dataset = dict(prepared.dataset)
+        self._dataset['metainfo'] = {name: Code(name) for name in info}
+        if self._class_dict:
             self._dataset['class_dict'] = Code('class_dict')
-        if self._palette is not None:
-            info['palette'] = Code('palette')
         self._loader = prepared.loader
-        self._scale = plan.scale.value is not None
 
     def text(self, name: str, title: str) -> str:
         """Return the text.
@@ -206,6 +203,7 @@ class _Writer:
     def _top(self) -> Iterator[list[str]]:
         """Yield what stands at the top, a name each."""
         plan = self._plan
+        times = round(plan.max_iters.value / plan.val_interval.value)
         yield [
             '# The folder of the data, which stays as it is.',
             *assignment('data_root', self._data_root),
@@ -219,13 +217,10 @@ class _Writer:
             f'# Names of the classes, {order}.',
             *assignment('classes', self._classes),
         ]
-        if self._scale:
-            yield [
-                *self._said('scale'),
-                f'scale = {tuple(plan.scale.value or ())}  # (width, height)',
-            ]
-        else:
-            yield comment_lines(f'No image size: {plan.scale.reason}')
+        yield [
+            *self._said('scale'),
+            f'scale = {tuple(plan.scale.value)}  # (width, height)',
+        ]
         yield [
             *self._said('crop_size'),
             f'crop_size = {tuple(plan.crop_size.value)}  # (height, width)',
@@ -240,7 +235,7 @@ class _Writer:
         ]
         yield [
             *self._said('val_interval'),
-            *assignment('val_interval', self._interval()),
+            *assignment('val_interval', Code(f'max(1, max_iters // {times})')),
         ]
         if 'class_weight' in self._used:
             yield [
@@ -267,18 +262,9 @@ class _Writer:
         reason = printable(getattr(self._plan, name).reason)
         return comment_lines(f'{TITLES[name].capitalize()}: {reason}')
 
-    def _interval(self) -> Code:
-        """Return how often is validated, for any number of iterations."""
-        iters = self._plan.max_iters.value
-        interval = self._plan.val_interval.value
-        times = max(1, round(iters / interval))
-        if max(1, iters // times) == interval:
-            return Code(f'max(1, max_iters // {times})')
-        return Code(f'min({interval}, max_iters)')
-
     def _colors(self) -> Iterator[list[str]]:
         """Yield the colors of classes, in files and in pictures."""
-        if isinstance(self._class_dict, Mapping):
+        if self._class_dict:
             yield [
                 '# Colors (red, green, blue) in the masks.',
                 'class_dict = {',
@@ -306,36 +292,14 @@ class _Writer:
 
     def _written(self) -> list[str]:
         """Return the name of the folder of what was made of the data."""
-        if self._beside is None:
+        if not any(isinstance(v, Code) for _, v in entries(self._splits)):
             return []
-        name = self._beside.replace('\\', '\\\\').replace('"', '\\"')
+        name = self._files.replace('\\', '\\\\').replace('"', '\\"')
         return [
             '# What was made of the data; MMEngine puts in the folder of this '
             'file.',
             f'written = """{{{{ fileDirname }}}}/{name}"""',
         ]
-
-    def _expressed(self, value: Any) -> Any:
-        """Return a value with expressions for what lies beside the config."""
-        if isinstance(value, Mapping):
-            return {k: self._expressed(v) for k, v in value.items()}
-        if isinstance(value, list | tuple):
-            inner = [self._expressed(each) for each in value]
-            return tuple(inner) if isinstance(value, tuple) else inner
-        found = _BESIDE.match(value) if isinstance(value, str) else None
-        if found is None:
-            return value
-        if self._beside not in (None, found[1]):
-            raise ValueError(
-                f'files were written to {self._beside} and {found[1]}: '
-                'expected one folder'
-            )
-        self._beside = found[1]
-        rest = value[found.end() :]
-        if not rest:
-            return Code('written')
-        literal = rest.replace('{', '{{').replace('}', '}}')
-        return Code(f'f{"{written}/" + literal!r}')
 
     def _fit(self) -> Iterator[str]:
         """Make the inherited config one for the plan; yield what is said."""
@@ -367,10 +331,10 @@ class _Writer:
         """Let dataloaders read the data."""
         wanted, task = self._wanted, self._plan.task
         wanted['train_pipeline'] = fit_train_pipeline(
-            self._base, task, self._scale, self._loader
+            self._base, task, self._loader
         )
         wanted['test_pipeline'] = fit_test_pipeline(
-            self._base, task, self._scale, self._loader
+            self._base, task, self._loader
         )
         # In a split's own arguments as well.
         several = {key for split in self._splits.values() for key in split}
@@ -428,18 +392,8 @@ class _Writer:
                 self._wanted[key] = _evaluator_of_maps(known)
             else:
                 self._wanted[key] = _evaluator_of_objects(
-                    known, self._annotations(split)
+                    known, self._splits[split]['ann_file']
                 )
-
-    def _annotations(self, split: str) -> str:
-        """Return the COCO file of a split, as a metric opens it."""
-        file = self._splits[split]['ann_file']
-        if isinstance(file, Code) or os.path.isabs(file):
-            return file
-        literal = file.replace('{', '{{').replace('}', '}}')
-        root = '{data_root.rstrip("/")}/'
-        # In a text in single quotes.
-        return Code("f'" + root + repr(f'{literal}"')[1:-2] + "'")
 
     def _fit_optimizer(self) -> None:
         """Accumulate, and scale the learning rate to the images a step."""
@@ -546,8 +500,6 @@ class _Writer:
     def _below(self, notes: Iterable[str]) -> Iterator[list[str]]:
         """Yield what uses the names at the top."""
         changes = difference(self._wanted, self._before)
-        for place, value in [*leaves(changes)]:
-            _set(changes, place, _rebuilt(place, value, self._before))
         for name in ('dataloader', 'evaluator'):
             other = changes.get(f'test_{name}')
             if other and other == changes.get(f'val_{name}'):
@@ -581,7 +533,17 @@ class _Writer:
                 ]
             yield lines
         if self._plan.task == 'semantic':
-            yield fit_tta_pipeline(self._base, self._scale, self._loader)
+            yield fit_tta_pipeline(self._base, self._loader)
+
+
+def _expressed(value: Any) -> Any:
+    """Return arguments with expressions for what was written."""
+    if isinstance(value, Mapping):
+        return {k: _expressed(v) for k, v in value.items()}
+    if not isinstance(value, Written):
+        return value
+    literal = value.replace('{', '{{').replace('}', '}}')
+    return Code(f'f{"{written}/" + literal!r}')
 
 
 def _unscoped(value: Any, scope: str) -> Any:
@@ -598,33 +560,6 @@ def _unscoped(value: Any, scope: str) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(_unscoped(each, scope) for each in value)
     return value
-
-
-def _set(node: dict[str, Any], place: Key, value: Any) -> None:
-    for part in place[:-1]:
-        node = node[part]
-    node[place[-1]] = value
-
-
-def _rebuilt(place: Key, value: Any, before: Mapping[str, Any]) -> Any:
-    """Return a list of parts of a model by what changes in each of them."""
-    old = at(before, place)
-    lists = isinstance(value, list) and isinstance(old, list) and value
-    if place[0] != 'model' or not lists or len(value) != len(old):
-        return value
-    if not all(isinstance(each, dict) for each in [*value, *old]):
-        return value
-    found = [difference(new, was) for new, was in zip(value, old, strict=True)]
-    if any(DELETE in each for each in found):
-        return value
-    # Set as a whole, as nothing is merged within lists.
-    changes = [
-        {key: new[key] for key in each}
-        for new, each in zip(value, found, strict=True)
-    ]
-    if any(each != changes[0] for each in changes):
-        return value
-    return Each('.'.join(['_base_', *place]), changes[0])
 
 
 def _evaluator_of_maps(given: Mapping[str, Any]) -> dict[str, Any]:

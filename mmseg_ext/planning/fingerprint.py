@@ -9,7 +9,7 @@ import numpy as np
 
 from mmseg_ext.doctor.parts import ImageScan
 from mmseg_ext.planning.likeness import joined
-from mmseg_ext.planning.prepare import Prepared
+from mmseg_ext.planning.prepare import Objects, Prepared
 from mmseg_ext.planning.splits import Splits
 from mmseg_ext.planning.survey import Survey
 
@@ -108,8 +108,8 @@ def fingerprint_of(
     pixels = found.pixels[train]
     total = sum(sizes[number][0] * sizes[number][1] for number in train)
     copies = [*found.likeness.equal, *found.likeness.copies]
-    instances = prepared.counts is not None
-    classes = _classes(found, train, prepared)
+    objects = prepared.objects
+    classes = _classes(found, train, objects)
     amounts = [
         each.pixels if each.objects is None else each.objects
         for each in classes
@@ -129,9 +129,9 @@ def fingerprint_of(
         ignored=max(0.0, 1 - int(pixels.sum()) / total),
         classes=classes,
         imbalance=max(there) / min(there) if there else 1.0,
-        object_sides=_sides(prepared),
+        object_sides=_sides(objects) if objects else None,
         objects_per_image=(
-            (sum(amounts) / len(train), prepared.most) if instances else None
+            (sum(amounts) / len(train), objects.most) if objects else None
         ),
         duplicates=sum(len(group) > 1 for group in joined(len(sizes), copies)),
         groups=splits.groups,
@@ -168,22 +168,22 @@ def _colors(
 
 
 def _classes(
-    found: Survey, train: Sequence[int], prepared: Prepared
+    found: Survey, train: Sequence[int], objects: Objects | None
 ) -> list[ClassFacts]:
     """Return the classes, of label maps or of instances."""
-    classes, counts = found.export.classes, prepared.counts
+    classes = found.export.classes
     assert classes is not None
     counted = found.pixels[train]
     images = (counted > 0).sum(0).tolist()
     pixels = counted.sum(0).tolist()
     indices: Sequence[int] = range(len(classes.names))
-    if counts is not None:
+    if objects:
         indices = classes.objects
         for index in indices:
             name = classes.names[index]
-            sides = np.array((prepared.objects or {}).get(name, ()), float)
+            sides = np.array(objects.sides[name])
             area = float(np.square(sides).mean()) if len(sides) else 0.0
-            pixels[index] = round(area * counts.get(name, 0))
+            pixels[index] = round(area * objects.counts[name])
     total = max(1, sum(pixels[index] for index in indices))
     return [
         ClassFacts(
@@ -191,16 +191,14 @@ def _classes(
             images[index],
             pixels[index],
             pixels[index] / total,
-            None if counts is None else counts.get(name, 0),
+            objects.counts[name] if objects else None,
         )
         for index in indices
     ]
 
 
-def _sides(prepared: Prepared) -> tuple[float, float, float] | None:
-    """Return percentiles of the sides of objects; None without any."""
-    sides = list(chain.from_iterable((prepared.objects or {}).values()))
-    if not sides:
-        return None
+def _sides(objects: Objects) -> tuple[float, float, float]:
+    """Return percentiles of the sides of objects."""
+    sides = list(chain.from_iterable(objects.sides.values()))
     small, middle, large = np.percentile(sides, _PERCENTILES).tolist()
     return small, middle, large

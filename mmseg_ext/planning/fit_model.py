@@ -56,13 +56,14 @@ def fit_model(
             its classes by name; the sentence names it.
     """
     model = cfg['model']
+    parts = dict(entries(cfg))
     for key in _NAMED_CLASSES:
-        if _found(cfg, key) is not None:
+        if parts.get(key) is not None:
             raise ValueError(
                 f'{key} is for the classes of its own data set, and cannot be '
                 'fitted to others'
             )
-    _set_sizes(model, _crop_of(cfg))
+    _set_sizes(model, _crop_of(parts))
     _set_classes(cfg, num_classes)
     yield from _set_class_weight(model, plan)
     yield from _set_norms(model, plan, scope)
@@ -75,12 +76,6 @@ def fit_model(
         )
 
 
-def _found(node: Any, key: str) -> Any:
-    for part in key.split('.'):
-        node = node.get(part) if isinstance(node, Mapping) else None
-    return node
-
-
 def _pair(size: Any) -> tuple[int, int] | None:
     """Return height and width of what may be one number, or no size."""
     if isinstance(size, int):
@@ -90,15 +85,18 @@ def _pair(size: Any) -> tuple[int, int] | None:
     return None
 
 
-def _crop_of(cfg: Mapping[str, Any]) -> tuple[int, int] | None:
+def _crop_of(parts: Mapping[str, Any]) -> tuple[int, int] | None:
     """Return the height and width that the model is trained with."""
-    size = _pair(_found(cfg, 'model.data_preprocessor.size'))
-    if size is not None:
-        return size
-    for key, value in entries(cfg.get('train_dataloader')):
-        if key.endswith('.crop_size'):
-            return _pair(value)
-    return None
+    sizes = [
+        parts.get('model.data_preprocessor.size'),
+        *(
+            value
+            for key, value in parts.items()
+            if key.startswith('train_dataloader.')
+            and key.endswith('.crop_size')
+        ),
+    ]
+    return next(filter(None, map(_pair, sizes)), None)
 
 
 def _set_sizes(model: dict[str, Any], old: tuple[int, int] | None) -> None:
@@ -139,8 +137,8 @@ def _set_classes(cfg: dict[str, Any], num_classes: int) -> None:
         ValueError: There is no such head.
     """
     found = OPTIONS['num_classes'].find(Config(cfg), num_classes)
-    keys = [change.part for change in found if change.main]
-    heads = [_at(cfg, key) for key in keys]
+    parts = dict(entries(cfg))
+    heads = [parts[change.part] for change in found if change.main]
     if not heads:
         raise ValueError(
             'model has no part with num_classes that is for the classes of '
@@ -156,17 +154,7 @@ def _set_classes(cfg: dict[str, Any], num_classes: int) -> None:
         # One channel for two classes, or as many as there were.
         if head.get('out_channels') in (1, old):
             head['out_channels'] = None
-    for head in heads:
-        objects = head.get('num_stuff_classes') == 0
-        name = 'num_things_classes' if objects else 'num_classes'
         head[name] = Code('num_classes')
-
-
-def _at(cfg: Any, key: str) -> Any:
-    """Return a part of a config, which is there."""
-    for part in key.split('.'):
-        cfg = cfg[int(part) if isinstance(cfg, list) else part]
-    return cfg
 
 
 def _weights(given: Any, old: Any) -> Any:
@@ -229,7 +217,11 @@ def _set_class_weight(model: dict[str, Any], plan: Plan) -> Iterator[str]:
 def _set_norms(model: dict[str, Any], plan: Plan, scope: str) -> Iterator[str]:
     """Take layers of normalization that one process can train."""
     groups = {'type': 'GN', 'num_groups': _GROUPS, 'requires_grad': True}
-    parts = [('', model), *_with_keys(model)]
+    parts = [
+        (key, node)
+        for key, node in (('', model), *entries(model))
+        if isinstance(node, dict)
+    ]
     regrouped = False
     for key, node in parts:
         backbone = 'backbone' in key.split('.')
@@ -259,12 +251,6 @@ def _set_norms(model: dict[str, Any], plan: Plan, scope: str) -> Iterator[str]:
             f'{inner[0].get("type")} cannot keep the means of its batch norm, '
             'which small batches may blur.'
         )
-
-
-def _with_keys(node: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    for key, inner in entries(node):
-        if isinstance(inner, dict):
-            yield key, inner
 
 
 def _takes_norm_eval(backbone: Mapping[str, Any], scope: str) -> bool:

@@ -1,6 +1,6 @@
 """The pipelines of a config for images and crops of other sizes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmengine.config import Config
@@ -39,6 +39,7 @@ _CROPS = (
 
 #: All in one: what it resizes by, it gets.
 _FUSED = 'FusedResizeCropFlip'
+_FUSED_SIZES = ('scales', 'scale_factors')
 
 #: Transforms that mix images, or whose sizes go with those that do.
 _MIXES = (
@@ -52,8 +53,6 @@ _SWITCH = 'PipelineSwitchHook'
 
 #: How much smaller and larger training images may be by default.
 _RATIOS = (0.5, 1.5)
-
-_FACTORS = (0.5, 0.75, 1.0, 1.25, 1.5)
 
 #: Where no pipeline can be inherited.
 _DEFAULTS: Mapping[str, Sequence[Step]] = {
@@ -84,9 +83,7 @@ def loads_masks(cfg: Config) -> bool:
     )
 
 
-def fit_train_pipeline(
-    cfg: Config, task: str, scale: bool, loader: str
-) -> list[Step]:
+def fit_train_pipeline(cfg: Config, task: str, loader: str) -> list[Step]:
     """Return the training pipeline of a config, for other images.
 
     Images are resized to a random size around ``scale``, and cropped to
@@ -96,7 +93,6 @@ def fit_train_pipeline(
     Args:
         cfg: The config.
         task: ``'semantic'`` or ``'instance'``.
-        scale: Whether images are fitted into a size.
         loader: Type of the step that loads label maps.
 
     Raises:
@@ -108,7 +104,7 @@ def fit_train_pipeline(
     for place, step in enumerate(found):
         kind = type_name(step)
         if kind == _FUSED:
-            steps += _fused(step, scale)
+            steps.append(_fused(step))
         elif kind in _MIXES or _resizes(step) or kind in _CROPS:
             continue
         elif kind == 'Pad' and step.get('size'):
@@ -117,7 +113,7 @@ def fit_train_pipeline(
         else:
             key = f'train_dataloader.dataset.pipeline.{place}'
             steps.append(_loading(step, task, loader, key))
-    return _with_crops(steps, found, task, scale, ratios)
+    return _with_crops(steps, found, task, ratios)
 
 
 def _train_steps(cfg: Config, task: str) -> list[Step]:
@@ -208,7 +204,6 @@ def _with_crops(
     steps: list[Step],
     found: Sequence[Step],
     task: str,
-    scale: bool,
     ratios: tuple[float, float],
 ) -> list[Step]:
     """Put a resize and a crop behind what loads the labels.
@@ -237,28 +232,16 @@ def _with_crops(
         (s for s in found if type_name(s) in _CROPS),
         {'type': 'RandomCrop', 'cat_max_ratio': 0.75},
     )
-    new = [_resize(scale, ratios), _crop(crop, task)]
+    resize = {
+        'type': 'RandomResize',
+        'scale': Code('scale'),
+        'ratio_range': ratios,
+        'keep_ratio': True,
+    }
+    new = [resize, _crop(crop, task)]
     if task == 'instance' and 'FilterAnnotations' not in kinds:
         new.append({'type': 'FilterAnnotations', 'min_gt_bbox_wh': (3, 3)})
     return [*steps[:place], *new, *steps[place:]]
-
-
-def _resize(scale: bool, ratios: tuple[float, float]) -> Step:
-    if scale:
-        return {
-            'type': 'RandomResize',
-            'scale': Code('scale'),
-            'ratio_range': ratios,
-            'keep_ratio': True,
-        }
-    # Relative to the size of each image.
-    return {
-        'type': 'RandomChoice',
-        'transforms': [
-            [{'type': 'Resize', 'scale_factor': factor, 'keep_ratio': True}]
-            for factor in _FACTORS
-        ],
-    }
 
 
 def _crop(step: Step, task: str) -> Step:
@@ -277,27 +260,23 @@ def _crop(step: Step, task: str) -> Step:
     }
 
 
-def _fused(step: Step, scale: bool) -> Iterator[Step]:
-    """Yield what resizes, crops and flips in one step."""
-    sizes = ('scale', 'scales', 'ratio_range', 'scale_factors')
-    kept = {name: value for name, value in step.items() if name not in sizes}
-    kept['crop_size'] = Code('crop_size')
-    if scale:
-        ratios = tuple(step.get('ratio_range') or _RATIOS)
-        yield {**kept, 'scale': Code('scale'), 'ratio_range': ratios}
-    else:
-        yield {**kept, 'scale_factors': _FACTORS}
+def _fused(step: Step) -> Step:
+    """Return what resizes, crops and flips in one step."""
+    kept = {k: v for k, v in step.items() if k not in _FUSED_SIZES}
+    return {
+        **kept,
+        'crop_size': Code('crop_size'),
+        'scale': Code('scale'),
+        'ratio_range': tuple(step.get('ratio_range') or _RATIOS),
+    }
 
 
-def fit_test_pipeline(
-    cfg: Config, task: str, scale: bool, loader: str
-) -> list[Step]:
+def fit_test_pipeline(cfg: Config, task: str, loader: str) -> list[Step]:
     """Return the pipeline of the validation of a config, for other images.
 
     Args:
         cfg: The config.
         task: ``'semantic'`` or ``'instance'``.
-        scale: Whether images are fitted into a size.
         loader: Type of the step that loads label maps.
 
     Raises:
@@ -321,36 +300,24 @@ def fit_test_pipeline(
         else:
             key = f'val_dataloader.dataset.pipeline.{place}'
             steps.append(_loading(step, task, loader, key))
-    fit = _fit(task, scale)
+    fit = {'type': 'Resize', 'scale': Code('scale'), 'keep_ratio': True}
     kinds = [type_name(step) for step in steps]
     # Before the labels, so that scores are those of the images' own size.
     place = 1 + next(
         (at for at, kind in enumerate(kinds) if kind in _IMAGES), -1
     )
-    return [*steps[:place], *fit, *steps[place:]]
+    return [*steps[:place], fit, *steps[place:]]
 
 
-def _fit(task: str, scale: bool) -> list[Step]:
-    """Return what fits test images into a size, if anything does."""
-    if scale:
-        return [{'type': 'Resize', 'scale': Code('scale'), 'keep_ratio': True}]
-    if task == 'instance':
-        # Boxes are scaled back by the factor that it sets.
-        return [{'type': 'Resize', 'scale_factor': 1.0, 'keep_ratio': True}]
-    return []
-
-
-def fit_tta_pipeline(cfg: Config, scale: bool, loader: str) -> list[str]:
+def fit_tta_pipeline(cfg: Config, loader: str) -> list[str]:
     """Return lines that fit the pipeline of test-time augmentation.
 
     Args:
         cfg: The config, of label maps.
-        scale: Whether images are fitted into a size.
         loader: Type of the step that loads label maps.
 
     Returns:
-        The lines; none where the config has no such pipeline, or nothing has
-        to be changed.
+        The lines; none where the config has no such pipeline.
     """
     steps = cfg.get('tta_pipeline')
     if not isinstance(steps, list):
@@ -367,9 +334,9 @@ def fit_tta_pipeline(cfg: Config, scale: bool, loader: str) -> list[str]:
                 for part in key.split('.')
             )
             lines.append(f"{name}{place} = dict(type='{new['type']}')")
-    if scale:
-        lines.append(
-            f"{name}.insert(1, dict(type='Resize', scale=scale, "
-            'keep_ratio=True))'
-        )
-    return [f'{name} = _base_.{name}', *lines] if lines else []
+    resize = "dict(type='Resize', scale=scale, keep_ratio=True)"
+    return [
+        f'{name} = _base_.{name}',
+        *lines,
+        f'{name}.insert(1, {resize})',
+    ]

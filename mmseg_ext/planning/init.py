@@ -1,5 +1,6 @@
 """From a folder of annotated images to a config that trains: the whole way."""
 
+import hashlib
 import os
 import re
 import shutil
@@ -21,9 +22,10 @@ from mmseg_ext.planning.config_text import config_text
 from mmseg_ext.planning.detect import detect
 from mmseg_ext.planning.fingerprint import Fingerprint, encode, fingerprint_of
 from mmseg_ext.planning.label_sheet import draw_labels
+from mmseg_ext.planning.learned_classes import leave_out_unlearned
 from mmseg_ext.planning.machine import Machine, this_machine
 from mmseg_ext.planning.plan import Plan, fit, make_plan
-from mmseg_ext.planning.prepare import Prepared, prepare
+from mmseg_ext.planning.prepare import prepare
 from mmseg_ext.planning.splits import Splits, divide
 from mmseg_ext.planning.step_memory import StepMemory
 from mmseg_ext.planning.survey import Survey, survey
@@ -59,7 +61,6 @@ class Inited(NamedTuple):
         sheets: Pictures of images with their labels.
         plan: The choices.
         fingerprint: The data in numbers.
-        prepared: What the config says of the data.
         diagnosis: What the doctor says; it has no error.
     """
 
@@ -68,7 +69,6 @@ class Inited(NamedTuple):
     sheets: list[Path]
     plan: Plan
     fingerprint: Fingerprint
-    prepared: Prepared
     diagnosis: Diagnosis
 
 
@@ -140,30 +140,45 @@ def init(
     splits = divide(found, val, group, seed)
     for line in _about(found, splits, task, export.evidence):
         tell(line)
+    found, unlearned = leave_out_unlearned(found, splits, task)
+    if unlearned:
+        names = listing(unlearned, 8)
+        tell(f'left out, as no training image has them: {names}')
     if may_write and not may_write(f'write {out} and {files}?'):
         return None
-    asked = msgspec.json.encode(
-        {
-            'data': os.path.abspath(data),
-            'format': export.NAME,
-            'task': task,
-            'seed': seed,
-        }
-    )
-    with _written(out, files, asked):
-        return _write(
-            found, splits, task, model, machine, out, nproc, progress, tell
+    # A training may begin in any folder.
+    root = Path(os.path.abspath(data)).as_posix()
+    named = root, files.name, f'{export.TITLE}, for {task} segmentation.'
+    with _whole(out, files, _stamp(found, splits, task)):
+        prepared = prepare(found, splits, task, files, nproc, progress)
+        objects = prepared.objects
+        if objects and objects.dropped:
+            tell(f'left out, without a pixel: {objects.dropped} objects')
+        fingerprint = fingerprint_of(found, splits, prepared, task)
+        wanted = make_plan(fingerprint, machine, model)
+        draft = config_text(wanted, prepared, *named)
+        plan = _fit(
+            wanted, draft, out, machine, objects.most if objects else 0
         )
-
-
-def _files_of(out: Path) -> Path:
-    """Return the folder of what a config reads beside the user's files."""
-    return out.with_name(f'{out.stem}{_FILES}')
+        tell('plan:')
+        for line in plan.lines():
+            tell(f'  {line}')
+        write_bytes(files / 'fingerprint.json', encode(fingerprint))
+        coco = prepared.splits['train']['ann_file'] if objects else None
+        sheets = draw_labels(
+            found, splits, coco and files / coco, files, progress
+        )
+        write_text(out, config_text(plan, prepared, *named))
+        diagnosis = visit(
+            str(out), nproc=nproc, sample=_EXAMINED, out=files / 'doctor'
+        ).diagnosis
+        _check_healthy(diagnosis)
+    return Inited(out, files, sheets, plan, fingerprint, diagnosis)
 
 
 def _check_out(out: Path) -> Path:
     """Check where the config goes; return the folder beside it."""
-    files = _files_of(out)
+    files = out.with_name(f'{out.stem}{_FILES}')
     if out.suffix != '.py' or not out.stem:
         raise ValueError(
             f'out={str(out)!r}: expected the name of a config, such as '
@@ -187,7 +202,7 @@ def _check_out(out: Path) -> Path:
 
 
 @contextmanager
-def _written(out: Path, files: Path, asked: bytes) -> Iterator[None]:
+def _whole(out: Path, files: Path, asked: bytes) -> Iterator[None]:
     """Let nothing stay of what fails, and go on with what was stopped."""
     mark = files / _UNFINISHED
     if mark.exists() and mark.read_bytes() != asked:
@@ -200,6 +215,20 @@ def _written(out: Path, files: Path, asked: bytes) -> Iterator[None]:
         out.unlink(missing_ok=True)
         shutil.rmtree(files, ignore_errors=True)
         raise
+
+
+def _stamp(found: Survey, splits: Splits, task: str) -> bytes:
+    """Return what tells a run from those of other data, or other options."""
+    told = [
+        found.export.NAME,
+        [picture[:2] for picture in found.export.pictures],
+        [image.digest for image in found.images],
+        found.pixels.tolist(),
+        splits.members,
+        task,
+    ]
+    digest = hashlib.blake2b(msgspec.json.encode(told), digest_size=16)
+    return digest.hexdigest().encode()
 
 
 def _about(
@@ -217,7 +246,7 @@ def _about(
     total = max(1, int(found.pixels.sum()))
     yield f'{len(shown)} {"class" if len(shown) == 1 else "classes"}'
     unnamed = any(map(_UNNAMED.fullmatch, shown.values()))
-    there = found.pixels.any(axis=0)
+    there = (found.pixels > 0).any(axis=0).tolist()
     absent = [shown.pop(k) for k in [*shown] if not there[k]]
     wide = max(map(len, shown.values()), default=0)
     for index, name in shown.items():
@@ -235,57 +264,19 @@ def _about(
     sizes = ', '.join(
         f'{len(numbers)} {name}' for name, numbers in splits.members.items()
     )
-    yield f'splits: {sizes} ({splits.reason})'
+    yield f'splits: {sizes}, {splits.reason}'
 
 
-def _write(
-    found: Survey,
-    splits: Splits,
-    task: str,
-    model: str | None,
-    machine: Machine,
-    out: Path,
-    nproc: int,
-    progress: bool,
-    tell: Callable[[str], None],
-) -> Inited:
-    """Write all, and let the doctor look at it."""
-    files = _files_of(out)
-    in_config = f'{{{{ fileDirname }}}}/{files.name}'
-    prepared = prepare(found, splits, task, files, in_config, nproc, progress)
-    fingerprint = fingerprint_of(found, splits, prepared, task)
-    # A training may begin in any folder.
-    root = Path(os.path.abspath(found.export.folder)).as_posix()
-    title = (
-        f'{found.export.TITLE} in {found.export.folder}: {task} '
-        f'segmentation of {len(fingerprint.classes)} classes.'
-    )
-    wanted = make_plan(fingerprint, machine, model)
+def _fit(
+    wanted: Plan, draft: str, out: Path, machine: Machine, objects: int
+) -> Plan:
+    """Fit a plan to the memory, by steps of the config as it would be."""
     with tempfile.TemporaryDirectory() as scratch:
-        draft = Path(scratch, out.name)
-        text = config_text(wanted, prepared, root, title)
+        config = Path(scratch, out.name)
         place = out.absolute().parent.as_posix()
-        write_text(draft, text.replace('{{ fileDirname }}', place))
-        tell('trying a training step ...')
-        with StepMemory(draft, machine) as measure:
-            plan = fit(wanted, measure, machine.memory)
-    for line in plan.lines():
-        tell(line)
-    write_bytes(files / 'fingerprint.json', encode(fingerprint))
-    coco = files / 'annotations' / 'train.json'
-    sheets = draw_labels(
-        found,
-        splits,
-        coco if task == 'instance' else None,
-        files,
-        progress,
-    )
-    write_text(out, config_text(plan, prepared, root, title))
-    diagnosis = visit(
-        str(out), nproc=nproc, sample=_EXAMINED, out=files / 'doctor'
-    ).diagnosis
-    _check_healthy(diagnosis)
-    return Inited(out, files, sheets, plan, fingerprint, prepared, diagnosis)
+        write_text(config, draft.replace('{{ fileDirname }}', place))
+        with StepMemory(config, machine, objects) as measure:
+            return fit(wanted, measure, machine.memory)
 
 
 def _check_healthy(diagnosis: Diagnosis) -> None:

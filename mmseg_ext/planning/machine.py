@@ -2,7 +2,6 @@
 
 import math
 import os
-import platform
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,13 +37,11 @@ class Machine(NamedTuple):
 
     Attributes:
         device: ``'cuda'`` or ``'cpu'``.
-        name: Of the device, for people.
         memory: Bytes that a training may take.
         cores: Cores that this process may use.
     """
 
     device: str
-    name: str
     memory: int
     cores: int
 
@@ -69,11 +66,10 @@ def this_machine(memory_gb: float | None = None) -> Machine:
     """
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     if device == 'cuda':
-        name = torch.cuda.get_device_name()
         free, total = torch.cuda.mem_get_info()
         memory = _Memory(total, free)
     else:
-        name, memory = _processor(), _ram()
+        memory = _ram()
     require(
         'memory',
         memory_gb,
@@ -88,7 +84,7 @@ def this_machine(memory_gb: float | None = None) -> Machine:
         f'at most the {math.floor(memory.total / GB * 10) / 10:g} GB of '
         + ('the GPU' if device == 'cuda' else 'this machine'),
     )
-    return Machine(device, name, int(wanted), _cores())
+    return Machine(device, int(wanted), _cores())
 
 
 def _cores() -> int:
@@ -96,15 +92,6 @@ def _cores() -> int:
     if hasattr(os, 'sched_getaffinity'):  # Linux
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _processor() -> str:
-    """Return the name of the processor."""
-    for line in _text(_ROOT / 'proc/cpuinfo').splitlines():
-        key, _, value = line.partition(':')
-        if key.strip() == 'model name' and value.strip():
-            return value.strip()
-    return platform.processor() or platform.machine() or 'CPU'
 
 
 def _ram() -> _Memory:

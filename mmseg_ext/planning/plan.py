@@ -39,7 +39,8 @@ class Choice(NamedTuple, Generic[Value]):
 
     Attributes:
         value: It.
-        reason: The number behind it, in a short sentence for a comment.
+        reason: The number behind it, in a short sentence for a comment; empty
+            where there is nothing to choose.
     """
 
     value: Value
@@ -143,7 +144,7 @@ TITLES = {
     'accumulate': 'accumulation',
     'batch_norm': 'batch norm',
     'max_iters': 'iterations',
-    'val_interval': 'validation',
+    'val_interval': 'validate every',
     'class_weight': 'class weights',
     'mean_std': 'mean and std',
     'num_workers': 'workers',
@@ -159,7 +160,7 @@ class Plan:
         task: ``'semantic'`` or ``'instance'``.
         base: Name or path of the config to inherit.
         scale: Width and height that images are fitted into before a crop and
-            at test; None where they keep their size.
+            at test.
         crop_size: Height and width of a crop, each a multiple of 32.
         batch_size: Images a step.
         accumulate: Steps whose gradients are summed.
@@ -177,7 +178,7 @@ class Plan:
 
     task: str
     base: Choice[str]
-    scale: Choice[tuple[int, int] | None]
+    scale: Choice[tuple[int, int]]
     crop_size: Choice[tuple[int, int]]
     batch_size: Choice[int]
     accumulate: Choice[int]
@@ -194,7 +195,8 @@ class Plan:
         rows = []
         for name, title in TITLES.items():
             choice: Choice[object] = getattr(self, name)
-            rows.append((title, _shown(choice.value), choice.reason))
+            if choice.reason:
+                rows.append((title, _shown(choice.value), choice.reason))
         wide = max(len(title) for title, _, _ in rows)
         # Names of configs are long, and one of them stands alone.
         wider = max(len(value) for _, value, _ in rows[1:])
@@ -226,8 +228,8 @@ def make_plan(
         scale,
         _crop(scale.value, task, device),
         Choice(batch, f'as the recipes for {_named(device)} have it'),
-        Choice(1, 'each step is one of the optimizer'),
-        Choice(True, 'two or more images a step have means'),
+        Choice(1, 'the batch fits as a whole'),
+        Choice(True, ''),
         iters,
         Choice(
             iters.value // _VALIDATIONS, f'{_VALIDATIONS} times in a training'
@@ -295,9 +297,9 @@ def _too_large(plan: Plan, taken: int, memory: int) -> str:
 
 
 def _shown(value: object) -> str:
-    """Return a value for people."""
+    """Return a value for people; nothing for None."""
     if value is None:
-        return 'none'
+        return ''
     if isinstance(value, bool):
         return 'yes' if value else 'no'
     if isinstance(value, tuple) and isinstance(value[0], tuple):
@@ -327,9 +329,7 @@ def _base(task: str, machine: Machine, model: str | None) -> Choice[str]:
     return Choice(MODELS[word, task], f'{why}, {weights}')
 
 
-def _scale(
-    fingerprint: Fingerprint, device: str
-) -> Choice[tuple[int, int] | None]:
+def _scale(fingerprint: Fingerprint, device: str) -> Choice[tuple[int, int]]:
     """Choose the size that images are fitted into."""
     width, height = fingerprint.width, fingerprint.height
     longer, shorter = max(width, height), min(width, height)
@@ -377,10 +377,9 @@ def _small(fingerprint: Fingerprint) -> tuple[float, str]:
 
 
 def _crop(
-    scale: tuple[int, int] | None, task: str, device: str
+    scale: tuple[int, int], task: str, device: str
 ) -> Choice[tuple[int, int]]:
     """Choose a crop of the shape of the median image."""
-    assert scale is not None
     width, height = scale
     area = _AREA[device, task]
     share = min(1.0, math.sqrt(area / (width * height)))
@@ -413,14 +412,14 @@ def _iters(images: int, task: str, device: str) -> Choice[int]:
 
 def _class_weight(fingerprint: Fingerprint) -> Choice[str | None]:
     """Choose weights of classes."""
+    if fingerprint.task == 'instance':
+        return Choice(None, '')
     times = fingerprint.imbalance
     number = f'{times:,.0f}' if times >= 100 else f'{times:.3g}'
-    ratio = f'the commonest class is {number} times'
-    if fingerprint.task == 'instance':
-        return Choice(None, 'for label maps only')
+    ratio = f'the commonest class is {number} times the rarest'
     if fingerprint.imbalance > _IMBALANCE:
-        return Choice('sqrt_median_frequency', f'{ratio} the rarest')
-    return Choice(None, f'{ratio} the rarest, up to {_IMBALANCE:g} is fine')
+        return Choice('sqrt_median_frequency', ratio)
+    return Choice(None, f'{ratio}, up to {_IMBALANCE:g} is fine')
 
 
 def _mean_std(fingerprint: Fingerprint) -> Choice[Colors | None]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -27,12 +27,17 @@ from mmseg_ext.planning.instance_rows import InstanceLister, Job
 from mmseg_ext.planning.places import Listing, Places, find_places
 from mmseg_ext.planning.splits import Splits
 from mmseg_ext.planning.survey import Survey
-from mmseg_ext.utils.files import find_files, open_file, write_text
+from mmseg_ext.utils.files import (
+    find_files,
+    open_file,
+    write_bytes,
+    write_text,
+)
 from mmseg_ext.utils.images import encode_labels
 from mmseg_ext.utils.scratch import working_in
 from mmseg_ext.utils.text import listing
 
-__all__ = ['Prepared', 'prepare']
+__all__ = ['Objects', 'Prepared', 'Written', 'prepare']
 
 Result = TypeVar('Result')
 
@@ -42,32 +47,43 @@ _LABELS, _ANNOTATIONS = 'labels', 'annotations'
 #: Sides of objects that are kept for each class.
 _MOST_SIDES = 10_000
 
-#: What errors of converters say to do, and what is to do here.
-_HINTS = {
-    'use overwrite=True, or another out_dir': 'remove the folder, or choose '
-    'another name for the config',
-    'give all data roots in one run, remove it, or choose another out_dir': (
-        'remove the folder, or choose another name for the config'
-    ),
-}
-
 #: Where a PNG file says how many bits a channel has, and what it shows: grays
 #: of 8 bits, or a palette. MMSeg's loader reads these as they are stored.
 _PNG = b'\x89PNG\r\n\x1a\n'
 _FORM, _GRAY_8, _PALETTE = slice(24, 26), b'\x08\x00', 3
 
 
-@dataclass(frozen=True)
-class Prepared:
+class Written(str):
+    """The path of a written file or folder, relative to that of all these."""
+
+
+class Objects(NamedTuple):
+    """The instances of the training split; groups do not count.
+
+    Attributes:
+        sides: The square roots of their areas by class, at most 10,000 each.
+        counts: Their number by class.
+        most: The most in an image.
+        dropped: How many were left out because they have no pixel, in all
+            splits.
+    """
+
+    sides: Mapping[str, Sequence[float]]
+    counts: Mapping[str, int]
+    most: int
+    dropped: int
+
+
+class Prepared(NamedTuple):
     """What a config says of its data.
 
-    Paths are relative to ``data_root``, or begin with the folder of the files
-    that were written, as :func:`prepare` was given it.
+    Paths are relative to ``data_root``, or :class:`Written`.
 
     Attributes:
         dataset: Arguments of the data set that all splits have: ``type``,
-            ``metainfo`` with ``classes`` and ``palette``, suffixes, but
-            neither ``data_root`` nor a pipeline.
+            ``metainfo`` with ``classes`` and, where no ``class_dict`` has the
+            colors, ``palette``; suffixes, but neither ``data_root`` nor a
+            pipeline.
         splits: Further arguments by ``'train'``, ``'val'`` and, where there is
             one, ``'test'``: ``data_prefix`` and, where a folder has images of
             other splits, ``ann_file``.
@@ -75,26 +91,13 @@ class Prepared:
             ``'FastLoadAnnotations'`` for index masks that MMSeg's does not
             read as they are stored, such as grays of three channels; or
             ``'LoadColorMasks'``.
-        written: How many files were drawn or written.
-        kept: How many were there from a run that was stopped.
-        objects: For instances, those of each class in the training split, and
-            the square roots of their areas, as ``{name: [side, ...]}``; at
-            most 10,000 a class. Groups do not count. None for label maps.
-        counts: For instances, the number of those of each class in the
-            training split, all of them. None for label maps.
-        most: The most instances in an image of the training split.
-        dropped: How many instances were left out because they have no pixel.
+        objects: The instances; None for label maps.
     """
 
     dataset: Mapping[str, Any]
     splits: Mapping[str, Mapping[str, Any]]
-    loader: str
-    written: int = 0
-    kept: int = 0
-    objects: Mapping[str, list[float]] | None = None
-    counts: Mapping[str, int] | None = None
-    most: int = 0
-    dropped: int = 0
+    loader: str = 'LoadAnnotations'
+    objects: Objects | None = None
 
 
 def prepare(
@@ -102,7 +105,6 @@ def prepare(
     splits: Splits,
     task: str,
     out_dir: Path,
-    in_config: str,
     nproc: int = 1,
     progress: bool = True,
 ) -> Prepared:
@@ -113,15 +115,14 @@ def prepare(
     files of the export are no masks that a data set reads. Instance:
     ``annotations/<split>.json``, COCO files with the names of the pictures,
     also where the export is one, since its ids, paths and classes are checked
-    and completed. A run that was stopped goes on where it was.
+    and completed. Label maps that are there whole are taken for those of this
+    export.
 
     Args:
         found: The survey.
         splits: The split of each picture.
         task: ``'semantic'`` or ``'instance'``.
-        out_dir: Where to write.
-        in_config: How the config names this folder, such as
-            ``'{{ fileDirname }}/mine'``.
+        out_dir: Where to write; what is there is replaced.
         nproc: Number of processes.
         progress: Show a progress bar.
 
@@ -129,9 +130,8 @@ def prepare(
         InvalidExportError: A file of the export is not right.
         OSError: A file cannot be written.
         ValueError: There are no objects, or none in the training or in the
-            validation; names do not tell images and labels apart; ``out_dir``
-            lies in the folder of the export, or holds files that this export
-            does not give.
+            validation; names do not tell images and labels apart; or
+            ``out_dir`` lies in the folder of the export.
     """
     root = found.export.folder
     if out_dir.resolve().is_relative_to(root.resolve()):
@@ -143,7 +143,7 @@ def prepare(
         split: [_job(found, number) for number in numbers]
         for split, numbers in splits.members.items()
     }
-    run = _Run(found.export, members, out_dir, in_config, nproc, progress)
+    run = _Run(found.export, members, out_dir, nproc, progress)
     with working_in(out_dir):
         return run.semantic() if task == 'semantic' else run.instances()
 
@@ -165,7 +165,6 @@ class _Run:
     export: Export
     members: Mapping[str, Sequence[Job]]
     out_dir: Path
-    in_config: str
     nproc: int
     progress: bool
 
@@ -200,25 +199,35 @@ class _Run:
 
     def semantic(self) -> Prepared:
         """Write lists and label maps."""
-        masks = self.export.masks
+        classes, masks = self.classes, self.export.masks
+        metainfo: dict[str, Any] = {'classes': classes.names}
         pictures = [
             job.picture for jobs in self.members.values() for job in jobs
         ]
-        if masks and all(picture.labels for picture in pictures):
+        in_place = masks and all(picture.labels for picture in pictures)
+        if masks and in_place:
             places = self.places(None)
             arguments, loader = _in_place(self.export, masks, pictures)
-            prefix, written, kept = '', 0, 0
         else:
             names = [_label_name(picture) for picture in pictures]
             places = self.places(Listing(self.out_dir / _LABELS, names))
             arguments, loader = {'type': 'FolderDataset'}, 'LoadAnnotations'
-            prefix = f'{self.in_config}/{_LABELS}'
-            written, kept = self.draw(pictures)
-        lists = self.write_lists(places)
-        metainfo = {
-            'classes': self.classes.names,
-            'palette': [list(color) for color in self.classes.palette],
-        }
+            drawer = _Drawer(self.export, self.out_dir / _LABELS)
+            for _ in self.results(drawer, 'label maps'):
+                pass
+        if 'class_dict' not in arguments:
+            metainfo['palette'] = [list(color) for color in classes.palette]
+        splits: dict[str, dict[str, Any]] = {}
+        for split, (images, labels, lines) in places.splits.items():
+            if not in_place:
+                labels = Written('/'.join(filter(None, (_LABELS, labels))))
+            prefix = {'img_path': images, 'seg_map_path': labels}
+            splits[split] = {'data_prefix': prefix}
+            if lines is not None:
+                name = Written(f'{split}.txt')
+                text = ''.join(f'{line}\n' for line in lines)
+                write_text(self.out_dir / name, text, durable=True)
+                splits[split]['ann_file'] = name
         endings = places.img_suffix
         return Prepared(
             {
@@ -227,21 +236,8 @@ class _Run:
                 'img_suffix': endings[0] if len(endings) == 1 else endings,
                 'seg_map_suffix': places.seg_map_suffix,
             },
-            {
-                split: {
-                    'data_prefix': {
-                        'img_path': place.images,
-                        'seg_map_path': '/'.join(
-                            filter(None, (prefix, place.labels))
-                        ),
-                    },
-                    **lists.get(split, {}),
-                }
-                for split, place in places.splits.items()
-            },
+            splits,
             loader,
-            written + len(lists),
-            kept,
         )
 
     def places(self, labels: Listing | None) -> Places:
@@ -285,39 +281,6 @@ class _Run:
             )
         return places
 
-    def draw(self, pictures: Sequence[Picture]) -> tuple[int, int]:
-        """Draw the label maps; return how many, and how many were there."""
-        for picture in pictures:
-            if fault := core.name_fault(_label_name(picture)):
-                file = self.export.folder / picture.name
-                raise InvalidExportError(file, fault)
-        drawer = _Drawer(self.export, Outputs(self.out_dir))
-        targets = [drawer.target(picture) for picture in pictures]
-        written = 0
-        try:
-            drawer.outputs.refuse_strangers(targets)
-            for _, _, new in self.results(drawer, 'label maps'):
-                written += new
-        except InvalidExportError:
-            raise
-        except ValueError as error:
-            text = str(error)
-            for old, hint in _HINTS.items():
-                text = text.replace(old, hint)
-            raise ValueError(text) from None
-        return written, len(targets) - written
-
-    def write_lists(self, places: Places) -> dict[str, dict[str, str]]:
-        """Write the lists of splits; return the argument of each."""
-        arguments = {}
-        for split, place in places.splits.items():
-            if place.lines is not None:
-                text = ''.join(f'{line}\n' for line in place.lines)
-                write_text(self.out_dir / f'{split}.txt', text, durable=True)
-                ann_file = f'{self.in_config}/{split}.txt'
-                arguments[split] = {'ann_file': ann_file}
-        return arguments
-
     def instances(self) -> Prepared:
         """Write COCO files."""
         names, classes = self.classes.names, self.classes.objects
@@ -327,16 +290,11 @@ class _Run:
                 f'{self.export.folder} has no objects: its one class is '
                 f'{listing(names)}, the background'
             )
-        for jobs in self.members.values():
-            for picture, _ in jobs:
-                if fault := core.name_fault(picture.name):
-                    file = self.export.folder / picture.name
-                    raise InvalidExportError(file, fault)
         sides = {names[index]: array('d') for index in classes}
         images: dict[str, set[int]] = {split: set() for split in self.members}
         objects = dict.fromkeys(self.members, 0)
         most = dropped = 0
-        place = f'{self.in_config}/{_ANNOTATIONS}'
+        files = {s: Written(f'{_ANNOTATIONS}/{s}.json') for s in self.members}
         categories = {ids[index]: names[index] for index in classes}
         with coco_writer(self.out_dir, categories) as writer:
             lister = InstanceLister(self.export, ids)
@@ -359,9 +317,7 @@ class _Run:
                         sides[names[index]].append(side)
             self.check_objects(objects)
             for split, numbers in images.items():
-                writer.save(
-                    self.out_dir / _ANNOTATIONS / f'{split}.json', numbers
-                )
+                writer.save(self.out_dir / files[split], numbers)
         return Prepared(
             {
                 'type': 'CocoDataset',
@@ -372,18 +328,15 @@ class _Run:
                 },
             },
             {
-                split: {
-                    'ann_file': f'{place}/{split}.json',
-                    'data_prefix': {'img': ''},
-                }
-                for split in images
+                split: {'ann_file': file, 'data_prefix': {'img': ''}}
+                for split, file in files.items()
             },
-            'LoadAnnotations',
-            len(images),
-            objects={name: _some(found) for name, found in sides.items()},
-            counts={name: len(found) for name, found in sides.items()},
-            most=most,
-            dropped=dropped,
+            objects=Objects(
+                {name: _some(found) for name, found in sides.items()},
+                {name: len(found) for name, found in sides.items()},
+                most,
+                dropped,
+            ),
         )
 
     def check_objects(self, objects: Mapping[str, int]) -> None:
@@ -443,15 +396,14 @@ class _Drawer:
     """Draws label maps; what a process has to know for it."""
 
     export: Export
-    outputs: Outputs
+    out_dir: Path
 
-    def target(self, picture: Picture) -> Path:
-        """Return where the label map of a picture goes."""
-        return self.outputs.out_dir / _LABELS / _label_name(picture)
-
-    def __call__(self, job: Job, scratch: Path | None) -> bool:
-        """Draw one; tell whether it was not there."""
+    def __call__(self, job: Job, scratch: Path | None) -> None:
+        """Draw one, unless it is there from a run that was stopped."""
         picture, size = job
+        path = self.out_dir / _label_name(picture)
+        if Outputs(self.out_dir).is_whole(path, size):
+            return
         root = self.export.folder
         file = root / (picture.labels or picture.name)
         with reading(file, ''):
@@ -459,9 +411,7 @@ class _Drawer:
             self.check_values(labels)
         height, width = labels.shape
         core.check_size(file, (width, height), root / picture.name, size)
-        return self.outputs.write_png(
-            self.target(picture), encode_labels(labels), file, scratch
-        )
+        write_bytes(path, encode_labels(labels), scratch)
 
     def check_values(self, labels: np.ndarray) -> None:
         """Check that a label map has classes alone."""

@@ -14,6 +14,9 @@ from mmseg_ext.planning.plan import TOO_MUCH
 
 __all__ = ['StepMemory']
 
+#: Objects of a random image.
+_MOST_OBJECTS = 100
+
 #: What the process runs, where the same modules are found as here.
 _PROGRAM = (
     'import sys; sys.path[:] = {path!r}; '
@@ -34,17 +37,18 @@ class StepMemory:
     Args:
         config: The config.
         machine: Where it will train.
-        objects: Of a random image, for a detector.
+        objects: Of a random image, for a detector; at most 100 count, as a
+            crop has fewer than an image.
     """
 
     def __init__(
-        self, config: Path, machine: Machine, objects: int = 20
+        self, config: Path, machine: Machine, objects: int = 0
     ) -> None:
         self._request = dict(
             config=os.fspath(config),
             device=machine.device,
             memory=machine.memory,
-            objects=objects,
+            objects=min(objects, _MOST_OBJECTS),
         )
         self._process: subprocess.Popen[str] | None = None
 

@@ -73,11 +73,11 @@ def serve() -> None:
     # Copies of a process with threads of OpenMP would wait for these.
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
-    ready: dict[str, Any] = {}
+    config = None
     for line in sys.stdin:
         request = json.loads(line)
-        if 'value' not in ready:
-            ready = _prepared(request)
+        if request['config'] != config:
+            config, ready = request['config'], _prepared(request)
         answer = ready
         if 'value' in ready:
             cfg, classes, loading = ready['value']

@@ -213,9 +213,7 @@ def draw_coco_sheets(
         for k in choose(names, facts, odd, options)
     ]
     legend = classes.legend(name, facts)
-    return write_sheets(
-        out_dir, name, jobs, options.columns, legend, options.progress
-    )
+    return write_sheets(out_dir, name, jobs, options, legend)
 
 
 def _repeated(categories: Sequence[Category]) -> Iterator[str]:

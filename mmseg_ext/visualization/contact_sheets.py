@@ -321,9 +321,8 @@ def write_sheets(
     out_dir: Path,
     stem: str,
     jobs: Sequence[Callable[[], Tile]],
-    columns: int,
+    options: SheetOptions,
     legend: Legend,
-    progress: bool = True,
 ) -> list[Path]:
     """Draw tiles in rows on sheets, and write these.
 
@@ -331,17 +330,17 @@ def write_sheets(
         out_dir: Gets ``<stem>_001.jpg`` and so on.
         stem: What the names begin with.
         jobs: Each returns a tile; called one after another.
-        columns: Tiles side by side; no sheet is wider than all need, nor
-            narrower than a legend of usual length.
+        options: How; no sheet is wider than all tiles need, nor narrower
+            than a legend of usual length.
         legend: It is at the top of the first sheet.
-        progress: Show a progress bar.
 
     Returns:
         Paths of the sheets.
     """
     sheets: list[Path] = []
-    columns = min(columns, max(len(jobs), _COLUMNS))
-    bar = tqdm(jobs, desc='drawing', unit=' images', disable=not progress)
+    columns = min(options.columns, max(len(jobs), _COLUMNS))
+    off = not options.progress
+    bar = tqdm(jobs, desc='drawing', unit=' images', disable=off)
     with working_in(out_dir), bar:
         tiles = (job() for job in bar)
         while some := list(islice(tiles, columns * _ROWS)):

@@ -101,14 +101,8 @@ def draw_mask_sheets(
         partial(_tile, labeled.images[k], facts[k], found[k], classes)
         for k in order
     ]
-    return write_sheets(
-        out_dir,
-        labeled.name,
-        jobs,
-        options.columns,
-        classes.legend(labeled.name, facts),
-        options.progress,
-    )
+    legend = classes.legend(labeled.name, facts)
+    return write_sheets(out_dir, labeled.name, jobs, options, legend)
 
 
 class _Classes:

@@ -94,9 +94,15 @@ train_dataloader = dict(
         # label-range: values 5 and 6 (a.png and 2 more)
         metainfo=dict(
             classes=(
-                *('class number 0', 'class number 1', 'class number 2'),
-                *('class number 3', 'class number 4', 'class number 5'),
-                *('class number 6', 'class number 7', 'class number 8'),
+                'class number 0',
+                'class number 1',
+                'class number 2',
+                'class number 3',
+                'class number 4',
+                'class number 5',
+                'class number 6',
+                'class number 7',
+                'class number 8',
             ),
         ),
     ),

@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,14 +12,12 @@ from mmengine.registry import DATASETS, MODELS
 
 from helpers.doctor import STREET, write_shapes, write_street
 from mmseg_ext.doctor.child_configs import base_of
-from mmseg_ext.doctor.examine import examine
-from mmseg_ext.doctor.findings import Level
 from mmseg_ext.launch.configs import load_config
 from mmseg_ext.launch.options import stale_names
 from mmseg_ext.launch.runs import run_training
 from mmseg_ext.planning.config_text import config_text
 from mmseg_ext.planning.plan import Choice, Plan
-from mmseg_ext.planning.prepare import Prepared
+from mmseg_ext.planning.prepare import Prepared, Written
 
 ROOT = Path(__file__).parents[2]
 SEMANTIC = 'mmseg_ext::own_data/semantic.py'
@@ -37,7 +34,6 @@ MASK_RCNN = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'
 CASCADE = 'mmdet::cascade_rcnn/cascade-mask-rcnn_r50_fpn_1x_coco.py'
 RTMDET = 'mmdet::rtmdet/rtmdet-ins_tiny_8xb32-300e_coco.py'
 QUERIES = 'mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco.py'
-MADE = '{{ fileDirname }}/mine'
 COLORS = [(10 * k, 20, 30) for k in range(5)]
 IMPORTED = {'imports': ['mmseg_ext'], 'allow_failed_imports': False}
 
@@ -53,13 +49,12 @@ MASKS = Prepared(
         split: {
             'data_prefix': {
                 'img_path': split,
-                'seg_map_path': f'{MADE}/{split}_labels',
+                'seg_map_path': Written(f'{split}_labels'),
             },
-            'ann_file': f'{MADE}/{split}.txt',
+            'ann_file': Written(f'{split}.txt'),
         }
         for split in ('train', 'val')
     },
-    'LoadAnnotations',
 )
 OBJECTS = Prepared(
     {
@@ -69,11 +64,10 @@ OBJECTS = Prepared(
     {
         split: {
             'data_prefix': {'img': split},
-            'ann_file': f'{MADE}/annotations/{split}.json',
+            'ann_file': Written(f'annotations/{split}.json'),
         }
         for split in ('train', 'val')
     },
-    'LoadAnnotations',
 )
 
 
@@ -105,7 +99,7 @@ def text_of(base=SEMANTIC, prepared=None, root='data/mine', **changes):
     """Return the text of a config."""
     plan = make_plan(base, **changes)
     known = OBJECTS if plan.task == 'instance' else MASKS
-    return config_text(plan, prepared or known, str(root), 'Mine.')
+    return config_text(plan, prepared or known, str(root), 'mine', 'Mine.')
 
 
 def save(path, *args, **changes):
@@ -223,24 +217,10 @@ palette = [
     )
 
 
-@pytest.mark.parametrize(
-    ('interval', 'iters', 'expected'),
-    [
-        pytest.param(200, 1000, 'max(1, max_iters // 5)', id='fifth'),
-        pytest.param(240, 1000, 'min(240, max_iters)', id='no part'),
-        pytest.param(1000, 1000, 'max(1, max_iters // 1)', id='once'),
-    ],
-)
-def test_validations_follow_the_iterations(interval, iters, expected, read):
-    changes = {'val_interval': interval, 'max_iters': iters}
-    assert f'val_interval = {expected}' in text_of(**changes).splitlines()
-    assert read(**changes).val_interval == interval
-
-
-def test_images_of_their_own_size_say_why():
-    text = text_of(scale=None)
-    assert '# No image size: scale: why\n' in text
-    assert 'scale=scale' not in text
+def test_validations_follow_the_iterations(read):
+    text = text_of(val_interval=250)
+    assert 'val_interval = max(1, max_iters // 4)' in text.splitlines()
+    assert read(val_interval=250).val_interval == 250
 
 
 #: Changes of a plan that change most of a text.
@@ -251,28 +231,26 @@ CHANGES = (
         'class_weight': 'sqrt_median_frequency',
         'mean_std': ((1.5, 2.25, 3.0), (4.0, 5.0, 6.0)),
     },
-    {'scale': None, 'amp': True},
+    {'amp': True},
 )
 
 
 def test_texts_are_formatted(tmp_path):
-    names = tuple(f'a class "{k}" that isn\'t short' for k in range(30))
-    long = replace(
-        MASKS,
+    names = tuple(f'a class "{k}" that isn\'t short' for k in range(9))
+    long = MASKS._replace(
         dataset={
             **MASKS.dataset,
             'type': 'ColorMaskDataset',
-            'metainfo': {'classes': ('dog', '\u8eca' * 20, *names)},
+            'metainfo': {'classes': names},
             'class_dict': {'dog': (1, 2, 3), "the dog's": [3, 2, 1]},
         },
         loader='LoadColorMasks',
     )
-    bases = (SEMANTIC, PSPNET, SEGFORMER, MASK2FORMER, BISENET)
-    bases += (INSTANCE, MASK_RCNN, CASCADE, RTMDET, QUERIES)
-    for number, base in enumerate(bases * 2):
+    bases = (SEMANTIC, BISENET, MASK2FORMER, INSTANCE, CASCADE, RTMDET)
+    for number, base in enumerate(bases):
         changes = CHANGES[number % len(CHANGES)]
         save(tmp_path / f'{number}.py', base, **changes)
-    save(tmp_path / 'long.py', prepared=long, root='/d' * 35)
+    save(tmp_path / 'long.py', prepared=long)
     ruff = Path(sys.executable).with_name('ruff')
     if not ruff.exists():
         pytest.skip('ruff is not installed')
@@ -361,17 +339,18 @@ def test_color_masks(read):
     colors = {
         name: color for name, color in zip(STREET, COLORS, strict=True)
     } | {'Void': (9, 9, 9)}
-    prepared = replace(
-        MASKS,
+    prepared = MASKS._replace(
         dataset={
             **MASKS.dataset,
             'type': 'ColorMaskDataset',
+            'metainfo': {'classes': tuple(STREET)},
             'class_dict': colors,
         },
         loader='LoadColorMasks',
     )
     for base in (SEMANTIC, PSPNET):
         cfg = read(base, prepared)
+        assert 'palette' not in cfg
         dataset = cfg.val_dataloader.dataset
         assert plain(dataset.class_dict) == {
             k: [*v] for k, v in colors.items()
@@ -390,8 +369,7 @@ def test_color_masks(read):
 
 
 def test_values_of_masks_are_numbers(read):
-    prepared = replace(
-        MASKS,
+    prepared = MASKS._replace(
         dataset={**MASKS.dataset, 'label_map': {0: 0, 255: 1}},
     )
     cfg = read(prepared=prepared)
@@ -430,37 +408,25 @@ def test_instances_with_the_light_net(read):
     assert cfg.optim_wrapper.optimizer.lr == pytest.approx(1e-3 * 0.5**0.5)
 
 
-def test_annotations_in_the_data_folder(read):
-    files = {'train': 'a/train.json', 'val': "it's {one}.json"}
-    prepared = replace(
-        OBJECTS,
-        splits={
-            split: {'data_prefix': {'img': ''}, 'ann_file': file}
-            for split, file in files.items()
-        },
-    )
-    cfg = read(INSTANCE, prepared, root='/data/mine/')
-    assert cfg.val_dataloader.dataset.ann_file == files['val']
-    assert cfg.val_evaluator.ann_file == f'/data/mine/{files["val"]}'
-    assert 'written' not in cfg
-
-
 def test_a_split_for_the_test(read):
     made = 'train', 'val', 'test'
-    prepared = replace(
-        OBJECTS,
+    prepared = OBJECTS._replace(
         splits={
-            split: {'data_prefix': {'img': ''}, 'ann_file': f'{split}.json'}
+            split: {
+                'data_prefix': {'img': ''},
+                'ann_file': Written(f'{split}.json'),
+            }
             for split in made
         },
     )
     for base in (INSTANCE, MASK_RCNN):
         cfg = read(base, prepared)
         found = [cfg[f'{split}_dataloader'].dataset.ann_file for split in made]
-        assert found == [f'{split}.json' for split in made]
-        assert cfg.test_evaluator.ann_file == 'data/mine/test.json'
-        assert cfg.val_evaluator.ann_file == 'data/mine/val.json'
-    prepared = replace(MASKS, splits={**MASKS.splits, 'test': {'indices': 3}})
+        folder = Path(cfg.filename).parent / 'mine'
+        assert found == [f'{folder}/{split}.json' for split in made]
+        assert cfg.test_evaluator.ann_file == f'{folder}/test.json'
+        assert cfg.val_evaluator.ann_file == f'{folder}/val.json'
+    prepared = MASKS._replace(splits={**MASKS.splits, 'test': {'indices': 3}})
     cfg = read(prepared=prepared)
     assert cfg.test_dataloader.dataset.indices == 3
     assert 'indices' not in cfg.val_dataloader.dataset
@@ -505,7 +471,7 @@ def test_the_top_changes_the_training(tmp_path):
     assert cfg.optim_wrapper.optimizer.lr == pytest.approx(6e-5)
 
 
-@pytest.mark.parametrize('base', [SEMANTIC, PSPNET, INSTANCE, MASK_RCNN])
+@pytest.mark.parametrize('base', [SEMANTIC, MASK_RCNN])
 def test_options_change_the_training(base, tmp_path):
     path = save(tmp_path / 'mine.py', base)
     told, changed = [], []
@@ -519,7 +485,7 @@ def test_options_change_the_training(base, tmp_path):
     points = cfg.param_scheduler[1].get('milestones')
     assert points == [3, 4] or cfg.param_scheduler[1].end == 4
     assert cfg.train_dataloader.batch_size == 3
-    order = -1 if base in (INSTANCE, MASK_RCNN) else 1
+    order = -1 if base == MASK_RCNN else 1
     steps = cfg.train_dataloader.dataset.pipeline
     sizes = [step.crop_size for step in steps if 'crop_size' in step]
     assert sizes == [(96, 64)[::order]]
@@ -634,16 +600,15 @@ def test_epochs_become_iterations(read):
 
 
 def test_mixed_images_are_left_out(read):
-    cfg = read(RTMDET, scale=None)
+    cfg = read(RTMDET)
     assert kinds(cfg.train_pipeline) == [
-        *('LoadImageFromFile', 'LoadAnnotations', 'RandomChoice'),
+        *('LoadImageFromFile', 'LoadAnnotations', 'RandomResize'),
         *('RandomCrop', 'FilterAnnotations', 'YOLOXHSVRandomAug'),
         *('RandomFlip', 'Pad', 'PackDetInputs'),
     ]
     # Width, then height.
     assert cfg.train_pipeline[-2].size == (64, 32)
     assert kinds(cfg.custom_hooks) == ['EMAHook']
-    assert cfg.test_pipeline[1].scale_factor == 1.0
     assert cfg.test_pipeline[2].size_divisor == 32
     assert 'size' not in cfg.test_pipeline[2]
     # 8 GPUs with 32 images.
@@ -802,19 +767,8 @@ def test_a_config_of_the_new_style(tmp_path):
 # The files beside it.
 
 
-@pytest.mark.parametrize(
-    'name',
-    [
-        pytest.param('plain', id='plain'),
-        pytest.param('two words', id='blank'),
-        pytest.param("it's", id='quote'),
-        pytest.param('say "so"', id='quotes'),
-        pytest.param('a{b}c{{d}}', id='braces'),
-        pytest.param('a\u0308', id='umlaut'),
-    ],
-)
-def test_folders_of_any_name(name, tmp_path):
-    folder = tmp_path / name
+def test_folders_of_any_name(tmp_path):
+    folder = tmp_path / 'it\'s a {b}c{{d}} "so" a\u0308'
     path = save(folder / 'mine.py')
     other = tmp_path / 'elsewhere/child.py'
     other.parent.mkdir()
@@ -832,7 +786,6 @@ def test_folders_of_any_name(name, tmp_path):
 @pytest.mark.parametrize(
     ('base', 'heads'),
     [
-        pytest.param(PSPNET, 'decode_head auxiliary_head', id='pspnet'),
         pytest.param(
             BISENET,
             'decode_head auxiliary_head.0 auxiliary_head.1',
@@ -883,18 +836,10 @@ def beside(data, path):
     return path
 
 
-@pytest.mark.parametrize(
-    'changes',
-    [
-        pytest.param({'class_weight': 'sqrt_median_frequency'}, id='weights'),
-        pytest.param({'batch_norm': False, 'scale': None}, id='groups'),
-    ],
-)
-def test_label_maps_train(changes, street, tmp_path):
+def test_label_maps_train(street, tmp_path):
+    changes = {'class_weight': 'sqrt_median_frequency', 'batch_norm': False}
     path = save(tmp_path / "it's/mine.py", root=street, **changes)
     beside(street, path)
-    found = examine(str(path))
-    assert [f for f in found.findings if f.level == Level.ERROR] == []
     done = run_training(
         str(path), str(tmp_path / 'work'), cfg_options={'max_iters': 2}
     )
@@ -906,8 +851,6 @@ def test_label_maps_train(changes, street, tmp_path):
 def test_instances_train(shapes, tmp_path):
     path = save(tmp_path / 'mine.py', INSTANCE, root=shapes)
     beside(shapes, path)
-    found = examine(str(path))
-    assert [f for f in found.findings if f.level == Level.ERROR] == []
     done = run_training(
         str(path), str(tmp_path / 'work'), cfg_options={'max_iters': 2}
     )

@@ -13,13 +13,13 @@ from mmseg_ext.planning.fingerprint import (
     encode,
     fingerprint_of,
 )
-from mmseg_ext.planning.prepare import Prepared
+from mmseg_ext.planning.prepare import Objects, Prepared
 from mmseg_ext.planning.splits import Splits
 
 PIXELS = [[60, 20, 0, 0], [80, 0, 0, 0], [0, 60, 4, 0], [0, 0, 90, 10]]
 SIZES = [(10, 10), (20, 10), (10, 10), (10, 20)]
 SPLITS = Splits({'train': [0, 1, 2], 'val': [3]}, False, 'by hand', 3)
-DRAWN = Prepared({}, {}, 'LoadAnnotations')
+DRAWN = Prepared({}, {})
 
 
 @pytest.fixture
@@ -93,14 +93,9 @@ def test_deviation_is_that_of_all_pixels(found):
 
 def test_instances(found):
     export = replace(found.export, classes=classes(4, background=0))
-    prepared = Prepared(
-        {},
-        {},
-        'LoadAnnotations',
-        objects={'b': [2.0, 4.0], 'c': [2.0], 'd': []},
-        counts={'b': 2, 'c': 1, 'd': 0},
-        most=2,
-    )
+    sides = {'b': [2.0, 4.0], 'c': [2.0], 'd': []}
+    objects = Objects(sides, {'b': 2, 'c': 1, 'd': 0}, 2, 0)
+    prepared = DRAWN._replace(objects=objects)
     facts = fingerprint_of(
         replace(found, export=export), SPLITS, prepared, 'instance'
     )
@@ -116,9 +111,9 @@ def test_instances(found):
 
 def test_more_objects_than_are_listed(found):
     export = replace(found.export, classes=classes(4, background=0))
-    prepared = Prepared(
-        {}, {}, '', objects={'b': [3.0] * 4}, counts={'b': 40}, most=20
-    )
+    sides = {'b': [3.0] * 4, 'c': [], 'd': []}
+    objects = Objects(sides, {'b': 40, 'c': 0, 'd': 0}, 20, 0)
+    prepared = DRAWN._replace(objects=objects)
     facts = fingerprint_of(
         replace(found, export=export), SPLITS, prepared, 'instance'
     )

@@ -20,12 +20,12 @@ from mmseg_ext.planning.machine import Machine
 SIZE = (96, 72)
 
 
-@pytest.fixture(autouse=True)
-def _short_measure(monkeypatch):
+@pytest.fixture(autouse=True, scope='module')
+def _short_measure():
     """A step is measured in a process of its own: tested by itself."""
 
     class Measure:
-        def __init__(self, config, machine):
+        def __init__(self, config, machine, objects):
             assert Config.fromfile(config).train_dataloader
 
         def __enter__(self):
@@ -34,10 +34,12 @@ def _short_measure(monkeypatch):
         def __exit__(self, *args):
             pass
 
-    monkeypatch.setattr(module, 'StepMemory', Measure)
     # What is free is another number each time, and stands in the config.
-    machine = Machine('cpu', 'CPU', 8 << 30, 2)
-    monkeypatch.setattr(module, 'this_machine', lambda memory: machine)
+    machine = Machine('cpu', 8 << 30, 2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, 'StepMemory', Measure)
+        patch.setattr(module, 'this_machine', lambda memory: machine)
+        yield
 
 
 def run(data, out, **options):
@@ -74,9 +76,22 @@ def write_folder(root, number=6, label=lambda label: label):
     return root
 
 
-@pytest.fixture
-def folder(tmp_path):
-    return write_folder(tmp_path / 'data')
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    return write_folder(tmp_path_factory.mktemp('data') / 'data')
+
+
+@pytest.fixture(scope='module')
+def label_maps(folder, tmp_path_factory):
+    """Return what was written for label maps, and what was said."""
+    return run(folder, tmp_path_factory.mktemp('maps') / 'my.py')
+
+
+@pytest.fixture(scope='module')
+def instances(folder, tmp_path_factory):
+    """Return what was written for instances."""
+    out = tmp_path_factory.mktemp('instances') / 'my.py'
+    return run(folder, out, task='instance')[0]
 
 
 def everything(folder):
@@ -88,14 +103,23 @@ def everything(folder):
     }
 
 
-def test_what_is_written(folder, tmp_path):
-    before = everything(folder)
-    done, text = run(folder, tmp_path / 'my.py')
-    assert everything(folder) == before
-    assert (done.config, done.files) == (
-        tmp_path / 'my.py',
-        tmp_path / 'my_files',
-    )
+def same(one, two):
+    """Tell whether two runs wrote the same, but for the doctor's times."""
+    written = [
+        {
+            name: data
+            for name, data in everything(done.files).items()
+            if not name.startswith('doctor/')
+        }
+        | {'config': done.config.read_bytes()}
+        for done in (one, two)
+    ]
+    return written[0] == written[1]
+
+
+def test_what_is_written(label_maps):
+    done, text = label_maps
+    assert done.files == done.config.with_name('my_files')
     names = {path.name for path in done.files.iterdir()}
     assert {'fingerprint.json', 'labels_001.jpg', 'doctor'} <= names
     assert '.unfinished' not in names
@@ -105,30 +129,17 @@ def test_what_is_written(folder, tmp_path):
     cfg = Config.fromfile(done.config)
     assert cfg.train_dataloader.dataset.type == 'FolderDataset'
     assert 'class_1' in text
+    assert 'class weights' in text
     assert done.diagnosis.number_of(done.diagnosis.worst) >= 0
 
 
-def test_instances_of_masks(folder, tmp_path):
-    done, _ = run(folder, tmp_path / 'my.py', task='instance')
-    train = json.loads((done.files / 'annotations/train.json').read_bytes())
-    assert len(train['images']) == 5
-    cfg = Config.fromfile(done.config)
+def test_instances_of_masks(instances):
+    train = instances.files / 'annotations/train.json'
+    assert len(json.loads(train.read_bytes())['images']) == 5
+    cfg = Config.fromfile(instances.config)
     assert len(cfg.train_dataloader.dataset.metainfo.classes) == 2
-
-
-def test_two_runs_are_equal(folder, tmp_path):
-    for name in ('one', 'two'):
-        (tmp_path / name).mkdir()
-        run(folder, tmp_path / name / 'my.py')
-    one, two = (
-        {
-            name: data
-            for name, data in everything(tmp_path / name).items()
-            if not name.startswith('my_files/doctor/')
-        }
-        for name in ('one', 'two')
-    )
-    assert one == two
+    # Label maps alone have weights of classes.
+    assert not [r for r in instances.plan.lines() if r.startswith('class w')]
 
 
 def test_it_asks_before_it_writes(folder, tmp_path):
@@ -138,24 +149,20 @@ def test_it_asks_before_it_writes(folder, tmp_path):
     )
     assert done is None
     assert len(asked) == 1
-    assert sorted(p.name for p in tmp_path.iterdir()) == ['data']
+    assert not [*tmp_path.iterdir()]
 
 
-def test_a_run_that_was_stopped_goes_on(folder, tmp_path, monkeypatch):
+def test_a_run_that_was_stopped(folder, instances, tmp_path, monkeypatch):
     def stop(*args):
         raise KeyboardInterrupt
 
-    (tmp_path / 'whole').mkdir()
-    run(folder, tmp_path / 'whole/my.py', task='instance')
     with monkeypatch.context() as patch:
         patch.setattr(module, 'draw_labels', stop)
         with pytest.raises(KeyboardInterrupt):
             run(folder, tmp_path / 'my.py', task='instance')
     assert (tmp_path / 'my_files/.unfinished').exists()
-    run(folder, tmp_path / 'my.py', task='instance')
-    for name, data in everything(tmp_path / 'whole').items():
-        if not name.startswith('my_files/doctor/'):
-            assert (tmp_path / name).read_bytes() == data
+    done, _ = run(folder, tmp_path / 'my.py', task='instance')
+    assert same(done, instances)
 
 
 # What is refused: the file is named, and nothing is written.
@@ -341,11 +348,14 @@ def test_what_the_doctor_calls_an_error_leaves_nothing(
     monkeypatch.setattr(module, 'config_text', wrong)
     with pytest.raises(ValueError, match=re.escape('_x.png')):
         run(folder, tmp_path / 'my.py')
-    assert [p.name for p in tmp_path.iterdir()] == ['data']
+    assert not [*tmp_path.iterdir()]
 
 
-def test_a_read_only_disk(folder, tmp_path, monkeypatch):
-    """Of data it is read alone; to write there is refused at once."""
+def test_a_read_only_disk(folder, label_maps, tmp_path, monkeypatch):
+    """Of data it is read alone; to write there is refused at once.
+
+    A second run writes the same.
+    """
     access = os.access
 
     def deny(path, mode):
@@ -354,16 +364,17 @@ def test_a_read_only_disk(folder, tmp_path, monkeypatch):
         return access(path, mode) and not (below and mode & os.W_OK)
 
     monkeypatch.setattr(os, 'access', deny)
-    before = everything(tmp_path)
+    before = everything(folder)
     with pytest.raises(ValueError, match=re.escape(str(folder))):
         run(folder, folder / 'my.py')
-    assert everything(tmp_path) == before
     done, _ = run(folder, tmp_path / 'my.py')
-    assert done.config.exists()
+    assert same(done, label_maps[0])
+    assert everything(folder) == before
 
 
-def test_two_readings_are_listed(folder, tmp_path):
+def test_two_readings_are_listed(tmp_path):
     """Masks, and labelme's files of the same images."""
+    folder = write_folder(tmp_path / 'data')
     labelme(tmp_path / 'more', number=6)
     for path in (tmp_path / 'more').glob('*.json'):
         content = json.loads(path.read_text())

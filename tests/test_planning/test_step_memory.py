@@ -14,7 +14,7 @@ from mmseg_ext.planning.step_memory import StepMemory
 from test_planning.test_plan import STREETS
 
 MB = 2**20
-MACHINE = Machine('cpu', 'Some CPU', 64 * 2**30, 1)
+MACHINE = Machine('cpu', 64 * 2**30, 1)
 
 #: A model that writes what it gets, and ends as a batch size says.
 MODULE = """
@@ -97,6 +97,19 @@ def measure(folder):
         yield found
 
 
+@pytest.fixture
+def other(measure):
+    """Return a function that measures by other configs in that process."""
+    measure(1)
+
+    def start(config, objects=0):
+        found = StepMemory(config, MACHINE, objects)
+        found._process = measure._process
+        return found
+
+    return start
+
+
 def seen(folder):
     """Return what steps the model has seen since the last call."""
     path = folder / 'seen.jsonl'
@@ -165,54 +178,46 @@ def test_other_errors_are_named(measure, batch, reason):
         measure(batch)
 
 
-def test_killed_server_does_not_fit(measure):
-    measure(1)
-    os.kill(measure._process.pid, 9)
-    assert measure(1) == TOO_MUCH
-    # Another one takes its place.
-    assert measure(1) < TOO_MUCH
-
-
-def test_its_process_ends(folder):
+def test_killed_server_does_not_fit(folder):
     with StepMemory(folder / 'none.py', MACHINE) as measure:
         with pytest.raises(ValueError, match=r'there is no config .*none\.py'):
+            measure(1)
+        os.kill(measure._process.pid, 9)
+        assert measure(1) == TOO_MUCH
+        # Another one takes its place, and ends.
+        with pytest.raises(ValueError, match=r'there is no config'):
             measure(1)
         process = measure._process
         assert process.poll() is None
     assert process.poll() is not None
 
 
-def test_processes_that_load_images_count(measure, tmp_path):
+def test_processes_that_load_images_count(measure, other, tmp_path):
     for name in ('train', 'train_labels'):
         (tmp_path / name).mkdir()
         cv2.imwrite(
             str(tmp_path / name / 'a.png'), np.zeros((120, 200), np.uint8)
         )
-    with StepMemory(write_config(tmp_path, workers=3), MACHINE) as more:
-        assert more(1) - measure(1) > 3 * 20 * MB
+    measured = other(write_config(tmp_path, workers=3))
+    more = measured(1)
+    assert more - measure(1) > 3 * 20 * MB
     (tmp_path / 'train/a.png').write_bytes(b'no image')
-    with (
-        StepMemory(tmp_path / 'mine.py', MACHINE) as broken,
-        pytest.raises(ValueError, match='cannot be measured: '),
-    ):
-        broken(1)
+    with pytest.raises(ValueError, match='cannot be measured: '):
+        measured(1)
 
 
-def test_models_that_cannot_be_built_are_named(tmp_path):
+def test_models_that_cannot_be_built_are_named(other, tmp_path):
     path = tmp_path / 'mine.py'
     path.write_text(
         "_base_ = 'mmseg_ext::own_data/semantic.py'\n"
         'model = dict(neck=dict(typo=1))\n'
     )
     match = r"model\.neck \(FPN\) cannot be built: .* argument 'typo'"
-    with (
-        StepMemory(path, MACHINE) as measure,
-        pytest.raises(ValueError, match=match),
-    ):
-        measure(1)
+    with pytest.raises(ValueError, match=match):
+        other(path)(1)
 
 
-def test_detectors(tmp_path):
+def test_detectors(other, tmp_path):
     path = tmp_path / 'mine.py'
     loader = 'dict(num_workers=0, persistent_workers=False)'
     path.write_text(
@@ -222,6 +227,6 @@ def test_detectors(tmp_path):
         'train_pipeline[3].crop_size = (128, 96)\n'
         'train_dataloader["dataset"] = dict(pipeline=train_pipeline)\n'
     )
-    with StepMemory(path, MACHINE, objects=3) as measure:
-        one, three = measure(1), measure(3)
+    measure = other(path, objects=3)
+    one, three = measure(1), measure(3)
     assert 100 * MB < one < three < TOO_MUCH

@@ -586,7 +586,7 @@ def drawn(monkeypatch):
     """What stands on the sheets that are drawn, in place of their pixels."""
     seen = []
 
-    def keep(out_dir, stem, jobs, columns, legend, progress):
+    def keep(out_dir, stem, jobs, options, legend):
         seen.append(([job() for job in jobs], legend))
 
     name = 'mmseg_ext.visualization.coco_sheets.write_sheets'

@@ -74,7 +74,7 @@ def shown(tmp_path, monkeypatch):
         ]
         seen = []
 
-        def keep(out_dir, stem, jobs, columns, legend, progress):
+        def keep(out_dir, stem, jobs, options, legend):
             seen.append(Shown([job() for job in jobs], legend))
 
         monkeypatch.setattr(mask_sheets, 'write_sheets', keep)
