@@ -246,7 +246,7 @@ def _about(
     total = max(1, int(found.pixels.sum()))
     yield f'{len(shown)} {"class" if len(shown) == 1 else "classes"}'
     unnamed = any(map(_UNNAMED.fullmatch, shown.values()))
-    there = (found.pixels > 0).any(axis=0).tolist()
+    there = found.pixels.sum(axis=0).tolist()
     absent = [shown.pop(k) for k in [*shown] if not there[k]]
     wide = max(map(len, shown.values()), default=0)
     for index, name in shown.items():
