@@ -24,13 +24,13 @@ from mmseg_ext.formats.exports.export import (
     Folder,
     InvalidExportError,
     Picture,
+    left_out,
     split_of,
 )
 from mmseg_ext.formats.exports.mask_trees import (
     ClassRows,
     MaskTree,
     labels_to_write,
-    left_out,
     object_regions,
     sample_masks,
 )
@@ -232,8 +232,7 @@ def _pair(
             owners[best[0]] = label
         else:
             alone.append(label)
-    if alone:
-        ignored.append(left_out('label images have no image', alone))
+    ignored += left_out('label images have no image', alone)
     labeled = {os.path.dirname(image) for image in owners}
     bare = [image for image in images if image not in owners]
     for image in bare:
@@ -243,8 +242,7 @@ def _pair(
                 'has no label image, as others in its folder have: add it, '
                 'or remove the image',
             )
-    if bare:
-        ignored.append(left_out('images in folders without labels', bare))
+    ignored += left_out('images in folders without labels', bare)
     yield from owners.items()
 
 

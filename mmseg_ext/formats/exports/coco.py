@@ -29,6 +29,7 @@ from mmseg_ext.formats.exports.export import (
     Folder,
     InvalidExportError,
     Picture,
+    left_out,
     split_of,
 )
 from mmseg_ext.formats.exports.pictures import (
@@ -154,7 +155,7 @@ class Coco(Shapes):
         files, others = _read_files(folder)
         if not files:
             return None
-        files, left_out = _with_masks(folder, files)
+        files, unused = _with_masks(folder, files)
         evidence = [
             f'{file.name} is a COCO file: {len(file.images)} images, '
             f'{file.annotations} annotations, {len(file.categories)} '
@@ -167,18 +168,16 @@ class Coco(Shapes):
         classes, indices = _classes(folder, files, names)
         pictures = _pictures(folder, files)
         if bare := len(folder.images) - len(pictures):
-            left_out.append(f'{bare} images are in no COCO file')
-        if others:
-            left_out.append(
-                f'{len(others)} JSON files are not COCO files of instances: '
-                + listing(others, 3)
-            )
+            unused.append(f'{bare} images are in no COCO file')
+        unused += left_out(
+            'JSON files are not COCO files of instances', others
+        )
         return cls(
             folder.root,
             pictures,
             classes,
             (*evidence, *notes),
-            ignored=tuple(left_out),
+            ignored=tuple(unused),
             indices=indices,
             numbers={
                 file.name: {
@@ -384,7 +383,7 @@ def _with_masks(
             folder.root / files[0].name, 'it is a COCO file without images'
         )
     others = [file for file in kept if file.name not in joints]
-    notes = [f'{len(empty)} COCO files have no images: {listing(empty, 3)}']
+    notes = left_out('COCO files have no images', empty)
     if others and joints:
         kept = others
         notes.append(f'{len(joints)} COCO files are of keypoints: {joints[0]}')
@@ -396,7 +395,7 @@ def _with_masks(
             f'its {total} annotations have boxes only, and this needs masks: '
             'export polygons or masks',
         )
-    return kept, notes[not empty :]
+    return kept, notes
 
 
 def _join(files: Sequence[_File]) -> tuple[list[str], list[str]]:

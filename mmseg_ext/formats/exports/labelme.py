@@ -25,6 +25,7 @@ from mmseg_ext.formats.exports.export import (
     Folder,
     InvalidExportError,
     Picture,
+    left_out,
     split_of,
 )
 from mmseg_ext.formats.exports.pictures import (
@@ -111,11 +112,7 @@ class Labelme(Shapes):
                 f'{lines} points and lines are drawn in label maps, but are '
                 'no instances'
             )
-        if others:
-            ignored.append(
-                f'{len(others)} JSON files are not of labelme: '
-                + listing(others, 3)
-            )
+        ignored += left_out('JSON files are not of labelme', others)
         return cls(
             folder.root,
             pictures,

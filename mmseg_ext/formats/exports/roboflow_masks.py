@@ -16,6 +16,7 @@ from mmseg_ext.formats.exports.export import (
     Folder,
     InvalidExportError,
     Picture,
+    left_out,
     split_of,
 )
 from mmseg_ext.formats.exports.mask_trees import (
@@ -23,7 +24,6 @@ from mmseg_ext.formats.exports.mask_trees import (
     MaskTree,
     by_stem,
     labels_to_write,
-    left_out,
 )
 from mmseg_ext.formats.exports.pictures import place_image
 from mmseg_ext.utils.files import write_bytes, write_text
@@ -103,11 +103,8 @@ def _read_folder(
             f'as {len(images) - len(bare)} of {len(images)} images have: add '
             'the mask, or remove the image',
         )
-    if alone := labels.keys() - images.keys():
-        names = (labels[stem] for stem in alone)
-        ignored.append(
-            left_out(f'masks in {root or "."} have no image', names)
-        )
+    alone = [labels[stem] for stem in labels.keys() - images.keys()]
+    ignored += left_out(f'masks in {root or "."} have no image', alone)
     split = split_of(f'{root}x')
     return [
         Picture(name, labels[stem], split) for stem, name in images.items()

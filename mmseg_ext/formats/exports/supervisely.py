@@ -26,6 +26,7 @@ from mmseg_ext.formats.exports.export import (
     Folder,
     InvalidExportError,
     Picture,
+    left_out,
     split_of,
 )
 from mmseg_ext.formats.exports.pictures import object_regions, place_image
@@ -133,6 +134,8 @@ class Supervisely(Shapes):
             pictures.append(Picture(name, found, split_of(name)))
         if not pictures:
             return None
+        used = {picture.name for picture in pictures}
+        others = [name for name in folder.images if name not in used]
         titles = [each.title for each in project.classes]
         colors = [_color(each.color) for each in project.classes]
         if folder.class_list is not None:
@@ -154,7 +157,10 @@ class Supervisely(Shapes):
                 f'{folder.class_list or project.file}: '
                 + listing(list(indices)),
             ),
-            ignored=_ignored(folder, pictures, list(labels.values())),
+            ignored=(
+                *left_out(f'images outside of folders {_IMAGES}', others),
+                *left_out('files without image', labels.values()),
+            ),
             indices=indices,
         )
 
@@ -237,22 +243,6 @@ def _color(text: str) -> Color | None:
     except ValueError:
         return None
     return red, green, blue
-
-
-def _ignored(
-    folder: Folder, pictures: Iterable[Picture], lone: list[str]
-) -> tuple[str, ...]:
-    used = {picture.name for picture in pictures}
-    others = [name for name in folder.images if name not in used]
-    lines = []
-    if others:
-        lines.append(
-            f'{len(others)} images outside of folders {_IMAGES}: '
-            + listing(others, 3)
-        )
-    if lone:
-        lines.append(f'{len(lone)} files without image: {listing(lone, 3)}')
-    return tuple(lines)
 
 
 # Shapes: a mask in a box, its left and its top.

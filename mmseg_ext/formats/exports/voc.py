@@ -28,6 +28,7 @@ from mmseg_ext.formats.exports.export import (
     Masks,
     Picture,
     Tally,
+    left_out,
     split_of,
 )
 from mmseg_ext.formats.exports.mask_trees import (
@@ -39,7 +40,6 @@ from mmseg_ext.formats.exports.mask_trees import (
     color_key,
     key_color,
     labels_to_write,
-    left_out,
     sample_masks,
 )
 from mmseg_ext.formats.exports.pictures import place_image
@@ -308,17 +308,20 @@ def _read_tree(
         )
         for stem in chosen
     )
-    alone = {
-        f'masks in {root}{masks} have no image': [
-            labels[stem] for stem in labels.keys() - paired
-        ],
-        f'images with masks are in no list of {root}{_LISTS}': [
-            images[stem] for stem in paired - {*chosen}
-        ],
-        f'images in {root}JPEGImages have no mask': [
-            images[stem] for stem in images.keys() - paired
-        ],
-    }
+    ignored = (
+        *left_out(
+            f'masks in {root}{masks} have no image',
+            [labels[stem] for stem in labels.keys() - paired],
+        ),
+        *left_out(
+            f'images with masks are in no list of {root}{_LISTS}',
+            [images[stem] for stem in paired - {*chosen}],
+        ),
+        *left_out(
+            f'images in {root}JPEGImages have no mask',
+            [images[stem] for stem in images.keys() - paired],
+        ),
+    )
     told = sum(picture.key is not None for picture in pictures)
     evidence = [
         f'{len(pictures)} images in {root}JPEGImages have masks in '
@@ -331,8 +334,7 @@ def _read_tree(
             for name, stems in lists.items()
         )
         evidence.append(f'listed in {root}{_LISTS}: {sizes}')
-    ignored = [left_out(what, names) for what, names in alone.items() if names]
-    return VocTree(root, pictures, tuple(evidence), tuple(ignored))
+    return VocTree(root, pictures, tuple(evidence), ignored)
 
 
 def _objects(folder: Folder, root: str) -> dict[str, str]:

@@ -24,6 +24,7 @@ from mmseg_ext.formats.exports.export import (
     Folder,
     InvalidExportError,
     Picture,
+    left_out,
     split_of,
 )
 from mmseg_ext.formats.exports.pictures import object_regions, place_image
@@ -223,11 +224,9 @@ class _Texts:
         """Say which images and files of labels are in no picture."""
         pictures = set(images)
         left = [name for name in self._folder.images if name not in pictures]
-        if left:
-            yield (
-                f'{len(left)} images that are in no split or have no labels '
-                f'beside them: {listing(left, 3)}'
-            )
+        yield from left_out(
+            'images that are in no split or have no labels beside them', left
+        )
         used = {self.of(name) for name in pictures}
         places = {posixpath.dirname(name) for name in used if name}
         files = self._files.values()
@@ -238,8 +237,7 @@ class _Texts:
             and posixpath.dirname(name) in places - {''}
             and posixpath.basename(name) != 'classes.txt'
         ]
-        if lone:
-            yield f'{len(lone)} files without image: {listing(lone, 3)}'
+        yield from left_out('files without image', lone)
 
 
 def _check_owners(root: Path, pictures: Iterable[Picture]) -> None:
@@ -447,7 +445,7 @@ def _listed(
     """
     paths = _Paths(folder, posixpath.dirname(about.file), about.path)
     found: dict[str, str | None] = {}
-    left_out = []
+    unused = []
     for split, entries in about.entries.items():
         twice = 0
         for entry in entries:
@@ -459,17 +457,17 @@ def _listed(
                     'folder with images, or a list of them: correct it',
                 )
             if images is None:
-                left_out.append(
+                unused.append(
                     f'{split}: {entry} in {about.file}, which is not there'
                 )
             for image in images or ():
                 twice += image in found and found[image] != split
                 found.setdefault(image, split)
         if twice:
-            left_out.append(
+            unused.append(
                 f'{split}: {twice} images that are in a split before, too'
             )
-    return found, left_out
+    return found, unused
 
 
 def _images_of(
