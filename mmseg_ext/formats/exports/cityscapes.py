@@ -34,7 +34,7 @@ from mmseg_ext.formats.exports.mask_trees import (
     object_regions,
     sample_masks,
 )
-from mmseg_ext.formats.exports.pictures import place_image
+from mmseg_ext.formats.exports.pictures import claim, place_image
 from mmseg_ext.formats.exports.regions import Region, mask_of
 from mmseg_ext.labels.cityscapes import CITYSCAPES_LABELS
 from mmseg_ext.utils.files import write_bytes, write_text
@@ -303,18 +303,13 @@ def write(out: Path, classes: Classes, items: Iterable[Annotated]) -> None:
     ids = range(1, number + 1) if own else [label.id for label in _TRAINED]
     table = np.zeros(IGNORE_INDEX + 1, np.uint16)
     table[:number] = ids
-    seen = set()
+    seen: set[str] = set()
     for item in items:
         *folders, name = item.name.split('/')
         city = '_'.join(folders) or 'city'
         base, suffix = os.path.splitext(_bare(name))
         start = f'{item.split or "train"}/{city}/{base}'
-        if start in seen:
-            raise ValueError(
-                f'{item.name}: another image becomes {start} as well; '
-                'expected names that differ'
-            )
-        seen.add(start)
+        claim(seen, start, item)
         labels = labels_to_write(item, classes)
         there = out / 'gtFine' / f'{start}_gtFine_'
         write_bytes(Path(f'{there}labelTrainIds.png'), encode_labels(labels))

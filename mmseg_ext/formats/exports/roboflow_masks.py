@@ -25,7 +25,7 @@ from mmseg_ext.formats.exports.mask_trees import (
     by_stem,
     labels_to_write,
 )
-from mmseg_ext.formats.exports.pictures import place_image
+from mmseg_ext.formats.exports.pictures import claim, place_image
 from mmseg_ext.utils.files import write_bytes, write_text
 from mmseg_ext.utils.images import encode_labels
 from mmseg_ext.utils.text import csv_text, printable
@@ -125,17 +125,12 @@ def write(out: Path, classes: Classes, items: Iterable[Annotated]) -> None:
         ValueError: An item has no labels, or not the right ones; or two have
             the same stem.
     """
-    seen: set[tuple[str, str]] = set()
+    seen: set[str] = set()
     for item in items:
         folder = _FOLDERS[item.split]
         name = item.name.replace('/', '_')
         stem = os.path.splitext(name)[0]
-        if (folder, stem) in seen:
-            raise ValueError(
-                f'{item.name}: another image of {folder} becomes {stem} as '
-                'well; expected names that differ'
-            )
-        seen.add((folder, stem))
+        claim(seen, f'{folder}/{stem}', item)
         data = encode_labels(labels_to_write(item, classes))
         write_bytes(out / folder / f'{stem}{_END}.png', data)
         place_image(item.image, out / folder / name)
@@ -143,5 +138,5 @@ def write(out: Path, classes: Classes, items: Iterable[Annotated]) -> None:
         f'{index}, {csv_text([[name]])}'
         for index, name in enumerate(classes.names)
     )
-    for folder in sorted({folder for folder, _ in seen}):
+    for folder in sorted({path.split('/')[0] for path in seen}):
         write_text(out / folder / _LIST, text)

@@ -42,7 +42,7 @@ from mmseg_ext.formats.exports.mask_trees import (
     labels_to_write,
     sample_masks,
 )
-from mmseg_ext.formats.exports.pictures import place_image
+from mmseg_ext.formats.exports.pictures import claim, place_image
 from mmseg_ext.formats.exports.regions import mask_of
 from mmseg_ext.utils.files import atomic_path, read_text, write_text
 from mmseg_ext.utils.text import listing, normal_form, printable
@@ -495,15 +495,10 @@ def write_tree(
         ValueError: An item is not right, or two have the same stem.
     """
     lists: dict[str | None, list[str]] = defaultdict(list)
-    seen = set()
+    seen: set[str] = set()
     for item in items:
         stem = os.path.splitext(item.name)[0]
-        if stem in seen:
-            raise ValueError(
-                f'{item.name}: another image has this name but for the '
-                'suffix; expected stems that differ'
-            )
-        seen.add(stem)
+        claim(seen, stem, item)
         labels = labels_of(item)
         save_labels(out / f'SegmentationClass/{stem}.png', labels)
         if item.regions or (labels == background).all():

@@ -27,7 +27,11 @@ from mmseg_ext.formats.exports.export import (
     left_out,
     split_of,
 )
-from mmseg_ext.formats.exports.pictures import object_regions, place_image
+from mmseg_ext.formats.exports.pictures import (
+    claim,
+    object_regions,
+    place_image,
+)
 from mmseg_ext.formats.exports.regions import Region, polygons_of
 from mmseg_ext.formats.exports.shapes import Shapes, shape_classes
 from mmseg_ext.formats.image_facts import read_size
@@ -562,10 +566,11 @@ def write(out: Path, classes: Classes, items: Iterable[Annotated]) -> None:
     Raises:
         OSError: A file cannot be read or written.
         ValueError: Some have a split and others do not, there are no regions,
-            or one is of no class of objects.
+            one is of no class of objects, or two have the same stem.
     """
     numbers = {index: number for number, index in enumerate(classes.objects)}
     splits: set[str | None] = set()
+    taken: set[str] = set()
     for item in items:
         splits.add(item.split)
         if None in splits and len(splits) > 1:
@@ -574,12 +579,13 @@ def write(out: Path, classes: Classes, items: Iterable[Annotated]) -> None:
                 f'{sorted(map(str, splits))}; expected all in splits, or none'
             )
         inner = posixpath.join(item.split or '', item.name)
+        stem = os.path.splitext(inner)[0]
+        claim(taken, stem, item)
         lines = [
             _line(region, numbers[region.category], item.size)
             for region in object_regions(item, classes)
         ]
         place_image(item.image, out / 'images' / inner)
-        stem = os.path.splitext(inner)[0]
         write_text(out / 'labels' / f'{stem}.txt', ''.join(lines))
     content: dict[str, Any] = {
         split: f'images/{split}' for split in _SPLITS if split in splits
