@@ -22,7 +22,6 @@ from mmseg_ext.formats.coco import (
     check_mask,
     coco_writer,
 )
-from mmseg_ext.formats.exports.class_lists import read_class_list
 from mmseg_ext.formats.exports.export import (
     Annotated,
     Classes,
@@ -38,7 +37,7 @@ from mmseg_ext.formats.exports.pictures import (
     place_image,
 )
 from mmseg_ext.formats.exports.regions import Region, mask_of, polygons_of
-from mmseg_ext.formats.exports.shapes import Shapes, shape_classes
+from mmseg_ext.formats.exports.shapes import Shapes, classes_of
 from mmseg_ext.formats.image_facts import read_size
 from mmseg_ext.formats.json_files import decode_json
 from mmseg_ext.formats.rle import encode_runs
@@ -450,20 +449,15 @@ def _classes(
         InvalidExportError: They are not right, or the list of the user lacks
             one that is used.
     """
-    path = folder.class_list
-    try:
-        listed = read_class_list(path).names if path else names
-        classes, indices = shape_classes(listed)
-    except (OSError, ValueError) as error:
-        source = path or folder.root / files[0].name
-        raise InvalidExportError(source, str(error)) from None
+    classes, indices = classes_of(folder, files[0].name, names)
     for file in files:
         for each in file.categories:
             if file.used[each.id] and each.name not in indices:
                 raise InvalidExportError(
                     folder.root / file.name,
                     f'category {each.id!r}, {each.name!r}, has annotations '
-                    f'and is not in {path}, which lists {listing([*indices])}',
+                    f'and is not in {folder.class_list}, which lists '
+                    + listing([*indices]),
                 )
     return classes, indices
 

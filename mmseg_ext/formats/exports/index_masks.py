@@ -227,9 +227,7 @@ def write(out: Path, classes: Classes, items: Iterable[Annotated]) -> None:
     check_classes('classes', colors)
     for labels, path in mask_places(out, classes, items):
         write_bytes(path, encode_labels(labels))
-    write_text(
-        out / 'classes.txt', ''.join(f'{name}\n' for name in classes.names)
-    )
+    write_text(out / 'classes.txt', '\n'.join([*classes.names, '']))
 
 
 def mask_places(

@@ -19,7 +19,6 @@ import numpy as np
 from PIL import Image, ImageColor
 
 from mmseg_ext.formats.color_masks import Color
-from mmseg_ext.formats.exports.class_lists import listed_classes
 from mmseg_ext.formats.exports.export import (
     Annotated,
     Classes,
@@ -31,7 +30,7 @@ from mmseg_ext.formats.exports.export import (
 )
 from mmseg_ext.formats.exports.pictures import object_regions, place_image
 from mmseg_ext.formats.exports.regions import Region, mask_of, region_of_mask
-from mmseg_ext.formats.exports.shapes import Shapes, shape_classes
+from mmseg_ext.formats.exports.shapes import Shapes, classes_of
 from mmseg_ext.formats.json_files import Coordinate, decode_json
 from mmseg_ext.utils.files import read_file, write_bytes
 from mmseg_ext.utils.images import MAX_PIXELS, decode_image, image_size
@@ -138,14 +137,7 @@ class Supervisely(Shapes):
         others = [name for name in folder.images if name not in used]
         titles = [each.title for each in project.classes]
         colors = [_color(each.color) for each in project.classes]
-        if folder.class_list is not None:
-            titles, colors = [*listed_classes(folder.class_list).names], []
-        try:
-            classes, indices = shape_classes(titles, colors)
-        except ValueError as error:
-            raise InvalidExportError(
-                folder.class_list or folder.root / project.file, str(error)
-            ) from None
+        classes, indices = classes_of(folder, project.file, titles, colors)
         return cls(
             folder.root,
             tuple(pictures),

@@ -11,7 +11,7 @@ labelme2voc adds ``class_names.txt``; where it has arrays in
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from mmseg_ext.formats.color_masks import IGNORE_INDEX, voc_color
+from mmseg_ext.formats.exports.class_lists import read_lines
 from mmseg_ext.formats.exports.export import (
     Annotated,
     Classes,
@@ -44,7 +45,7 @@ from mmseg_ext.formats.exports.mask_trees import (
 )
 from mmseg_ext.formats.exports.pictures import claim, place_image
 from mmseg_ext.formats.exports.regions import mask_of
-from mmseg_ext.utils.files import atomic_path, read_text, write_text
+from mmseg_ext.utils.files import atomic_path, write_text
 from mmseg_ext.utils.text import listing, normal_form, printable
 
 __all__ = [
@@ -359,7 +360,9 @@ def _read_lists(
             continue
         is_test = split_of(rest) == 'test'
         lists[name] = stems = []
-        for number, line in _lines(folder.root / name):
+        for number, quoted in read_lines(folder.root / name):
+            # Datumaro, by which CVAT exports, quotes names with blanks.
+            line = quoted.strip('"')
             stem = _stem(line, images)
             where = f'line {number}: {printable(line)} '
             if stem is not None and stem in labels:
@@ -377,19 +380,6 @@ def _read_lists(
                     f'{where}has no mask: add it, or remove the line',
                 )
     return lists
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the lines of a list that are not empty, with their numbers."""
-    try:
-        text = read_text(path)
-    except (OSError, ValueError) as error:
-        reason = str(error).removeprefix(str(path)).strip()
-        raise InvalidExportError(path, reason) from None
-    for number, line in enumerate(text.splitlines(), 1):
-        # Datumaro, by which CVAT exports, quotes names with blanks.
-        if name := line.strip().strip('"'):
-            yield number, name
 
 
 def _stem(line: str, images: Mapping[str, str]) -> str | None:

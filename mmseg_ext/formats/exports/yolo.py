@@ -17,7 +17,7 @@ import numpy as np
 import yaml
 
 from mmseg_ext.formats.coco import check_mask
-from mmseg_ext.formats.exports.class_lists import listed_classes
+from mmseg_ext.formats.exports.class_lists import listed_classes, read_lines
 from mmseg_ext.formats.exports.export import (
     Annotated,
     Classes,
@@ -33,7 +33,7 @@ from mmseg_ext.formats.exports.pictures import (
     place_image,
 )
 from mmseg_ext.formats.exports.regions import Region, polygons_of
-from mmseg_ext.formats.exports.shapes import Shapes, shape_classes
+from mmseg_ext.formats.exports.shapes import Shapes, classes_of
 from mmseg_ext.formats.image_facts import read_size
 from mmseg_ext.utils.files import (
     read_file,
@@ -101,13 +101,7 @@ class Yolo(Shapes):
                 'of labels; expected labels/x.txt for images/x.jpg',
             )
         _check_owners(folder.root, labeled)
-        try:
-            classes, indices = shape_classes(names)
-        except ValueError as error:
-            raise InvalidExportError(
-                folder.class_list or folder.root / (names_file or ''),
-                f'{error}: name each class once',
-            ) from None
+        classes, indices = classes_of(folder, names_file or '', names)
         return cls(
             folder.root,
             pictures,
@@ -295,12 +289,7 @@ def _names(
             'says what the classes are called; expected data.yaml or '
             'classes.txt: give the list of classes',
         )
-    path = folder.root / names_file
-    try:
-        lines = read_text(path).splitlines()
-    except (OSError, ValueError) as error:
-        raise InvalidExportError(path, str(error)) from None
-    return [line.strip() for line in lines if line.strip()]
+    return [name for _, name in read_lines(folder.root / names_file)]
 
 
 def _evidence(
@@ -485,19 +474,13 @@ def _images_of(
         start = f'{place}/' if place else ''
         return [name for name in folder.images if name.startswith(start)]
     images = []
-    try:
-        lines = read_text(folder.root / place).splitlines()
-    except (OSError, ValueError) as error:
-        raise InvalidExportError(folder.root / place, str(error)) from None
     paths = _Paths(folder, posixpath.dirname(place), paths.path)
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        image = paths.find(line.strip(), most=True)
+    for number, line in read_lines(folder.root / place):
+        image = paths.find(line, most=True)
         if image is None or image not in paths.images:
             raise InvalidExportError(
                 folder.root / place,
-                f'line {number}: the image {line.strip()} is not in this '
+                f'line {number}: the image {line} is not in this '
                 'folder: add it, or remove the line',
             )
         images.append(image)
