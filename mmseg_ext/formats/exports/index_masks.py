@@ -33,6 +33,7 @@ from mmseg_ext.formats.exports.mask_trees import (
 )
 from mmseg_ext.formats.exports.pairing import (
     BLACK_AND_WHITE,
+    NEAR,
     Look,
     find_pairs,
     gray_shares,
@@ -304,7 +305,11 @@ def _check_blended(folder: Folder, looks: Sequence[Look]) -> None:
     lossy = [look for look in looks if look.lossy]
     wrong = [look for look in lossy if look.kind == 'blended']
     what = 'has many grays'
-    if not wrong and lossy and not any(look.white for look in lossy):
+    if (
+        not wrong
+        and lossy
+        and not any(max(look.keys) >= 256 - NEAR for look in lossy)
+    ):
         wrong, what = lossy, 'is near black all over, as are all others'
     if wrong:
         raise InvalidExportError(
