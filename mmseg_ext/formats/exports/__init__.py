@@ -1,9 +1,21 @@
 """What annotators export, both ways, one file a format.
 
-A format is a module of this folder with a subclass of
-:class:`~mmseg_ext.formats.exports.export.Export`, which reads it, and a
-function ``write``, which writes it: :func:`formats` finds them all, so that to
-add one is to add a file.
+To add a format is to add a module here: :func:`formats` finds it by its class,
+one subclass of :class:`~mmseg_ext.formats.exports.export.Export` with ``NAME``
+and ``TITLE``. Beside it there is ``write(out, classes, items)``.
+
+- Of masks it is a ``mask_trees.MaskTree``, which needs ``found`` alone: pair
+  images with masks by ``mask_trees.by_stem``, read the list of classes with
+  ``mask_trees.ClassRows.read``, and return ``cls(...).with_rows(rows)``.
+- Of shapes it is a ``shapes.Shapes``, which needs ``found`` and ``shapes``,
+  the regions of a picture. ``pictures.find_named`` finds the images that files
+  name, ``shapes.classes_of`` gives the classes.
+- ``found`` returns None for another format, and raises ``InvalidExportError``
+  for this one if it is not right. ``export.split_of`` tells the split by a
+  path, and ``export.left_out`` what is not used.
+- ``write`` takes what it needs of an item with ``mask_trees.labels_to_write``
+  or ``pictures.object_regions``; ``pictures.claim`` refuses two images of one
+  name, and ``pictures.place_image`` links or copies one.
 """
 
 import importlib

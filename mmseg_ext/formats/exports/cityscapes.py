@@ -24,17 +24,17 @@ from mmseg_ext.formats.exports.export import (
     Folder,
     InvalidExportError,
     Picture,
+    left_out,
     split_of,
 )
 from mmseg_ext.formats.exports.mask_trees import (
     ClassRows,
     MaskTree,
     labels_to_write,
-    left_out,
     object_regions,
     sample_masks,
 )
-from mmseg_ext.formats.exports.pictures import place_image
+from mmseg_ext.formats.exports.pictures import claim, place_image
 from mmseg_ext.formats.exports.regions import Region, mask_of
 from mmseg_ext.labels.cityscapes import CITYSCAPES_LABELS
 from mmseg_ext.utils.files import write_bytes, write_text
@@ -232,8 +232,7 @@ def _pair(
             owners[best[0]] = label
         else:
             alone.append(label)
-    if alone:
-        ignored.append(left_out('label images have no image', alone))
+    ignored += left_out('label images have no image', alone)
     labeled = {os.path.dirname(image) for image in owners}
     bare = [image for image in images if image not in owners]
     for image in bare:
@@ -243,8 +242,7 @@ def _pair(
                 'has no label image, as others in its folder have: add it, '
                 'or remove the image',
             )
-    if bare:
-        ignored.append(left_out('images in folders without labels', bare))
+    ignored += left_out('images in folders without labels', bare)
     yield from owners.items()
 
 
@@ -305,18 +303,13 @@ def write(out: Path, classes: Classes, items: Iterable[Annotated]) -> None:
     ids = range(1, number + 1) if own else [label.id for label in _TRAINED]
     table = np.zeros(IGNORE_INDEX + 1, np.uint16)
     table[:number] = ids
-    seen = set()
+    seen: set[str] = set()
     for item in items:
         *folders, name = item.name.split('/')
         city = '_'.join(folders) or 'city'
         base, suffix = os.path.splitext(_bare(name))
         start = f'{item.split or "train"}/{city}/{base}'
-        if start in seen:
-            raise ValueError(
-                f'{item.name}: another image becomes {start} as well; '
-                'expected names that differ'
-            )
-        seen.add(start)
+        claim(seen, start, item)
         labels = labels_to_write(item, classes)
         there = out / 'gtFine' / f'{start}_gtFine_'
         write_bytes(Path(f'{there}labelTrainIds.png'), encode_labels(labels))

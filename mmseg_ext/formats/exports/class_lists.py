@@ -4,7 +4,7 @@ import csv
 import io
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +31,7 @@ __all__ = [
     'has_no_class',
     'listed_classes',
     'read_class_list',
+    'read_lines',
 ]
 
 #: Names of files that list classes, those with colors or values first.
@@ -184,6 +185,25 @@ def listed_classes(path: Path) -> ClassList:
     except (OSError, ValueError) as error:
         reason = str(error).removeprefix(str(path)).lstrip(':, ')
         raise InvalidExportError(path, reason) from None
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a list that are not empty, with their numbers.
+
+    Args:
+        path: The list; blanks around lines do not count.
+
+    Raises:
+        InvalidExportError: It cannot be read.
+    """
+    try:
+        text = read_text(path)
+    except (OSError, ValueError) as error:
+        reason = str(error).removeprefix(str(path)).strip()
+        raise InvalidExportError(path, reason) from None
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            yield number, line.strip()
 
 
 def _from_label_map(

@@ -22,13 +22,13 @@ from mmseg_ext.formats.coco import (
     check_mask,
     coco_writer,
 )
-from mmseg_ext.formats.exports.class_lists import read_class_list
 from mmseg_ext.formats.exports.export import (
     Annotated,
     Classes,
     Folder,
     InvalidExportError,
     Picture,
+    left_out,
     split_of,
 )
 from mmseg_ext.formats.exports.pictures import (
@@ -37,7 +37,7 @@ from mmseg_ext.formats.exports.pictures import (
     place_image,
 )
 from mmseg_ext.formats.exports.regions import Region, mask_of, polygons_of
-from mmseg_ext.formats.exports.shapes import Shapes, shape_classes
+from mmseg_ext.formats.exports.shapes import Shapes, classes_of
 from mmseg_ext.formats.image_facts import read_size
 from mmseg_ext.formats.json_files import decode_json
 from mmseg_ext.formats.rle import encode_runs
@@ -154,7 +154,7 @@ class Coco(Shapes):
         files, others = _read_files(folder)
         if not files:
             return None
-        files, left_out = _with_masks(folder, files)
+        files, unused = _with_masks(folder, files)
         evidence = [
             f'{file.name} is a COCO file: {len(file.images)} images, '
             f'{file.annotations} annotations, {len(file.categories)} '
@@ -167,18 +167,16 @@ class Coco(Shapes):
         classes, indices = _classes(folder, files, names)
         pictures = _pictures(folder, files)
         if bare := len(folder.images) - len(pictures):
-            left_out.append(f'{bare} images are in no COCO file')
-        if others:
-            left_out.append(
-                f'{len(others)} JSON files are not COCO files of instances: '
-                + listing(others, 3)
-            )
+            unused.append(f'{bare} images are in no COCO file')
+        unused += left_out(
+            'JSON files are not COCO files of instances', others
+        )
         return cls(
             folder.root,
             pictures,
             classes,
             (*evidence, *notes),
-            ignored=tuple(left_out),
+            ignored=tuple(unused),
             indices=indices,
             numbers={
                 file.name: {
@@ -384,7 +382,7 @@ def _with_masks(
             folder.root / files[0].name, 'it is a COCO file without images'
         )
     others = [file for file in kept if file.name not in joints]
-    notes = [f'{len(empty)} COCO files have no images: {listing(empty, 3)}']
+    notes = left_out('COCO files have no images', empty)
     if others and joints:
         kept = others
         notes.append(f'{len(joints)} COCO files are of keypoints: {joints[0]}')
@@ -396,7 +394,7 @@ def _with_masks(
             f'its {total} annotations have boxes only, and this needs masks: '
             'export polygons or masks',
         )
-    return kept, notes[not empty :]
+    return kept, notes
 
 
 def _join(files: Sequence[_File]) -> tuple[list[str], list[str]]:
@@ -451,20 +449,15 @@ def _classes(
         InvalidExportError: They are not right, or the list of the user lacks
             one that is used.
     """
-    path = folder.class_list
-    try:
-        listed = read_class_list(path).names if path else names
-        classes, indices = shape_classes(listed)
-    except (OSError, ValueError) as error:
-        source = path or folder.root / files[0].name
-        raise InvalidExportError(source, str(error)) from None
+    classes, indices = classes_of(folder, files[0].name, names)
     for file in files:
         for each in file.categories:
             if file.used[each.id] and each.name not in indices:
                 raise InvalidExportError(
                     folder.root / file.name,
                     f'category {each.id!r}, {each.name!r}, has annotations '
-                    f'and is not in {path}, which lists {listing([*indices])}',
+                    f'and is not in {folder.class_list}, which lists '
+                    + listing([*indices]),
                 )
     return classes, indices
 

@@ -3,7 +3,7 @@
 import abc
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from mmseg_ext.formats.color_masks import Color
 from mmseg_ext.formats.exports.regions import Region
 from mmseg_ext.utils.files import find_files
 from mmseg_ext.utils.images import IMAGE_SUFFIXES
+from mmseg_ext.utils.text import listing, printable
 
 __all__ = [
     'Annotated',
@@ -25,6 +26,7 @@ __all__ = [
     'Masks',
     'Picture',
     'Tally',
+    'left_out',
     'split_of',
 ]
 
@@ -320,3 +322,14 @@ def split_of(path: str) -> str | None:
         for word in re.split('[^a-z]+', folder.lower())
     )
     return next((_SPLITS[word] for word in words if word in _SPLITS), None)
+
+
+def left_out(what: str, names: Collection[str]) -> list[str]:
+    """Return a sentence about files that are not used; none without any.
+
+    Args:
+        what: What they are, in the plural, and why.
+        names: Their paths.
+    """
+    paths = [printable(name) for name in sorted(names)]
+    return [f'{len(paths)} {what}: {listing(paths, 3)}'] if paths else []

@@ -25,15 +25,21 @@ from mmseg_ext.formats.exports.export import (
     Picture,
     Tally,
 )
-from mmseg_ext.formats.exports.mask_trees import MADE, ClassRows, MaskTree
+from mmseg_ext.formats.exports.mask_trees import (
+    MADE,
+    ClassRows,
+    MaskTree,
+    labels_to_write,
+)
 from mmseg_ext.formats.exports.pairing import (
     BLACK_AND_WHITE,
+    NEAR,
     Look,
     find_pairs,
     gray_shares,
     is_colorful,
 )
-from mmseg_ext.formats.exports.pictures import place_image
+from mmseg_ext.formats.exports.pictures import claim, place_image
 from mmseg_ext.formats.exports.regions import Region
 from mmseg_ext.formats.masks import Mask, read_mask
 from mmseg_ext.utils.files import (
@@ -219,10 +225,10 @@ def write(out: Path, classes: Classes, items: Iterable[Annotated]) -> None:
             class does not fit a line.
     """
     colors = {name: voc_color(i) for i, name in enumerate(classes.names)}
-    names = check_classes('classes', colors)
+    check_classes('classes', colors)
     for labels, path in mask_places(out, classes, items):
         write_bytes(path, encode_labels(labels))
-    write_text(out / 'classes.txt', ''.join(f'{name}\n' for name in names))
+    write_text(out / 'classes.txt', '\n'.join([*classes.names, '']))
 
 
 def mask_places(
@@ -244,38 +250,16 @@ def mask_places(
     """
     if len(set(classes.names)) < len(classes.names):
         raise ValueError(f'classes {listing(classes.names)}: one repeats')
-    seen: dict[str, str] = {}
+    seen: set[str] = set()
     for item in items:
         name = item.name
         if item.split and not name.startswith(f'{item.split}/'):
             name = f'{item.split}/{name}'
         stem = os.path.splitext(name)[0]
-        if stem in seen:
-            raise ValueError(
-                f'{seen[stem]} and {name} have the same name but for the '
-                'suffix, so that their masks would be one: rename one'
-            )
-        seen[stem] = name
-        if item.labels is None:
-            raise ValueError(
-                f'{item.name} has no label map, which masks are made of'
-            )
-        if item.labels.shape != item.size[::-1]:
-            raise ValueError(
-                f'{item.name} has labels of shape {item.labels.shape}; '
-                f'expected {item.size[::-1]}, the height and width of the '
-                'image'
-            )
-        values = np.unique(item.labels)
-        end = len(classes.names)
-        wrong = values[(values >= end) & (values != IGNORE_INDEX)].tolist()
-        if wrong:
-            raise ValueError(
-                f'{item.name} has label {listing(wrong)}; expected 0 to '
-                f'{end - 1}, or {IGNORE_INDEX}'
-            )
+        claim(seen, stem, item)
+        labels = labels_to_write(item, classes)
         place_image(item.image, out / 'images' / name)
-        yield item.labels, out / 'masks' / f'{stem}.png'
+        yield labels, out / 'masks' / f'{stem}.png'
 
 
 def _rows(listed: ClassList, source: str) -> ClassRows:
@@ -321,7 +305,11 @@ def _check_blended(folder: Folder, looks: Sequence[Look]) -> None:
     lossy = [look for look in looks if look.lossy]
     wrong = [look for look in lossy if look.kind == 'blended']
     what = 'has many grays'
-    if not wrong and lossy and not any(look.white for look in lossy):
+    if (
+        not wrong
+        and lossy
+        and not any(max(look.keys) >= 256 - NEAR for look in lossy)
+    ):
         wrong, what = lossy, 'is near black all over, as are all others'
     if wrong:
         raise InvalidExportError(

@@ -25,9 +25,11 @@ from mmseg_ext.formats.exports.export import (
     Folder,
     InvalidExportError,
     Picture,
+    left_out,
     split_of,
 )
 from mmseg_ext.formats.exports.pictures import (
+    claim,
     find_named,
     object_regions,
     place_image,
@@ -111,11 +113,7 @@ class Labelme(Shapes):
                 f'{lines} points and lines are drawn in label maps, but are '
                 'no instances'
             )
-        if others:
-            ignored.append(
-                f'{len(others)} JSON files are not of labelme: '
-                + listing(others, 3)
-            )
+        ignored += left_out('JSON files are not of labelme', others)
         return cls(
             folder.root,
             pictures,
@@ -337,13 +335,15 @@ def write(out: Path, classes: Classes, items: Iterable[Annotated]) -> None:
 
     Raises:
         OSError: A file cannot be read or written.
-        ValueError: There are no regions, or one is of no class of objects.
+        ValueError: There are no regions, one is of no class of objects, or
+            two have the same stem.
     """
     names = [
         BACKGROUND if index == classes.background else name
         for index, name in enumerate(classes.names)
     ]
     write_text(out / 'labels.txt', '\n'.join([IGNORED, *names, '']))
+    taken: set[str] = set()
     for item in items:
         shapes = [
             shape
@@ -351,6 +351,7 @@ def write(out: Path, classes: Classes, items: Iterable[Annotated]) -> None:
             for shape in _shapes(region, item.size, names, number)
         ]
         path = out / (item.split or '') / item.name
+        claim(taken, str(path.with_suffix('').relative_to(out)), item)
         place_image(item.image, path)
         content: dict[str, Any] = {
             'version': _VERSION,

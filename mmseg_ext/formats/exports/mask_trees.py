@@ -56,7 +56,6 @@ __all__ = [
     'color_key',
     'key_color',
     'labels_to_write',
-    'left_out',
     'object_regions',
     'sample_masks',
 ]
@@ -454,17 +453,6 @@ def sample_masks(folder: Folder, names: Sequence[str]) -> list[Mask]:
         except (OSError, ValueError) as error:
             raise InvalidExportError(folder.root / name, str(error)) from None
     return masks
-
-
-def left_out(what: str, names: Iterable[str]) -> str:
-    """Return a sentence about files that are not used.
-
-    Args:
-        what: What they are, in the plural, and why.
-        names: Their paths.
-    """
-    paths = [printable(name) for name in sorted(names)]
-    return f'{len(paths)} {what}: {listing(paths, 3)}'
 
 
 def color_key(color: Color) -> int:

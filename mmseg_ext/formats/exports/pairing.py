@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -29,6 +29,7 @@ from mmseg_ext.formats.exports.export import (
     Picture,
     split_of,
 )
+from mmseg_ext.formats.exports.mask_trees import color_key
 from mmseg_ext.formats.mask_values import tally
 from mmseg_ext.formats.masks import Mask, read_mask
 from mmseg_ext.utils.files import read_file
@@ -36,6 +37,7 @@ from mmseg_ext.utils.text import listing, normal_form, printable
 
 __all__ = [
     'BLACK_AND_WHITE',
+    'NEAR',
     'Look',
     'Pairs',
     'find_pairs',
@@ -94,8 +96,6 @@ _WORDS = _MASKS | _IMAGES
 #: An end of the names of masks.
 _L = 'l'
 
-Item = TypeVar('Item')
-
 #: Words of a folder, all but those for images and masks, and of these those
 #: that not all files have.
 _Place = tuple[tuple[str, ...], tuple[str, ...]]
@@ -107,13 +107,13 @@ class Look(NamedTuple):
     Attributes:
         name: Its path relative to the root.
         kind: ``'photo'``, ``'gray'``, ``'palette'`` or ``'color'``; or
-            ``'blended'`` of a mask whose format changed its pixels.
+            ``'blended'`` of a mask whose pixels have more colors than there
+            are classes, as its format changed them, or an editor.
         form: What it is, in words.
         keys: The values of grays and palettes, colors of the others, as
             ``red << 16 | green << 8 | blue``; none of photographs.
         shown: The color of each entry of a palette.
         lossy: Whether its format changes pixels.
-        white: Whether it has pixels near white.
         smooth: Whether it is black and white, with grays along edges.
         colorful: Whether it has other colors than grays.
     """
@@ -124,7 +124,6 @@ class Look(NamedTuple):
     keys: frozenset[int] = frozenset()
     shown: Mapping[int, int] = {}
     lossy: bool = False
-    white: bool = False
     smooth: bool = False
     colorful: bool = False
 
@@ -132,7 +131,7 @@ class Look(NamedTuple):
     def colors(self) -> frozenset[int]:
         """The colors that it shows, as numbers."""
         if self.kind == 'gray':
-            return frozenset(map(_of_gray, self.keys))
+            return frozenset(color_key((key,) * 3) for key in self.keys)
         return frozenset(self.shown.get(key, key) for key in self.keys)
 
 
@@ -257,18 +256,13 @@ def find_pairs(folder: Folder, kind: str) -> Pairs | None:
     ignored = []
     looks: list[Look] = []
     for group in groups:
-        found = _paired(folder, photos, {k: places[k] for k in group.files})
-        for image, mask in found.items():
-            if image in owners:
-                raise InvalidExportError(
-                    folder.root / image,
-                    f'has two masks, {owners[image]} and {mask}; expected '
-                    'one: move the others elsewhere',
-                )
-            owners[image] = mask
-        if left := sorted(set(group.files) - set(found.values())):
-            ignored.append(f'{in_words(left)} without image: {_first(left)}')
-        if found:
+        left = {name: places[name] for name in group.files}
+        _pair(folder, photos, left, owners)
+        if left:
+            ignored.append(
+                f'{in_words([*left])} without image: {_first(left)}'
+            )
+        if len(left) < len(group.files):
             looks += [k for k in group.looks if k.kind != 'photo']
     if not owners:
         return None
@@ -390,11 +384,8 @@ def _look(root: Path, name: str, word: str | None) -> Look | None:
     keys = tally(pixels).as_dict()
     if kind == 'palette':
         assert mask.palette is not None
-        shown = {
-            key: int(red) << 16 | int(green) << 8 | int(blue)
-            for key in keys
-            for blue, green, red in [mask.palette[key]]
-        }
+        colors = mask.palette[:, ::-1].tolist()
+        shown = {key: color_key(colors[key]) for key in keys}
         return Look(name, kind, mask.form, frozenset(keys), shown)
     return Look(
         name,
@@ -421,8 +412,7 @@ def _lossy(name: str, mask: Mask, word: str | None) -> Look:
     pixels = mask.colors()
     colorful = is_colorful(pixels)
     gray = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
-    between, white = gray_shares(gray)
-    if not colorful and between <= BLACK_AND_WHITE:
+    if not colorful and gray_shares(gray)[0] <= BLACK_AND_WHITE:
         keys = frozenset(np.flatnonzero(np.bincount(gray.ravel())).tolist())
         return Look(
             name,
@@ -430,7 +420,6 @@ def _lossy(name: str, mask: Mask, word: str | None) -> Look:
             mask.form,
             keys,
             lossy=True,
-            white=white > 0,
             smooth=True,
         )
     blended = word == 'mask' and _flatness(gray) >= _BLENDED
@@ -453,10 +442,6 @@ def is_colorful(pixels: np.ndarray) -> bool:
     gray = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
     uncolored = cv2.cvtColor(gray, cv2.COLOR_GRAY2BGR)
     return cv2.norm(pixels, uncolored, cv2.NORM_INF) > 2 * NEAR
-
-
-def _of_gray(value: int) -> int:
-    return value << 16 | value << 8 | value
 
 
 def _has_many(pixels: np.ndarray) -> bool:
@@ -618,8 +603,8 @@ def _kind(group: _Group, classes: ClassList | None) -> str:
     looks = [look for look in group.looks if look.kind != 'photo']
     if any(look.colorful for look in looks):
         return 'color'
-    colors = list(classes.colors or ()) if classes else []
-    listed = [red << 16 | green << 8 | blue for red, green, blue in colors]
+    colors = classes.colors or () if classes else ()
+    listed = [color_key(color) for color in colors]
     shown: dict[int, int] = {}
     for look in looks:
         for key, color in look.shown.items():
@@ -633,7 +618,7 @@ def _kind(group: _Group, classes: ClassList | None) -> str:
             return 'color'
         return 'index'
     values = {key for look in looks for key in look.keys}
-    grays = set(map(_of_gray, values))
+    grays = {color_key((value,) * 3) for value in values}
     if listed and grays <= set(listed):
         indices = values <= set(range(len(listed)))
         return 'index' if indices else 'color'
@@ -643,50 +628,44 @@ def _kind(group: _Group, classes: ClassList | None) -> str:
 # Which mask belongs to which image.
 
 
-def _paired(
-    folder: Folder, photos: Mapping[str, _Place], masks: Mapping[str, _Place]
-) -> dict[str, str]:
-    """Return the masks of a group by their images.
+def _pair(
+    folder: Folder,
+    photos: Mapping[str, _Place],
+    left: dict[str, _Place],
+    owners: dict[str, str],
+) -> None:
+    """Find the images of the masks of a group, by as many rules as it has.
 
     Args:
         folder: The folder, for messages.
         photos: Images, with the words of their folders.
-        masks: Masks, with those of theirs.
+        left: Masks, with those of theirs; those with an image are taken out.
+        owners: Masks by their images; these are added.
 
     Raises:
         InvalidExportError: It is not clear which belong together.
     """
-    found: dict[str, str] = {}
-    left = dict(masks)
     while left:
-        rule = _find_rule(
-            [_stem(name) for name in photos],
-            [_stem(name) for name in left],
-            True,
-        )
+        rule = _find_rule([*map(_stem, photos)], [*map(_stem, left)], True)
         pairs = _by_rule(folder, photos, left, rule) if rule else {}
         if not pairs:
-            break
+            return
         for image, mask in pairs.items():
-            if image in found:
+            if image in owners:
                 raise InvalidExportError(
                     folder.root / image,
-                    f'has two masks, {found[image]} and {mask}; expected one: '
-                    'move the others elsewhere',
+                    f'has two masks, {owners[image]} and {mask}; expected '
+                    'one: move the others elsewhere',
                 )
-            found[image] = mask
-        used = set(pairs.values())
-        left = {k: v for k, v in left.items() if k not in used}
-    return found
+            owners[image] = mask
+            del left[mask]
 
 
 def _inside(stem: str, before: str, after: str) -> str | None:
     """Return what stands between two texts; None if they are not there."""
-    if not (stem.startswith(before) and stem.endswith(after)):
-        return None
-    if len(stem) < len(before) + len(after):
-        return None
-    return stem[len(before) : len(stem) - len(after)]
+    start, stop = len(before), len(stem) - len(after)
+    fits = stem.startswith(before) and stem.endswith(after) and start <= stop
+    return stem[start:stop] if fits else None
 
 
 def _parts(stem: str) -> Iterator[tuple[str, str, str]]:
@@ -746,7 +725,7 @@ def _votes(
 ) -> Counter[_Rule]:
     """Return rules by which some masks have images, with how many."""
     wanted: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for mask in _spread(sorted(mask_stems), _NAMES):
+    for mask in _sample(sorted(mask_stems), _NAMES):
         for before, core, after in _parts(mask):
             wanted[core].append((before, after))
     votes: Counter[_Rule] = Counter()
@@ -760,13 +739,6 @@ def _votes(
             if rule[:2] != ('', '') or rule[2:] == ('', ''):
                 del votes[rule]
     return votes
-
-
-def _spread(items: Sequence[Item], count: int) -> list[Item]:
-    """Return so many items from all over a list."""
-    if len(items) <= count:
-        return list(items)
-    return [items[k * len(items) // count] for k in range(count)]
 
 
 def _is_wordlike(affix: str) -> bool:
@@ -843,7 +815,7 @@ def _matched(
     owners: dict[str, str] = {}
     for image, key in images.items():
         for mask in of_key.get(key, ()):
-            if not _same_split(image, mask):
+            if len({split_of(image), split_of(mask)} - {None}) > 1:
                 continue
             for one, other, seen in (
                 (image, mask, owners),
@@ -860,10 +832,5 @@ def _matched(
     return pairs
 
 
-def _same_split(image: str, mask: str) -> bool:
-    splits = {split_of(image), split_of(mask)} - {None}
-    return len(splits) < 2
-
-
-def _first(files: Sequence[str]) -> str:
+def _first(files: Iterable[str]) -> str:
     return listing([printable(name) for name in files], 3)

@@ -16,7 +16,7 @@ from mmseg_ext.formats.exports.regions import Region
 from mmseg_ext.utils.files import atomic_path
 from mmseg_ext.utils.text import normal_form
 
-__all__ = ['find_named', 'object_regions', 'place_image']
+__all__ = ['claim', 'find_named', 'object_regions', 'place_image']
 
 #: What stands between the parts of a path of any system, and before the path
 #: of a file that Label Studio serves.
@@ -116,6 +116,25 @@ def place_image(image: Path, path: Path) -> None:
             os.link(source, temporary)
             return
         shutil.copyfile(source, temporary)
+
+
+def claim(taken: set[str], path: str, item: Annotated) -> None:
+    """Take the path of a file that belongs to one image alone.
+
+    Args:
+        taken: The paths of those before; it is added.
+        path: The path, without suffix.
+        item: The image.
+
+    Raises:
+        ValueError: It is taken.
+    """
+    if path in taken:
+        raise ValueError(
+            f'{item.name}: another image becomes {path} as well, by its name '
+            'but for the suffix; expected names that differ'
+        )
+    taken.add(path)
 
 
 def object_regions(item: Annotated, classes: Classes) -> Sequence[Region]:

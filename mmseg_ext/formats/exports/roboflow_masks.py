@@ -16,6 +16,7 @@ from mmseg_ext.formats.exports.export import (
     Folder,
     InvalidExportError,
     Picture,
+    left_out,
     split_of,
 )
 from mmseg_ext.formats.exports.mask_trees import (
@@ -23,9 +24,8 @@ from mmseg_ext.formats.exports.mask_trees import (
     MaskTree,
     by_stem,
     labels_to_write,
-    left_out,
 )
-from mmseg_ext.formats.exports.pictures import place_image
+from mmseg_ext.formats.exports.pictures import claim, place_image
 from mmseg_ext.utils.files import write_bytes, write_text
 from mmseg_ext.utils.images import encode_labels
 from mmseg_ext.utils.text import csv_text, printable
@@ -103,11 +103,8 @@ def _read_folder(
             f'as {len(images) - len(bare)} of {len(images)} images have: add '
             'the mask, or remove the image',
         )
-    if alone := labels.keys() - images.keys():
-        names = (labels[stem] for stem in alone)
-        ignored.append(
-            left_out(f'masks in {root or "."} have no image', names)
-        )
+    alone = [labels[stem] for stem in labels.keys() - images.keys()]
+    ignored += left_out(f'masks in {root or "."} have no image', alone)
     split = split_of(f'{root}x')
     return [
         Picture(name, labels[stem], split) for stem, name in images.items()
@@ -128,17 +125,12 @@ def write(out: Path, classes: Classes, items: Iterable[Annotated]) -> None:
         ValueError: An item has no labels, or not the right ones; or two have
             the same stem.
     """
-    seen: set[tuple[str, str]] = set()
+    seen: set[str] = set()
     for item in items:
         folder = _FOLDERS[item.split]
         name = item.name.replace('/', '_')
         stem = os.path.splitext(name)[0]
-        if (folder, stem) in seen:
-            raise ValueError(
-                f'{item.name}: another image of {folder} becomes {stem} as '
-                'well; expected names that differ'
-            )
-        seen.add((folder, stem))
+        claim(seen, f'{folder}/{stem}', item)
         data = encode_labels(labels_to_write(item, classes))
         write_bytes(out / folder / f'{stem}{_END}.png', data)
         place_image(item.image, out / folder / name)
@@ -146,5 +138,5 @@ def write(out: Path, classes: Classes, items: Iterable[Annotated]) -> None:
         f'{index}, {csv_text([[name]])}'
         for index, name in enumerate(classes.names)
     )
-    for folder in sorted({folder for folder, _ in seen}):
+    for folder in sorted({path.split('/')[0] for path in seen}):
         write_text(out / folder / _LIST, text)

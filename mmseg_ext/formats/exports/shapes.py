@@ -13,11 +13,21 @@ from mmseg_ext.formats.color_masks import (
     Color,
     voc_color,
 )
-from mmseg_ext.formats.exports.class_lists import has_no_class
-from mmseg_ext.formats.exports.export import Classes, Export, Picture, Tally
+from mmseg_ext.formats.exports.class_lists import (
+    has_no_class,
+    listed_classes,
+)
+from mmseg_ext.formats.exports.export import (
+    Classes,
+    Export,
+    Folder,
+    InvalidExportError,
+    Picture,
+    Tally,
+)
 from mmseg_ext.formats.exports.regions import Region, painted
 
-__all__ = ['Shapes', 'shape_classes']
+__all__ = ['Shapes', 'classes_of', 'shape_classes']
 
 
 @dataclass(frozen=True)
@@ -69,6 +79,37 @@ class Shapes(Export):
         _, shapes = self.shapes(picture)
         objects = self.classes.objects
         return [shape for shape in shapes if shape.category in objects]
+
+
+def classes_of(
+    folder: Folder,
+    file: str,
+    names: Sequence[str],
+    colors: Sequence[Color | None] = (),
+) -> tuple[Classes, dict[str, int]]:
+    """Return the classes that a file lists, or the list that the user gave.
+
+    Args:
+        folder: The user's.
+        file: Path of the file in it, for messages.
+        names: See :func:`shape_classes`.
+        colors: See :func:`shape_classes`.
+
+    Returns:
+        See :func:`shape_classes`.
+
+    Raises:
+        InvalidExportError: They are not right.
+    """
+    if folder.class_list is not None:
+        names, colors = listed_classes(folder.class_list).names, ()
+    try:
+        return shape_classes(names, colors)
+    except ValueError as error:
+        raise InvalidExportError(
+            folder.class_list or folder.root / file,
+            f'{error}: name each class once',
+        ) from None
 
 
 def shape_classes(

@@ -19,18 +19,18 @@ import numpy as np
 from PIL import Image, ImageColor
 
 from mmseg_ext.formats.color_masks import Color
-from mmseg_ext.formats.exports.class_lists import listed_classes
 from mmseg_ext.formats.exports.export import (
     Annotated,
     Classes,
     Folder,
     InvalidExportError,
     Picture,
+    left_out,
     split_of,
 )
 from mmseg_ext.formats.exports.pictures import object_regions, place_image
 from mmseg_ext.formats.exports.regions import Region, mask_of, region_of_mask
-from mmseg_ext.formats.exports.shapes import Shapes, shape_classes
+from mmseg_ext.formats.exports.shapes import Shapes, classes_of
 from mmseg_ext.formats.json_files import Coordinate, decode_json
 from mmseg_ext.utils.files import read_file, write_bytes
 from mmseg_ext.utils.images import MAX_PIXELS, decode_image, image_size
@@ -133,16 +133,11 @@ class Supervisely(Shapes):
             pictures.append(Picture(name, found, split_of(name)))
         if not pictures:
             return None
+        used = {picture.name for picture in pictures}
+        others = [name for name in folder.images if name not in used]
         titles = [each.title for each in project.classes]
         colors = [_color(each.color) for each in project.classes]
-        if folder.class_list is not None:
-            titles, colors = [*listed_classes(folder.class_list).names], []
-        try:
-            classes, indices = shape_classes(titles, colors)
-        except ValueError as error:
-            raise InvalidExportError(
-                folder.class_list or folder.root / project.file, str(error)
-            ) from None
+        classes, indices = classes_of(folder, project.file, titles, colors)
         return cls(
             folder.root,
             tuple(pictures),
@@ -154,7 +149,10 @@ class Supervisely(Shapes):
                 f'{folder.class_list or project.file}: '
                 + listing(list(indices)),
             ),
-            ignored=_ignored(folder, pictures, list(labels.values())),
+            ignored=(
+                *left_out(f'images outside of folders {_IMAGES}', others),
+                *left_out('files without image', labels.values()),
+            ),
             indices=indices,
         )
 
@@ -237,22 +235,6 @@ def _color(text: str) -> Color | None:
     except ValueError:
         return None
     return red, green, blue
-
-
-def _ignored(
-    folder: Folder, pictures: Iterable[Picture], lone: list[str]
-) -> tuple[str, ...]:
-    used = {picture.name for picture in pictures}
-    others = [name for name in folder.images if name not in used]
-    lines = []
-    if others:
-        lines.append(
-            f'{len(others)} images outside of folders {_IMAGES}: '
-            + listing(others, 3)
-        )
-    if lone:
-        lines.append(f'{len(lone)} files without image: {listing(lone, 3)}')
-    return tuple(lines)
 
 
 # Shapes: a mask in a box, its left and its top.

@@ -11,7 +11,7 @@ labelme2voc adds ``class_names.txt``; where it has arrays in
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from mmseg_ext.formats.color_masks import IGNORE_INDEX, voc_color
+from mmseg_ext.formats.exports.class_lists import read_lines
 from mmseg_ext.formats.exports.export import (
     Annotated,
     Classes,
@@ -28,6 +29,7 @@ from mmseg_ext.formats.exports.export import (
     Masks,
     Picture,
     Tally,
+    left_out,
     split_of,
 )
 from mmseg_ext.formats.exports.mask_trees import (
@@ -39,12 +41,11 @@ from mmseg_ext.formats.exports.mask_trees import (
     color_key,
     key_color,
     labels_to_write,
-    left_out,
     sample_masks,
 )
-from mmseg_ext.formats.exports.pictures import place_image
+from mmseg_ext.formats.exports.pictures import claim, place_image
 from mmseg_ext.formats.exports.regions import mask_of
-from mmseg_ext.utils.files import atomic_path, read_text, write_text
+from mmseg_ext.utils.files import atomic_path, write_text
 from mmseg_ext.utils.text import listing, normal_form, printable
 
 __all__ = [
@@ -308,17 +309,20 @@ def _read_tree(
         )
         for stem in chosen
     )
-    alone = {
-        f'masks in {root}{masks} have no image': [
-            labels[stem] for stem in labels.keys() - paired
-        ],
-        f'images with masks are in no list of {root}{_LISTS}': [
-            images[stem] for stem in paired - {*chosen}
-        ],
-        f'images in {root}JPEGImages have no mask': [
-            images[stem] for stem in images.keys() - paired
-        ],
-    }
+    ignored = (
+        *left_out(
+            f'masks in {root}{masks} have no image',
+            [labels[stem] for stem in labels.keys() - paired],
+        ),
+        *left_out(
+            f'images with masks are in no list of {root}{_LISTS}',
+            [images[stem] for stem in paired - {*chosen}],
+        ),
+        *left_out(
+            f'images in {root}JPEGImages have no mask',
+            [images[stem] for stem in images.keys() - paired],
+        ),
+    )
     told = sum(picture.key is not None for picture in pictures)
     evidence = [
         f'{len(pictures)} images in {root}JPEGImages have masks in '
@@ -331,8 +335,7 @@ def _read_tree(
             for name, stems in lists.items()
         )
         evidence.append(f'listed in {root}{_LISTS}: {sizes}')
-    ignored = [left_out(what, names) for what, names in alone.items() if names]
-    return VocTree(root, pictures, tuple(evidence), tuple(ignored))
+    return VocTree(root, pictures, tuple(evidence), ignored)
 
 
 def _objects(folder: Folder, root: str) -> dict[str, str]:
@@ -357,7 +360,9 @@ def _read_lists(
             continue
         is_test = split_of(rest) == 'test'
         lists[name] = stems = []
-        for number, line in _lines(folder.root / name):
+        for number, quoted in read_lines(folder.root / name):
+            # Datumaro, by which CVAT exports, quotes names with blanks.
+            line = quoted.strip('"')
             stem = _stem(line, images)
             where = f'line {number}: {printable(line)} '
             if stem is not None and stem in labels:
@@ -375,19 +380,6 @@ def _read_lists(
                     f'{where}has no mask: add it, or remove the line',
                 )
     return lists
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the lines of a list that are not empty, with their numbers."""
-    try:
-        text = read_text(path)
-    except (OSError, ValueError) as error:
-        reason = str(error).removeprefix(str(path)).strip()
-        raise InvalidExportError(path, reason) from None
-    for number, line in enumerate(text.splitlines(), 1):
-        # Datumaro, by which CVAT exports, quotes names with blanks.
-        if name := line.strip().strip('"'):
-            yield number, name
 
 
 def _stem(line: str, images: Mapping[str, str]) -> str | None:
@@ -493,15 +485,10 @@ def write_tree(
         ValueError: An item is not right, or two have the same stem.
     """
     lists: dict[str | None, list[str]] = defaultdict(list)
-    seen = set()
+    seen: set[str] = set()
     for item in items:
         stem = os.path.splitext(item.name)[0]
-        if stem in seen:
-            raise ValueError(
-                f'{item.name}: another image has this name but for the '
-                'suffix; expected stems that differ'
-            )
-        seen.add(stem)
+        claim(seen, stem, item)
         labels = labels_of(item)
         save_labels(out / f'SegmentationClass/{stem}.png', labels)
         if item.regions or (labels == background).all():

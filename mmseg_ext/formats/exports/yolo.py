@@ -17,18 +17,23 @@ import numpy as np
 import yaml
 
 from mmseg_ext.formats.coco import check_mask
-from mmseg_ext.formats.exports.class_lists import listed_classes
+from mmseg_ext.formats.exports.class_lists import listed_classes, read_lines
 from mmseg_ext.formats.exports.export import (
     Annotated,
     Classes,
     Folder,
     InvalidExportError,
     Picture,
+    left_out,
     split_of,
 )
-from mmseg_ext.formats.exports.pictures import object_regions, place_image
+from mmseg_ext.formats.exports.pictures import (
+    claim,
+    object_regions,
+    place_image,
+)
 from mmseg_ext.formats.exports.regions import Region, polygons_of
-from mmseg_ext.formats.exports.shapes import Shapes, shape_classes
+from mmseg_ext.formats.exports.shapes import Shapes, classes_of
 from mmseg_ext.formats.image_facts import read_size
 from mmseg_ext.utils.files import (
     read_file,
@@ -96,13 +101,7 @@ class Yolo(Shapes):
                 'of labels; expected labels/x.txt for images/x.jpg',
             )
         _check_owners(folder.root, labeled)
-        try:
-            classes, indices = shape_classes(names)
-        except ValueError as error:
-            raise InvalidExportError(
-                folder.class_list or folder.root / (names_file or ''),
-                f'{error}: name each class once',
-            ) from None
+        classes, indices = classes_of(folder, names_file or '', names)
         return cls(
             folder.root,
             pictures,
@@ -223,11 +222,9 @@ class _Texts:
         """Say which images and files of labels are in no picture."""
         pictures = set(images)
         left = [name for name in self._folder.images if name not in pictures]
-        if left:
-            yield (
-                f'{len(left)} images that are in no split or have no labels '
-                f'beside them: {listing(left, 3)}'
-            )
+        yield from left_out(
+            'images that are in no split or have no labels beside them', left
+        )
         used = {self.of(name) for name in pictures}
         places = {posixpath.dirname(name) for name in used if name}
         files = self._files.values()
@@ -238,8 +235,7 @@ class _Texts:
             and posixpath.dirname(name) in places - {''}
             and posixpath.basename(name) != 'classes.txt'
         ]
-        if lone:
-            yield f'{len(lone)} files without image: {listing(lone, 3)}'
+        yield from left_out('files without image', lone)
 
 
 def _check_owners(root: Path, pictures: Iterable[Picture]) -> None:
@@ -293,12 +289,7 @@ def _names(
             'says what the classes are called; expected data.yaml or '
             'classes.txt: give the list of classes',
         )
-    path = folder.root / names_file
-    try:
-        lines = read_text(path).splitlines()
-    except (OSError, ValueError) as error:
-        raise InvalidExportError(path, str(error)) from None
-    return [line.strip() for line in lines if line.strip()]
+    return [name for _, name in read_lines(folder.root / names_file)]
 
 
 def _evidence(
@@ -447,7 +438,7 @@ def _listed(
     """
     paths = _Paths(folder, posixpath.dirname(about.file), about.path)
     found: dict[str, str | None] = {}
-    left_out = []
+    unused = []
     for split, entries in about.entries.items():
         twice = 0
         for entry in entries:
@@ -459,17 +450,17 @@ def _listed(
                     'folder with images, or a list of them: correct it',
                 )
             if images is None:
-                left_out.append(
+                unused.append(
                     f'{split}: {entry} in {about.file}, which is not there'
                 )
             for image in images or ():
                 twice += image in found and found[image] != split
                 found.setdefault(image, split)
         if twice:
-            left_out.append(
+            unused.append(
                 f'{split}: {twice} images that are in a split before, too'
             )
-    return found, left_out
+    return found, unused
 
 
 def _images_of(
@@ -483,19 +474,13 @@ def _images_of(
         start = f'{place}/' if place else ''
         return [name for name in folder.images if name.startswith(start)]
     images = []
-    try:
-        lines = read_text(folder.root / place).splitlines()
-    except (OSError, ValueError) as error:
-        raise InvalidExportError(folder.root / place, str(error)) from None
     paths = _Paths(folder, posixpath.dirname(place), paths.path)
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        image = paths.find(line.strip(), most=True)
+    for number, line in read_lines(folder.root / place):
+        image = paths.find(line, most=True)
         if image is None or image not in paths.images:
             raise InvalidExportError(
                 folder.root / place,
-                f'line {number}: the image {line.strip()} is not in this '
+                f'line {number}: the image {line} is not in this '
                 'folder: add it, or remove the line',
             )
         images.append(image)
@@ -564,10 +549,11 @@ def write(out: Path, classes: Classes, items: Iterable[Annotated]) -> None:
     Raises:
         OSError: A file cannot be read or written.
         ValueError: Some have a split and others do not, there are no regions,
-            or one is of no class of objects.
+            one is of no class of objects, or two have the same stem.
     """
     numbers = {index: number for number, index in enumerate(classes.objects)}
     splits: set[str | None] = set()
+    taken: set[str] = set()
     for item in items:
         splits.add(item.split)
         if None in splits and len(splits) > 1:
@@ -576,12 +562,13 @@ def write(out: Path, classes: Classes, items: Iterable[Annotated]) -> None:
                 f'{sorted(map(str, splits))}; expected all in splits, or none'
             )
         inner = posixpath.join(item.split or '', item.name)
+        stem = os.path.splitext(inner)[0]
+        claim(taken, stem, item)
         lines = [
             _line(region, numbers[region.category], item.size)
             for region in object_regions(item, classes)
         ]
         place_image(item.image, out / 'images' / inner)
-        stem = os.path.splitext(inner)[0]
         write_text(out / 'labels' / f'{stem}.txt', ''.join(lines))
     content: dict[str, Any] = {
         split: f'images/{split}' for split in _SPLITS if split in splits

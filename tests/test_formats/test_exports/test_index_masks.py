@@ -446,10 +446,10 @@ def test_what_is_written_is_read(split, tmp_path):
 @pytest.mark.parametrize(
     ('change', 'match'),
     [
-        ({'labels': None}, 'has no label map'),
+        ({'labels': None}, 'the item has none'),
         ({'labels': np.zeros((3, 4), np.uint8)}, r'labels of shape \(3, 4\)'),
-        ({'labels': np.full((24, 32), 2, np.uint8)}, 'has label 2; expected'),
-        ({'name': 'b.png'}, 'b.jpg and b.png have the same name'),
+        ({'labels': np.full((24, 32), 2, np.uint8)}, 'have the index 2; exp'),
+        ({'name': 'b.png'}, 'b.png: another image becomes b as'),
     ],
 )
 def test_what_cannot_be_written(change, match, tmp_path):

@@ -571,6 +571,13 @@ def test_what_cannot_be_written(tmp_path, more, message):
         write(tmp_path / 'out', CLASSES, [item(tmp_path, 'in/x.png', **more)])
 
 
+def test_stems_that_repeat(tmp_path):
+    image = item(tmp_path, 'in/x.png', []).image
+    twice = [Annotated(name, image, SIZE) for name in ('x.png', 'x.jpg')]
+    with pytest.raises(ValueError, match=r'x.jpg: another image becomes x as'):
+        write(tmp_path / 'out', CLASSES, twice)
+
+
 def test_region_of_a_box_is_outlined(tmp_path):
     region = region_of_mask(np.ones((1, 1), np.uint8), 1, 7, 8, SIZE)
     write(tmp_path / 'out', CLASSES, [item(tmp_path, 'in/x.png', [region])])

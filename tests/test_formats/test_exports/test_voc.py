@@ -517,5 +517,5 @@ def test_too_many_instances(tmp_path):
 
 def test_stems_that_repeat(tmp_path):
     twice = [*items(tmp_path)][:1] * 2
-    with pytest.raises(ValueError, match='another image has this name but'):
+    with pytest.raises(ValueError, match='another image becomes s/a as well'):
         write(tmp_path / 'out', CLASSES, twice)

@@ -560,6 +560,9 @@ def test_what_cannot_be_written(tmp_path):
     ]
     with pytest.raises(ValueError, match=r'y.png: split None, but others'):
         write(tmp_path, CLASSES, some)
+    twice = [Annotated(name, image, SIZE) for name in ('x.png', 'x.jpg')]
+    with pytest.raises(ValueError, match=r'x.jpg: another image becomes x as'):
+        write(tmp_path / 'twice', CLASSES, twice)
 
 
 @pytest.mark.parametrize('seed', range(5))
