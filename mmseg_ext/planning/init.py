@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from mmseg_ext.converters.core import require_folder
+from mmseg_ext.converters.core import check_share, require_folder
 from mmseg_ext.doctor.examine import Diagnosis
 from mmseg_ext.doctor.findings import Level
 from mmseg_ext.doctor.visit import visit
@@ -26,7 +26,7 @@ from mmseg_ext.planning.learned_classes import leave_out_unlearned
 from mmseg_ext.planning.machine import Machine, this_machine
 from mmseg_ext.planning.plan import Plan, fit, make_plan
 from mmseg_ext.planning.prepare import prepare
-from mmseg_ext.planning.splits import Splits, divide
+from mmseg_ext.planning.splits import Splits, divide, pattern_of
 from mmseg_ext.planning.step_memory import StepMemory
 from mmseg_ext.planning.survey import Survey, survey
 from mmseg_ext.utils.arguments import require
@@ -127,6 +127,9 @@ def init(
             finds an error.
     """
     require('task', task, task in (None, *TASKS), ' or '.join(TASKS))
+    check_share('val', val)
+    if group is not None:
+        pattern_of(group)
     machine = this_machine(memory)
     nproc = machine.cores if nproc is None else nproc
     require_folder(data, 'a folder of images with labels')

@@ -17,7 +17,7 @@ from mmseg_ext.planning.likeness import (
 )
 from mmseg_ext.planning.survey import Survey
 
-__all__ = ['Splits', 'divide']
+__all__ = ['Splits', 'divide', 'pattern_of']
 
 #: Where validation gets less or more of the share than these, groups that are
 #: larger than it are cut.
@@ -89,7 +89,7 @@ def divide(
             expression or matches no name, or one split would be empty.
     """
     check_share('share', share)
-    pattern = None if group is None else _pattern(group)
+    pattern = None if group is None else pattern_of(group)
     pictures = found.export.pictures
     names = [picture.name for picture in pictures]
     if given := _given(pictures, pattern is not None):
@@ -165,8 +165,8 @@ def _given(pictures: Sequence[Picture], grouped: bool) -> Splits | None:
 # Groups.
 
 
-def _pattern(group: str) -> re.Pattern[str]:
-    """Return a regular expression.
+def pattern_of(group: str) -> re.Pattern[str]:
+    """Return the regular expression that groups images.
 
     Raises:
         ValueError: It is none.

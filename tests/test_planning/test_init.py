@@ -128,9 +128,54 @@ def test_what_is_written(label_maps):
     assert (facts['width'], facts['height']) == SIZE
     cfg = Config.fromfile(done.config)
     assert cfg.train_dataloader.dataset.type == 'FolderDataset'
-    assert 'class_1' in text
     assert 'class weights' in text
     assert done.diagnosis.number_of(done.diagnosis.worst) >= 0
+
+
+def test_what_is_said_of_classes(folder, label_maps):
+    done, text = label_maps
+    labels = np.stack([paint(seed)[1] for seed in range(6)])
+    shares = [np.count_nonzero(labels == k) / labels.size for k in range(3)]
+    expected = [
+        '  no list of classes: values 0, 1, 2 are class_0, class_1, class_2',
+        '3 classes',
+        *(
+            f'  class_{k}  {share:6.2%} of the pixels, in 6 of 6 images'
+            for k, share in enumerate(shares)
+        ),
+        '  to name them, give --classes FILE with a name a line',
+    ]
+    assert '\n'.join(expected) in text
+    # A training may begin in any folder.
+    data = Config.fromfile(done.config).train_dataloader.dataset
+    assert data.data_root == folder.as_posix()
+
+
+def test_classes_that_no_pixel_has(folder, tmp_path):
+    classes = tmp_path / 'classes.txt'
+    classes.write_text('ground\nred\ngreen\nbird\nfish\n')
+    _, text = run(
+        folder,
+        tmp_path / 'my.py',
+        classes=classes,
+        may_write=lambda question: False,
+    )
+    assert '\n5 classes\n  ground  ' in text
+    assert '\n  no pixel is bird, fish\n' in text
+    assert 'to name them' not in text
+
+
+@pytest.mark.parametrize(
+    ('options', 'match'),
+    [
+        ({'val': 2.0}, '^val=2.0: expected a share between 0 and 1$'),
+        ({'group': '(.*'}, r"^group='\(\.\*' is no regular expression"),
+    ],
+    ids=['val', 'group'],
+)
+def test_arguments_are_checked_before_files(options, match, tmp_path):
+    with pytest.raises(ValueError, match=match):
+        run(tmp_path / 'not there', tmp_path / 'my.py', **options)
 
 
 def test_instances_of_masks(instances):
