@@ -72,8 +72,8 @@ def load_config(
     path = find_config(config)
     try:
         cfg = Config.fromfile(path, import_custom_modules=False)
-    # A config is code: anything may come out of it.
-    except Exception as error:
+    # A config is code: anything may come out of it, an exit too.
+    except (Exception, SystemExit) as error:
         raise ValueError(why_not_read(path, error)) from error
     options = cfg_options or {}
     _check_options(cfg, path, options)

@@ -97,7 +97,7 @@ def is_empty_set(error: BaseException) -> bool:
     )
 
 
-def why_not_read(path: Path, error: Exception) -> str:
+def why_not_read(path: Path, error: BaseException) -> str:
     """Return in one line why a config cannot be read, with file and line.
 
     Args:
@@ -123,7 +123,7 @@ def why_not_read(path: Path, error: Exception) -> str:
     return f'{file}{where} cannot be read as a config{of}: {reason}'
 
 
-def _why_no_base(error: Exception) -> str | None:
+def _why_no_base(error: BaseException) -> str | None:
     """Return what is wrong with ``_base_``, or None."""
     frames = {
         frame.f_code.co_name: frame.f_locals

@@ -108,8 +108,8 @@ def _read(plan: Plan) -> tuple[Path, Config]:
     try:
         lazy = Config._is_lazy_import(str(path))
         cfg = Config.fromfile(path, import_custom_modules=False)
-    # A config is code: anything may come out of it.
-    except Exception as error:
+    # A config is code: anything may come out of it, an exit too.
+    except (Exception, SystemExit) as error:
         raise ValueError(why_not_read(path, error)) from error
     if lazy:
         raise ValueError(

@@ -2,11 +2,12 @@
 
 import hashlib
 import os
+import posixpath
 import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +17,10 @@ from mmseg_ext.converters.core import check_share, require_folder
 from mmseg_ext.doctor.examine import Diagnosis
 from mmseg_ext.doctor.findings import Level
 from mmseg_ext.doctor.visit import visit
-from mmseg_ext.formats.exports.export import Folder
+from mmseg_ext.formats.exports.export import (
+    Folder,
+    InvalidExportError,
+)
 from mmseg_ext.launch.configs import check_output
 from mmseg_ext.planning.config_text import config_text
 from mmseg_ext.planning.detect import detect
@@ -30,7 +34,8 @@ from mmseg_ext.planning.splits import Splits, divide, pattern_of
 from mmseg_ext.planning.step_memory import StepMemory
 from mmseg_ext.planning.survey import Survey, survey
 from mmseg_ext.utils.arguments import require
-from mmseg_ext.utils.files import write_bytes, write_text
+from mmseg_ext.utils.files import HIDDEN, write_bytes, write_text
+from mmseg_ext.utils.scratch import alone_in, working_in
 from mmseg_ext.utils.text import listing
 
 __all__ = ['TASKS', 'Inited', 'init']
@@ -140,6 +145,7 @@ def init(
         tell(f'  {line}')
     task = task or export.TASK
     found = survey(export, nproc, progress)
+    _check_survey(found, task)
     splits = divide(found, val, group, seed)
     for line in _about(found, splits, task, export.evidence):
         tell(line)
@@ -161,7 +167,7 @@ def init(
         wanted = make_plan(fingerprint, machine, model)
         draft = config_text(wanted, prepared, *named)
         plan = _fit(
-            wanted, draft, out, machine, objects.most if objects else 0
+            wanted, draft, out, files, machine, objects.most if objects else 0
         )
         tell('plan:')
         for line in plan.lines():
@@ -194,30 +200,68 @@ def _check_out(out: Path) -> Path:
         )
     check_output('out', str(out), folder=False)
     check_output('out', str(files))
-    if not (files / _UNFINISHED).exists():
-        for path in (out, files):
-            if os.path.lexists(path):
-                raise ValueError(
-                    f'out={str(out)!r}: {path} is there already; choose '
-                    'another name, or remove it'
-                )
+    _check_free(out, files)
     return files
+
+
+def _check_free(out: Path, files: Path) -> None:
+    """Check that nothing is there but what a stopped run left."""
+    if (files / _UNFINISHED).exists():
+        return
+    for path in (out, files):
+        if os.path.lexists(path) and not _is_bare(path):
+            raise ValueError(
+                f'out={str(out)!r}: {path} is there already; choose another '
+                'name, or remove it'
+            )
+
+
+def _is_bare(path: Path) -> bool:
+    """Tell whether a folder holds no more than a run that was just begun."""
+    return path.is_dir() and all(
+        name.startswith(HIDDEN) for name in os.listdir(path)
+    )
 
 
 @contextmanager
 def _whole(out: Path, files: Path, asked: bytes) -> Iterator[None]:
-    """Let nothing stay of what fails, and go on with what was stopped."""
+    """Let nothing stay of what fails, and go on with what was stopped.
+
+    Raises:
+        ValueError: Another run is at work there, or was meanwhile.
+    """
     mark = files / _UNFINISHED
-    if mark.exists() and mark.read_bytes() != asked:
-        shutil.rmtree(files)
-    write_bytes(mark, asked)
-    try:
-        yield
-        mark.unlink()
-    except Exception:
-        out.unlink(missing_ok=True)
-        shutil.rmtree(files, ignore_errors=True)
-        raise
+    with alone_in(files) as alone:
+        if not alone:
+            raise ValueError(
+                f'out={str(out)!r}: another run writes {files}; wait for its '
+                'end, or choose another name'
+            )
+        _check_free(out, files)
+        if mark.exists() and mark.read_bytes() != asked:
+            _remove(out, files)
+        try:
+            write_bytes(mark, asked)
+            with working_in(files):
+                yield
+            mark.unlink()
+        # A config is code, and may exit.
+        except (Exception, SystemExit):
+            _remove(out, files)
+            with suppress(OSError):
+                files.rmdir()
+            raise
+
+
+def _remove(out: Path, files: Path) -> None:
+    """Remove what a run wrote, but for the folder, which is locked."""
+    out.unlink(missing_ok=True)
+    for entry in os.scandir(files):
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                os.unlink(entry)
 
 
 def _stamp(found: Survey, splits: Splits, task: str) -> bytes:
@@ -232,6 +276,39 @@ def _stamp(found: Survey, splits: Splits, task: str) -> bytes:
     ]
     digest = hashlib.blake2b(msgspec.json.encode(told), digest_size=16)
     return digest.hexdigest().encode()
+
+
+def _check_survey(found: Survey, task: str) -> None:
+    """Check that there is something to learn, and that a config can say it.
+
+    Raises:
+        InvalidExportError: There is not, or it cannot.
+    """
+    folder, classes = found.export.folder, found.export.classes
+    assert classes is not None
+    files = {name for p in found.export.pictures for name in p[:2] if name}
+    folders = {os.path.abspath(folder), *map(posixpath.dirname, files)}
+    for kind, names in (('class', classes.names), ('folder', sorted(folders))):
+        for name in names:
+            if '{{' in name:
+                raise InvalidExportError(
+                    folder,
+                    f'the {kind} {name!r} has {{{{, which MMEngine replaces '
+                    'when it reads a config; rename it',
+                )
+    if task == 'semantic' and not found.pixels.any():
+        raise InvalidExportError(
+            folder,
+            f'no pixel of {len(found.pixels)} label files has a class, all '
+            'are ignored; check the list of classes',
+        )
+    if task == 'semantic' and len(classes.names) == 1:
+        raise InvalidExportError(
+            folder,
+            f'all pixels that have a class are {classes.names[0]}, so that '
+            'there is nothing to tell it from; expected two classes or more: '
+            'label the rest as one, too',
+        )
 
 
 def _about(
@@ -271,10 +348,16 @@ def _about(
 
 
 def _fit(
-    wanted: Plan, draft: str, out: Path, machine: Machine, objects: int
+    wanted: Plan,
+    draft: str,
+    out: Path,
+    files: Path,
+    machine: Machine,
+    objects: int,
 ) -> Plan:
     """Fit a plan to the memory, by steps of the config as it would be."""
-    with tempfile.TemporaryDirectory() as scratch:
+    # What a killed run leaves here, the next one removes.
+    with tempfile.TemporaryDirectory(prefix=HIDDEN, dir=files) as scratch:
         config = Path(scratch, out.name)
         place = out.absolute().parent.as_posix()
         write_text(config, draft.replace('{{ fileDirname }}', place))

@@ -13,7 +13,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ['LOCK', 'working_in']
+__all__ = ['LOCK', 'alone_in', 'working_in']
 
 #: The file that a run locks in the folder that it writes.
 LOCK = '.mmseg_ext.lock'
@@ -60,6 +60,32 @@ def working_in(folder: str | os.PathLike[str]) -> Iterator[None]:
         if made:
             with suppress(OSError):  # not empty, unless the run failed
                 os.rmdir(folder)
+
+
+@contextmanager
+def alone_in(folder: str | os.PathLike[str]) -> Iterator[bool]:
+    """Be the one run in a folder; yield whether no other one is.
+
+    The folder itself is locked, so that nothing has to be written there. Where
+    the file system knows no locks, each run takes itself to be alone.
+
+    Args:
+        folder: Made if it is missing. It is to stay what it is meanwhile: of
+            another one of the same path this run is not the one.
+    """
+    os.makedirs(folder, exist_ok=True)
+    if fcntl is None:
+        yield True
+        return
+    place = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            alone = _alone(place)
+        except OSError:
+            alone = True
+        yield alone
+    finally:
+        os.close(place)
 
 
 class _Lock(NamedTuple):

@@ -1,6 +1,7 @@
 """The whole way from a folder to a config, and what is refused on it."""
 
 import base64
+import itertools
 import json
 import os
 import re
@@ -210,6 +211,45 @@ def test_a_run_that_was_stopped(folder, instances, tmp_path, monkeypatch):
     assert same(done, instances)
 
 
+def test_what_a_killed_run_left_is_removed(
+    folder, label_maps, tmp_path, monkeypatch
+):
+    def kill(*args):
+        os._exit(9)
+
+    child = os.fork()
+    if not child:
+        monkeypatch.setattr(module, 'fit', kill)
+        try:
+            run(folder, tmp_path / 'my.py')
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    left = [path.name for path in (tmp_path / 'my_files').iterdir()]
+    assert [name for name in left if name.startswith('.mmseg_ext-')]
+    done, _ = run(folder, tmp_path / 'my.py')
+    assert not [*done.files.rglob('.*')]
+    assert same(done, label_maps[0])
+
+
+def test_two_runs_at_once(folder, label_maps, tmp_path, monkeypatch):
+    """The second is refused, and leaves the first alone."""
+    draw = module.draw_labels
+
+    def meanwhile(*args):
+        before = everything(tmp_path)
+        for options in ({}, {'seed': 3}):
+            with pytest.raises(ValueError, match=r'another run.*my_files'):
+                run(folder, tmp_path / 'my.py', **options)
+        assert everything(tmp_path) == before
+        return draw(*args)
+
+    monkeypatch.setattr(module, 'draw_labels', meanwhile)
+    (tmp_path / 'my_files').mkdir()  # as one that was killed at once
+    done, _ = run(folder, tmp_path / 'my.py')
+    assert same(done, label_maps[0])
+
+
 # What is refused: the file is named, and nothing is written.
 
 
@@ -354,7 +394,49 @@ def coco_that_is_ill(root):
     return {}, 'instances.json'
 
 
+def one_class(root):
+    write_folder(root, label=lambda label: label * 0 + 7)
+    return {}, 'class_7'
+
+
+def all_void(root):
+    write_folder(root, label=lambda label: np.zeros((*label.shape, 3), 'u1'))
+    (root / 'class_dict.csv').write_text(
+        'name,r,g,b\nvoid,0,0,0\nbox,255,0,0\n'
+    )
+    return {}, str(root)
+
+
+def class_that_mmengine_replaces(root):
+    write_folder(root)
+    (root / 'classes.txt').write_text('a\n{{ fileDirname }}\nb\n')
+    return {}, '{{ fileDirname }}'
+
+
+def folder_that_mmengine_replaces(root):
+    write_folder(root / '{{ _base_.x }}')
+    return {}, '{{ _base_.x }}'
+
+
+def classes_that_grow(root):
+    """YAML of some lines that stands for 9**8 names."""
+    write_folder(root)
+    lines = ['a: &a [x, x, x, x, x, x, x, x, x]']
+    for one, other in itertools.pairwise('abcdefgh'):
+        lines.append(f'{other}: &{other} [{", ".join([f"*{one}"] * 9)}]')
+    (root / 'c.yaml').write_text('\n'.join([*lines, 'names: *h', '']))
+    return {'classes': root / 'c.yaml'}, 'c.yaml'
+
+
+def config_that_exits(root):
+    write_folder(root)
+    (root / 'base.py').write_text('import sys\nsys.exit(3)\n')
+    return {'model': str(root / 'base.py')}, 'base.py, line 2'
+
+
 BAD = (
+    *(one_class, all_void, class_that_mmengine_replaces),
+    *(folder_that_mmengine_replaces, classes_that_grow, config_that_exits),
     *(empty, images_only, masks_only, repeated_stems, other_size),
     *(unreadable_mask, unreadable_image, unknown_color, unknown_value),
     *(labelme_without_image, labelme_unknown_shape, yolo_beyond_names),

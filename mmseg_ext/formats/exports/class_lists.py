@@ -4,6 +4,7 @@ import csv
 import io
 import os
 import re
+import reprlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,6 +59,9 @@ _LABEL_MAP = re.compile(
 
 #: Bytes of the largest file with a list, and the largest value in one.
 _MAX_LIST, _MAX_VALUE = 1 << 16, 255
+
+#: Characters of what is no name that an error shows.
+_SHOWN = 60
 
 
 class ClassList(NamedTuple):
@@ -286,12 +290,12 @@ def _names(path: str | os.PathLike[str], names: list[Any]) -> tuple[str, ...]:
         )
     texts: list[str] = []
     for name in names:
-        text = str(name).strip()
-        is_name = isinstance(name, str | int) and not isinstance(name, bool)
-        if not is_name or not text or not is_unicode(text) or text in texts:
+        # Few bytes of YAML may stand for lists that no memory holds.
+        text = str(name).strip() if type(name) in (str, int) else ''
+        if not text or not is_unicode(text) or text in texts:
             raise ValueError(
-                f'{os.fspath(path)}: class {name!r}; expected a name, and '
-                'each one once'
+                f'{os.fspath(path)}: class {reprlib.repr(name)[:_SHOWN]}; '
+                'expected a name, and each one once'
             )
         texts.append(text)
     return tuple(texts)
