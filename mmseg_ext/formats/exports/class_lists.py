@@ -21,6 +21,7 @@ from mmseg_ext.formats.color_masks import (
     read_class_names,
 )
 from mmseg_ext.formats.exports.export import Folder, InvalidExportError
+from mmseg_ext.formats.labelme import IGNORED
 from mmseg_ext.utils.files import read_text
 from mmseg_ext.utils.text import is_unicode, listing
 
@@ -42,10 +43,7 @@ CLASS_LISTS = (
 )
 
 #: Names of what has no label.
-_NO_CLASS = VOID_NAMES | {'__ignore__'}
-
-#: What labelme's lists begin with, for what is ignored; the next line is 0.
-_LABELME_FIRST = '__ignore__'
+_NO_CLASS = VOID_NAMES | {IGNORED}
 
 #: Columns of CSV files with a value for each class, in lower case.
 _VALUES = ('pixel value', 'value', 'id', 'index')
@@ -143,7 +141,7 @@ def read_class_list(path: str | os.PathLike[str]) -> ClassList:
     if found and all(found):
         return _from_label_map(path, [match for match in found if match])
     names = tuple(read_class_names(path))
-    if names[0] == _LABELME_FIRST and len(names) > 1:
+    if names[0] == IGNORED and len(names) > 1:
         values = (IGNORE_INDEX, *range(len(names) - 1))
         return ClassList(names, values=values)
     return ClassList(names)

@@ -1,4 +1,4 @@
-"""Trees of images and mask files, such as VOC's: what they have in common."""
+"""Images and mask files, in trees such as VOC's or in any folders."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence

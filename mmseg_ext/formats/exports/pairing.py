@@ -781,22 +781,23 @@ def _by_rule(
     Raises:
         InvalidExportError: It is not clear which belong together.
     """
-    cores = {name: rule.of_image(_stem(name)) for name in photos}
-    mask_cores = {name: rule.of_mask(_stem(name)) for name in masks}
     pairs: dict[str, str] = {}
     for level in (0, 1, None):
+        used = {*pairs, *pairs.values()}
         keys, mask_keys = (
             {
-                name: core if level is None else (core, places[name][level])
-                for name, core in some.items()
-                if core or (core is not None and level is not None)
+                name: (core, None if level is None else place[level])
+                for name, place in places.items()
+                if name not in used
+                and (core := core_of(_stem(name))) is not None
+                and (core or level is not None)
             }
-            for some, places in ((cores, photos), (mask_cores, masks))
+            for places, core_of in (
+                (photos, rule.of_image),
+                (masks, rule.of_mask),
+            )
         )
         pairs |= _matched(folder, keys, mask_keys)
-        used = set(pairs.values())
-        cores = {k: v for k, v in cores.items() if k not in pairs}
-        mask_cores = {k: v for k, v in mask_cores.items() if k not in used}
     return pairs
 
 
