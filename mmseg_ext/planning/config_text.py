@@ -414,7 +414,8 @@ class _Writer:
             **(self._before.get('auto_scale_lr') or {}),
             'base_batch_size': Code('batch_size'),
         }
-        if isinstance(lr, int | float) and now < images:
+        # Half of it takes the same, as the recipes for CPUs do.
+        if isinstance(lr, int | float) and 2 * now < images:
             # Adam divides by the size of gradients.
             adam = 'adam' in type_name(optimizer).lower()
             share = f'batch_size * accumulate / {images}'

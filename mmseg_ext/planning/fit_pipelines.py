@@ -51,8 +51,8 @@ _MIXES = (
 #: Hooks that take another pipeline for the last epochs.
 _SWITCH = 'PipelineSwitchHook'
 
-#: How much smaller and larger training images may be by default.
-_RATIOS = (0.5, 1.5)
+#: How much smaller and larger training images may be by default, as in MMSeg.
+_RATIOS = (0.5, 2.0)
 
 #: Where no pipeline can be inherited.
 _DEFAULTS: Mapping[str, Sequence[Step]] = {
@@ -163,7 +163,7 @@ def _ratios(steps: Sequence[Step]) -> tuple[float, float]:
         if resizes and 'ratio_range' in value:
             low, high = value['ratio_range']
             # Where objects are to be found in a tenth of the size.
-            return max(low, _RATIOS[0]), min(high, 2.0)
+            return max(low, _RATIOS[0]), min(high, _RATIOS[1])
     return _RATIOS
 
 
