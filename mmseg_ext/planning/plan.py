@@ -144,7 +144,7 @@ TITLES = {
     'accumulate': 'accumulation',
     'batch_norm': 'batch norm',
     'max_iters': 'iterations',
-    'val_interval': 'validate every',
+    'val_interval': 'validation',
     'class_weight': 'class weights',
     'mean_std': 'mean and std',
     'num_workers': 'workers',
