@@ -39,6 +39,9 @@ examples:
     %(prog)s data/mine --out mine.py --classes names.csv --group '(.*)_'
 """
 
+#: Lines that go on begin below their last column, if that is no farther right.
+INDENT = 40
+
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
@@ -148,7 +151,9 @@ def tell(line: str) -> None:
     Names in it may be anything.
     """
     text = load('mmseg_ext.utils.text:printable')(line)
-    [start] = re.findall(r'^ *(?:\S+(?: \S+)*  +)?', text)
+    [start] = re.findall(r'^ *(?:\S+(?: \S+)*  +)*', text)
+    if len(start) > INDENT:
+        [start] = re.findall(r'^ *(?:\S+(?: \S+)*  +)?', text)
     lines = textwrap.wrap(
         text[len(start) :],
         shutil.get_terminal_size().columns,

@@ -64,6 +64,7 @@ def examine(
     ignore: Collection[str] = (),
     on_note: Callable[[str], None] | None = None,
     on_stage: Callable[[str], None] | None = None,
+    progress: bool = True,
 ) -> Diagnosis:
     """Look for what is wrong with a config and its data.
 
@@ -81,6 +82,7 @@ def examine(
         ignore: Codes whose findings are left out.
         on_note: Called with each line about ``cfg_options``.
         on_stage: Called with the name of each stage as it begins.
+        progress: Show a progress bar if it takes long.
 
     Returns:
         The findings. What is broken in data, config or model is a finding.
@@ -106,7 +108,7 @@ def examine(
                 f'ignore={name!r}: there is no such code{closest(name, codes)}'
             )
     with _in_order():
-        case = gather(cfg, splits, nproc, sample, cache, on_stage)
+        case = gather(cfg, splits, nproc, sample, cache, on_stage, progress)
         return diagnose(case, checks, ignore)
 
 

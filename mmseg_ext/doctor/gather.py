@@ -37,6 +37,7 @@ def gather(
     sample: int | None = None,
     cache: Path | None = None,
     on_stage: Callable[[str], None] | None = None,
+    progress: bool = True,
 ) -> Case:
     """Gather what checks need to know.
 
@@ -49,6 +50,7 @@ def gather(
         cache: File with what was read before, which is renewed; None keeps
             nothing.
         on_stage: Called with the name of each stage as it begins.
+        progress: Show a progress bar if it takes long.
 
     Raises:
         OSError: The cache cannot be written.
@@ -71,7 +73,7 @@ def gather(
         tell('files')
         if not case.semantic:
             _read_coco_files(list(case.parts))
-        scan_parts(list(case.parts), nproc, sample, cache)
+        scan_parts(list(case.parts), nproc, sample, cache, progress)
         tell('pipelines')
         for split in case.splits.values():
             if _is_safe(split):

@@ -45,6 +45,7 @@ def scan_parts(
     nproc: int = 1,
     sample: int | None = None,
     cache: Path | None = None,
+    progress: bool = True,
 ) -> None:
     """Look at the files of data sets, and set their samples.
 
@@ -57,6 +58,7 @@ def scan_parts(
             for all.
         cache: File that keeps what was read: what has not changed since then
             is not read again. None for none.
+        progress: Show a progress bar if it takes long.
 
     Raises:
         ChildProcessError: A process was killed.
@@ -69,7 +71,7 @@ def scan_parts(
         scan = _Scan(parts, kept)
         places = [scan.plan(number, sample) for number in range(len(parts))]
         try:
-            scan.run(nproc)
+            scan.run(nproc, progress)
         # What was read before Ctrl-C is not read again.
         except BaseException:
             with suppress(OSError):
@@ -269,7 +271,7 @@ class _Scan:
             job = _Job(image, label, number, place.position, loader)
             self._jobs.append(job)
 
-    def run(self, nproc: int) -> None:
+    def run(self, nproc: int, progress: bool) -> None:
         """Read what has to be read."""
         reader = _Reader(self._datasets, self._loaders)
         if nproc > 1 and not _is_sent(reader):
@@ -280,6 +282,7 @@ class _Scan:
             total=len(self._jobs),
             unit=' images',
             delay=_PATIENCE,
+            disable=not progress,
         )
         for job, (image, label) in zip(self._jobs, bar, strict=True):
             if job.image is not None and image is not None:

@@ -52,6 +52,7 @@ def visit(
     suggest: Path | None = None,
     on_note: Callable[[str], None] | None = None,
     on_stage: Callable[[str], None] | None = None,
+    progress: bool = True,
 ) -> Visit:
     """Let the doctor look at a config and its data, and write all down.
 
@@ -69,6 +70,7 @@ def visit(
             None writes none.
         on_note: Called with each line about ``cfg_options``.
         on_stage: Called with the name of each stage as it begins.
+        progress: Show progress bars for what takes long.
 
     Raises:
         OSError: A file cannot be written.
@@ -94,6 +96,7 @@ def visit(
         'sample': sample,
         'cache': folder / CACHE,
         'ignore': ignore or (),
+        'progress': progress,
     }
     diagnosis = examine(cfg, **options, on_stage=on_stage)
     seconds = time.perf_counter() - start

@@ -179,7 +179,11 @@ def init(
         )
         write_text(out, config_text(plan, prepared, *named))
         diagnosis = visit(
-            str(out), nproc=nproc, sample=_EXAMINED, out=files / 'doctor'
+            str(out),
+            nproc=nproc,
+            sample=_EXAMINED,
+            out=files / 'doctor',
+            progress=progress,
         ).diagnosis
         _check_healthy(diagnosis)
     return Inited(out, files, sheets, plan, fingerprint, diagnosis)

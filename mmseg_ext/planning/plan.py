@@ -135,6 +135,9 @@ _FAR, _WIDE = 1.0, 2.0
 #: The least deviation to divide by, of 255 levels.
 _FLAT = 1.0
 
+#: Values up to this length are a column.
+_SHORT = 12
+
 #: What the choices are called, in lines and comments.
 TITLES = {
     'base': 'model',
@@ -198,8 +201,8 @@ class Plan:
             if choice.reason:
                 rows.append((title, _shown(choice.value), choice.reason))
         wide = max(len(title) for title, _, _ in rows)
-        # Names of configs are long, and one of them stands alone.
-        wider = max(len(value) for _, value, _ in rows[1:])
+        # Names, such as that of a config, are long, and stand alone.
+        wider = max(n for _, v, _ in rows if (n := len(v)) <= _SHORT)
         for title, value, reason in rows:
             yield f'{title:<{wide}}  {value:<{wider}}  {reason}'
 

@@ -3,13 +3,12 @@
 from functools import cache
 
 import pytest
-from mmengine.config import config
+from mmengine.config import utils
 
 
 @pytest.fixture(autouse=True, scope='session')
-def _names_of_configs_are_found_once():
-    """Mmengine reads all metafiles of a package for each: most of the time."""
+def _metafiles_are_read_once():
+    """Mmengine reads all of a package to find a config: most of the time."""
     with pytest.MonkeyPatch.context() as patch:
-        find = config._get_external_cfg_path
-        patch.setattr(config, '_get_external_cfg_path', cache(find))
+        patch.setattr(utils, 'load', cache(utils.load))
         yield

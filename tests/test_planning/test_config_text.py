@@ -844,16 +844,6 @@ def test_label_maps_train(street, tmp_path):
     assert [*(tmp_path / 'work').glob('*/seg_vis/**/*.png')]
 
 
-def test_instances_train(shapes, tmp_path):
-    path = save(tmp_path / 'mine.py', INSTANCE, root=shapes)
-    beside(shapes, path)
-    done = run_training(
-        str(path), str(tmp_path / 'work'), cfg_options={'max_iters': 2}
-    )
-    assert done.model.roi_head.bbox_head.num_classes == 2
-    assert (tmp_path / 'work/iter_2.pth').exists()
-
-
 @pytest.mark.parametrize('base', [PSPNET, MASK_RCNN])
 def test_upstream_reads_the_data(base, street, shapes, tmp_path):
     data = shapes if base == MASK_RCNN else street

@@ -378,14 +378,16 @@ def test_not_even_one_image_fits():
 def test_lines():
     lines = list(make_plan(STREETS, CPU, 'a.py').lines())
     assert len(lines) == 11
-    assert lines[0] == 'model            a.py: as --model says'
-    assert lines[3] == 'batch size       2: as the recipes for a CPU have it'
-    assert lines[7].startswith('class weights    sqrt_median_frequency: the ')
-    assert lines[8].startswith('mean and std     those of the weights: means ')
+    assert lines[0] == 'model            a.py     as --model says'
+    assert lines[3] == (
+        'batch size       2        as the recipes for a CPU have it'
+    )
+    assert lines[7].startswith('class weights    sqrt_median_frequency  the c')
+    assert lines[8].startswith('mean and std              those of the weigh')
     foggy = replace(STREETS, mean=(12.0, 12.5, 13.0))
     (row,) = (
         line
         for line in make_plan(foggy, CPU).lines()
         if line.startswith('mean and std')
     )
-    assert '12/12.5/13, 78.3/79.5/78.7: ' in row
+    assert '12/12.5/13, 78.3/79.5/78.7  ' in row
