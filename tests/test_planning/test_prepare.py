@@ -477,13 +477,18 @@ def test_a_run_that_is_stopped_goes_on(root, out, tmp_path, number):
     assert not list(out.glob('.*'))
 
 
-def test_label_maps_that_are_there_are_replaced(root, out):
+def test_label_maps_that_are_there_whole_stay(root, out):
     export = shapes(root)
     run(export, out)
     whole = files_of(out)
-    write(out, 'labels/d.png', np.zeros((SIZE[1], SIZE[0]), np.uint8))
+    paths = sorted((out / 'labels').rglob('*.png'))
+    paths[0].write_bytes(paths[0].read_bytes()[:-9])
+    write(out, 'labels/d.png', np.zeros((SIZE[1] + 1, SIZE[0]), np.uint8))
+    before = {path: path.stat().st_ino for path in paths}
     run(export, out)
     assert files_of(out) == whole
+    new = {path for path in paths if path.stat().st_ino != before[path]}
+    assert new == {paths[0], out / 'labels/d.png'}
 
 
 def test_labels_of_another_size(root, out):
