@@ -138,7 +138,7 @@ def init(
     machine = this_machine(memory)
     nproc = machine.cores if nproc is None else nproc
     require_folder(data, 'a folder of images with labels')
-    files = _check_out(out)
+    files = _check_out(out, data)
     export = detect(Folder.listed(data, classes), format)
     tell(f'{data}: {export.TITLE}')
     for line in (*export.evidence, *export.ignored):
@@ -189,7 +189,7 @@ def init(
     return Inited(out, files, sheets, plan, fingerprint, diagnosis)
 
 
-def _check_out(out: Path) -> Path:
+def _check_out(out: Path, data: Path) -> Path:
     """Check where the config goes; return the folder beside it."""
     files = out.with_name(f'{out.stem}{_FILES}')
     if out.suffix != '.py' or not out.stem:
@@ -204,6 +204,11 @@ def _check_out(out: Path) -> Path:
         )
     check_output('out', str(out), folder=False)
     check_output('out', str(files))
+    if files.resolve().is_relative_to(data.resolve()):
+        raise ValueError(
+            f'out={str(out)!r} lies in {data}, which stays as it is; choose '
+            'another place'
+        )
     _check_free(out, files)
     return files
 
@@ -235,6 +240,7 @@ def _whole(out: Path, files: Path, asked: bytes) -> Iterator[None]:
         ValueError: Another run is at work there, or was meanwhile.
     """
     mark = files / _UNFINISHED
+    made = [each for each in (files, *files.parents) if not each.exists()]
     with alone_in(files) as alone:
         if not alone:
             raise ValueError(
@@ -252,8 +258,9 @@ def _whole(out: Path, files: Path, asked: bytes) -> Iterator[None]:
         # A config is code, and may exit.
         except (Exception, SystemExit):
             _remove(out, files)
-            with suppress(OSError):
-                files.rmdir()
+            for folder in made or (files,):
+                with suppress(OSError):
+                    folder.rmdir()
             raise
 
 

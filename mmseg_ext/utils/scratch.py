@@ -74,10 +74,11 @@ def alone_in(folder: str | os.PathLike[str]) -> Iterator[bool]:
             another one of the same path this run is not the one.
     """
     os.makedirs(folder, exist_ok=True)
-    if fcntl is None:
+    try:
+        place = os.open(folder, os.O_RDONLY)
+    except OSError:  # Windows opens no folders
         yield True
         return
-    place = os.open(folder, os.O_RDONLY)
     try:
         try:
             alone = _alone(place)

@@ -462,6 +462,16 @@ def test_what_is_there_stays(folder, tmp_path, name):
     assert (tmp_path / name).read_text() == 'mine'
 
 
+@pytest.mark.parametrize('name', ['my.py', 'new/my.py', '../link/my.py'])
+def test_nothing_is_written_to_the_data(name, tmp_path):
+    folder = write_folder(tmp_path / 'data')
+    (tmp_path / 'link').symlink_to(folder, target_is_directory=True)
+    before = sorted(folder.rglob('*'))
+    with pytest.raises(ValueError, match=r'my\.py.* lies in '):
+        run(folder, folder / name)
+    assert sorted(folder.rglob('*')) == before
+
+
 def test_what_the_doctor_calls_an_error_leaves_nothing(
     folder, tmp_path, monkeypatch
 ):
@@ -474,7 +484,7 @@ def test_what_the_doctor_calls_an_error_leaves_nothing(
 
     monkeypatch.setattr(module, 'config_text', wrong)
     with pytest.raises(ValueError, match=re.escape('_x.png')):
-        run(folder, tmp_path / 'my.py')
+        run(folder, tmp_path / 'some/where/my.py')
     assert not [*tmp_path.iterdir()]
 
 
