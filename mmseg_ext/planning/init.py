@@ -372,8 +372,13 @@ def _fit(
         config = Path(scratch, out.name)
         place = out.absolute().parent.as_posix()
         write_text(config, draft.replace('{{ fileDirname }}', place))
-        with StepMemory(config, machine, objects) as measure:
-            return fit(wanted, measure, machine.memory)
+        try:
+            with StepMemory(config, machine, objects) as measure:
+                return fit(wanted, measure, machine.memory)
+        except ValueError as error:
+            # What users can look at is what it inherits.
+            text = str(error).replace(str(config), wanted.base.value)
+            raise ValueError(text) from error
 
 
 def _check_healthy(diagnosis: Diagnosis) -> None:

@@ -232,6 +232,19 @@ def test_what_a_killed_run_left_is_removed(
     assert same(done, label_maps[0])
 
 
+def test_a_step_that_fails_names_what_is_inherited(
+    folder, tmp_path, monkeypatch
+):
+    class Measure:
+        def __init__(self, config, machine, objects):
+            raise ValueError(f'{config}: a training step cannot be measured')
+
+    monkeypatch.setattr(module, 'StepMemory', Measure)
+    with pytest.raises(ValueError, match=r'^mmseg_ext::\S+: a training step'):
+        run(folder, tmp_path / 'my.py')
+    assert not [*tmp_path.iterdir()]
+
+
 def test_two_runs_at_once(folder, label_maps, tmp_path, monkeypatch):
     """The second is refused, and leaves the first alone."""
     draw = module.draw_labels
