@@ -184,7 +184,7 @@ class _Writer:
             [
                 *comment_lines(printable(title)),
                 *self._said('base'),
-                *assignment('_base_', name),
+                *_inherited(name),
             ],
             *self._top(),
             [
@@ -535,6 +535,18 @@ class _Writer:
             yield lines
         if self._plan.task == 'semantic':
             yield fit_tta_pipeline(self._base, self._loader)
+
+
+def _inherited(name: str) -> Iterator[str]:
+    """Yield the lines that inherit a config.
+
+    MMEngine knows a config of this package by its name once the package is
+    imported, which upstream's tools have not done by then.
+    """
+    if name.startswith(f'{SCOPE}::'):
+        yield "# The import makes its name known, in upstream's tools too."
+        name = Code(f'__import__({SCOPE!r}) and {name!r}')
+    yield from assignment('_base_', name)
 
 
 def _expressed(value: Any) -> Any:
