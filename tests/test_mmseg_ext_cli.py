@@ -53,7 +53,7 @@ def test_help_lists_all_tools(capsys, argv):
     assert text.startswith('usage: mmseg-ext COMMAND ...\n')
     assert sorted(listed(text).values()) == sorted(first_lines().values())
     assert list(listed(text))[:4] == [
-        *('train', 'test', 'convert camvid', 'convert cityscapes')
+        *('init', 'train', 'test', 'convert camvid')
     ]
 
 
