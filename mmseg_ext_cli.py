@@ -38,7 +38,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any, NoReturn
@@ -48,6 +48,7 @@ __all__ = [
     'PASSIVE',
     'add_cfg_options',
     'add_converter_options',
+    'add_model_and_images',
     'call',
     'constant',
     'launch',
@@ -59,8 +60,11 @@ __all__ = [
     'make_launch_parser',
     'make_parser',
     'name_flags',
+    'note',
     'read_constant',
     'spell',
+    'tell_left_out',
+    'tell_other_kinds',
     'tool_of',
     'wait_passively',
 ]
@@ -768,6 +772,73 @@ def add_converter_options(
         action='store_false',
         help='show no progress bar',
     )
+
+
+def add_model_and_images(parser: argparse.ArgumentParser, config: str) -> None:
+    """Add a config, its checkpoint and images, by their places.
+
+    Args:
+        parser: The parser.
+        config: What the config is, for the help.
+    """
+    parser.add_argument(
+        'config',
+        help=f'{config}, or the name of one of the configs of mmseg_ext',
+    )
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument(
+        'images',
+        nargs='+',
+        type=Path,
+        metavar='IMAGE',
+        help='image files, or folders that are searched with all below',
+    )
+
+
+def note(line: str) -> None:
+    """Tell something beside the results, on standard error."""
+    shown = load('mmseg_ext.utils.text:printable')(line)
+    print(f'note: {shown}', file=sys.stderr)
+
+
+def tell_other_kinds(others: Mapping[str, int]) -> None:
+    """Tell which pictures in the folders are of no kind that is read.
+
+    Args:
+        others: Their number by suffix.
+    """
+    if others:
+        kinds = ', '.join(
+            f'{n} {suffix}' for suffix, n in sorted(others.items())
+        )
+        print(
+            f'left out pictures of kinds that are not read: {kinds}; convert '
+            'them to .jpg or .png'
+        )
+
+
+def tell_left_out(
+    parser: argparse.ArgumentParser,
+    unreadable: Mapping[str, str],
+    images: Sequence[Path],
+) -> None:
+    """Tell which images have no result, and end a tool if there are any.
+
+    Args:
+        parser: That of the tool.
+        unreadable: Why an image has none, by its path.
+        images: The images and folders, as the user gave them.
+
+    Raises:
+        SystemExit: There are images without a result; the status is 1.
+    """
+    if unreadable:
+        for reason in unreadable.values():
+            print(f'left out: {name_flags(reason, parser, images)}')
+        parser.exit(
+            1,
+            f'{parser.prog}: error: images left out: {len(unreadable)}\n',
+        )
 
 
 def look_at(ann_file: Path, img_dir: Path) -> str:

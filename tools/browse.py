@@ -19,12 +19,18 @@ names. If no image can be shown with a label, an error says why.
 """
 
 import argparse
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mmseg_ext_cli import add_cfg_options, call, constant, load, make_parser
+from mmseg_ext_cli import (
+    add_cfg_options,
+    call,
+    constant,
+    load,
+    make_parser,
+    note,
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -175,12 +181,6 @@ def how(columns: int, num: int | None, order: str, **_: Any) -> Any:
     """Return how sheets are drawn."""
     options = load('mmseg_ext.visualization.contact_sheets:SheetOptions')
     return options(columns, num, order)
-
-
-def note(line: str) -> None:
-    """Tell something beside the sheets."""
-    shown = load('mmseg_ext.utils.text:printable')(line)
-    print(f'note: {shown}', file=sys.stderr)
 
 
 if __name__ == '__main__':

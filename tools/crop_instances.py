@@ -18,7 +18,15 @@ has an apostrophe in front.
 import argparse
 from pathlib import Path
 
-from mmseg_ext_cli import call, constant, load, make_parser
+from mmseg_ext_cli import (
+    add_model_and_images,
+    call,
+    constant,
+    load,
+    make_parser,
+    tell_left_out,
+    tell_other_kinds,
+)
 
 EXAMPLES = """\
 examples:
@@ -33,19 +41,7 @@ examples:
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = make_parser(__doc__, EXAMPLES)
-    parser.add_argument(
-        'config',
-        help='MMDet config file, or the name of one of the configs of '
-        'mmseg_ext',
-    )
-    parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument(
-        'images',
-        nargs='+',
-        type=Path,
-        metavar='IMAGE',
-        help='image files, or folders that are searched with all below',
-    )
+    add_model_and_images(parser, 'MMDet config file')
     parser.add_argument(
         '--out-dir',
         type=Path,
@@ -108,23 +104,8 @@ def main(argv: list[str] | None = None) -> None:
         f'{args.out_dir}: {report.crops} crops of {report.images} images, '
         'listed in crops.csv'
     )
-    if report.others:
-        kinds = ', '.join(
-            f'{count} {suffix}'
-            for suffix, count in sorted(report.others.items())
-        )
-        print(
-            f'left out pictures of kinds that are not read: {kinds}; convert '
-            'them to .jpg or .png'
-        )
-    if report.unreadable:
-        for reason in report.unreadable.values():
-            print(f'left out: {reason}')
-        parser.exit(
-            1,
-            f'{parser.prog}: error: images left out: '
-            f'{len(report.unreadable)}\n',
-        )
+    tell_other_kinds(report.others)
+    tell_left_out(parser, report.unreadable, args.images)
 
 
 if __name__ == '__main__':

@@ -29,6 +29,7 @@ from mmseg_ext_cli import (
     constant,
     load,
     make_parser,
+    note,
     spell,
 )
 
@@ -165,12 +166,6 @@ def tell_end(visit: Any, config: str, pairs: Sequence[str]) -> None:
         given = ['--cfg-options', *pairs] if pairs else []
         command = spell('doctor', config, *given, '--suggest', 'mended.py')
         print(f'next: {command}  # a config that mends what it can')
-
-
-def note(line: str) -> None:
-    """Tell something beside the findings."""
-    shown = load('mmseg_ext.utils.text:printable')(line)
-    print(f'note: {shown}', file=sys.stderr)
 
 
 def stage(name: str) -> None:

@@ -21,17 +21,19 @@ listed at the end, with exit status 1.
 """
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
 from mmseg_ext_cli import (
     add_cfg_options,
+    add_model_and_images,
     call,
     constant,
     load,
     make_parser,
-    name_flags,
+    note,
+    tell_left_out,
+    tell_other_kinds,
 )
 
 EXAMPLES = """\
@@ -45,18 +47,7 @@ examples:
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = make_parser(__doc__, EXAMPLES, anew=True)
-    parser.add_argument(
-        'config',
-        help='config file, or the name of one of the configs of mmseg_ext',
-    )
-    parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument(
-        'images',
-        nargs='+',
-        type=Path,
-        metavar='IMAGE',
-        help='image files, or folders that are searched with all below',
-    )
+    add_model_and_images(parser, 'config file')
     parser.add_argument(
         '--to',
         choices=constant('mmseg_ext.inference.predict_labels:TARGETS'),
@@ -104,12 +95,6 @@ def predict(cfg_options: list[str] | None, **options: Any) -> Any:
     return run(cfg_options=pairs, on_note=note, **options)
 
 
-def note(line: str) -> None:
-    """Tell something beside the results."""
-    shown = load('mmseg_ext.utils.text:printable')(line)
-    print(f'note: {shown}', file=sys.stderr)
-
-
 def main(argv: list[str] | None = None) -> None:
     """Predict labels."""
     parser = build_parser()
@@ -122,23 +107,8 @@ def main(argv: list[str] | None = None) -> None:
         f'{args.out_dir}: labels of {report.images} {images}'
         f'{certain if report.certain else ""}; uncertainty.csv lists them'
     )
-    if report.others:
-        kinds = ', '.join(
-            f'{count} {suffix}'
-            for suffix, count in sorted(report.others.items())
-        )
-        print(
-            f'left out pictures of kinds that are not read: {kinds}; convert '
-            'them to .jpg or .png'
-        )
-    if report.unreadable:
-        for reason in report.unreadable.values():
-            print(f'left out: {name_flags(reason, parser, args.images)}')
-        parser.exit(
-            1,
-            f'{parser.prog}: error: images left out: '
-            f'{len(report.unreadable)}\n',
-        )
+    tell_other_kinds(report.others)
+    tell_left_out(parser, report.unreadable, args.images)
 
 
 if __name__ == '__main__':

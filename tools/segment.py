@@ -16,18 +16,20 @@ of the image, its labels and a row of windows: for large ones.
 """
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
 from mmseg_ext_cli import (
     add_cfg_options,
+    add_model_and_images,
     call,
     constant,
     load,
     make_parser,
-    name_flags,
+    note,
     spell,
+    tell_left_out,
+    tell_other_kinds,
 )
 
 EXAMPLES = """\
@@ -43,19 +45,7 @@ examples:
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = make_parser(__doc__, EXAMPLES)
-    parser.add_argument(
-        'config',
-        help='MMSeg config file, or the name of one of the configs of '
-        'mmseg_ext',
-    )
-    parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument(
-        'images',
-        nargs='+',
-        type=Path,
-        metavar='IMAGE',
-        help='image files, or folders that are searched with all below',
-    )
+    add_model_and_images(parser, 'MMSeg config file')
     parser.add_argument(
         '--out-dir',
         type=Path,
@@ -108,12 +98,6 @@ def segment(cfg_options: list[str] | None, **options: Any) -> Any:
     return run(cfg_options=pairs, on_note=note, **options)
 
 
-def note(line: str) -> None:
-    """Tell something beside the results."""
-    shown = load('mmseg_ext.utils.text:printable')(line)
-    print(f'note: {shown}', file=sys.stderr)
-
-
 def main(argv: list[str] | None = None) -> None:
     """Segment images."""
     parser = build_parser()
@@ -125,27 +109,12 @@ def main(argv: list[str] | None = None) -> None:
         f'{args.out_dir}: {report.images} {images}, label maps in labels/'
         f'{pictures}'
     )
-    if report.others:
-        kinds = ', '.join(
-            f'{count} {suffix}'
-            for suffix, count in sorted(report.others.items())
-        )
-        print(
-            f'left out pictures of kinds that are not read: {kinds}; convert '
-            'them to .jpg or .png'
-        )
+    tell_other_kinds(report.others)
     if report.images and len(args.images) == 1 and args.images[0].is_dir():
         name = constant('mmseg_ext.inference.segment_files:LABELS')
         masks = args.out_dir / name
         print(f'next: {spell("browse", report.folder, "--masks", masks)}')
-    if report.unreadable:
-        for reason in report.unreadable.values():
-            print(f'left out: {name_flags(reason, parser, args.images)}')
-        parser.exit(
-            1,
-            f'{parser.prog}: error: images left out: '
-            f'{len(report.unreadable)}\n',
-        )
+    tell_left_out(parser, report.unreadable, args.images)
 
 
 if __name__ == '__main__':

@@ -262,13 +262,16 @@ class MaskTree(Export):
     def rows_of(self, tallies: Sequence[Tally]) -> ClassRows:
         """Return the classes where the masks decide which there are.
 
+        For formats that may be found without a list of classes.
+
         Args:
             tallies: Of all masks.
 
         Raises:
             InvalidExportError: They cannot be classes.
+            TypeError: The format is never found without a list.
         """
-        raise NotImplementedError
+        raise TypeError(f'{self.NAME} has to be found with its classes')
 
     def told_of(
         self, rows: ClassRows, tallies: Sequence[Tally]
