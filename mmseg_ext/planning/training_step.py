@@ -53,6 +53,11 @@ _TOO_MUCH = (
 #: Sides of the boxes of random objects, as shares of the image.
 _BOXES = (0.05, 0.5)
 
+#: Overlap from which a proposal counts as an object. That of a trained net
+#: fills a step with objects, each of which has a mask, that of a net that has
+#: learned nothing does so only where little is asked.
+_OVERLAP = 0.01
+
 
 class _ToldError(ValueError):
     """What a config lacks, in words."""
@@ -212,7 +217,18 @@ def _model(cfg: Config) -> Any:
         # Weights that a hook makes of the data.
         if getattr(part, 'class_weight_rule', None) is not None:
             part.class_weight_rule = None
+        if hasattr(part, 'bbox_roi_extractor'):
+            _fill(part)
     return model
+
+
+def _fill(roi_head: Any) -> None:
+    """Let a head have as many objects in a step as it may."""
+    found = getattr(roi_head, 'bbox_assigner', None)
+    for assigner in found if isinstance(found, list) else [found]:
+        for name in ('pos_iou_thr', 'neg_iou_thr', 'min_pos_iou'):
+            if isinstance(getattr(assigner, name, None), float):
+                setattr(assigner, name, _OVERLAP)
 
 
 def _classes(cfg: Config) -> int:

@@ -202,11 +202,31 @@ def test_models_that_cannot_be_built_are_named(other, tmp_path):
         other(path)(1)
 
 
+#: A head that writes how many masks it is to tell.
+COUNTING = """
+    from pathlib import Path
+
+    from mmdet.models import FCNMaskHead
+    from mmdet.registry import MODELS
+
+    @MODELS.register_module(force=True)
+    class Counting(FCNMaskHead):
+        def forward(self, x):
+            with Path(__file__).with_name('seen.txt').open('a') as file:
+                print(len(x), file=file)
+            return super().forward(x)
+"""
+
+
 def test_detectors(other, tmp_path):
+    module = f'counting_{tmp_path.name}'.replace('-', '_')
+    (tmp_path / f'{module}.py').write_text(textwrap.dedent(COUNTING))
     path = tmp_path / 'mine.py'
     loader = 'dict(num_workers=0, persistent_workers=False)'
     path.write_text(
         "_base_ = 'mmseg_ext::own_data/instance.py'\n"
+        f"custom_imports = dict(imports=['mmseg_ext', '{module}'])\n"
+        "model = dict(roi_head=dict(mask_head=dict(type='Counting')))\n"
         f'train_dataloader = {loader}\nval_dataloader = {loader}\n'
         'train_pipeline = _base_.train_pipeline\n'
         'train_pipeline[3].crop_size = (128, 96)\n'
@@ -215,3 +235,8 @@ def test_detectors(other, tmp_path):
     measure = other(path, objects=3)
     one, three = measure(1), measure(3)
     assert 100 * MB < one < three < TOO_MUCH
+    # A quarter of the proposals that the sampler takes, as of a trained net,
+    # though there are three objects and this one has learned nothing.
+    quarter = 64 // 4
+    steps = (tmp_path / 'seen.txt').read_text().split()
+    assert [int(step) for step in steps] == [quarter] * 2 + [3 * quarter] * 2
