@@ -351,7 +351,10 @@ def _about(
     if unnamed:
         masks = found.export.masks
         row = 'name,r,g,b' if masks and masks.colors else 'a name'
-        yield f'  to name them, give --classes FILE with {row} a line'
+        yield (
+            f'  to name them, give --classes FILE with {row} a line; what is '
+            'named void is ignored'
+        )
     sizes = ', '.join(
         f'{len(numbers)} {name}' for name, numbers in splits.members.items()
     )

@@ -144,7 +144,8 @@ def test_what_is_said_of_classes(folder, label_maps):
             f'  class_{k}  {share:6.2%} of the pixels, in 6 of 6 images'
             for k, share in enumerate(shares)
         ),
-        '  to name them, give --classes FILE with a name a line',
+        '  to name them, give --classes FILE with a name a line; what is '
+        'named void is ignored',
     ]
     assert '\n'.join(expected) in text
     # A training may begin in any folder.
