@@ -33,8 +33,11 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import numpy.typing as npt
+import torch
 
-from mmseg_ext.evaluation.regions import find_runs, join_runs
+from mmseg_ext.evaluation.functional import confusion_matrix
+from mmseg_ext.evaluation.regions import Runs, find_runs, reach_runs
 from mmseg_ext.formats.run_records import KINDS
 
 __all__ = [
@@ -48,6 +51,13 @@ __all__ = [
 ]
 
 _BOUNDARY, _EXTENT, _SEGMENT = range(len(KINDS))
+
+#: Marks of a pixel, which are added up: an edge of the label is near, one of
+#: the prediction is, the pixel is right.
+_LABEL_EDGE, _PREDICTION_EDGE, _RIGHT = 1, 2, 4
+
+#: How many sums of marks there are.
+_MARKS = 8
 
 
 @dataclass(frozen=True)
@@ -140,47 +150,51 @@ def find_errors(
     label, prediction = _without_ignored(
         label, prediction, num_classes, ignore_index
     )
-    near_label = _near_edge(label, distance, num_classes)
-    near_prediction = _near_edge(prediction, distance, num_classes)
     wrong = label != prediction
-    right = np.where(wrong, label.dtype.type(num_classes), label)
-
-    def count(
-        values: np.ndarray, mask: np.ndarray | None = None
-    ) -> np.ndarray:
-        return _count(values, num_classes, mask)
-
-    boundary = np.stack(
+    right = _masked(label, wrong)
+    pixels = np.flatnonzero(wrong)
+    classes = (label.reshape(-1)[pixels], prediction.reshape(-1)[pixels])
+    edges = [_edges(each) for each in (label, prediction)]
+    near_edges, touching, near = _surroundings(
+        right, edges, pixels, classes, num_classes, distance
+    )
+    # What is invented and near a right pixel is near the label's edge, too.
+    near[0] &= (near_edges.reshape(-1)[pixels] & _LABEL_EDGE) != 0
+    runs = find_runs(pixels, width, *classes)
+    kinds = [
+        _kinds(runs, *each)
+        for each in zip(classes, touching, near, strict=True)
+    ]
+    errors = np.stack(
         [
-            count(right, near_label & near_prediction),
-            count(label, near_label),
-            count(prediction, near_prediction),
+            _count(of, kind, num_classes)[:, : len(KINDS)]
+            for of, kind in zip(classes, kinds, strict=True)
         ],
         1,
     )
-    pixels = np.flatnonzero(wrong)
-    labels = label.reshape(-1)[pixels]
-    predictions = prediction.reshape(-1)[pixels]
-    hit = count(right)
-    errors, kinds = _kinds(
-        pixels,
-        (labels, predictions),
-        near_label.reshape(-1)[pixels],
-        right,
-        hit,
-        distance,
+    marks = near_edges | (~wrong).astype(np.uint8) * _RIGHT
+    labeled = _count(label, marks, num_classes)
+    predicted = _count(prediction, marks, num_classes)
+    sums = np.arange(_MARKS)
+    boundary = np.stack(
+        [
+            labeled[:, -1],
+            labeled[:, sums & _LABEL_EDGE != 0].sum(1),
+            predicted[:, sums & _PREDICTION_EDGE != 0].sum(1),
+        ],
+        1,
     )
-    present = hit + errors.sum((1, 2)) > 0
-    index = np.flatnonzero(present)
+    index = np.flatnonzero((labeled + predicted).any(1))
     return ImageErrors(
-        (height, width),
-        pixels,
-        labels,
-        predictions,
-        *kinds,
-        index,
-        boundary[index],
-        errors[index],
+        shape=(height, width),
+        pixels=pixels,
+        labels=classes[0],
+        predictions=classes[1],
+        missed=kinds[0],
+        invented=kinds[1],
+        class_index=index,
+        boundary=boundary[index],
+        errors=errors[index],
     )
 
 
@@ -190,141 +204,113 @@ def _without_ignored(
     num_classes: int,
     ignore_index: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return both with C where the label is ignored, of the smallest type."""
-    kind = np.uint8 if num_classes < 256 else np.uint16
-    ignored = label == ignore_index
-    label, prediction = label.astype(kind), prediction.astype(kind)
-    label[ignored] = num_classes
-    prediction[ignored] = num_classes
-    return label, prediction
+    """Return both with no class where the label is ignored.
 
-
-def _near_edge(
-    classes: np.ndarray, distance: int, num_classes: int
-) -> np.ndarray:
-    """Return bool (H, W), which pixels are near an edge of their class.
-
-    The least and the largest value of a square differ where not all are equal,
-    for all classes at once. Beyond the border is what is no class.
+    They are of the smallest type that holds all classes and that is left.
     """
+    kind = np.uint8 if num_classes <= _none(np.uint8) else np.uint16
+    ignored = label == ignore_index
+    return (
+        _masked(label.astype(kind), ignored),
+        _masked(prediction.astype(kind), ignored),
+    )
+
+
+def _none(kind: npt.DTypeLike) -> int:
+    """Return what stands for no class: all bits are set."""
+    return int(np.iinfo(kind).max)
+
+
+def _masked(classes: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return the classes with none where a mask is true."""
+    # Where it is true, 0 - 1 sets all bits. That is far quicker than a choice.
+    return classes | -mask.astype(classes.dtype)
+
+
+def _edges(classes: np.ndarray) -> np.ndarray:
+    """Return bool (H, W), which pixels touch another value or the border."""
     if not classes.size:
         return np.zeros(classes.shape, np.bool_)
-    square = np.ones((2 * distance + 1,) * 2, np.uint8)
-    beyond = dict(borderType=cv2.BORDER_CONSTANT, borderValue=num_classes)
-    least = cv2.erode(classes, square, **beyond)
-    return least != cv2.dilate(classes, square, **beyond)
+    beyond = dict(
+        borderType=cv2.BORDER_CONSTANT, borderValue=_none(classes.dtype)
+    )
+    least = cv2.erode(classes, None, **beyond)
+    return least != cv2.dilate(classes, None, **beyond)
 
 
 def _count(
-    values: np.ndarray, num_classes: int, mask: np.ndarray | None
+    classes: np.ndarray, marks: np.ndarray, num_classes: int
 ) -> np.ndarray:
-    """Count the pixels of each class, int64 (C,)."""
-    counts = np.zeros(num_classes, np.int64)
-    # calcHist is exact up to 2^24, since it gives float32.
-    rows = max(1, (1 << 24) // max(1, values.shape[1]))
-    for start in range(0, values.shape[0] if values.size else 0, rows):
-        part = slice(start, start + rows)
-        counts += (
-            cv2.calcHist(
-                [values[part]],
-                channels=[0],
-                mask=None if mask is None else mask[part].view(np.uint8),
-                histSize=[num_classes],
-                ranges=[0, num_classes],
-            )
-            .reshape(-1)
-            .astype(np.int64)
-        )
-    return counts
+    """Count the pixels of each class by their marks, int64 (C, 8)."""
+    matrix = confusion_matrix(
+        torch.from_numpy(marks),
+        torch.from_numpy(classes),
+        max(num_classes, _MARKS),
+        ignore_index=_none(classes.dtype),
+    )
+    return matrix.numpy()[:num_classes, :_MARKS]
 
 
-def _kinds(
+def _surroundings(
+    right: np.ndarray,
+    edges: list[np.ndarray],
     pixels: np.ndarray,
     classes: tuple[np.ndarray, np.ndarray],
-    near_edge: np.ndarray,
-    right: np.ndarray,
-    hit: np.ndarray,
+    num_classes: int,
     distance: int,
-) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Sort wrong pixels into kinds.
+) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
+    """Find edges near all pixels, and right pixels near those that are wrong.
+
+    The two kinds of edges, and classes, are bits of a byte, of which eight go
+    through the image together.
 
     Args:
-        pixels: int64 (E,), where they are.
+        right: (H, W), the class of pixels that are right, none elsewhere.
+        edges: bool (H, W), what touches an edge, in label and prediction.
+        pixels: int64 (E,), where wrong pixels are.
         classes: (E,) each, of the label and of the prediction.
-        near_edge: bool (E,), whether the label's edge is near.
-        right: (H, W), the class of pixels that are right, C elsewhere.
-        hit: int64 (C,), how many pixels of each class are right.
+        num_classes: C.
         distance: d.
 
     Returns:
-        int64 (C, 2, K), the counts, and uint8 (E,) for missed and invented.
+        uint8 (H, W), the marks of edges of label and prediction that are at
+        most d pixels away, along rows and columns; bool (E,) of label and
+        prediction, whether a right pixel of the class touches; and whether
+        one is at most d pixels away.
     """
-    runs = find_runs(pixels, right.shape[1], *classes)
-    touching, near = _near_right(pixels, classes, right, hit, distance)
-    errors = np.zeros((len(hit), 2, len(KINDS)), np.int64)
-    kinds = []
-    for side, of in enumerate(classes):
-        # What is invented within d of a right pixel is so of its label.
-        close = near[side] & near_edge if side == 0 else near[side]
-        kind = np.where(close, _BOUNDARY, _EXTENT).astype(np.uint8)
-        root = join_runs(runs, of[runs.starts])
-        touched = np.zeros(len(root), np.bool_)
-        if len(root):
-            touched[
-                root[np.logical_or.reduceat(touching[side], runs.starts)]
-            ] = True
-        kind[np.repeat(~touched[root], runs.sizes)] = _SEGMENT
-        errors[:, side] = np.bincount(
-            of.astype(np.int64) * len(KINDS) + kind,
-            minlength=errors[:, side].size,
-        ).reshape(-1, len(KINDS))
-        kinds.append(kind)
-    return errors, kinds
-
-
-def _near_right(
-    pixels: np.ndarray,
-    classes: tuple[np.ndarray, np.ndarray],
-    right: np.ndarray,
-    hit: np.ndarray,
-    distance: int,
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Find which wrong pixels have a right one of their class around them.
-
-    Eight classes at a time are the bits of a byte, and go through the image
-    together.
-
-    Args:
-        pixels: int64 (E,).
-        classes: (E,) each, of the label and of the prediction.
-        right: (H, W), the class of pixels that are right, C elsewhere.
-        hit: int64 (C,), how many pixels of each class are right.
-        distance: d.
-
-    Returns:
-        bool (E,) for either: whether one touches, and whether one is at most
-        d pixels away, along rows and columns.
-    """
-    touching = [np.zeros(len(pixels), np.bool_) for _ in classes]
-    near = [np.zeros(len(pixels), np.bool_) for _ in classes]
-    wrong = np.zeros(len(hit), np.bool_)
+    wrong = np.zeros(num_classes, np.bool_)
     for of in classes:
         wrong[of] = True
-    sought = np.flatnonzero(wrong & (hit > 0))
-    for start in range(0, len(sought), 8):
-        group = sought[start : start + 8]
-        bits = np.zeros(max(256, len(hit) + 1), np.uint8)
-        bits[group] = 1 << np.arange(len(group))
-        plane = cv2.LUT(right, bits) if right.itemsize == 1 else bits[right]
-        beside = _spread(plane, 1)
-        around = _spread(beside, distance - 1)
+    sought = np.flatnonzero(wrong)
+    touching = [np.zeros(len(pixels), np.bool_) for _ in classes]
+    near = [np.zeros(len(pixels), np.bool_) for _ in classes]
+    near_edges = None
+    while near_edges is None or len(sought):
+        first = len(edges) if near_edges is None else 0
+        group, sought = sought[: 8 - first], sought[8 - first :]
+        bits = np.zeros(_none(right.dtype) + 1, np.uint8)
+        bits[group] = 1 << np.arange(first, first + len(group))
+        beside = _spread(_look_up(bits, right), 1)
         at_beside = beside.reshape(-1)[pixels]
+        if near_edges is None:
+            beside |= _LABEL_EDGE * edges[0].view(np.uint8)
+            beside |= _PREDICTION_EDGE * edges[1].view(np.uint8)
+        around = _spread(beside, distance - 1)
         at_around = around.reshape(-1)[pixels]
+        if near_edges is None:
+            near_edges = around & (_LABEL_EDGE | _PREDICTION_EDGE)
         for side, of in enumerate(classes):
-            own = bits[of]
+            own = _look_up(bits, of)
             touching[side] |= (own & at_beside) != 0
             near[side] |= (own & at_around) != 0
-    return touching, near
+    return near_edges, touching, near
+
+
+def _look_up(table: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return the entries of a table for values of any shape."""
+    if values.dtype != np.uint8 or not values.size:
+        return table[values]
+    return cv2.LUT(values, table).reshape(values.shape)
 
 
 def _spread(plane: np.ndarray, distance: int) -> np.ndarray:
@@ -334,21 +320,53 @@ def _spread(plane: np.ndarray, distance: int) -> np.ndarray:
         plane: uint8 (H, W).
         distance: From the pixel to the sides of its square.
     """
+    if not distance or not plane.size:
+        return plane
     height, width = plane.shape
-    side = 2 * distance + 1
-    spread = np.pad(plane, distance)
-    # The width of what is looked at doubles from step to step.
-    for axis in (0, 1):
+    row = width + 2 * distance
+    padded = np.zeros((height + 2 * distance, row), np.uint8)
+    padded[distance:-distance, distance:-distance] = plane
+    # Rows follow one another, so that a step to the side or down is a shift.
+    # What a shift takes from the next row stays in the padding.
+    spread = padded.reshape(-1)
+    spare = np.empty_like(spread)
+    size = len(spread)
+    for unit in (row, 1):
         done = 1
-        while done < side:
-            step = min(done, side - done)
-            spread = (
-                spread[:-step] | spread[step:]
-                if axis == 0
-                else spread[:, :-step] | spread[:, step:]
+        # The width of what is looked at doubles from shift to shift.
+        while done <= 2 * distance:
+            shift = min(done, 2 * distance + 1 - done)
+            size -= shift * unit
+            np.bitwise_or(
+                spread[:size],
+                spread[shift * unit :][:size],
+                out=spare[:size],
             )
-            done += step
-    return spread.reshape(height, width)
+            spread, spare = spare, spread
+            done += shift
+    return spread[: height * row].reshape(height, row)[:, :width]
+
+
+def _kinds(
+    runs: Runs, classes: np.ndarray, touching: np.ndarray, near: np.ndarray
+) -> np.ndarray:
+    """Sort wrong pixels into kinds, for one of the classes of each.
+
+    Args:
+        runs: Runs of the wrong pixels.
+        classes: (E,).
+        touching: bool (E,), whether a right pixel of the class touches.
+        near: bool (E,), whether the edge and such a pixel are near.
+
+    Returns:
+        uint8 (E,), indices of :data:`KINDS`.
+    """
+    kinds = np.where(near, np.uint8(_BOUNDARY), np.uint8(_EXTENT))
+    if len(kinds):
+        touched = np.logical_or.reduceat(touching, runs.starts)
+        found = reach_runs(runs, classes[runs.starts], touched)
+        kinds[np.repeat(~found, runs.sizes)] = _SEGMENT
+    return kinds
 
 
 def boundary_iou(boundary: np.ndarray) -> np.ndarray:

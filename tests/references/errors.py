@@ -86,14 +86,19 @@ def count_errors(prediction, label, num_classes, ignore_index, share):
         near = band(labeled, distance), band(predicted, distance)
         boundary.append([len(near[0] & near[1]), len(near[0]), len(near[1])])
         errors.append(
-            kinds_of(labeled, predicted, distance)
-            + kinds_of(predicted, labeled, distance, invented=True)
+            counts_of(kinds_of(labeled, predicted, distance))
+            + counts_of(kinds_of(predicted, labeled, distance, invented=True))
         )
     return classes, boundary, errors
 
 
+def counts_of(kinds):
+    """Count kinds of 0, 1 and 2."""
+    return [list(kinds.values()).count(kind) for kind in range(3)]
+
+
 def kinds_of(mask, other, distance, invented=False):
-    """Count the pixels of a mask that the other has not, by kind."""
+    """Return the kind of each pixel of a mask that the other has not."""
     places = {
         (row, column)
         for row, values in enumerate(mask)
@@ -102,7 +107,7 @@ def kinds_of(mask, other, distance, invented=False):
     }
     right = {place for place in places if other[place[0]][place[1]]}
     labeled = other if invented else mask
-    counts = [0, 0, 0]
+    kinds = {}
     for place in places - right:
         around = square(*place, distance)
         # The label's edge is near where the label is both there and not.
@@ -113,9 +118,53 @@ def kinds_of(mask, other, distance, invented=False):
             for y, x in around
         }
         if not region(places, place) & right:
-            counts[2] += 1
+            kinds[place] = 2
         elif right & set(around) and values == {0, 1}:
-            counts[0] += 1
+            kinds[place] = 0
         else:
-            counts[1] += 1
-    return counts
+            kinds[place] = 1
+    return kinds
+
+
+def suspects(prediction, label, confidence, num_classes, share, least):
+    """List areas of wrong pixels far from edges, the largest first.
+
+    Labels of ``num_classes`` or more are ignored. Rows are as
+    ``find_suspects`` returns them; areas have ``least`` or more pixels and a
+    mean confidence of 0.9.
+    """
+    distance = max(1, round(share * math.hypot(len(label), len(label[0]))))
+    areas = {}
+    kept = [[value < num_classes for value in row] for row in label]
+    for index in range(num_classes):
+        labeled, predicted = (
+            [
+                [int(v == index and k) for v, k in zip(*rows, strict=True)]
+                for rows in zip(wanted, kept, strict=True)
+            ]
+            for wanted in (label, prediction)
+        )
+        for kinds in (
+            kinds_of(labeled, predicted, distance),
+            kinds_of(predicted, labeled, distance, invented=True),
+        ):
+            for (row, column), kind in kinds.items():
+                pair = label[row][column], prediction[row][column]
+                # Each wrong pixel comes twice: for its label, and for its
+                # prediction.
+                areas.setdefault(pair, {}).setdefault((row, column), [])
+                areas[pair][row, column].append(kind)
+    found = []
+    for pair, kinds in areas.items():
+        todo = {place for place, both in kinds.items() if 0 not in both}
+        while todo:
+            area = region(todo, min(todo))
+            todo -= area
+            rows, columns = zip(*area, strict=True)
+            top, left = min(rows), min(columns)
+            mean = sum(confidence[y][x] for y, x in area) / len(area)
+            if len(area) >= least and mean >= 0.9:
+                box = max(columns) - left + 1, max(rows) - top + 1
+                row = [left, top, *box, *pair, len(area), round(mean * 1000)]
+                found.append((-len(area), min(area), row))
+    return [row for _, _, row in sorted(found)]
