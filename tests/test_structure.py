@@ -47,7 +47,9 @@ ALLOWED = {
 UNREGISTERED = [
     *('labels', 'utils', 'formats', 'converters', 'sample_data'),
     *('visualization', 'inference', 'launch', 'doctor', 'planning'),
-    'evaluation/functional.py',
+    *('evaluation/functional.py', 'evaluation/errors.py'),
+    *('evaluation/regions.py', 'evaluation/suspects.py'),
+    'evaluation/calibration.py',
 ]
 
 
