@@ -20,7 +20,7 @@ import io
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
@@ -202,9 +202,12 @@ def _check_equal(ours: dict, theirs: dict) -> None:
 
 
 def build_runner(
-    config: Config, folder: Path, checkpoint: str | None = None
+    config: Config,
+    folder: Path,
+    checkpoint: str | None = None,
+    hooks: Sequence[dict[str, Any]] = (),
 ) -> Runner:
-    """Build what tests."""
+    """Build what tests, with these hooks of the config alone."""
     config = deepcopy(config)
     config.work_dir = str(folder)
     # Runners of one second would share what they log to.
@@ -212,7 +215,7 @@ def build_runner(
     config.load_from = checkpoint
     # The one that is in the process, without pictures of the first batch.
     config.test_dataloader.update(num_workers=0, persistent_workers=False)
-    config.custom_hooks = []
+    config.custom_hooks = list(hooks)
     # Handlers keep the stream that they find.
     return silently(Runner.from_cfg, config)
 

@@ -39,6 +39,7 @@ try:
     )
     from mmseg_ext.engine import (
         ClassWeightsHook,
+        EvaluationRecordHook,
         FirstBatchHook,
         LabelCheckHook,
         LeanCheckpointHook,
@@ -47,7 +48,7 @@ try:
         RunPicturesHook,
         SegVisHook,
     )
-    from mmseg_ext.evaluation import IoU
+    from mmseg_ext.evaluation import EvaluationRecord, IoU
     from mmseg_ext.inference.inferencers import extend_inferencers
     from mmseg_ext.models import (
         BalancedCrossEntropy,
@@ -71,6 +72,8 @@ __all__ = [
     'ClassWeightsHook',
     'ColorMaskDataset',
     'EfficientNetLite',
+    'EvaluationRecord',
+    'EvaluationRecordHook',
     'FastLoadAnnotations',
     'FastLovaszLoss',
     'FastPackSegInputs',
@@ -106,6 +109,7 @@ _OF_MMDET = {
     'ConsistentFCOSHead': 'models',
     'ConsistentRetinaHead': 'models',
     'ConsistentStandardRoIHead': 'models',
+    'InstanceRecord': 'evaluation',
     'NailDataset': 'datasets',
     'SoftRoIExtractor': 'models',
     'TranslateXPixels': 'datasets',

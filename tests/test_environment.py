@@ -519,6 +519,7 @@ def test_without_mmdet():
         "print('NailDataset' in mmseg_ext.datasets.__all__)\n"
         "print('MMDeeplabV3' in mmseg_ext.models.__all__,"
         " 'AugFPN' in mmseg_ext.models.__all__)\n"
+        'print(mmseg_ext.evaluation.__all__)\n'
         "print('AugFPN' in mmseg_ext.__all__, 'IoU' in mmseg_ext.__all__)\n"
         'try:\n'
         '    from mmseg_ext import AugFPN\n'
@@ -531,6 +532,9 @@ def test_without_mmdet():
         text=True,
         check=True,
     )
-    *said, explained = done.stdout.splitlines()[-5:]
-    assert said == ['True', 'False', 'True False', 'False True']
+    *said, explained = done.stdout.splitlines()[-6:]
+    assert said == [
+        *('True', 'False', 'True False'),
+        *("['EvaluationRecord', 'IoU']", 'False True'),
+    ]
     assert explained.startswith('mmseg_ext.AugFPN needs the package mmdet,')

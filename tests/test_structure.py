@@ -28,7 +28,7 @@ ALLOWED = {
     'sample_data': PLAIN,
     'datasets': PLAIN | {'environment'},
     'models': PLAIN | {'environment'},
-    'evaluation': PLAIN,
+    'evaluation': PLAIN | {'environment'},
     'visualization': PLAIN,
     'engine': PLAIN | {'visualization'},
     'launch': PLAIN

@@ -2,6 +2,7 @@
 
 from mmseg_ext.engine.hooks import (
     ClassWeightsHook,
+    EvaluationRecordHook,
     FirstBatchHook,
     LabelCheckHook,
     LeanCheckpointHook,
@@ -13,6 +14,7 @@ from mmseg_ext.engine.samplers import RareClassSampler
 
 __all__ = [
     'ClassWeightsHook',
+    'EvaluationRecordHook',
     'FirstBatchHook',
     'LabelCheckHook',
     'LeanCheckpointHook',

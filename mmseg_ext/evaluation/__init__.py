@@ -1,5 +1,14 @@
-"""Scores of predictions."""
+"""Scores of predictions, and records of them.
 
-from mmseg_ext.evaluation.metrics import IoU
+Those of MMDetection are there where it is installed.
+"""
 
-__all__ = ['IoU']
+from mmseg_ext.environment import has_mmdet
+from mmseg_ext.evaluation.metrics import EvaluationRecord, IoU
+
+__all__ = ['EvaluationRecord', 'IoU']
+
+if has_mmdet():
+    from mmseg_ext.evaluation.metrics import InstanceRecord
+
+    __all__ += ['InstanceRecord']

@@ -8,7 +8,10 @@ A directory holds
   ``maps/00000.png``: of each image its label map, and below it that of the
   prediction, of 8 bits, or of 16 where there are more than 255 classes;
 - or ``detections.json`` and ``annotations.json``: what a detector found, and
-  its labels, in COCO's format with image ids in the order of the data set.
+  its labels, in COCO's format. Images have the ids 1, 2, ... in the order of
+  the data set, and categories those in the order of the classes. An image has
+  its ``path`` beside its ``file_name``, which are those of :class:`Counts`,
+  and its ``brightness`` where that is known.
 """
 
 import io
@@ -70,9 +73,11 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
         split: ``'val'`` or ``'test'``.
         iteration: That of a validation; None for a test.
         config: Path of the config; may be empty.
-        config_hash: SHA-256 of its text, with what it inherits; may be empty.
+        config_hash: SHA-256 of its entries, with what it inherits, but for
+            those that say where a run works; may be empty.
         checkpoint: Path of the checkpoint; may be empty.
-        checkpoint_hash: SHA-256 of the file; may be empty.
+        checkpoint_hash: SHA-256 of the file; empty for a validation while
+            a model is trained.
         ignore_index: The label that does not count.
         boundary_share: Width of a boundary, as a share of an image's diagonal.
         probs: Whether confidence was counted.
@@ -107,7 +112,8 @@ class Counts:
     Attributes:
         names: str (N,), paths of the images, relative to the data root where
             they lie in it, with ``/``. No two are alike.
-        paths: str (N,), paths of the images as the run read them.
+        paths: str (N,), paths of the images where the run read them, from the
+            root of the file system on.
         sizes: int64 (N, 2), height and width of the labels.
         brightness: float64 (N,), mean of the images' values, 0 to 255; NaN
             where it is not known.

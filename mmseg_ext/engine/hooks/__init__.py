@@ -4,6 +4,7 @@ from mmseg_ext.engine.hooks.class_weights_hook import (
     ClassWeightsError,
     ClassWeightsHook,
 )
+from mmseg_ext.engine.hooks.evaluation_record_hook import EvaluationRecordHook
 from mmseg_ext.engine.hooks.first_batch_hook import FirstBatchHook
 from mmseg_ext.engine.hooks.label_check_hook import (
     LabelCheckError,
@@ -16,6 +17,7 @@ from mmseg_ext.engine.hooks.seg_vis_hook import SegVisHook
 __all__ = [
     'ClassWeightsError',
     'ClassWeightsHook',
+    'EvaluationRecordHook',
     'FirstBatchHook',
     'LabelCheckError',
     'LabelCheckHook',

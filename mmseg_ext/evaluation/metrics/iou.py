@@ -20,9 +20,14 @@ from mmseg_ext.evaluation.functional import (
     pixel_accuracy,
     resize_nearest,
     silent_classes,
-    single_map,
 )
 from mmseg_ext.evaluation.metrics.label_map_writer import LabelMapWriter
+from mmseg_ext.evaluation.samples import (
+    check_labeled,
+    class_names,
+    sample_map,
+    sample_name,
+)
 from mmseg_ext.utils.arguments import is_integer, is_number, require
 from mmseg_ext.utils.text import listing
 
@@ -40,20 +45,6 @@ IOU_METRICS = {
 
 #: The largest ``beta``: its square is still a float.
 _MAX_BETA = 1e100
-
-#: The maps of a sample, and what to do where one has several channels.
-_MAPS = {
-    'pred_sem_seg': (
-        'prediction',
-        'of scores of all classes, such as logits, take the argmax',
-    ),
-    'gt_sem_seg': (
-        'label',
-        'a mask with several channels has to be saved as gray or palette PNG '
-        'of class indices or, where its colors mean classes, loaded with '
-        "dict(type='LoadColorMasks')",
-    ),
-}
 
 
 @METRICS.register_module()
@@ -217,14 +208,9 @@ class IoU(BaseMetric):
         """Count the pixels of a batch."""
         num_classes = len(self._class_names())
         for sample in data_samples:
-            name = _name(sample)
-            if 'gt_sem_seg' not in sample:
-                raise ValueError(
-                    f'{name}: no label to compare with; add '
-                    "dict(type='LoadAnnotations') to the test pipeline and "
-                    'labels to the data set'
-                )
-            prediction, label = (_map(sample, key) for key in _MAPS)
+            check_labeled(sample)
+            prediction = sample_map(sample, 'pred_sem_seg')
+            label = sample_map(sample, 'gt_sem_seg')
             if self.resize:
                 prediction = resize_nearest(prediction, self.resize)
                 label = resize_nearest(label, self.resize)
@@ -233,7 +219,7 @@ class IoU(BaseMetric):
                     prediction, label, num_classes, self.ignore_index
                 )
             except ValueError as error:
-                raise ValueError(f'{name}: {error}') from None
+                raise ValueError(f'{sample_name(sample)}: {error}') from None
             self._add(matrix)
 
     def _add(self, matrix: torch.Tensor) -> None:
@@ -246,12 +232,7 @@ class IoU(BaseMetric):
 
     def _class_names(self) -> list[str]:
         """Return the class names of the data set and check ``exclude``."""
-        names = list((self.dataset_meta or {}).get('classes') or ())
-        if not names:
-            raise ValueError(
-                'IoU: the data set gives no classes; expected them in its '
-                'metainfo'
-            )
+        names = class_names('IoU', self.dataset_meta)
         unknown = [name for name in self.exclude if name not in names]
         if unknown:
             raise ValueError(
@@ -415,23 +396,6 @@ def _names(argument: str, value: Any) -> list[str]:
     )
     require(argument, value, fits, 'a name or a list of names')
     return list(names)
-
-
-def _map(sample: dict, key: str) -> torch.Tensor:
-    """Return label or prediction, (H, W)."""
-    try:
-        return single_map(sample[key]['data'])
-    except ValueError as error:
-        what, mend = _MAPS[key]
-        raise ValueError(
-            f'{_name(sample)}: the {what} has {error}; {mend}'
-        ) from None
-
-
-def _name(sample: dict) -> str:
-    """Return the file of an image, and that of its label where known."""
-    label = sample.get('seg_map_path')
-    return f'{sample.get("img_path")}' + (f' (label {label})' if label else '')
 
 
 def _is_size(value: object) -> bool:
