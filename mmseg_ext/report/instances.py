@@ -41,7 +41,8 @@ _SUSPECTS, _CONFUSIONS = 12, 10
 #: most, and the fewest resamples that give any.
 _DRAWS, _FEWEST = 20_000_000, 200
 
-#: A label is suspect where a detection with this score says otherwise.
+#: A label is suspect where a detection with this score says otherwise, so that
+#: at least those with this score are shown.
 _SURE = 0.5
 
 
@@ -104,7 +105,8 @@ def instance_sections(
     kinds = ['segm', 'bbox'] if instances.has_masks else ['bbox']
     all_scores = [score(instances, len(names), kind) for kind in kinds]
     scores = all_scores[0]
-    shown = score_shown(instances, len(names), scores.kind, scores.best_score)
+    least = min(scores.best_score, _SURE)
+    shown = score_shown(instances, len(names), scores.kind, least)
     drawn = _DRAWS // max(len(instances.detections), 1)
     resamples = min(resamples, max(drawn, _FEWEST))
     clusters, _, sequences = find_sequences(
@@ -123,7 +125,7 @@ def instance_sections(
         'folder': os.fspath(folder),
         'kind': 'masks' if scores.kind == 'segm' else 'boxes',
         'least': f'{shown.least:.2f}',
-        'sure': f'{album.sure:.2f}',
+        'sure': f'{_SURE:.2f}',
         'sequences': sequences,
         'counts': [
             ('images', meta.images),
@@ -163,7 +165,6 @@ class _Pages:
         images: So many of the worst images are shown.
 
     Attributes:
-        sure: The score from which on a detection makes a label suspect.
         links: Ids of pictures by the number of the image.
         suspect_counts: How many labels are missing or wrong.
     """
@@ -174,7 +175,6 @@ class _Pages:
         self._meta, self._instances, self._shown = meta, instances, shown
         self._images = images
         self._album = InstanceAlbum(meta, instances, shown, 0)
-        self.sure = max(shown.least, _SURE)
         self.links: dict[int, str] = {}
         self.suspect_counts: dict[str, int] = {}
         self.notes = self._album.notes
@@ -184,7 +184,7 @@ class _Pages:
         kinds: dict[str, list[Mistake]] = {'missing': [], 'wrong': []}
         for mistake in self._shown.mistakes:
             detection = self._instances.detections[mistake.detection]
-            if detection.score >= self.sure:
+            if detection.score >= _SURE:
                 kind = 'missing' if mistake.label is None else 'wrong'
                 kinds[kind].append(mistake)
         found = {}
