@@ -262,6 +262,7 @@ def run_test(
     cfg_options: dict | None = None,
     launcher: str = 'none',
     verbose: bool = False,
+    record: Hook | None = None,
 ) -> dict[str, float]:
     """Test a checkpoint with the model and test set of a config.
 
@@ -282,6 +283,8 @@ def run_test(
         cfg_options: Entries to change in the config.
         launcher: What started the processes of a distributed job.
         verbose: Show all that upstream says, and no line of progress.
+        record: A hook that keeps what comes out, in place of those of its
+            class in the config.
 
     Returns:
         The scores.
@@ -310,6 +313,11 @@ def run_test(
         with _told_in_one_line():
             writer = prediction_writer(cfg, out) if out else None
         runner = _build_runner(cfg, notes, warnings, console)
+        if record:
+            kind = type(record)
+            others = [h for h in runner.hooks if not isinstance(h, kind)]
+            runner._hooks = others
+            runner.register_hook(record)
         runner._train_loop = _NoTraining(runner, [])
         with _told_in_one_line():
             check_checkpoint(runner.model, cfg.load_from)

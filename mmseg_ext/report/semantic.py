@@ -59,7 +59,7 @@ def write_page(
     path: str | os.PathLike[str],
     images: int = IMAGES,
     cluster: str | None = None,
-    work_dir: str | os.PathLike[str] = '',
+    work_dir: str | os.PathLike[str] | None = None,
 ) -> list[str]:
     """Write the page of a run directory, whole or not at all.
 
@@ -198,7 +198,7 @@ def _worst(
 
 
 def curve_pictures(
-    meta: Meta, work_dir: str | os.PathLike[str] = ''
+    meta: Meta, work_dir: str | os.PathLike[str] | None = None
 ) -> tuple[list[Picture], list[str]]:
     """Return the curves of the training that a run is of.
 
