@@ -8,6 +8,7 @@ import numpy as np
 from mmseg_ext.formats.instance_records import Instances
 from mmseg_ext.report.bootstrap import Estimates
 from mmseg_ext.report.instance_scores import Scores, Shown, mean_where_known
+from mmseg_ext.report.semantic_numbers import estimate_text, percent_text
 from mmseg_ext.visualization.contact_sheets import distinct_color
 from mmseg_ext.visualization.web_page import (
     Bar,
@@ -69,25 +70,11 @@ _CHART, _MATRIX, _CLASS_CURVES, _ROWS, _DOTS, _PAIRS = (
 )
 
 
-def _text(share: float) -> str:
-    """Return a share in percent; nothing for NaN."""
-    return f'{100 * share:.1f} %' if math.isfinite(share) else ''
-
-
 def _percent(share: float) -> Cell:
     """Return a share as a cell; it is empty for NaN."""
     if not math.isfinite(share):
         return Cell('')
-    return Cell(_text(share), float(share))
-
-
-def _estimate(value: float, low: float, high: float) -> str:
-    """Return a score in percent with its interval."""
-    if not math.isfinite(value):
-        return 'no object'
-    if not math.isfinite(low):
-        return _text(value)
-    return f'{_text(value)} ({100 * low:.1f} to {100 * high:.1f})'
+    return Cell(percent_text(share), float(share))
 
 
 def _name(names: Sequence[str], index: int) -> Cell:
@@ -108,16 +95,18 @@ def chips(
         shown: What is right.
     """
     found = [
-        (f'{name} of {_KINDS[scores.kind]}', _estimate(*values))
+        (f'{name} of {_KINDS[scores.kind]}', estimate_text(*values))
         for name, *values in zip(('AP', 'AP50'), *mean, strict=True)
     ]
     objects = int(shown.right.sum() + shown.missed.sum())
     if objects:
-        found.append(('objects found', _text(shown.right.sum() / objects)))
+        found.append(
+            ('objects found', percent_text(shown.right.sum() / objects))
+        )
     detections = int(shown.right.sum() + shown.invented.sum())
     if detections:
         share = shown.right.sum() / detections
-        found.append(('detections right', _text(share)))
+        found.append(('detections right', percent_text(share)))
     return found
 
 
@@ -157,7 +146,7 @@ def class_table(
         zip(scores.class_ap, scores.matches, strict=True)
     ):
         best = matches.best_score()
-        ap = _estimate(*(float(each[index, 0]) for each in classes))
+        ap = estimate_text(*(float(each[index, 0]) for each in classes))
         rows.append(
             [
                 _name(names, index),
@@ -199,7 +188,7 @@ def class_chart(
                 100 * ends[0],
                 100 * ends[1],
                 100 * ends[2],
-                _estimate(*ends),
+                estimate_text(*ends),
                 _name(names, k).color,
             )
         )
@@ -456,7 +445,7 @@ def _dots(
             1,
             0,
             f'{instances.images[index].file_name}: {values[index]:.0f}, F1 '
-            f'{_text(float(f1[index]))}',
+            f'{percent_text(float(f1[index]))}',
         )
         for index in sorted(values)
         if math.isfinite(f1[index])
@@ -522,5 +511,5 @@ def calibration(scores: Scores) -> tuple[LineChart, Table, str] | None:
     return (
         LineChart(title, ('score', 'share that is right'), lines),
         Table('Detections by score', heads, rows),
-        _text(scores.calibration['ece']),
+        percent_text(scores.calibration['ece']),
     )

@@ -21,8 +21,7 @@ from mmseg_ext.formats.coco import (
 from mmseg_ext.formats.instance_records import Detection, Instances
 from mmseg_ext.formats.run_records import Meta
 from mmseg_ext.report.instance_scores import Shown
-from mmseg_ext.utils.files import read_file
-from mmseg_ext.utils.images import decode_image
+from mmseg_ext.report.pictures import open_image
 from mmseg_ext.visualization.coco_sheets import CategoryStyle, draw_instances
 from mmseg_ext.visualization.contact_sheets import shrink
 from mmseg_ext.visualization.web_page import Picture, hex_color, webp_uri
@@ -209,12 +208,10 @@ class InstanceAlbum:
         """Return an image as large as its labels; None if it is gone."""
         image = self._instances.images[index]
         name = image.file_name
-        # Where it was when the run read it, or where the data is now.
-        path = os.path.join(self._meta.data_root, name)
-        if os.path.exists(image.path):
-            path = image.path
+        root = self._meta.data_root
+        path = image.path or os.path.join(root, name)
         try:
-            pixels = decode_image(read_file(path), path)[..., ::-1]
+            pixels = open_image(path, name, root)
         except (OSError, ValueError) as error:
             self.gone[name] = str(error)
             return None

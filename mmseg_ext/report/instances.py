@@ -18,16 +18,14 @@ from mmseg_ext.report.instance_scores import (
     score,
     score_shown,
 )
+from mmseg_ext.report.semantic import IMAGES, curve_pictures
 from mmseg_ext.report.sequences import find_sequences
 from mmseg_ext.visualization import web_page
 from mmseg_ext.visualization.web_page import Picture
 
-__all__ = ['IMAGES', 'instance_sections', 'write_page']
+__all__ = ['instance_sections', 'write_page']
 
 _TEMPLATE = Path(__file__).with_name('templates') / 'instances.html'
-
-#: Images that are shown where nothing else is asked for.
-IMAGES = 60
 
 #: Characters that the pictures of each part may take: a page of more than
 #: 6 MB opens slowly, and cannot be sent by mail.
@@ -51,6 +49,7 @@ def write_page(
     path: str | os.PathLike[str],
     images: int = IMAGES,
     cluster: str | None = None,
+    work_dir: str | os.PathLike[str] | None = None,
 ) -> list[str]:
     """Write the page of a run directory, whole or not at all.
 
@@ -60,6 +59,8 @@ def write_page(
         images: So many of the worst images are shown.
         cluster: How names tell sequences; see
             :func:`~mmseg_ext.report.sequences.find_sequences`.
+        work_dir: Of the training, whose curves are shown; by default that of
+            the run, or of its checkpoint.
 
     Returns:
         What the page goes without, a sentence each.
@@ -70,9 +71,12 @@ def write_page(
         OSError: One is not there, or the page cannot be written.
     """
     meta = read_meta(folder)
+    curves, notes = curve_pictures(meta, work_dir)
     sections = instance_sections(meta, folder, images, cluster)
-    web_page.write_page(path, _TEMPLATE, **sections)
-    notes: list[str] = sections['notes']
+    notes = [*sections.pop('notes'), *notes]
+    web_page.write_page(
+        path, _TEMPLATE, **sections, training=curves, notes=notes
+    )
     return notes
 
 
@@ -84,7 +88,7 @@ def instance_sections(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Return what the template ``instances.html`` names.
+    """Return what the template ``instances.html`` names, but for curves.
 
     Args:
         meta: Of the run.

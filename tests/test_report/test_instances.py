@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import re
 from html.parser import HTMLParser
 
@@ -19,6 +20,7 @@ from helpers.instance_runs import (
 from mmseg_ext.report import instances as pages
 from mmseg_ext.report.instance_scores import score
 from mmseg_ext.report.instances import write_page
+from mmseg_ext.report.write import write_report
 
 BOX, FAR = [20, 20, 60, 60], [200, 150, 60, 60]
 
@@ -127,7 +129,7 @@ def test_scores(tmp_path, masks):
         assert float(low) <= ap + 0.05
         assert ap <= float(high) + 0.05
     assert classes[2][1] == '0'
-    assert classes[2][3] == 'no object'
+    assert classes[2][3] == 'absent'
     ids = ('summary', 'classes', 'curves', 'errors', 'confusions', 'images')
     assert {*ids, 'calibration', 'suspects'} <= {*page.ids}
 
@@ -301,7 +303,7 @@ def test_clicks(tmp_path, browser):
     cells = f'[...{table}.tBodies[0].rows].map(r => r.cells[3].textContent)'
     first, second, last = browser.run(cells)
     assert float(first.split()[0]) <= float(second.split()[0])
-    assert last == 'no object'
+    assert last == 'absent'
     assert browser.complaints() == []
 
 
@@ -312,6 +314,24 @@ def test_a_run_cut_off_leaves_the_old_page(tmp_path):
     with pytest.raises(ValueError, match=r'detections\.json cannot be read'):
         write_page(tmp_path / 'run', tmp_path / 'page.html')
     assert (tmp_path / 'page.html').read_text() == 'old'
+
+
+def test_curves_of_a_training(tmp_path):
+    write_instance_run(tmp_path / 'run', scene())
+    logs = tmp_path / 'work' / '20260101_000000' / 'vis_data'
+    logs.mkdir(parents=True)
+    rows = [{'loss': 1 / k, 'lr': 0.1, 'iter': k, 'step': k} for k in (1, 2)]
+    (logs / 'scalars.json').write_text('\n'.join(map(json.dumps, rows)))
+    page, _ = page_of(tmp_path / 'run', work_dir=tmp_path / 'work')
+    assert 'training' in page.ids
+    assert 'training' not in page_of(tmp_path / 'run')[0].ids
+
+
+def test_the_tool_takes_the_page_of_a_detector(tmp_path):
+    write_instance_run(tmp_path / 'run', scene())
+    written = write_report(tmp_path / 'page.html', run_dir=tmp_path / 'run')
+    assert written.images == 2
+    assert 'AP of boxes' in (tmp_path / 'page.html').read_text()
 
 
 def test_sequences(tmp_path):
