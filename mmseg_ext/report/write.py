@@ -9,14 +9,17 @@ from mmengine.registry import HOOKS
 from mmseg_ext.formats.run_records import read_meta
 from mmseg_ext.launch.configs import check_output
 from mmseg_ext.launch.runs import LaunchError, run_test
-from mmseg_ext.report import semantic
+from mmseg_ext.report import instances, semantic
 from mmseg_ext.report.semantic import IMAGES
 from mmseg_ext.utils.arguments import require
 
 __all__ = ['Written', 'write_report']
 
 #: What makes the page of a run, by its task.
-_PAGES = {'semantic': semantic.write_page}
+_PAGES = {
+    'semantic': semantic.write_page,
+    'instance': instances.write_page,
+}
 
 
 class Written(NamedTuple):
