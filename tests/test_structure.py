@@ -41,12 +41,16 @@ ALLOWED = {
     'planning': PLAIN
     | {'converters', 'doctor', 'environment', 'launch', 'registry'}
     | {'visualization'},
+    'report': PLAIN
+    | {'engine', 'environment', 'evaluation', 'launch', 'registry'}
+    | {'visualization'},
 }
 
 #: Parts without registered classes; of evaluation, only its functions.
 UNREGISTERED = [
     *('labels', 'utils', 'formats', 'converters', 'sample_data'),
     *('visualization', 'inference', 'launch', 'doctor', 'planning'),
+    'report',
     'evaluation/functional.py',
 ]
 

@@ -1,0 +1,1 @@
+"""What a run directory says: pages about one run, or about two."""
