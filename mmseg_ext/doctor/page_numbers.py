@@ -22,6 +22,7 @@ from mmseg_ext.visualization.web_page import (
     DotChart,
     Picture,
     Table,
+    hex_color,
     number_cell,
     png_uri,
 )
@@ -35,7 +36,6 @@ __all__ = [
     'class_table',
     'color_table',
     'count_splits',
-    'hex_color',
     'names_of',
     'occurrence_matrix',
     'size_chart',
@@ -281,11 +281,6 @@ def class_colors(
     if len(set(colors.values())) < len(names):
         return [distinct_color(number) for number in range(len(names))]
     return [colors[name] for name in names]
-
-
-def hex_color(color: Sequence[int]) -> str:
-    """Return an RGB color as pages have it."""
-    return '#{:02x}{:02x}{:02x}'.format(*color)
 
 
 def _largest(splits: Sequence[SplitNumbers], most: int) -> list[int]:

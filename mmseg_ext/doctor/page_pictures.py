@@ -15,7 +15,7 @@ from mmseg_ext.doctor.faults import FAULTS
 from mmseg_ext.doctor.findings import Finding
 from mmseg_ext.doctor.instances import boxes_left_out, instances_of
 from mmseg_ext.doctor.label_loaders import LabelLoader, find_loader
-from mmseg_ext.doctor.page_numbers import hex_color, names_of
+from mmseg_ext.doctor.page_numbers import names_of
 from mmseg_ext.doctor.parts import Part, Sample
 from mmseg_ext.formats.coco import Annotation, Category, CocoFile, Segmentation
 from mmseg_ext.formats.masks import read_mask
@@ -25,7 +25,7 @@ from mmseg_ext.utils.text import listing
 from mmseg_ext.visualization.coco_sheets import CategoryStyle, draw_instances
 from mmseg_ext.visualization.contact_sheets import distinct_color, shrink
 from mmseg_ext.visualization.mask_sheets import draw_label_map
-from mmseg_ext.visualization.web_page import Picture, jpeg_uri
+from mmseg_ext.visualization.web_page import Picture, hex_color, jpeg_uri
 
 __all__ = ['Album']
 

@@ -29,13 +29,19 @@ __all__ = [
     'Cell',
     'Dot',
     'DotChart',
+    'Interval',
+    'IntervalChart',
+    'Line',
+    'LineChart',
     'Picture',
     'Table',
     'brief',
+    'hex_color',
     'jpeg_uri',
     'number_cell',
     'png_uri',
     'render_page',
+    'webp_uri',
     'write_page',
 ]
 
@@ -52,8 +58,10 @@ _DECADES = 7
 #: About so many lines of a grid stand in a linear chart.
 _LINES = 5
 
-#: Quality of pictures: a photograph of 400x300 takes about 20 kB.
+#: Quality of pictures: a photograph of 400x300 takes about 20 kB, and half of
+#: that as WebP, where the quality above 100 stands for all bits.
 _QUALITY = 80
+_WEBP_QUALITY, _WEBP_EXACT = 70, 101
 
 
 class Cell(NamedTuple):
@@ -64,7 +72,8 @@ class Cell(NamedTuple):
         value: By which it is sorted; None for its text.
         kind: A class of the styles: ``'error'``, ``'warning'``, ``'note'`` for
             levels, ``'path'`` for files, ``'code'`` for names that stay in
-            one line, ``'wide'`` for texts, ``'heat0'`` to ``'heat10'``.
+            one line, ``'wide'`` for texts, ``'heat0'`` to ``'heat10'``,
+            ``'bad0'`` to ``'bad10'``.
         color: Of a square before the text, as ``'#rrggbb'``.
         link: The id of what it leads to, in the same page.
     """
@@ -101,6 +110,8 @@ class Picture(NamedTuple):
         caption: What all show, in a line; of a file its path.
         note: More, such as what is wrong.
         legend: Colors, as ``'#rrggbb'``, and what they mean.
+        heads: A word above each, or none at all.
+        id: By which a link leads to them.
     """
 
     sources: Sequence[str | None]
@@ -108,6 +119,8 @@ class Picture(NamedTuple):
     caption: str
     note: str = ''
     legend: Sequence[tuple[str, str]] = ()
+    heads: Sequence[str] = ()
+    id: str = ''
 
 
 class Bar(NamedTuple):
@@ -135,6 +148,8 @@ class BarChart(NamedTuple):
         bars: At least one.
         unit: Of the values, ``'%'`` or empty.
         log: Whether the scale is logarithmic.
+        stacked: Whether the bars of a name are one, in pieces; the texts
+            then tell in words what the pieces are.
     """
 
     title: str
@@ -142,11 +157,14 @@ class BarChart(NamedTuple):
     bars: Sequence[Bar]
     unit: str = ''
     log: bool = False
+    stacked: bool = False
 
     @property
     def ends(self) -> tuple[float, float]:
         """The values at the left and the right end."""
         values = [v for bar in self.bars for v in bar.values if v > 0]
+        if self.stacked:
+            values = [total for b in self.bars if (total := sum(b.values)) > 0]
         most = max(values, default=1)
         if not self.log:
             return 0, most
@@ -169,6 +187,18 @@ class BarChart(NamedTuple):
             return 0
         share = math.log(value / left) / math.log(right / left)
         return min(max(share, 0.005), 1)
+
+    def pieces(self, bar: Bar) -> list[tuple[float, float]]:
+        """Return where each value begins and how long it is, 0 to 1.
+
+        Args:
+            bar: One of the chart.
+        """
+        found, start = [], 0.0
+        for value in bar.values:
+            found.append((start, self.place(value)))
+            start += self.place(value) * self.stacked
+        return found
 
     @property
     def ticks(self) -> Iterator[tuple[float, str]]:
@@ -215,12 +245,14 @@ class DotChart(NamedTuple):
         axes: What goes to the right and up.
         series: Their names.
         dots: At least one.
+        small: Whether all dots are small, as where there are many.
     """
 
     title: str
     axes: tuple[str, str]
     series: Sequence[str]
     dots: Sequence[Dot]
+    small: bool = False
 
     @property
     def most(self) -> tuple[float, float]:
@@ -240,19 +272,163 @@ class DotChart(NamedTuple):
 
     def radius(self, dot: Dot) -> float:
         """Return the radius of a dot, 0 to 1."""
+        if self.small:
+            return 0
         largest = max(dot.amount for dot in self.dots)
         return math.sqrt(dot.amount / largest)
 
 
-def _round_steps(most: float) -> list[float]:
-    """Return round values from 0 up to at most ``most``."""
-    step = 10.0 ** math.floor(math.log10(most / _LINES))
-    step *= next((m for m in (1, 2, 5) if most / (m * step) <= _LINES + 1), 10)
-    return [step * k for k in range(math.floor(most / step) + 1)]
+class Interval(NamedTuple):
+    """A value, and between what it lies.
+
+    Attributes:
+        name: What it belongs to.
+        value: Any number; NaN for none.
+        low: NaN where it is not known.
+        high: NaN where it is not known.
+        text: All three as they are written.
+        color: Of a square before the name, as ``'#rrggbb'``.
+    """
+
+    name: str
+    value: float
+    low: float
+    high: float
+    text: str
+    color: str = ''
+
+
+class IntervalChart(NamedTuple):
+    """Values with intervals, over one axis that has 0.
+
+    Attributes:
+        title: What it shows, in one line.
+        intervals: At least one.
+        unit: Of the values, ``'%'`` or empty.
+    """
+
+    title: str
+    intervals: Sequence[Interval]
+    unit: str = ''
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The values at the left and the right end."""
+        values = [
+            value
+            for each in self.intervals
+            for value in (each.value, each.low, each.high)
+            if math.isfinite(value)
+        ]
+        low, high = min([0, *values]), max([0, *values])
+        return (low, high) if low < high else (0, 1)
+
+    def place(self, value: float) -> float | None:
+        """Return how far right a value is, 0 to 1; None for NaN.
+
+        Args:
+            value: Within the ends.
+        """
+        low, high = self.ends
+        return (value - low) / (high - low) if math.isfinite(value) else None
+
+    @property
+    def ticks(self) -> Iterator[tuple[float, str]]:
+        """Where lines of the grid are, 0 to 1, and what stands there."""
+        low, high = self.ends
+        unit = f' {self.unit}' if self.unit else ''
+        for value in _round_steps(high, low):
+            yield (value - low) / (high - low), f'{_short(value)}{unit}'
+
+
+class Line(NamedTuple):
+    """A line of a chart.
+
+    Attributes:
+        name: What it stands for.
+        points: Right and up; those with NaN are left out.
+        dashed: Whether it is a help for the eye, not data.
+        marked: Whether its points have dots.
+    """
+
+    name: str
+    points: Sequence[tuple[float, float]]
+    dashed: bool = False
+    marked: bool = False
+
+
+class LineChart(NamedTuple):
+    """Lines over two axes, by default both from 0 to 1.
+
+    Attributes:
+        title: What it shows, in one line.
+        axes: What goes to the right and up.
+        lines: In the order of their colors, dashed ones last.
+        ends: First and last value of each axis.
+    """
+
+    title: str
+    axes: tuple[str, str]
+    lines: Sequence[Line]
+    ends: tuple[tuple[float, float], tuple[float, float]] = ((0, 1), (0, 1))
+
+    @property
+    def ticks(self) -> tuple[list[tuple[float, str]], ...]:
+        """Of each axis where lines of the grid are, and what stands there."""
+        return tuple(
+            [
+                ((value - low) / (high - low), _short(value))
+                for value in _round_steps(high, low)
+            ]
+            for low, high in self.ends
+        )
+
+    def places(
+        self, line: Line, left: float, top: float, width: float, height: float
+    ) -> list[tuple[float, float]]:
+        """Return the points of a line in a drawing, from its top left.
+
+        Args:
+            line: One of the chart.
+            left: Where the axis begins that goes to the right.
+            top: Where the axis ends that goes up.
+            width: Length of the one.
+            height: Length of the other.
+        """
+        (x0, x1), (y0, y1) = self.ends
+        return [
+            (
+                round(left + width * (x - x0) / (x1 - x0), 1),
+                round(top + height * (y1 - y) / (y1 - y0), 1),
+            )
+            for x, y in line.points
+            if math.isfinite(x) and math.isfinite(y)
+        ]
+
+    @staticmethod
+    def path(places: Sequence[tuple[float, float]]) -> Markup:
+        """Return points as an attribute of SVG, which is not cut.
+
+        Args:
+            places: See :meth:`places`.
+        """
+        return Markup(' '.join(f'{x:g},{y:g}' for x, y in places))
+
+
+def _round_steps(most: float, least: float = 0) -> list[float]:
+    """Return round values from ``least`` up to at most ``most``."""
+    span = most - least
+    step = 10.0 ** math.floor(math.log10(span / _LINES))
+    step *= next((m for m in (1, 2, 5) if span / (m * step) <= _LINES + 1), 10)
+    # An end that is round may be a little beside itself.
+    first = math.ceil(least / step - 1e-9)
+    return [step * k for k in range(first, math.floor(most / step + 1e-9) + 1)]
 
 
 def _short(value: float) -> str:
     """Return a number of an axis."""
+    if value < 0:
+        return f'-{_short(-value)}'
     for limit, sign in ((1e9, 'G'), (1e6, 'M'), (1e4, 'k')):
         if value >= limit:
             return f'{value / (limit if sign != "k" else 1e3):g}{sign}'
@@ -302,6 +478,29 @@ def png_uri(image: np.ndarray) -> Markup:
         image: uint8 RGB, (H, W, 3).
     """
     return _uri('image/png', encode_png(image[..., ::-1]))
+
+
+def webp_uri(image: np.ndarray, exact: bool = False) -> Markup:
+    """Return a picture as the address of a small file.
+
+    Args:
+        image: uint8 RGB, (H, W, 3).
+        exact: Whether all pixels stay as they are: drawings of few colors
+            are small nevertheless.
+    """
+    quality = _WEBP_EXACT if exact else _WEBP_QUALITY
+    options = [cv2.IMWRITE_WEBP_QUALITY, quality]
+    data = cv2.imencode('.webp', image[..., ::-1], options)[1].tobytes()
+    return _uri('image/webp', data)
+
+
+def hex_color(color: Sequence[int]) -> str:
+    """Return a color as pages have it, ``'#rrggbb'``.
+
+    Args:
+        color: Red, green and blue, 0 to 255.
+    """
+    return '#{:02x}{:02x}{:02x}'.format(*color)
 
 
 def _uri(kind: str, data: bytes) -> Markup:

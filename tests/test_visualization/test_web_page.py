@@ -17,13 +17,19 @@ from mmseg_ext.visualization.web_page import (
     Cell,
     Dot,
     DotChart,
+    Interval,
+    IntervalChart,
+    Line,
+    LineChart,
     Picture,
     Table,
     brief,
+    hex_color,
     jpeg_uri,
     number_cell,
     png_uri,
     render_page,
+    webp_uri,
     write_page,
 )
 
@@ -45,9 +51,14 @@ TEMPLATE = """\
 <h1>{{ name }}</h1>
 {% if table %}{{ parts.table(table) }}{% endif %}
 {% if matrix %}{{ parts.matrix(matrix) }}{% endif %}
+{% if sorted %}{{ parts.matrix(sorted, corner) }}{% endif %}
 {% if pictures %}{{ parts.pictures(pictures) }}{% endif %}
 {% if bars %}{{ parts.bar_chart(bars) }}{% endif %}
+{% if wide %}{{ parts.pictures(wide, 'wide') }}{% endif %}
+{% if stack %}{{ parts.bar_chart(stack) }}{% endif %}
 {% if dots %}{{ parts.dot_chart(dots) }}{% endif %}
+{% if spans %}{{ parts.interval_chart(spans) }}{% endif %}
+{% if lines %}{{ parts.line_chart(lines) }}{% endif %}
 {% endblock %}
 """
 
@@ -64,7 +75,10 @@ def template(tmp_path):
 
 
 def values(**given):
-    parts = ('table', 'matrix', 'pictures', 'bars', 'dots')
+    parts = [
+        *('table', 'matrix', 'sorted', 'corner', 'pictures', 'wide'),
+        *('bars', 'stack', 'dots', 'spans', 'lines'),
+    ]
     return {'name': 'a page', **dict.fromkeys(parts), **given}
 
 
@@ -104,6 +118,35 @@ def everything(name):
         ],
         bars=BarChart(name, [name, name], [Bar(name, [1, 2], [name, name])]),
         dots=DotChart(name, (name, name), [name], [Dot(1, 1, 1, 0, name)]),
+        corner=name,
+        sorted=Table(
+            name,
+            [name, name],
+            [
+                [Cell(name), Cell(name, 2, 'bad3'), Cell('')],
+                [Cell('b'), Cell('10 %', 10), Cell('9 %', 9)],
+                [Cell('c'), Cell('9 %', 9), Cell('10 %', 10)],
+            ],
+            left_out=2,
+        ),
+        wide=[
+            Picture(
+                [webp_uri(picture), None], [name] * 2, name, id='id'
+            )._replace(heads=[name, name])
+        ],
+        stack=BarChart(
+            name,
+            [name, name],
+            [Bar(name, [1, 2], [name, name])],
+            stacked=True,
+        ),
+        spans=IntervalChart(name, [Interval(name, 1, 0, 2, name, '#00ff00')]),
+        lines=LineChart(
+            name,
+            (name, name),
+            [Line(name, [(0, 0), (1, 1)], marked=True)] * 2
+            + [Line(name, [(0, 1), (1, 0)], dashed=True)],
+        ),
     )
 
 
@@ -116,7 +159,7 @@ def test_texts_are_texts(template, name):
     assert attributes == [set(each) for _, each in plain.elements]
     assert page.texts.count(name) == plain.texts.count('plain')
     alts = [each['alt'] for tag, each in page.elements if tag == 'img']
-    assert alts == [name]
+    assert alts == [name] * 2
 
 
 def test_names_that_no_file_can_hold(template, tmp_path):
@@ -129,7 +172,7 @@ def test_names_that_no_file_can_hold(template, tmp_path):
 def test_long_names_are_cut(template):
     text = render_page(template, **everything('long ' * 2000))
     assert 'l…g' not in text
-    assert len(text) < len(render_page(template, **everything('x'))) + 9000
+    assert len(text) < len(render_page(template, **everything('x'))) + 22_000
 
 
 @pytest.mark.parametrize(
@@ -176,8 +219,12 @@ def test_pictures_are_what_was_given():
     image[..., 0], image[2:, :, 1] = 250, 120
     np.testing.assert_array_equal(decode(png_uri(image), 'png'), image)
     flat = np.full((16, 16, 3), (200, 40, 90), np.uint8)
-    decoded = decode(jpeg_uri(flat), 'jpeg').astype(int)
-    np.testing.assert_allclose(decoded, flat, atol=3)
+    for uri, kind in ((jpeg_uri(flat), 'jpeg'), (webp_uri(flat), 'webp')):
+        decoded = decode(uri, kind).astype(int)
+        np.testing.assert_allclose(decoded, flat, atol=6)
+    exact = decode(webp_uri(image, exact=True), 'webp')
+    np.testing.assert_array_equal(exact, image)
+    assert hex_color((1, 171, 255)) == '#01abff'
 
 
 def decode(uri, kind):
@@ -219,6 +266,89 @@ def test_even_scale():
     ]
 
 
+def test_pieces_follow_one_another():
+    bar = Bar('a', [50, 30, 20], [''] * 3)
+    other = Bar('b', [10, 0, 40], [''] * 3)
+    stacked = BarChart('', ['x', 'y', 'z'], [bar, other], stacked=True)
+    assert stacked.ends == (0, 100)
+    assert stacked.pieces(bar) == [(0, 0.5), (0.5, 0.3), (0.8, 0.2)]
+    assert stacked.pieces(other) == [(0, 0.1), (0.1, 0), (0.1, 0.4)]
+    beside = stacked._replace(stacked=False)
+    assert beside.pieces(bar) == [(0, 1), (0, 0.6), (0, 0.4)]
+
+
+NAN = float('nan')
+
+
+@pytest.mark.parametrize(
+    ('intervals', 'ends', 'ticks'),
+    [
+        pytest.param(
+            [(40, 20, 60), (NAN, NAN, NAN)],
+            (0, 60),
+            ['0 %', '10 %', '20 %', '30 %', '40 %', '50 %', '60 %'],
+            id='above 0',
+        ),
+        pytest.param(
+            [(1, -2, 4), (-3, -4, 1)],
+            (-4, 4),
+            ['-4 %', '-2 %', '0 %', '2 %', '4 %'],
+            id='both sides',
+        ),
+        pytest.param(
+            [(-2, NAN, NAN)],
+            (-2, 0),
+            ['-2 %', '-1.5 %', '-1 %', '-0.5 %', '0 %'],
+            id='below 0',
+        ),
+        pytest.param(
+            [(NAN, NAN, NAN)],
+            (0, 1),
+            ['0 %', '0.2 %', '0.4 %', '0.6 %', '0.8 %', '1 %'],
+            id='nothing',
+        ),
+    ],
+)
+def test_intervals(intervals, ends, ticks):
+    rows = [Interval('', *numbers, '') for numbers in intervals]
+    chart = IntervalChart('', rows, '%')
+    assert chart.ends == ends
+    assert [text for _, text in chart.ticks] == ticks
+    assert chart.place(ends[0]) == 0
+    assert chart.place(ends[1]) == 1
+    assert chart.place(NAN) is None
+    for place, text in chart.ticks:
+        value = float(text.removesuffix(' %'))
+        assert place == pytest.approx(chart.place(value))
+
+
+def test_lines():
+    line = Line('a', [(0, 0), (0.5, NAN), (1, 0.5)])
+    chart = LineChart('', ('x', 'y'), [line])
+    assert chart.places(line, 10, 20, 100, 200) == [(10, 220), (110, 120)]
+    assert chart.path([(10, 220), (110.5, 120)]) == '10,220 110.5,120'
+    assert [text for _, text in chart.ticks[0]] == [
+        *('0', '0.2', '0.4', '0.6', '0.8', '1')
+    ]
+    wide = chart._replace(ends=((0, 10), (-1, 1)))
+    assert wide.places(line, 0, 0, 100, 200) == [(0, 100), (10, 50)]
+    assert [text for _, text in wide.ticks[1]][:2] == ['-1', '-0.5']
+
+
+def test_a_long_line_is_not_cut(template):
+    points = [(k / 1000, k / 1000) for k in range(1001)]
+    chart = LineChart('', ('x', 'y'), [Line('a', points)])
+    text = render_page(template, **values(lines=chart))
+    drawn = re.search('points="([^"]*)"', text)[1]
+    assert len(drawn.split()) == 1001
+
+
+def test_small_dots():
+    dots = [Dot(1, 2, amount, 0, '') for amount in (1, 9)]
+    chart = DotChart('', ('x', 'y'), [''], dots, small=True)
+    assert [chart.radius(dot) for dot in dots] == [0, 0]
+
+
 def test_dots():
     dots = [Dot(200, 100, 4, 0, 'a'), Dot(100, 50, 1, 0, 'b')]
     dots = DotChart('', ('x', 'y'), ['train'], dots)
@@ -250,10 +380,10 @@ def page(template, tmp_path):
     return tmp_path / 'page.html'
 
 
-SHOWN = """[...document.querySelectorAll('table.sortable tbody tr')]
+SHOWN = """[...document.querySelector('table.sortable').tBodies[0].rows]
     .filter(row => row.offsetHeight)
     .map(row => row.cells[%d].textContent.trim())"""
-HEADS = "document.querySelectorAll('table.sortable th')"
+HEADS = "document.querySelector('table.sortable').querySelectorAll('th')"
 
 
 def test_a_table_sorts_when_its_head_is_clicked(browser, page):
@@ -289,13 +419,74 @@ def test_long_tables_are_folded(browser, page):
     assert len(browser.run(SHOWN % 0)) == 20
 
 
+def test_a_matrix_sorts_by_its_columns_and_names(browser, page):
+    browser.open(page)
+    matrix = "document.querySelector('table.matrix.sortable')"
+    rows = f"""[...{matrix}.tBodies[0].rows].map(
+        row => row.cells[0].textContent)"""
+    for column, order in (
+        (0, ['a name', 'b', 'c']),
+        (1, ['a name', 'c', 'b']),
+        (2, ['b', 'c', 'a name']),
+    ):
+        browser.run(f'{matrix}.tHead.rows[0].cells[{column}].click()')
+        assert browser.run(rows) == order
+    assert browser.complaints() == []
+
+
+def test_a_click_enlarges_a_picture(browser, page):
+    browser.open(page)
+    dialog = "document.querySelector('dialog')"
+    width = "document.querySelector('dialog img').clientWidth"
+    assert browser.run(f'{dialog} === null')
+    browser.run("document.querySelector('.wide .zoom').click()")
+    assert browser.run(f'{dialog}.open')
+    assert browser.run(width) > 1000
+    assert browser.run("document.querySelector('dialog img').alt") == 'a name'
+    first, second = browser.run(
+        "[...document.querySelectorAll('.side img')].map(one => one.src)"
+    )
+    shown = "document.querySelector('dialog img').src"
+    assert browser.run(shown) == second
+    press(browser, 'ArrowLeft')
+    assert browser.run(shown) == first
+    press(browser, 'ArrowLeft')
+    assert browser.run(shown) == second
+    press(browser, 'Escape')
+    assert browser.run(f'{dialog}.open') is False
+    assert browser.complaints() == []
+
+
+def test_pictures_are_enlarged_by_keyboard(browser, page):
+    browser.open(page)
+    browser.run("document.querySelector('.wide .zoom').focus()")
+    press(browser, 'Enter', '\r')
+    assert browser.run("document.querySelector('dialog').open")
+    press(browser, 'Escape')
+    focused = "document.activeElement.closest('.wide') !== null"
+    assert browser.run(focused)
+
+
+CODES = {'Enter': 13, 'Escape': 27, 'ArrowLeft': 37}
+
+
+def press(browser, key, text=''):
+    """Press a key and let it go, as a user does."""
+    code = {'windowsVirtualKeyCode': CODES[key]}
+    for kind in ('keyDown', 'keyUp'):
+        given = {'text': text} if text and kind == 'keyDown' else {}
+        browser.ask(
+            *('Input.dispatchKeyEvent',), type=kind, key=key, **code, **given
+        )
+
+
 def test_the_page_asks_for_nothing(browser, page):
     browser.open(page)
     assert browser.complaints() == []
     asked = {url for url in browser.requests() if not url.startswith('data:')}
     assert asked == {page.as_uri()}
     widths = '[...document.images].map(image => image.naturalWidth)'
-    assert browser.run(widths) == [4]
+    assert browser.run(widths) == [4, 4]
 
 
 def test_the_policy_forbids_requests(browser, page):

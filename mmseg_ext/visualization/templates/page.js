@@ -44,7 +44,7 @@ for (const table of document.querySelectorAll('table.sortable')) {
     head.setAttribute('aria-sort', 'none');
     head.addEventListener('click', () => sort(table, head));
   }
-  if (count > SHOWN) {
+  if (count > SHOWN && !table.classList.contains('matrix')) {
     const button = document.createElement('button');
     const close = closed => {
       table.classList.toggle('closed', closed);
@@ -60,6 +60,56 @@ for (const table of document.querySelectorAll('table.sortable')) {
     table.parentElement.after(button);
   }
 }
+
+// A picture fills the window when it is clicked. Arrows lead to those beside
+// it, in the same place, so that the eye sees what differs; Escape leads back.
+const pictures = Array.from(document.querySelectorAll('.pictures .side img'));
+
+function addZoom() {
+  const dialog = document.createElement('dialog');
+  const image = document.createElement('img');
+  const text = document.createElement('p');
+  const buttons = document.createElement('div');
+  let at = 0;
+  const show = number => {
+    at = (number + pictures.length) % pictures.length;
+    const caption = pictures[at].closest('figure')
+      .querySelector('figcaption span');
+    image.src = pictures[at].src;
+    image.alt = pictures[at].alt;
+    image.className = pictures[at].className;
+    text.textContent = `${pictures[at].alt} (${caption.textContent})`;
+  };
+  for (const [name, action] of [['Previous', () => show(at - 1)],
+    ['Next', () => show(at + 1)], ['Close', () => dialog.close()]]) {
+    const button = document.createElement('button');
+    button.type = 'button';
+    button.textContent = name;
+    button.addEventListener('click', action);
+    buttons.append(button);
+  }
+  dialog.setAttribute('aria-label', 'Enlarged picture');
+  text.setAttribute('aria-live', 'polite');
+  dialog.append(image, text, buttons);
+  dialog.addEventListener('keydown', event => {
+    const step = {ArrowLeft: -1, ArrowRight: 1}[event.key];
+    if (step) show(at + step);
+  });
+  image.addEventListener('click', () => dialog.close());
+  pictures.forEach((picture, number) => {
+    const button = document.createElement('button');
+    button.type = 'button';
+    button.className = 'zoom';
+    picture.replaceWith(button);
+    button.append(picture);
+    button.addEventListener('click', () => {
+      show(number);
+      document.body.append(dialog);
+      dialog.showModal();
+    });
+  });
+}
+if (pictures.length) addZoom();
 
 // What a link leads to is shown, also where it is folded.
 function unfold() {
