@@ -206,13 +206,15 @@ def _compare_semantic(
     second = Pixels(*(array[order] for array in second))
     sequences = find_sequences(names, metas[0].dataset, draws.cluster)
     scored = [
-        score_run(each, sequences.index, included, draws.resamples, draws.seed)
+        score_run(
+            each, sequences.clusters, included, draws.resamples, draws.seed
+        )
         for each in (first, second)
     ]
     mean_gain, class_gains = compare_runs(
         first,
         second,
-        sequences.index,
+        sequences.clusters,
         included,
         draws.resamples,
         draws.seed,
