@@ -80,6 +80,7 @@ COMMANDS = {
     'sample': 'make_sample_data.py',
     'browse': 'browse.py',
     'doctor': 'doctor.py',
+    'compare': 'compare.py',
     'segment': 'segment.py',
     'predict-labels': 'predict_labels.py',
     'crop': 'crop_instances.py',

@@ -16,8 +16,9 @@ from mmseg_ext.report.bootstrap import (
     Gains,
     stars,
 )
+from mmseg_ext.report.compare import compare
 from mmseg_ext.report.compare_pictures import draw_changes
-from mmseg_ext.report.comparison import Comparison, compare
+from mmseg_ext.report.comparison import Comparison
 from mmseg_ext.visualization import web_page
 from mmseg_ext.visualization.web_page import (
     Bar,
@@ -396,7 +397,7 @@ def _images(comparison: Comparison, order: Sequence[int]) -> Table:
     heads = ('image', 'A, %', 'B, %', 'difference')
     left = len(comparison.names) - len(rows)
     return Table(
-        f'{comparison.mean_score} of single images: those that B wins most, '
+        f'{comparison.image_score} of single images: those that B wins most, '
         'and those that it loses most',
         heads,
         rows,

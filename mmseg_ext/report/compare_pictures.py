@@ -123,7 +123,7 @@ def _picture(
         drawn,
         [f'{text}, {name}' if photo is not None else text for text in texts],
         name,
-        f'{comparison.mean_score} of the image {before:.1f} in A, '
+        f'{comparison.image_score} of the image {before:.1f} in A, '
         f'{after:.1f} in B ({after - before:+.1f})',
         legend=[
             *((hex_color(color), text) for text, color in _CHANGES),
@@ -155,7 +155,7 @@ def _paint(indices: np.ndarray, meta: Meta) -> np.ndarray:
     """Return a label map in colors; white where it has no class."""
     colors = np.full((len(meta.classes) + 1, 3), _IGNORED, np.uint8)
     colors[:-1] = meta.palette
-    known = np.minimum(indices, len(meta.classes)).astype(np.intp)
+    known = np.minimum(indices.astype(np.intp), len(meta.classes))
     known[indices == meta.ignore_index] = len(meta.classes)
     return colors[known]
 
