@@ -29,6 +29,7 @@ __all__ = [
     'NothingToDrawError',
     'PlotReport',
     'draw_curves',
+    'encode_figure',
     'plot_work_dir',
     'smooth',
 ]
@@ -273,11 +274,16 @@ def smooth(values: list[float], window: int) -> list[float]:
     return means
 
 
-def _save(figure: 'Figure', path: Path) -> None:
-    """Write a figure as PNG, whole or not at all."""
+def encode_figure(figure: 'Figure') -> bytes:
+    """Return a figure as PNG."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         # Has been told in words, by the search for fonts.
         warnings.filterwarnings('ignore', 'Glyph .* missing from font')
         figure.savefig(buffer, dpi=120)
-    write_bytes(path, buffer.getvalue())
+    return buffer.getvalue()
+
+
+def _save(figure: 'Figure', path: Path) -> None:
+    """Write a figure as PNG, whole or not at all."""
+    write_bytes(path, encode_figure(figure))
