@@ -107,12 +107,10 @@ def instance_sections(
     shown = score_shown(instances, len(names), scores.kind, scores.best_score)
     drawn = _DRAWS // max(len(instances.detections), 1)
     resamples = min(resamples, max(drawn, _FEWEST))
-    sequences = find_sequences(
+    clusters, _, sequences = find_sequences(
         [image.file_name for image in instances.images], meta.dataset, cluster
     )
-    mean, classes = bootstrap_scores(
-        scores, sequences.clusters, resamples, seed
-    )
+    mean, classes = bootstrap_scores(scores, clusters, resamples, seed)
     pairs = numbers.confusions(shown)
     album = _Pages(meta, instances, shown, images)
     suspects = album.suspects()
@@ -126,7 +124,7 @@ def instance_sections(
         'kind': 'masks' if scores.kind == 'segm' else 'boxes',
         'least': f'{shown.least:.2f}',
         'sure': f'{album.sure:.2f}',
-        'sequences': sequences.text,
+        'sequences': sequences,
         'counts': [
             ('images', meta.images),
             ('objects', len(instances.labels)),
