@@ -19,6 +19,7 @@ from mmseg_ext.report.bootstrap import (
 from mmseg_ext.report.compare import compare
 from mmseg_ext.report.compare_pictures import draw_changes
 from mmseg_ext.report.comparison import Comparison
+from mmseg_ext.report.pictures import class_colors
 from mmseg_ext.visualization import web_page
 from mmseg_ext.visualization.web_page import (
     Bar,
@@ -260,7 +261,7 @@ def _runs(comparison: Comparison) -> Table:
 
 
 def _colors(comparison: Comparison) -> list[str]:
-    return [hex_color(color) for color in comparison.runs[0].meta.palette]
+    return [hex_color(each) for each in class_colors(comparison.runs[0].meta)]
 
 
 def _chart(comparison: Comparison) -> IntervalChart | None:

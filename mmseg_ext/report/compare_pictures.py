@@ -1,16 +1,13 @@
 """Pictures of images that two runs see differently."""
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
 
 from mmseg_ext.formats.run_records import Meta, read_counts, read_maps
 from mmseg_ext.report.comparison import Comparison
-from mmseg_ext.utils.files import read_file
-from mmseg_ext.utils.images import decode_image
+from mmseg_ext.report.pictures import class_colors, open_image
 from mmseg_ext.visualization.web_page import Picture, hex_color, webp_uri
 
 __all__ = ['draw_changes']
@@ -45,6 +42,7 @@ def draw_changes(
     Returns:
         Those of images whose label maps both runs have.
     """
+    meta = comparison.runs[0].meta
     paths = read_counts(*comparison.runs[0][:2]).paths.tolist()
     pictures, unread, mapless = [], [], []
     for number in images:
@@ -55,7 +53,7 @@ def draw_changes(
             mapless.append(str(error))
             continue
         try:
-            photo = _photo(paths[number])
+            photo = open_image(paths[number], name, meta.data_root)
         except (OSError, ValueError) as error:
             unread.append(str(error))
             photo = None
@@ -83,13 +81,6 @@ def _maps(
             f'{comparison.names[number]}: label maps of different sizes'
         )
     return label, first, second
-
-
-def _photo(path: str) -> np.ndarray:
-    """Return a photograph, RGB."""
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f'{path} is not there')
-    return np.asarray(decode_image(read_file(Path(path)), path))[..., ::-1]
 
 
 def _picture(
@@ -136,8 +127,9 @@ def _picture(
 def _named(values: np.ndarray, meta: Meta) -> list[tuple[str, str]]:
     """Return the colors and names of the classes in maps."""
     present = np.unique(values)
+    colors = class_colors(meta)
     return [
-        (hex_color(meta.palette[index]), meta.classes[index])
+        (hex_color(colors[index]), meta.classes[index])
         for index in present.tolist()
         if index < len(meta.classes) and index != meta.ignore_index
     ]
@@ -154,7 +146,7 @@ def _shrink(image: np.ndarray, method: int) -> np.ndarray:
 def _paint(indices: np.ndarray, meta: Meta) -> np.ndarray:
     """Return a label map in colors; white where it has no class."""
     colors = np.full((len(meta.classes) + 1, 3), _IGNORED, np.uint8)
-    colors[:-1] = meta.palette
+    colors[:-1] = class_colors(meta)
     known = np.minimum(indices.astype(np.intp), len(meta.classes))
     known[indices == meta.ignore_index] = len(meta.classes)
     return colors[known]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mmseg_ext.formats.run_records import Meta
-from mmseg_ext.report.bootstrap import Estimates, Gains, fewest_resamples
+from mmseg_ext.report.bootstrap import Estimates, Gains
 from mmseg_ext.report.sequences import Sequences
 
 __all__ = [
@@ -22,9 +22,6 @@ __all__ = [
     'find_images',
     'notes_of',
 ]
-
-#: More resamples than these are not proposed: they take minutes.
-_MOST_RESAMPLES = 100_000
 
 
 class Draws(NamedTuple):
@@ -140,19 +137,12 @@ def find_images(
     return np.array([places[name] for name in first], np.int64)
 
 
-def notes_of(
-    metas: tuple[Meta, Meta],
-    sequences: Sequences,
-    classes: Gains,
-    draws: Draws,
-) -> list[str]:
+def notes_of(metas: tuple[Meta, Meta], sequences: Sequences) -> list[str]:
     """Return what whoever reads the numbers should know.
 
     Args:
         metas: Of both runs.
         sequences: Of their images.
-        classes: What B is better by.
-        draws: Those of the intervals.
     """
     notes = [sequences.text]
     checkpoints = {meta.checkpoint_hash for meta in metas}
@@ -163,19 +153,5 @@ def notes_of(
             'One sequence alone says nothing about others, so there are no '
             'intervals: compare on more sequences, or name shorter ones by '
             '--cluster.'
-        )
-        return notes
-    tests = int((~np.isnan(classes.p_value)).sum())
-    needed = fewest_resamples(tests, sequences.number)
-    if tests and (needed is None or needed > draws.resamples):
-        notes.append(
-            f'No class can have a star, however large its difference: '
-            f'{sequences.number} sequences and {draws.resamples} resamples '
-            f'cannot tell that much of {tests} classes.'
-            + (
-                f' With --bootstrap {needed} they can.'
-                if needed and needed <= _MOST_RESAMPLES
-                else ''
-            )
         )
     return notes

@@ -8,7 +8,7 @@ import pytest
 from mmseg_ext.report import bootstrap
 from mmseg_ext.report.bootstrap import (
     compare_runs,
-    fewest_resamples,
+    count_clusters,
     holm,
     intervals,
     p_values,
@@ -132,16 +132,20 @@ def test_a_run_that_is_better_everywhere():
 
 def test_classes_that_are_rare_or_absent():
     """What a draw does not have is left out of it, as by the rule of mIoU."""
-    hit = np.array([[50, 0, 0], [60, 0, 0], [70, 5, 0]])
-    union = np.array([[100, 0, 0], [100, 0, 0], [100, 10, 0]])
+    hit = np.array([[50, 0, 0, 2], [60, 0, 0, 0], [70, 5, 0, 2]])
+    union = np.array([[100, 0, 0, 4], [100, 0, 0, 0], [100, 10, 0, 4]])
     mean, classes = score_run(as_pixels(hit, union), np.arange(3))
-    assert mean.value == pytest.approx((0.6 + 0.5) / 2)
-    assert classes.value[:2].tolist() == [0.6, 0.5]
-    assert (classes.low[1], classes.high[1]) == (0.5, 0.5)
+    assert mean.value == pytest.approx((0.6 + 0.5 + 0.5) / 3)
+    np.testing.assert_array_equal(classes.value, [0.6, 0.5, np.nan, 0.5])
+    # One sequence says nothing about others.
+    assert np.isnan(classes.low[1])
+    assert (classes.low[3], classes.high[3]) == (0.5, 0.5)
+    assert count_clusters(union, np.arange(3)).tolist() == [3, 1, 0, 2]
+    assert count_clusters(union, [0, 0, 1]).tolist() == [2, 1, 0, 2]
     for each in classes:
         assert np.isnan(each[2])
-    excluded = np.array([True, False, False])
-    assert score_run(as_pixels(hit, union), np.arange(3), excluded)[
+    only = np.array([True, False, False, False])
+    assert score_run(as_pixels(hit, union), np.arange(3), only)[
         0
     ].value == pytest.approx(0.6)
 
@@ -178,14 +182,42 @@ def test_few_sequences_move_the_ends_as_students_t_does(freedom):
 def test_p_values_go_with_the_intervals():
     """Below 0.05 where the interval leaves 0 out."""
     rng = np.random.default_rng(0)
-    drawn = rng.normal(rng.uniform(-4, 4, 200), 1, (20_000, 200))
+    value = rng.uniform(-4, 4, 200)
+    drawn = rng.normal(value, 1, (20_000, 200))
     for number in (5, 12, 500):
         low, high = intervals(drawn, number)
-        p_value = p_values(drawn, number)
+        p_value = p_values(value, drawn, number)
         sure = (low > 0) | (high < 0)
         near = np.abs(p_value - 0.05) < 0.01
         assert ((p_value < 0.05) == sure)[~near].all()
         assert 10 < sure.sum() < 190
+
+
+@pytest.mark.parametrize('freedom', STUDENT)
+def test_p_values_are_those_of_students_t(freedom):
+    number = freedom + 1
+    drawn = np.array([[-1.0], [1.0]])
+    value = np.array([STUDENT[freedom] * math.sqrt(number / freedom)])
+    p_value = p_values(value, drawn, number)
+    assert p_value == pytest.approx(0.05, rel=0.03)
+
+
+def test_chance_has_a_star_as_seldom_as_it_should():
+    """Of pairs of runs without a difference one in twenty at most."""
+    rng = np.random.default_rng(3)
+    held = []
+    for number in range(200):
+        sequences = 12
+        before, _, clusters = simulate(rng, sequences, 3)
+        swap = (rng.random(sequences) < 0.5)[clusters, None]
+        noise = before.hit - rng.integers(0, 100, before.hit.shape)
+        first, second = (
+            as_pixels(np.where(side, before.hit, noise), before.union)
+            for side in (swap, ~swap)
+        )
+        _, classes = compare_runs(first, second, clusters, None, 300, number)
+        held.append((holm(classes.p_value) < 0.05).any())
+    assert np.mean(held) <= 0.08
 
 
 def test_probability_that_b_is_better():
@@ -217,13 +249,3 @@ def test_holm(p_value, expected):
 def test_stars():
     values = (0.0005, 0.005, 0.02, 0.05, 0.7, math.nan)
     assert [stars(value) for value in values] == ['***', '**', '*'] + [''] * 3
-
-
-@pytest.mark.parametrize(('tests', 'number'), [(11, 60), (25, 500), (3, 12)])
-def test_fewest_resamples(tests, number):
-    """With so many a class that always wins has a star, and not with less."""
-    needed = fewest_resamples(tests, number)
-    for count, sign in ((needed, '*'), (needed * 9 // 10, '')):
-        p_value = p_values(np.ones((count, 1)), number)[0]
-        assert stars(p_value * tests) == sign
-    assert fewest_resamples(tests, 1) is None

@@ -176,8 +176,6 @@ def test_notes(runs, tmp_path, rng):
     folder_a, _, labels, first, _ = runs
     text = '\n'.join(compare(folder_a, folder_a, bootstrap=20).notes)
     assert 'Each image is taken by itself' in text
-    assert 'No class can have a star' in text
-    assert 'With --bootstrap' in text
     assert 'same checkpoint' not in text
     found = compare(folder_a, folder_a, '^')
     assert 'One sequence alone says nothing' in '\n'.join(found.notes)
@@ -189,5 +187,3 @@ def test_notes(runs, tmp_path, rng):
         for name in ('c', 'd')
     ]
     assert 'same checkpoint' in '\n'.join(compare(*twins).notes)
-    many = compare(folder_a, folder_a, bootstrap=5000)
-    assert 'star' not in '\n'.join(many.notes)
