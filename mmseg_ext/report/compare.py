@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mmseg_ext.formats.run_records import Meta, read_meta
 from mmseg_ext.report.bootstrap import RESAMPLES
+from mmseg_ext.report.compare_instances import compare_instances
 from mmseg_ext.report.compare_semantic import compare_semantic
 from mmseg_ext.report.comparison import Comparison, Draws, differ
 from mmseg_ext.report.scores import included_classes
@@ -53,7 +54,8 @@ def compare(
     _check_metas(folders, metas)
     included = included_classes(metas[0].classes, exclude)
     draws = Draws(cluster, bootstrap, seed)
-    return compare_semantic(folders, metas, included, draws)
+    ways = {'semantic': compare_semantic, 'instance': compare_instances}
+    return ways[metas[0].task](folders, metas, included, draws)
 
 
 def _check_metas(folders: tuple[Path, Path], metas: tuple[Meta, Meta]) -> None:
