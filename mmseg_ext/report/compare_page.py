@@ -183,7 +183,10 @@ def _percent(value: float) -> str:
 
 def _signed(value: float) -> str:
     """Return a difference in points."""
-    return '' if math.isnan(value) else f'{value * 100:+.2f}'
+    if math.isnan(value):
+        return ''
+    # No -0.00.
+    return f'{round(value * 100, 2) + 0.0:+.2f}'
 
 
 def _cell(value: float, signed: bool = False) -> Cell:
@@ -264,6 +267,13 @@ def _colors(comparison: Comparison) -> list[str]:
     return [hex_color(each) for each in class_colors(comparison.runs[0].meta)]
 
 
+def _present_first(comparison: Comparison) -> list[int]:
+    """Return the classes, those without a score in either run last."""
+    first, second = (each.value for each in comparison.classes)
+    absent = np.isnan(first) & np.isnan(second)
+    return [int(k) for k in np.argsort(absent, kind='stable')]
+
+
 def _chart(comparison: Comparison) -> IntervalChart | None:
     """Return the differences of the classes, the largest ones."""
     difference = comparison.class_gains.difference
@@ -299,7 +309,8 @@ def _classes(comparison: Comparison) -> Table:
     gains: Gains = comparison.class_gains
     meta, colors = comparison.runs[0].meta, _colors(comparison)
     rows = []
-    for index, name in enumerate(meta.classes):
+    for index in _present_first(comparison):
+        name = meta.classes[index]
         difference = _at(gains.difference, index)
         better = float(gains.better[index])
         corrected = float(comparison.corrected[index])
@@ -365,7 +376,8 @@ def _kind_table(comparison: Comparison) -> Table | None:
         return None
     meta, colors = comparison.runs[0].meta, _colors(comparison)
     rows = []
-    for index, name in enumerate(meta.classes):
+    for index in _present_first(comparison):
+        name = meta.classes[index]
         before, after = comparison.kinds[:, index].sum(1)
         cells = [Cell(name, color=colors[index])]
         for kind in range(len(KINDS)):
