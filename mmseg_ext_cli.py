@@ -82,6 +82,7 @@ COMMANDS = {
     'browse': 'browse.py',
     'doctor': 'doctor.py',
     'report': 'report.py',
+    'compare': 'compare.py',
     'segment': 'segment.py',
     'predict-labels': 'predict_labels.py',
     'crop': 'crop_instances.py',

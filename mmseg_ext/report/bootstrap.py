@@ -23,7 +23,7 @@ __all__ = [
     'Estimates',
     'Gains',
     'compare_runs',
-    'fewest_resamples',
+    'count_clusters',
     'gains',
     'holm',
     'intervals',
@@ -101,6 +101,7 @@ def score_run(
     values = np.hstack([pixels.hit, pixels.union])
     sums = resample_sums(values, clusters, resamples, seed)
     number = len(np.unique(clusters))
+    having = count_clusters(pixels.union, clusters)
     hit, union = pixels.hit.sum(0), pixels.union.sum(0)
     hits, unions = np.split(sums, 2, axis=1)
     drawn = mean_iou(hits, unions, included), class_iou(hits, unions)
@@ -108,7 +109,7 @@ def score_run(
         Estimates(
             mean_iou(hit, union, included), *intervals(drawn[0], number)
         ),
-        Estimates(class_iou(hit, union), *intervals(drawn[1], number)),
+        Estimates(class_iou(hit, union), *intervals(drawn[1], having)),
     )
 
 
@@ -138,6 +139,7 @@ def compare_runs(
     arrays = (before.hit, before.union, after.hit, after.union)
     sums = resample_sums(np.hstack(arrays), clusters, resamples, seed)
     number = len(np.unique(clusters))
+    having = count_clusters(before.union + after.union, clusters)
     total = [array.sum(0) for array in arrays]
     drawn = np.split(sums, 4, axis=1)
     mean = [
@@ -150,24 +152,42 @@ def compare_runs(
     ]
     return (
         gains(mean[0], mean[1], number),
-        gains(classes[0], classes[1], number),
+        gains(classes[0], classes[1], having),
     )
 
 
-def gains(value: np.ndarray, drawn: np.ndarray, number: int) -> Gains:
+def gains(
+    value: np.ndarray, drawn: np.ndarray, number: int | np.ndarray
+) -> Gains:
     """Return differences with what the resamples say of them.
 
     Args:
         value: float64 (...), B minus A.
         drawn: float64 (R, ...), the same of each resample.
-        number: K.
+        number: See :func:`intervals`.
     """
     low, high = intervals(drawn, number)
     return Gains(
         Estimates(value, low, high),
         np.where(np.isnan(low), np.nan, probability_above(drawn)),
-        p_values(drawn, number),
+        p_values(value, drawn, number),
     )
+
+
+def count_clusters(counts: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+    """Return the sequences that have something of each class.
+
+    Args:
+        counts: (N, C), 0 where an image has nothing of a class.
+        clusters: int (N,), the sequence of each image.
+
+    Returns:
+        int64 (C,).
+    """
+    names, index = np.unique(clusters, return_inverse=True)
+    present = np.zeros((len(names), counts.shape[1]), bool)
+    np.logical_or.at(present, index, counts > 0)
+    return present.sum(0)
 
 
 def resample_sums(
@@ -208,33 +228,39 @@ def _draw(rng: np.random.Generator, resamples: int, number: int) -> np.ndarray:
 
 
 def intervals(
-    drawn: np.ndarray, number: int, level: float = LEVEL
+    drawn: np.ndarray, number: int | np.ndarray, level: float = LEVEL
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the ends of intervals.
 
     Args:
         drawn: float64 (R, ...), a score of each resample; those that are NaN
             are left out.
-        number: K.
+        number: Sequences that a score is made from, int, or (...).
         level: How often an interval holds the true value.
 
     Returns:
-        Two of shape (...); NaN where no resample has a score, or there are
-        fewer than two sequences.
+        Two of shape (...); NaN where no resample has a score, or it is made
+        from fewer than two sequences.
     """
     shape = drawn.shape[1:]
-    if number < 2 or not len(drawn):
-        return np.full(shape, np.nan), np.full(shape, np.nan)
+    numbers = np.broadcast_to(number, shape).ravel()
     outside = _NORMAL.inv_cdf((1 - level) / 2)
-    spread = math.sqrt(number / (number - 1))
-    share = _NORMAL.cdf(spread * _t_of_normal(outside, number - 1))
-    columns = drawn.reshape(len(drawn), -1).T
+    columns = drawn.reshape(len(drawn), numbers.size).T
     ends = np.full((len(columns), 2), np.nan)
-    for column, end in zip(columns, ends, strict=True):
+    for column, end, count in zip(
+        columns, ends, numbers.tolist(), strict=True
+    ):
         defined = column[~np.isnan(column)]
-        if defined.size:
+        if defined.size and count > 1:
+            end_t = _spread(count) * _t_of_normal(outside, count - 1)
+            share = _NORMAL.cdf(end_t)
             end[:] = np.quantile(defined, (share, 1 - share))
     return ends[:, 0].reshape(shape), ends[:, 1].reshape(shape)
+
+
+def _spread(number: int) -> float:
+    """Return how much too near resamples are: K scatter as K - 1 do."""
+    return math.sqrt(number / (number - 1))
 
 
 def probability_above(drawn: np.ndarray) -> np.ndarray:
@@ -251,34 +277,46 @@ def probability_above(drawn: np.ndarray) -> np.ndarray:
         return ((drawn > 0).sum(0) + (drawn == 0).sum(0) / 2) / defined
 
 
-def p_values(drawn: np.ndarray, number: int) -> np.ndarray:
-    """Return the two-sided p-values that go with :func:`intervals`.
+def p_values(
+    value: np.ndarray, drawn: np.ndarray, number: int | np.ndarray
+) -> np.ndarray:
+    """Return two-sided p-values of differences, by Student's t.
+
+    How many resamples are beyond 0 would say no more than 1 / R, which the
+    correction for many classes makes meaningless. So it is asked how many of
+    their deviations a difference is away from 0.
 
     Args:
-        drawn: float64 (R, ...), differences; NaN is left out.
-        number: K.
+        value: float64 (...), differences.
+        drawn: float64 (R, ...), the same of each resample; NaN is left out.
+        number: See :func:`intervals`.
 
     Returns:
-        float64 (...), above 0, at most 1; NaN where there is no interval.
+        float64 (...), 0 to 1; NaN where there is no interval.
     """
-    defined = (~np.isnan(drawn)).sum(0)
-    # One more than there are: of so many draws none says that p is 0.
-    beyond = np.minimum((drawn <= 0).sum(0), (drawn >= 0).sum(0)) + 1
-    shares = np.minimum(beyond / (defined + 1), 0.5)
-    values = [
-        _p_value(share, number) if count else math.nan
-        for share, count in zip(shares.flat, defined.flat, strict=True)
+    shape = np.shape(value)
+    numbers = np.broadcast_to(number, shape).ravel()
+    columns = drawn.reshape(len(drawn), numbers.size).T
+    found = [
+        _p_value(each, column[~np.isnan(column)], count)
+        for each, column, count in zip(
+            np.ravel(value).tolist(), columns, numbers.tolist(), strict=True
+        )
     ]
-    return np.array(values, np.float64).reshape(shares.shape)
+    return np.array(found, np.float64).reshape(shape)
 
 
-def _p_value(share: float, number: int) -> float:
-    """Return the p-value of a share of resamples beyond 0, at most 0.5."""
-    if number < 2:
+def _p_value(value: float, drawn: np.ndarray, number: int) -> float:
+    """Return the p-value of one difference."""
+    if math.isnan(value) or number < 2 or not drawn.size:
         return math.nan
-    spread = math.sqrt(number / (number - 1))
-    t_value = _NORMAL.inv_cdf(share) / spread
-    return 2 * _NORMAL.cdf(_normal_of_t(t_value, number - 1))
+    if value == 0:
+        return 1.0
+    deviation = float(drawn.std()) * _spread(number)
+    if deviation == 0:
+        return 0.0
+    normal = _normal_of_t(abs(value) / deviation, number - 1)
+    return math.erfc(normal / math.sqrt(2))
 
 
 def _t_of_normal(value: float, freedom: int) -> float:
@@ -331,21 +369,3 @@ def stars(p_value: float) -> str:
         Three stars below 0.001, two below 0.01, one below 0.05, else none.
     """
     return '*' * sum(p_value < limit for limit in (0.05, 0.01, 0.001))
-
-
-def fewest_resamples(tests: int, number: int) -> int | None:
-    """Return the resamples without which no difference can have a star.
-
-    Args:
-        tests: How many there are.
-        number: K.
-
-    Returns:
-        At least 1; None where no number is enough.
-    """
-    if number < 2:
-        return None
-    spread = math.sqrt(number / (number - 1))
-    outside = _NORMAL.inv_cdf(0.05 / max(tests, 1) / 2)
-    share = _NORMAL.cdf(spread * _t_of_normal(outside, number - 1))
-    return math.ceil(1 / share) if share else None

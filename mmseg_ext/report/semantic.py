@@ -81,7 +81,7 @@ def write_page(
     meta = read_meta(folder)
     counts = read_counts(folder, meta)
     sequences = find_sequences(counts.names.tolist(), meta.dataset, cluster)
-    numbers = Numbers(meta, counts, sequences.index, RESAMPLES)
+    numbers = Numbers(meta, counts, sequences.clusters, RESAMPLES)
     album = Album(folder, meta, counts, _CONFUSION_ROOM)
     curves, notes = curve_pictures(meta, work_dir)
     # In this order room goes to what says most for its size.

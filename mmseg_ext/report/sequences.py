@@ -32,12 +32,12 @@ class Sequences(NamedTuple):
     """Which images are of one sequence.
 
     Attributes:
-        index: int64 (N,), the sequence of each image, from 0.
+        clusters: int64 (N,), the sequence of each image, from 0 on.
         number: How many there are.
         text: What they are, in a sentence.
     """
 
-    index: np.ndarray
+    clusters: np.ndarray
     number: int
     text: str
 
@@ -120,8 +120,8 @@ def _at_least(names: Sequence[str], found: Sequences) -> Sequences:
     pieces = np.empty(len(names), np.int64)
     number = 0
     for sequence in range(found.number):
-        members = np.flatnonzero(found.index == sequence)
-        order = members[np.argsort([names[k] for k in members])]
+        members = np.flatnonzero(found.clusters == sequence)
+        order = sorted(members.tolist(), key=lambda k: names[k])
         count = min(len(order), -(-FEWEST * len(order) // len(names)))
         pieces[order] = number + np.arange(len(order)) * count // len(order)
         number += count

@@ -97,6 +97,7 @@ def test_wrong_arguments(name):
             "--wait-time: invalid float value: 'long'",
         ),
         ('demo.py', '--num many', "--num: invalid int value: 'many'"),
+        ('compare.py', 'a b --seed x', "--seed: invalid int value: 'x'"),
         (
             'browse.py',
             'x.json --columns two',
@@ -170,6 +171,7 @@ def test_wrong_values(name, argv, message):
             ],
         ),
         ('demo.py', '--help', ['(default: 400)']),
+        ('compare.py', '--help', ['compare.html', '(default: 2000)']),
         ('crop_instances.py', '--help', ['(default: keep)']),
         (
             'analysis/class_weights.py',
@@ -198,6 +200,7 @@ def test_choices_and_defaults_are_shown(name, argv, words):
         ('test.py', 'c.py x.pth'),
         ('demo.py', ''),
         ('browse.py', 'x.json'),
+        ('compare.py', 'a b'),
         ('crop_instances.py', 'c.py x.pth x.jpg'),
         ('make_sample_data.py', 'idd out'),
         ('analysis/class_weights.py', 'c.py'),

@@ -1,0 +1,160 @@
+"""Whether one run of a detector is better than another.
+
+Matches are made once, image by image; a resample weighs the images anew.
+"""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from mmseg_ext.formats.instance_records import Instances, read_instances
+from mmseg_ext.formats.run_records import Meta
+from mmseg_ext.report.bootstrap import (
+    Estimates,
+    count_clusters,
+    gains,
+    holm,
+    intervals,
+    resample_sums,
+)
+from mmseg_ext.report.comparison import (
+    Comparison,
+    Draws,
+    Run,
+    differ,
+    find_images,
+    notes_of,
+)
+from mmseg_ext.report.instance_scores import (
+    mean_where_known,
+    resample_scores,
+    score,
+    score_shown,
+)
+from mmseg_ext.report.sequences import find_sequences
+
+__all__ = ['compare_instances']
+
+#: What is compared, by the names of COCO.
+_SCORES = {'bbox': 'box AP', 'segm': 'mask AP'}
+
+
+def compare_instances(
+    folders: tuple[Path, Path],
+    metas: tuple[Meta, Meta],
+    included: np.ndarray,
+    draws: Draws,
+) -> Comparison:
+    """Compare two runs of a detector, by masks where both have them.
+
+    Args:
+        folders: Run directories of A and B.
+        metas: Of both, of the same classes.
+        included: bool (C,), the classes that the means go over.
+        draws: For the intervals.
+
+    Raises:
+        ValueError: The images or labels differ, or a file is broken.
+        OSError: A file cannot be read.
+    """
+    both = [
+        read_instances(folder, meta)
+        for folder, meta in zip(folders, metas, strict=True)
+    ]
+    names = [image.file_name for image in both[0].images]
+    order = find_images(
+        folders, names, [image.file_name for image in both[1].images]
+    )
+    _check_labels(folders, (both[0], both[1]), order)
+    kind = 'segm' if all(each.has_masks for each in both) else 'bbox'
+    classes = len(metas[0].classes)
+    scores = [score(each, classes, kind) for each in both]
+    sequences = find_sequences(names, metas[0].dataset, draws.cluster)
+    weights = resample_sums(
+        np.eye(len(names)), sequences.clusters, draws.resamples, draws.seed
+    )
+    places = np.arange(len(names)), order
+    values, drawn = [], []
+    for each, place in zip(scores, places, strict=True):
+        values.append(each.class_ap[:, 0])
+        own = weights[:, np.argsort(place)]
+        drawn.append(resample_scores(each.matches, own)[..., 0])
+    means = [mean_where_known(each[included]) for each in values]
+    mean_draws = [
+        mean_where_known(each[:, included], axis=1) for each in drawn
+    ]
+    number = sequences.number
+    objects = np.stack([each.objects for each in scores[0].matches], axis=1)
+    having = count_clusters(objects, sequences.clusters)
+    class_gains = gains(values[1] - values[0], drawn[1] - drawn[0], having)
+    estimates = [
+        [
+            Estimates(value, *intervals(each, count))
+            for value, each in zip(first, second, strict=True)
+        ]
+        for first, second, count in (
+            (means, mean_draws, number),
+            (values, drawn, having),
+        )
+    ]
+    image_scores = [
+        score_shown(each, classes, kind, result.best_score).f1[place]
+        for each, result, place in zip(both, scores, places, strict=True)
+    ]
+    return Comparison(
+        runs=(
+            Run(folders[0], metas[0], places[0]),
+            Run(folders[1], metas[1], places[1]),
+        ),
+        score=_SCORES[kind],
+        mean_score=f'mean {_SCORES[kind]}',
+        sequences=sequences,
+        resamples=draws.resamples,
+        included=included,
+        means=(estimates[0][0], estimates[0][1]),
+        classes=(estimates[1][0], estimates[1][1]),
+        mean_gain=gains(
+            means[1] - means[0], mean_draws[1] - mean_draws[0], number
+        ),
+        class_gains=class_gains,
+        corrected=holm(class_gains.p_value),
+        names=names,
+        image_score='F1 at IoU 0.5',
+        image_scores=np.stack(image_scores),
+        notes=notes_of(metas, sequences),
+    )
+
+
+def _check_labels(
+    folders: tuple[Path, Path],
+    both: tuple[Instances, Instances],
+    order: np.ndarray,
+) -> None:
+    """Refuse labels that differ: sizes of images, classes, boxes, crowds."""
+    tables = [_labels(each) for each in both]
+    for index, image in enumerate(both[0].images):
+        other = both[1].images[order[index]]
+        sizes = (
+            f'{image.width}x{image.height}',
+            f'{other.width}x{other.height}',
+        )
+        if sizes[0] != sizes[1]:
+            raise differ(folders, f'the size of {image.file_name}', sizes)
+        first, second = tables[0][index], tables[1][order[index]]
+        if first != second:
+            lost, new = first - second, second - first
+            values = [next(iter(each), None) for each in (lost, new)]
+            what = f'a label of {image.file_name} (class, box, crowd)'
+            raise differ(folders, what, (values[0], values[1]))
+
+
+def _labels(instances: Instances) -> list[Counter[tuple[object, ...]]]:
+    """Return what tells the labels of each image apart."""
+    tables: list[Counter[tuple[object, ...]]] = [
+        Counter() for _ in instances.images
+    ]
+    for label in instances.labels:
+        key = label.category_id, *label.bbox, label.iscrowd
+        tables[label.image_id][key] += 1
+    return tables
