@@ -76,7 +76,6 @@ COMMANDS = {
     'init': 'init_config.py',
     'train': 'train.py',
     'test': 'test.py',
-    'report': 'report.py',
     'convert': 'dataset_converters',
     'sample': 'make_sample_data.py',
     'browse': 'browse.py',
