@@ -152,6 +152,7 @@ class _Writer:
         base: Config,
     ) -> None:
         self._plan = plan
+        self._by_factor = plan.scale_factor.value is not None
         self._data_root = data_root
         self._files = files
         self._base = base
@@ -217,10 +218,16 @@ class _Writer:
             f'# Names of the classes, {order}.',
             *assignment('classes', self._classes),
         ]
-        yield [
-            *self._said('scale'),
-            f'scale = {tuple(plan.scale.value)}  # (width, height)',
-        ]
+        if self._by_factor:
+            yield [
+                *self._said('scale_factor'),
+                f'scale_factor = {plan.scale_factor.value}',
+            ]
+        else:
+            yield [
+                *self._said('scale'),
+                f'scale = {tuple(plan.scale.value)}  # (width, height)',
+            ]
         yield [
             *self._said('crop_size'),
             f'crop_size = {tuple(plan.crop_size.value)}  # (height, width)',
@@ -331,10 +338,10 @@ class _Writer:
         """Let dataloaders read the data."""
         wanted, task = self._wanted, self._plan.task
         wanted['train_pipeline'] = fit_train_pipeline(
-            self._base, task, self._loader
+            self._base, task, self._loader, self._by_factor
         )
         wanted['test_pipeline'] = fit_test_pipeline(
-            self._base, task, self._loader
+            self._base, task, self._loader, self._by_factor
         )
         # In a split's own arguments as well.
         several = {key for split in self._splits.values() for key in split}
@@ -534,7 +541,7 @@ class _Writer:
                 ]
             yield lines
         if self._plan.task == 'semantic':
-            yield fit_tta_pipeline(self._base, self._loader)
+            yield fit_tta_pipeline(self._base, self._loader, self._by_factor)
 
 
 def _inherited(name: str) -> Iterator[str]:

@@ -39,7 +39,7 @@ _CROPS = (
 
 #: All in one: what it resizes by, it gets.
 _FUSED = 'FusedResizeCropFlip'
-_FUSED_SIZES = ('scales', 'scale_factors')
+_FUSED_SIZES = ('ratio_range', 'scale', 'scales', 'scale_factors')
 
 #: Transforms that mix images, or whose sizes go with those that do.
 _MIXES = (
@@ -53,6 +53,21 @@ _SWITCH = 'PipelineSwitchHook'
 
 #: How much smaller and larger training images may be by default, as in MMSeg.
 _RATIOS = (0.5, 2.0)
+
+#: The same in steps, for factors of each image's own size.
+_STEPS = (0.5, 0.75, 1.0, 1.5, 2.0)
+
+#: What resizes images for a test.
+_INTO_SCALE: Step = {
+    'type': 'Resize',
+    'scale': Code('scale'),
+    'keep_ratio': True,
+}
+_BY_FACTOR: Step = {
+    'type': 'Resize',
+    'scale_factor': Code('scale_factor'),
+    'keep_ratio': True,
+}
 
 #: Where no pipeline can be inherited.
 _DEFAULTS: Mapping[str, Sequence[Step]] = {
@@ -83,7 +98,9 @@ def loads_masks(cfg: Config) -> bool:
     )
 
 
-def fit_train_pipeline(cfg: Config, task: str, loader: str) -> list[Step]:
+def fit_train_pipeline(
+    cfg: Config, task: str, loader: str, by_factor: bool = False
+) -> list[Step]:
     """Return the training pipeline of a config, for other images.
 
     Images are resized to a random size around ``scale``, and cropped to
@@ -94,6 +111,8 @@ def fit_train_pipeline(cfg: Config, task: str, loader: str) -> list[Step]:
         cfg: The config.
         task: ``'semantic'`` or ``'instance'``.
         loader: Type of the step that loads label maps.
+        by_factor: Whether sizes are around ``scale_factor`` times each
+            image's own instead.
 
     Raises:
         ValueError: It loads something else than images and labels.
@@ -104,7 +123,7 @@ def fit_train_pipeline(cfg: Config, task: str, loader: str) -> list[Step]:
     for place, step in enumerate(found):
         kind = type_name(step)
         if kind == _FUSED:
-            steps.append(_fused(step))
+            steps.append(_fused(step, by_factor))
         elif kind in _MIXES or _resizes(step) or kind in _CROPS:
             continue
         elif kind == 'Pad' and step.get('size'):
@@ -113,7 +132,8 @@ def fit_train_pipeline(cfg: Config, task: str, loader: str) -> list[Step]:
         else:
             key = f'train_dataloader.dataset.pipeline.{place}'
             steps.append(_loading(step, task, loader, key))
-    return _with_crops(steps, found, task, ratios)
+    resize = _random_resize(ratios, by_factor)
+    return _with_crops(steps, found, task, resize)
 
 
 def _train_steps(cfg: Config, task: str) -> list[Step]:
@@ -204,7 +224,7 @@ def _with_crops(
     steps: list[Step],
     found: Sequence[Step],
     task: str,
-    ratios: tuple[float, float],
+    resize: Step,
 ) -> list[Step]:
     """Put a resize and a crop behind what loads the labels.
 
@@ -232,16 +252,30 @@ def _with_crops(
         (s for s in found if type_name(s) in _CROPS),
         {'type': 'RandomCrop', 'cat_max_ratio': 0.75},
     )
-    resize = {
-        'type': 'RandomResize',
-        'scale': Code('scale'),
-        'ratio_range': ratios,
-        'keep_ratio': True,
-    }
     new = [resize, _crop(crop, task)]
     if task == 'instance' and 'FilterAnnotations' not in kinds:
         new.append({'type': 'FilterAnnotations', 'min_gt_bbox_wh': (3, 3)})
     return [*steps[:place], *new, *steps[place:]]
+
+
+def _random_resize(ratios: tuple[float, float], by_factor: bool) -> Step:
+    """Return what makes images smaller and larger at random."""
+    if not by_factor:
+        return {
+            'type': 'RandomResize',
+            'scale': Code('scale'),
+            'ratio_range': ratios,
+            'keep_ratio': True,
+        }
+    low, high = ratios
+    return {
+        'type': 'RandomChoice',
+        'transforms': [
+            [{**_BY_FACTOR, 'scale_factor': Code(f'{step} * scale_factor')}]
+            for step in _STEPS
+            if low <= step <= high
+        ],
+    }
 
 
 def _crop(step: Step, task: str) -> Step:
@@ -260,24 +294,30 @@ def _crop(step: Step, task: str) -> Step:
     }
 
 
-def _fused(step: Step) -> Step:
+def _fused(step: Step, by_factor: bool) -> Step:
     """Return what resizes, crops and flips in one step."""
     kept = {k: v for k, v in step.items() if k not in _FUSED_SIZES}
+    kept['crop_size'] = Code('crop_size')
+    if by_factor:
+        factors = [Code(f'{step} * scale_factor') for step in _STEPS]
+        return {**kept, 'scale_factors': factors}
     return {
         **kept,
-        'crop_size': Code('crop_size'),
         'scale': Code('scale'),
         'ratio_range': tuple(step.get('ratio_range') or _RATIOS),
     }
 
 
-def fit_test_pipeline(cfg: Config, task: str, loader: str) -> list[Step]:
+def fit_test_pipeline(
+    cfg: Config, task: str, loader: str, by_factor: bool = False
+) -> list[Step]:
     """Return the pipeline of the validation of a config, for other images.
 
     Args:
         cfg: The config.
         task: ``'semantic'`` or ``'instance'``.
         loader: Type of the step that loads label maps.
+        by_factor: See :func:`fit_train_pipeline`.
 
     Raises:
         ValueError: It loads something else than images and labels.
@@ -300,7 +340,7 @@ def fit_test_pipeline(cfg: Config, task: str, loader: str) -> list[Step]:
         else:
             key = f'val_dataloader.dataset.pipeline.{place}'
             steps.append(_loading(step, task, loader, key))
-    fit = {'type': 'Resize', 'scale': Code('scale'), 'keep_ratio': True}
+    fit = _BY_FACTOR if by_factor else _INTO_SCALE
     kinds = [type_name(step) for step in steps]
     # Before the labels, so that scores are those of the images' own size.
     place = 1 + next(
@@ -309,12 +349,15 @@ def fit_test_pipeline(cfg: Config, task: str, loader: str) -> list[Step]:
     return [*steps[:place], fit, *steps[place:]]
 
 
-def fit_tta_pipeline(cfg: Config, loader: str) -> list[str]:
+def fit_tta_pipeline(
+    cfg: Config, loader: str, by_factor: bool = False
+) -> list[str]:
     """Return lines that fit the pipeline of test-time augmentation.
 
     Args:
         cfg: The config, of label maps.
         loader: Type of the step that loads label maps.
+        by_factor: See :func:`fit_train_pipeline`.
 
     Returns:
         The lines; none where the config has no such pipeline.
@@ -334,9 +377,13 @@ def fit_tta_pipeline(cfg: Config, loader: str) -> list[str]:
                 for part in key.split('.')
             )
             lines.append(f"{name}{place} = dict(type='{new['type']}')")
-    resize = "dict(type='Resize', scale=scale, keep_ratio=True)"
+    by = 'scale_factor' if by_factor else 'scale'
+    resize = f"1, dict(type='Resize', {by}={by}, keep_ratio=True)"
+    insert = [f'{name}.insert({resize})']
+    if by_factor:  # too long for a line
+        insert = [f'{name}.insert(', f'    {resize}', ')']
     return [
         f'{name} = _base_.{name}',
         *lines,
-        f'{name}.insert(1, {resize})',
+        *insert,
     ]

@@ -82,6 +82,10 @@ _LONGEST = {
     ('cuda', 'instance'): 1333,
 }
 
+#: So many times as long may single images be, where each is resized from its
+#: own size.
+_BEYOND = 2
+
 #: Where objects are small, images are enlarged so many times, or that much
 #: less shrunk.
 _ENLARGED = 1.5
@@ -142,6 +146,7 @@ _SHORT = 12
 TITLES = {
     'base': 'model',
     'scale': 'image size',
+    'scale_factor': 'image size',
     'crop_size': 'crop size',
     'batch_size': 'batch size',
     'accumulate': 'accumulation',
@@ -163,7 +168,9 @@ class Plan:
         task: ``'semantic'`` or ``'instance'``.
         base: Name or path of the config to inherit.
         scale: Width and height that images are fitted into before a crop and
-            at test.
+            at test, or those of the median image where there is a factor.
+        scale_factor: By which images are resized instead, each from its own
+            size; None for none.
         crop_size: Height and width of a crop, each a multiple of 32.
         batch_size: Images a step.
         accumulate: Steps whose gradients are summed.
@@ -182,6 +189,7 @@ class Plan:
     task: str
     base: Choice[str]
     scale: Choice[tuple[int, int]]
+    scale_factor: Choice[float | None]
     crop_size: Choice[tuple[int, int]]
     batch_size: Choice[int]
     accumulate: Choice[int]
@@ -220,7 +228,7 @@ def make_plan(
             GPU.
     """
     task, device = fingerprint.task, machine.device
-    scale = _scale(fingerprint, device)
+    scale, factor = _scale(fingerprint, device)
     batch = _BATCH[device]
     iters = _iters(fingerprint.images['train'], task, device)
     workers = min(_WORKERS[device], machine.cores)
@@ -229,6 +237,7 @@ def make_plan(
         task,
         _base(task, machine, model),
         scale,
+        factor,
         _crop(scale.value, task, device),
         Choice(batch, f'as the recipes for {_named(device)} have it'),
         Choice(1, 'the batch fits as a whole'),
@@ -332,8 +341,13 @@ def _base(task: str, machine: Machine, model: str | None) -> Choice[str]:
     return Choice(MODELS[word, task], f'{why}, {weights}')
 
 
-def _scale(fingerprint: Fingerprint, device: str) -> Choice[tuple[int, int]]:
-    """Choose the size that images are fitted into."""
+def _scale(
+    fingerprint: Fingerprint, device: str
+) -> tuple[Choice[tuple[int, int]], Choice[float | None]]:
+    """Choose the size of the median image, and the factor of all.
+
+    One of them has a reason: the one that counts.
+    """
     width, height = fingerprint.width, fingerprint.height
     longer, shorter = max(width, height), min(width, height)
     limit = _LONGEST[device, fingerprint.task]
@@ -358,7 +372,18 @@ def _scale(fingerprint: Fingerprint, device: str) -> Choice[tuple[int, int]]:
         factor = least
         reason = f'{median}, enlarged {factor:.3g} times, as it is tiny'
     size = max(1, round(width * factor)), max(1, round(height * factor))
-    return Choice(size, reason)
+    most = factor * max(fingerprint.largest)
+    if (
+        fingerprint.task == 'instance'
+        or len(fingerprint.sizes) == 1
+        or most > _BEYOND * limit
+    ):
+        return Choice(size, reason), Choice(None, '')
+    # Fitted into one size, the objects of the largest images would be small
+    # ones, and their pixels are most of those that are scored.
+    factor = round(factor, 2)
+    how = f'of each image, as sizes differ; {reason}'
+    return Choice(size, ''), Choice(factor, how)
 
 
 def _small(fingerprint: Fingerprint) -> tuple[float, str]:

@@ -34,6 +34,7 @@ MASK_RCNN = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'
 CASCADE = 'mmdet::cascade_rcnn/cascade-mask-rcnn_r50_fpn_1x_coco.py'
 RTMDET = 'mmdet::rtmdet/rtmdet-ins_tiny_8xb32-300e_coco.py'
 QUERIES = 'mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco.py'
+FUSED = 'mmseg_ext::fpn/fpn_lite0_1xb8-amp-1k_camvid11-360x480.py'
 COLORS = [(10 * k, 20, 30) for k in range(5)]
 IMPORTED = {'imports': ['mmseg_ext'], 'allow_failed_imports': False}
 
@@ -75,6 +76,7 @@ def make_plan(base=SEMANTIC, **changes):
     """Return a plan; a reason is ``name: why``."""
     values = {
         'scale': (96, 72),
+        'scale_factor': None,
         'crop_size': (32, 64),
         'batch_size': 2,
         'accumulate': 1,
@@ -403,6 +405,43 @@ def test_instances_with_the_light_net(read):
     ]
     assert cfg.test_pipeline[1].scale == (96, 72)
     assert cfg.optim_wrapper.optimizer.lr == 1e-3
+
+
+def test_images_of_their_own_size(read):
+    cfg = read(scale_factor=1.25)
+    assert plain(cfg.train_pipeline[2]) == {
+        'type': 'RandomChoice',
+        'transforms': [
+            [
+                {
+                    'type': 'Resize',
+                    'scale_factor': factor * 1.25,
+                    'keep_ratio': True,
+                }
+            ]
+            for factor in (0.5, 0.75, 1.0, 1.5, 2.0)
+        ],
+    }
+    assert plain(cfg.test_pipeline[1]) == {
+        'type': 'Resize',
+        'scale_factor': 1.25,
+        'keep_ratio': True,
+    }
+    assert plain(cfg.tta_pipeline[1]) == plain(cfg.test_pipeline[1])
+    assert 'scale' not in cfg
+    assert 'scale_factor = 1.25' in Path(cfg.filename).read_text()
+
+
+def test_all_in_one_step_with_images_of_their_own_size(read):
+    cfg = read(FUSED, scale_factor=2.0)
+    (fused,) = (
+        step
+        for step in cfg.train_pipeline
+        if step.type == 'FusedResizeCropFlip'
+    )
+    assert fused.scale_factors == [1.0, 1.5, 2.0, 3.0, 4.0]
+    assert 'scale' not in fused
+    assert 'ratio_range' not in fused
 
 
 def test_a_split_for_the_test(read):

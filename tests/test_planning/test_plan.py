@@ -9,7 +9,13 @@ from msgspec.structs import replace
 from mmseg_ext.launch.configs import find_config, scope_of
 from mmseg_ext.planning.fingerprint import ClassFacts, Fingerprint
 from mmseg_ext.planning.machine import Machine
-from mmseg_ext.planning.plan import MODELS, TOO_MUCH, fit, make_plan
+from mmseg_ext.planning.plan import (
+    MODELS,
+    TOO_MUCH,
+    Choice,
+    fit,
+    make_plan,
+)
 
 GB = 2**30
 CPU = Machine('cpu', 8 * GB, 2)
@@ -111,8 +117,8 @@ def test_reasons_have_the_numbers():
     )
     for field in dataclasses.fields(plan)[1:]:
         reason = getattr(plan, field.name).reason
-        # There is nothing to do for batch norm.
-        assert reason or field.name == 'batch_norm'
+        # There is nothing to do for batch norm, and all sizes are equal.
+        assert reason or field.name in ('batch_norm', 'scale_factor')
         assert '\n' not in reason
         assert len(reason) < 100
 
@@ -147,6 +153,41 @@ def test_images_are_enlarged_only_where_they_are_said_to_be():
     )
     tiny = make_plan(replace(PLAIN, width=32, height=32), CPU)
     assert tiny.scale.reason.endswith('enlarged 2 times, as it is tiny')
+
+
+def test_images_of_several_sizes_keep_theirs():
+    several = replace(
+        PLAIN,
+        width=480,
+        height=360,
+        sizes={'480x360': 5, '1280x720': 1},
+        largest=(1280, 720),
+    )
+    plan = make_plan(several, CPU)
+    assert plan.scale_factor == Choice(
+        1.0,
+        'of each image, as sizes differ; median image 480x360, its long side '
+        'within 720',
+    )
+    # By the crop of the median image, which is named once.
+    assert plan.crop_size.value == (352, 480)
+    titles = [line.split('  ')[0] for line in plan.lines()]
+    assert titles.count('image size') == 1
+    # All are shrunk alike.
+    large = replace(several, width=1440, height=720, largest=(2880, 1440))
+    plan = make_plan(large, CPU)
+    assert plan.scale_factor.value == 0.5
+    assert plan.scale.value == (720, 360)
+    # One would be 1441 pixels long, more than twice the limit.
+    longer = replace(large, largest=(2882, 1440))
+    plan = make_plan(longer, CPU)
+    assert plan.scale_factor == Choice(None, '')
+    assert (
+        plan.scale.reason == 'median image 1440x720, its long side within 720'
+    )
+    # Boxes have anchors, whose sizes are given.
+    nails = replace(NAILS, sizes={'584x512': 2, '194x259': 1})
+    assert make_plan(nails, CPU).scale_factor.value is None
 
 
 def with_class(pixels, images=41, width=1280, height=720):

@@ -1,5 +1,6 @@
 """The command line: from a folder in each format to a model that learns."""
 
+import gc
 import json
 import runpy
 
@@ -40,7 +41,14 @@ def no_measure(monkeypatch):
     monkeypatch.setattr(init, 'StepMemory', Measure)
 
 
-@pytest.mark.usefixtures('no_measure')
+@pytest.fixture
+def no_loaders():
+    """End the processes of a run before others are copies of this one."""
+    yield
+    gc.collect()
+
+
+@pytest.mark.usefixtures('no_measure', 'no_loaders')
 @pytest.mark.parametrize('name', sorted(formats()))
 def test_each_format_trains(name, tmp_path, capsys):
     """A loss that falls, and a score."""
