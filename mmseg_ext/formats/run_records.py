@@ -48,6 +48,7 @@ __all__ = [
 
 #: Files of a directory.
 META, COUNTS = 'meta.json', 'per_image.npz'
+#: Files of a detector's.
 DETECTIONS, ANNOTATIONS = 'detections.json', 'annotations.json'
 
 #: Kinds of wrong pixels, in the order in which they are counted.

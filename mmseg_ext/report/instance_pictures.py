@@ -119,7 +119,7 @@ class InstanceAlbum:
         ]
 
     def give(self, room: int) -> None:
-        """Give more room.
+        """Add to the room that is left.
 
         Args:
             room: Characters more than are left.

@@ -150,7 +150,7 @@ class Album:
         return notes
 
     def give(self, room: int) -> None:
-        """Give more room.
+        """Add to the room that is left.
 
         Args:
             room: Characters more than are left.
