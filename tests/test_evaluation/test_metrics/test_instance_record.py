@@ -6,6 +6,7 @@ import pytest
 import torch
 from mmdet.evaluation import CocoMetric
 from mmdet.registry import METRICS
+from mmengine import DefaultScope
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -243,9 +244,9 @@ def test_broken_labels(tmp_path, mmlog):
 
 
 def test_registration():
-    metric = METRICS.build(
-        {'type': 'EvaluationRecord', 'out_dir': 'x', 'ann_file': 'y.json'}
-    )
-    assert isinstance(metric, InstanceRecord)
+    cfg = {'type': 'EvaluationRecord', 'out_dir': 'x', 'ann_file': 'y.json'}
+    # As in the runs of MMDet, whatever runs were before.
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        assert isinstance(METRICS.build(cfg), InstanceRecord)
     with pytest.raises(ValueError, match='ann_file=None: expected the COCO'):
         InstanceRecord('x', None)
