@@ -21,7 +21,7 @@ from mmseg_ext.formats.coco import (
 from mmseg_ext.formats.instance_records import Detection, Instances
 from mmseg_ext.formats.run_records import Meta
 from mmseg_ext.report.instance_scores import Shown
-from mmseg_ext.report.pictures import open_image
+from mmseg_ext.report.pictures import Pictures, open_image
 from mmseg_ext.visualization.coco_sheets import CategoryStyle, draw_instances
 from mmseg_ext.visualization.contact_sheets import shrink
 from mmseg_ext.visualization.web_page import Picture, hex_color, webp_uri
@@ -74,7 +74,7 @@ class _ErrorStyle(CategoryStyle):
         return ''
 
 
-class InstanceAlbum:
+class InstanceAlbum(Pictures):
     """Draws images of a run, as long as there is room.
 
     Args:
@@ -82,15 +82,13 @@ class InstanceAlbum:
         instances: Its labels and detections.
         shown: What of them is right.
         room: Characters that all pictures may take.
-
-    Attributes:
-        gone: Why images could not be shown, by their names.
     """
 
     def __init__(
         self, meta: Meta, instances: Instances, shown: Shown, room: int
     ) -> None:
-        self._meta, self._instances, self._room = meta, instances, room
+        super().__init__(room)
+        self._meta, self._instances = meta, instances
         self._known, self._found = shown.known, shown.found
         self._labels: dict[int, list[int]] = defaultdict(list)
         for number, label in enumerate(instances.labels):
@@ -103,28 +101,8 @@ class InstanceAlbum:
         self._classes = _ClassStyle(CocoFile([], [], categories))
         errors = [Category(*each) for each in enumerate(_ERRORS)]
         self._errors = _ErrorStyle(CocoFile([], [], errors))
-        self.gone: dict[str, str] = {}
         # Parts of an image are often shown one after the other.
         self._image = lru_cache(maxsize=2)(self._read)
-
-    def notes(self) -> list[str]:
-        """Return a sentence for images that could not be shown."""
-        if not self.gone:
-            return []
-        name, fault = next(iter(self.gone.items()))
-        number = len(self.gone)
-        return [
-            f'{number} image{"s" * (number > 1)} cannot be shown, such as '
-            f'{name}: {fault}'
-        ]
-
-    def give(self, room: int) -> None:
-        """Add to the room that is left.
-
-        Args:
-            room: Characters more than are left.
-        """
-        self._room = max(self._room, 0) + room
 
     def whole(self, index: int, note: str, id: str = '') -> Picture | None:
         """Draw an image, its labels, its detections and its errors.

@@ -23,7 +23,7 @@ from mmseg_ext.visualization.contact_sheets import distinct_color
 from mmseg_ext.visualization.patterns import IGNORED, squares
 from mmseg_ext.visualization.web_page import Picture, hex_color, webp_uri
 
-__all__ = ['Album', 'class_colors', 'open_image']
+__all__ = ['Album', 'Pictures', 'class_colors', 'open_image']
 
 #: Colors of wrong pixels by kind, from light to dark.
 _KIND_COLORS = ((240, 190, 20), (235, 105, 25), (175, 15, 70))
@@ -101,7 +101,41 @@ def class_colors(meta: Meta) -> np.ndarray:
     return np.array([distinct_color(k) for k in range(number)], np.uint8)
 
 
-class Album:
+class Pictures:
+    """Pictures of a run, of which a page has room for some.
+
+    Args:
+        room: Characters that their addresses may have together.
+
+    Attributes:
+        gone: Why images could not be shown, by their names.
+    """
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self.gone: dict[str, str] = {}
+
+    def notes(self) -> list[str]:
+        """Return a sentence for images that could not be shown."""
+        if not self.gone:
+            return []
+        name, fault = next(iter(self.gone.items()))
+        number = len(self.gone)
+        return [
+            f'{number} image{"s" * (number > 1)} cannot be shown, such as '
+            f'{name}: {fault}'
+        ]
+
+    def give(self, room: int) -> None:
+        """Add to the room that is left.
+
+        Args:
+            room: Characters more than are left.
+        """
+        self._room = max(self._room, 0) + room
+
+
+class Album(Pictures):
     """Draws images of a run, as long as there is room.
 
     Args:
@@ -111,7 +145,6 @@ class Album:
         room: Characters that all pictures may take.
 
     Attributes:
-        gone: Why images could not be shown, by their names.
         without_maps: Names of images of which the run kept no maps.
     """
 
@@ -122,24 +155,16 @@ class Album:
         counts: Counts,
         room: int,
     ) -> None:
+        super().__init__(room)
         self._folder, self._meta, self._counts = folder, meta, counts
-        self._room = room
         self._colors = class_colors(meta)
-        self.gone: dict[str, str] = {}
         self.without_maps: list[str] = []
         # Parts of an image are often shown one after the other.
         self._views = lru_cache(maxsize=4)(self._read)
 
     def notes(self) -> list[str]:
         """Return a sentence for what could not be shown."""
-        notes = []
-        if self.gone:
-            name, fault = next(iter(self.gone.items()))
-            number = len(self.gone)
-            notes.append(
-                f'{number} image{"s" * (number > 1)} cannot be shown, such as '
-                f'{name}: {fault}'
-            )
+        notes = super().notes()
         if self.without_maps:
             notes.append(
                 f'{map_path(self._folder, 0).parent}: the label maps of '
@@ -148,14 +173,6 @@ class Album:
                 'keeps them'
             )
         return notes
-
-    def give(self, room: int) -> None:
-        """Add to the room that is left.
-
-        Args:
-            room: Characters more than are left.
-        """
-        self._room = max(self._room, 0) + room
 
     def whole(self, index: int, note: str, id: str = '') -> Picture | None:
         """Draw an image, its label, its prediction and its errors.
