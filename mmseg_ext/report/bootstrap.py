@@ -10,6 +10,7 @@ Shapes: N images, K sequences, R resamples, C classes.
 """
 
 import math
+from collections.abc import Iterator
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -30,6 +31,7 @@ __all__ = [
     'p_values',
     'probability_above',
     'resample_sums',
+    'resample_weights',
     'score_run',
     'stars',
 ]
@@ -190,6 +192,27 @@ def count_clusters(counts: np.ndarray, clusters: np.ndarray) -> np.ndarray:
     return present.sum(0)
 
 
+def resample_weights(
+    clusters: np.ndarray, resamples: int, seed: int
+) -> np.ndarray:
+    """Draw as many sequences as there are, and count their images.
+
+    Args:
+        clusters: int (N,), the sequence of each image.
+        resamples: R.
+        seed: Of the draws: the same number draws the same, here and in
+            :func:`resample_sums`.
+
+    Returns:
+        float32 (R, N), how often each image is there: whole numbers.
+    """
+    names, index = np.unique(clusters, return_inverse=True)
+    weights = np.empty((resamples, len(index)), np.float32)
+    for rows, drawn in _draws(resamples, len(names), seed):
+        weights[rows] = drawn[:, index]
+    return weights
+
+
 def resample_sums(
     values: np.ndarray, clusters: np.ndarray, resamples: int, seed: int
 ) -> np.ndarray:
@@ -208,23 +231,37 @@ def resample_sums(
     number = len(names)
     by_cluster = np.zeros((number, values.shape[1]))
     np.add.at(by_cluster, index, values)
-    rng = np.random.default_rng(seed)
     sums = np.empty((resamples, values.shape[1]))
-    part = max(1, _WEIGHTS // max(number, 1))
-    for start in range(0, resamples, part):
-        rows = sums[start : start + part]
-        sums[start : start + part] = _draw(rng, len(rows), number) @ by_cluster
+    for rows, drawn in _draws(resamples, number, seed):
+        sums[rows] = drawn @ by_cluster
     return sums
 
 
-def _draw(rng: np.random.Generator, resamples: int, number: int) -> np.ndarray:
-    """Return how often each sequence is drawn, float64 (R, K)."""
-    if not number:
-        return np.zeros((resamples, 0))
-    drawn = rng.integers(number, size=(resamples, number))
-    drawn += number * np.arange(resamples)[:, None]
-    weights = np.bincount(drawn.ravel(), minlength=resamples * number)
-    return weights.reshape(resamples, number).astype(np.float64)
+def _draws(
+    resamples: int, number: int, seed: int
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield some resamples at a time, and how often they draw a sequence.
+
+    Args:
+        resamples: R.
+        number: Of sequences, K.
+        seed: Of the draws.
+
+    Yields:
+        Which resamples they are, r in all, and float64 (r, K).
+    """
+    rng = np.random.default_rng(seed)
+    part = max(1, _WEIGHTS // max(number, 1))
+    for start in range(0, resamples, part):
+        rows = slice(start, min(start + part, resamples))
+        size = rows.stop - start, number
+        if not number:
+            yield rows, np.zeros(size)
+            continue
+        drawn = rng.integers(number, size=size)
+        drawn += number * np.arange(size[0])[:, None]
+        weights = np.bincount(drawn.ravel(), minlength=drawn.size)
+        yield rows, weights.reshape(size).astype(np.float64)
 
 
 def intervals(

@@ -16,10 +16,11 @@ from mmseg_ext.report.bootstrap import (
     gains,
     holm,
     intervals,
-    resample_sums,
+    resample_weights,
 )
 from mmseg_ext.report.comparison import (
     Comparison,
+    Detected,
     Draws,
     Run,
     differ,
@@ -71,9 +72,7 @@ def compare_instances(
     classes = len(metas[0].classes)
     scores = [score(each, classes, kind) for each in both]
     sequences = find_sequences(names, metas[0].dataset, draws.cluster)
-    weights = resample_sums(
-        np.eye(len(names)), sequences.clusters, draws.resamples, draws.seed
-    )
+    weights = resample_weights(sequences.clusters, draws.resamples, draws.seed)
     places = np.arange(len(names)), order
     values, drawn = [], []
     for each, place in zip(scores, places, strict=True):
@@ -85,8 +84,7 @@ def compare_instances(
         mean_where_known(each[:, included], axis=1) for each in drawn
     ]
     number = sequences.number
-    objects = np.stack([each.objects for each in scores[0].matches], axis=1)
-    having = count_clusters(objects, sequences.clusters)
+    having = count_clusters(scores[0].objects, sequences.clusters)
     class_gains = gains(values[1] - values[0], drawn[1] - drawn[0], having)
     estimates = [
         [
@@ -98,9 +96,13 @@ def compare_instances(
             (values, drawn, having),
         )
     ]
-    image_scores = [
-        score_shown(each, classes, kind, result.best_score).f1[place]
-        for each, result, place in zip(both, scores, places, strict=True)
+    detected = [
+        Detected(
+            each,
+            score_shown(each, classes, kind, result.best_score),
+            result.errors,
+        )
+        for each, result in zip(both, scores, strict=True)
     ]
     return Comparison(
         runs=(
@@ -121,7 +123,13 @@ def compare_instances(
         corrected=holm(class_gains.p_value),
         names=names,
         image_score='F1 at IoU 0.5',
-        image_scores=np.stack(image_scores),
+        image_scores=np.stack(
+            [
+                each.shown.f1[place]
+                for each, place in zip(detected, places, strict=True)
+            ]
+        ),
+        detected=(detected[0], detected[1]),
         notes=notes_of(metas, sequences),
     )
 

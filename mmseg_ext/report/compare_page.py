@@ -4,7 +4,6 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,8 +16,9 @@ from mmseg_ext.report.bootstrap import (
     stars,
 )
 from mmseg_ext.report.compare import compare
-from mmseg_ext.report.compare_pictures import draw_changes
+from mmseg_ext.report.compare_pictures import draw_changes, draw_detections
 from mmseg_ext.report.comparison import Comparison
+from mmseg_ext.report.instance_numbers import MEANINGS
 from mmseg_ext.report.pictures import class_colors
 from mmseg_ext.visualization import web_page
 from mmseg_ext.visualization.web_page import (
@@ -124,14 +124,9 @@ def write_page(
     order = _by_gain(comparison)
     won = [k for k in order[:_PICTURES] if _gain(comparison, k) > 0]
     lost = [k for k in order[::-1][:_PICTURES] if _gain(comparison, k) < 0]
-    pictures: dict[str, Any] = {'won': [], 'lost': []}
-    if comparison.kinds is not None:
-        drawn = draw_changes(comparison, [*won, *lost], notes)
-        names = {comparison.names[k] for k in won}
-        pictures = {
-            'won': [one for one in drawn if one.caption in names],
-            'lost': [one for one in drawn if one.caption not in names],
-        }
+    draw = draw_changes if comparison.detected is None else draw_detections
+    drawn = draw(comparison, [*won, *lost], notes)
+    names = {comparison.names[k] for k in won}
     web_page.write_page(
         path,
         _TEMPLATE,
@@ -147,8 +142,10 @@ def write_page(
         classes=_classes(comparison),
         kinds=_kind_chart(comparison),
         kind_table=_kind_table(comparison),
+        error_table=_error_table(comparison),
         images=_images(comparison, order),
-        **pictures,
+        won=[one for one in drawn if one.caption in names],
+        lost=[one for one in drawn if one.caption not in names],
     )
     return notes
 
@@ -390,6 +387,36 @@ def _kind_table(comparison: Comparison) -> Table | None:
     return Table(
         'Parts of the IoU that are missing by kinds of errors, in points: '
         'less is better',
+        heads,
+        rows,
+    )
+
+
+def _error_table(comparison: Comparison) -> Table | None:
+    """Return the errors of two detectors by kind, before and after."""
+    if comparison.detected is None:
+        return None
+    before, after = (each.errors for each in comparison.detected)
+    rows = []
+    for kind, (name, meaning) in MEANINGS.items():
+        (many, gain), (now, now_gain) = before[kind], after[kind]
+        rows.append(
+            [
+                Cell(name),
+                Cell(meaning, kind='wide'),
+                number_cell(many),
+                number_cell(now),
+                Cell(f'{now - many:+,}', now - many),
+                _cell(gain),
+                _cell(now_gain),
+                _cell(now_gain - gain, signed=True),
+            ]
+        )
+    heads = ['error', 'what it is', 'in A', 'in B', 'change']
+    heads += ['AP50 it costs A', 'AP50 it costs B', 'change']
+    return Table(
+        'Errors of all detections by kind, and the points of AP50 that '
+        'mending each alone would bring: less is better',
         heads,
         rows,
     )

@@ -7,10 +7,11 @@ import numpy as np
 
 from mmseg_ext.formats.run_records import Meta, read_counts, read_maps
 from mmseg_ext.report.comparison import Comparison
+from mmseg_ext.report.instance_pictures import InstanceAlbum
 from mmseg_ext.report.pictures import class_colors, open_image
 from mmseg_ext.visualization.web_page import Picture, hex_color, webp_uri
 
-__all__ = ['draw_changes']
+__all__ = ['draw_changes', 'draw_detections']
 
 #: Length of the longer side of a picture, in pixels.
 _SIDE = 480
@@ -101,7 +102,6 @@ def _picture(
         for each in (label, first, second)
     ]
     drawn.append(webp_uri(_changes(label, first, second, meta), exact=True))
-    before, after = comparison.image_scores[:, number] * 100
     heads = ('image', 'label', 'A', 'B', 'what changed')
     texts = (
         'image' if photo is not None else 'the image cannot be read',
@@ -114,14 +114,48 @@ def _picture(
         drawn,
         [f'{text}, {name}' if photo is not None else text for text in texts],
         name,
-        f'{comparison.image_score} of the image {before:.1f} in A, '
-        f'{after:.1f} in B ({after - before:+.1f})',
+        _scores(comparison, number),
         legend=[
             *((hex_color(color), text) for text, color in _CHANGES),
             *_named(np.concatenate([label, first, second]), meta),
         ],
         heads=heads,
     )
+
+
+def _scores(comparison: Comparison, number: int) -> str:
+    """Return in words what an image scores in both runs."""
+    before, after = comparison.image_scores[:, number] * 100
+    return (
+        f'{comparison.image_score} of the image {before:.1f} in A, '
+        f'{after:.1f} in B ({after - before:+.1f})'
+    )
+
+
+def draw_detections(
+    comparison: Comparison, images: Sequence[int], notes: list[str]
+) -> list[Picture]:
+    """Draw images with their labels, and what both runs found and missed.
+
+    Args:
+        comparison: Of two runs of a detector.
+        images: Numbers of images, in the order of run A.
+        notes: Gets a note about images that cannot be read.
+    """
+    assert comparison.detected is not None
+    first, second = (
+        InstanceAlbum(run.meta, each.instances, each.shown, 0)
+        for run, each in zip(comparison.runs, comparison.detected, strict=True)
+    )
+    order = comparison.runs[1].order
+    pictures = [
+        first.compared(
+            number, second, int(order[number]), _scores(comparison, number)
+        )
+        for number in images
+    ]
+    notes += first.notes()
+    return pictures
 
 
 def _named(values: np.ndarray, meta: Meta) -> list[tuple[str, str]]:

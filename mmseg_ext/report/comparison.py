@@ -10,12 +10,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mmseg_ext.formats.instance_records import Instances
 from mmseg_ext.formats.run_records import Meta
 from mmseg_ext.report.bootstrap import Estimates, Gains
+from mmseg_ext.report.instance_scores import Shown
 from mmseg_ext.report.sequences import Sequences
 
 __all__ = [
     'Comparison',
+    'Detected',
     'Draws',
     'Run',
     'differ',
@@ -53,6 +56,20 @@ class Run(NamedTuple):
     order: np.ndarray
 
 
+class Detected(NamedTuple):
+    """What one of two detectors found.
+
+    Attributes:
+        instances: Labels and detections.
+        shown: What of them is right.
+        errors: Of :class:`~mmseg_ext.report.instance_scores.Scores`.
+    """
+
+    instances: Instances
+    shown: Shown
+    errors: dict[str, tuple[int, float]]
+
+
 @dataclass(frozen=True)
 class Comparison:
     """What a run B is better by than a run A.
@@ -76,6 +93,7 @@ class Comparison:
             not defined.
         kinds: float64 (2, C, 2, K), the parts of the IoU that are missing by
             missed and invented pixels of each kind; None for instances.
+        detected: By both runs; None of semantic segmentation.
         notes: What whoever reads the numbers should know.
     """
 
@@ -94,6 +112,7 @@ class Comparison:
     image_score: str
     image_scores: np.ndarray
     kinds: np.ndarray | None = None
+    detected: tuple[Detected, Detected] | None = None
     notes: Sequence[str] = ()
 
 

@@ -26,6 +26,7 @@ from mmseg_ext.visualization.web_page import (
 )
 
 __all__ = [
+    'MEANINGS',
     'calibration',
     'chips',
     'class_chart',
@@ -44,7 +45,7 @@ __all__ = [
 ]
 
 #: What the kinds of errors are, and by what name TIDE has them.
-_MEANINGS = {
+MEANINGS = {
     'Cls': ('class', 'in the right place, of another class'),
     'Loc': (
         'place',
@@ -249,12 +250,12 @@ def error_table(scores: Scores) -> Table:
     """
     rows = [
         [
-            Cell(_MEANINGS[kind][0]),
-            Cell(_MEANINGS[kind][1], kind='wide'),
+            Cell(MEANINGS[kind][0]),
+            Cell(MEANINGS[kind][1], kind='wide'),
             number_cell(scores.errors[kind][0]),
             Cell(_points(scores.errors[kind][1]), scores.errors[kind][1]),
         ]
-        for kind in _MEANINGS
+        for kind in MEANINGS
     ]
     heads = ['error', 'what it is', 'how many', 'gain in AP50']
     return Table('Errors of all detections by kind', heads, rows)
@@ -273,7 +274,7 @@ def error_chart(scores: Scores) -> BarChart:
     bars = [
         # What is not mended can only be as bad.
         Bar(name, [max(100 * gain, 0)], [_points(gain)])
-        for kind, (name, _) in _MEANINGS.items()
+        for kind, (name, _) in MEANINGS.items()
         for gain in [scores.errors[kind][1]]
     ]
     title = 'Points of AP50 that mending each kind of error alone would bring'

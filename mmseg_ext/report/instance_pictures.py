@@ -38,6 +38,8 @@ _ERRORS = {
     'invented': (204, 51, 167),
 }
 
+_ERROR_LEGEND = [(hex_color(color), name) for name, color in _ERRORS.items()]
+
 #: Grays of the image below them, from what is black to what is white.
 _QUIET = (150, 250)
 
@@ -117,36 +119,38 @@ class InstanceAlbum(Pictures):
         """
         if self._room <= 0:
             return None
-        labels = self._labels_of(index)
         detections = self._detections_of(index)
-        errors = [
-            _as_error(
-                self._instances.labels[number],
-                _FOUND if number in self._found else _MISSED,
-            )
-            for number in self._labels[index]
-            if not self._instances.labels[number].iscrowd
-        ]
-        # What is found stands there once, as the label has it.
-        errors += [
-            _as_error(self._instances.detections[number], _INVENTED)
-            for number in self._detections[index]
-            if self._known.get(number) is False
-        ]
-        pixels = self._image(index)
-        canvas = self._canvas(index, pixels)
+        canvas = self._canvas(index, self._image(index))
         drawn = [
-            None if pixels is None else webp_uri(shrink(pixels)[0]),
-            _draw(canvas, labels, self._classes),
+            *self._given(index),
             _draw(canvas, detections, self._classes),
-            _draw(_pale(canvas), errors, self._errors),
+            self._errors_of(index),
         ]
-        legend = self._legend([*labels, *detections])
-        legend += [(hex_color(color), name) for name, color in _ERRORS.items()]
+        legend = self._legend([*self._labels_of(index), *detections])
         heads = ['image', 'labels', 'detections', 'errors']
         return self._picture(index, heads, drawn, note)._replace(
-            legend=legend, id=id
+            legend=legend + _ERROR_LEGEND, id=id
         )
+
+    def compared(
+        self, index: int, other: 'InstanceAlbum', place: int, note: str
+    ) -> Picture:
+        """Draw an image, its labels, and the errors of two runs.
+
+        Args:
+            index: Number of the image.
+            other: The album of the other run.
+            place: Number of the image in that.
+            note: What stands below.
+        """
+        drawn = [
+            *self._given(index),
+            self._errors_of(index),
+            other._errors_of(place),
+        ]
+        heads = ['image', 'labels', 'errors of A', 'errors of B']
+        legend = self._legend(self._labels_of(index)) + _ERROR_LEGEND
+        return self._picture(index, heads, drawn, note)._replace(legend=legend)
 
     def part(
         self, index: int, boxes: Sequence[Sequence[float]], note: str
@@ -175,6 +179,34 @@ class InstanceAlbum(Pictures):
         ]
         picture = self._picture(index, ['labels', 'detections'], drawn, note)
         return picture._replace(legend=self._legend([*labels, *detections]))
+
+    def _given(self, index: int) -> list[str | None]:
+        """Draw an image, and its labels."""
+        pixels = self._image(index)
+        canvas = self._canvas(index, pixels)
+        return [
+            None if pixels is None else webp_uri(shrink(pixels)[0]),
+            _draw(canvas, self._labels_of(index), self._classes),
+        ]
+
+    def _errors_of(self, index: int) -> str:
+        """Draw what is found, missed and invented."""
+        errors = [
+            _as_error(
+                self._instances.labels[number],
+                _FOUND if number in self._found else _MISSED,
+            )
+            for number in self._labels[index]
+            if not self._instances.labels[number].iscrowd
+        ]
+        # What is found stands there once, as the label has it.
+        errors += [
+            _as_error(self._instances.detections[number], _INVENTED)
+            for number in self._detections[index]
+            if self._known.get(number) is False
+        ]
+        canvas = self._canvas(index, self._image(index))
+        return _draw(_pale(canvas), errors, self._errors)
 
     def _labels_of(self, index: int) -> list[Annotation]:
         return [self._instances.labels[n] for n in self._labels[index]]

@@ -18,8 +18,9 @@ from mmseg_ext.formats.instance_records import Detection, Instances
 from mmseg_ext.report.bootstrap import (
     RESAMPLES,
     Estimates,
+    count_clusters,
     intervals,
-    resample_sums,
+    resample_weights,
 )
 
 __all__ = [
@@ -179,6 +180,11 @@ class Scores:
     def class_recall(self) -> np.ndarray:
         """The highest recall, mean over IoU, float64 (C,)."""
         return self.recall[..., 0].mean(0)
+
+    @property
+    def objects(self) -> np.ndarray:
+        """Of each class in each image, int64 (N, C)."""
+        return np.stack([each.objects for each in self.matches], axis=1)
 
     @property
     def best_score(self) -> float:
@@ -427,7 +433,7 @@ def resample_scores(
 
     Args:
         matches: Of each class.
-        weights: float64 (R, N), how often each image is there.
+        weights: float32 (R, N), how often each image is there.
 
     Returns:
         float64 (R, C, 2), NaN where a class has no object.
@@ -446,7 +452,7 @@ def _weighted_ap(matches: ClassMatches, weights: np.ndarray) -> np.ndarray:
     """Return AP of a class at each IoU, float64 (T, R)."""
     objects = weights @ matches.objects
     # Sums of whole numbers, exact below 2^24.
-    weight = weights.astype(np.float32)[:, matches.image]
+    weight = weights[:, matches.image]
     counted = matches.counted
     alike = (counted == counted[0]).all()
     found = np.empty((len(counted), len(weights)))
@@ -498,12 +504,12 @@ def bootstrap_scores(
     Returns:
         Of the mean over classes (2,), and of each class (C, 2).
     """
-    images = np.eye(len(clusters))
-    weights = resample_sums(images, clusters, resamples, seed)
+    weights = resample_weights(clusters, resamples, seed)
     drawn = resample_scores(scores.matches, weights)
     number = len(np.unique(clusters))
+    having = count_clusters(scores.objects, clusters)
     mean = mean_where_known(drawn, axis=1)
     return (
         Estimates(scores.ap[:2], *intervals(mean, number)),
-        Estimates(scores.class_ap[:, :2], *intervals(drawn, number)),
+        Estimates(scores.class_ap[:, :2], *intervals(drawn, having[:, None])),
     )

@@ -14,6 +14,7 @@ from mmseg_ext.report.bootstrap import (
     p_values,
     probability_above,
     resample_sums,
+    resample_weights,
     score_run,
     stars,
 )
@@ -106,6 +107,17 @@ def test_parts_of_the_draws_do_not_show(monkeypatch):
     whole = resample_sums(values, np.arange(20), 50, 3)
     monkeypatch.setattr(bootstrap, '_WEIGHTS', 140)
     assert (resample_sums(values, np.arange(20), 50, 3) == whole).all()
+
+
+def test_weights_are_how_often_the_sums_have_an_image():
+    values = np.array([[1, 0], [1, 0], [0, 1], [1000, 5], [100, 0]])
+    clusters = np.array([7, 7, 3, 5, 7])
+    weights = resample_weights(clusters, 500, 0)
+    assert weights.dtype == np.float32
+    sums = resample_sums(values, clusters, 500, 0)
+    np.testing.assert_array_equal(weights @ values, sums)
+    # An image is there as often as the others of its sequence.
+    np.testing.assert_array_equal(weights[:, 0], weights[:, 4])
 
 
 def test_the_same_run_twice():

@@ -14,14 +14,27 @@ from mmseg_ext.formats.instance_records import (
     Instances,
     Label,
     RecordedImage,
+    read_instances,
     write_instances,
 )
-from mmseg_ext.formats.run_records import Meta, write_meta
+from mmseg_ext.formats.run_records import Meta, read_meta, write_meta
 from mmseg_ext.report.compare import compare
 from mmseg_ext.report.compare_page import compare_runs_to_page
+from mmseg_ext.report.instance_scores import score
+from tests.helpers.run_pages import Page, decode
 
 CLASSES = ('nail', 'screw', 'never there')
 IMAGES = 30
+
+#: Kinds of errors of the page, as TIDE names them.
+TIDE = {
+    'class': 'Cls',
+    'place': 'Loc',
+    'class and place': 'Both',
+    'twice': 'Dupe',
+    'invented': 'Bkg',
+    'missed': 'Miss',
+}
 
 
 @pytest.fixture
@@ -160,9 +173,59 @@ def test_page(runs, tmp_path):
     out = tmp_path / 'compare.html'
     verdict, _ = compare_runs_to_page(*runs[:2], out, bootstrap=200)
     assert verdict.startswith('B is better: mean box AP goes from')
-    page = out.read_text()
-    assert 'id="kinds"' not in page
-    assert 'F1 at IoU 0.5' in page
+    page = Page(out)
+    assert 'F1 at IoU 0.5' in page.text
+    rows = page.table('error', 'in A', 'in B')
+    for column, folder in ((2, runs[0]), (3, runs[1])):
+        instances = read_instances(folder, read_meta(folder))
+        errors = score(instances, len(CLASSES), 'bbox').errors
+        for row in rows:
+            count, gain = errors[TIDE[row[0]]]
+            assert row[column] == str(count)
+            assert row[column + 3] == f'{100 * gain:.2f}'
+    assert {row[0] for row in rows} == {*TIDE}
+
+
+#: Colors of what is found and missed.
+FOUND, MISSED = (0, 158, 115), (230, 159, 0)
+
+
+def test_pictures_show_what_was_won_and_lost(rng, tmp_path):
+    labels = draw_boxes(rng)
+    found = [
+        Detection(
+            image_id=each.image_id,
+            category_id=each.category_id,
+            bbox=each.bbox,
+            score=0.9,
+        )
+        for each in labels
+    ]
+    folders = [
+        write(
+            tmp_path / name,
+            labels,
+            [each for each in found if each.image_id != missed],
+            rng.permutation(IMAGES).tolist(),
+        )
+        for name, missed in (('a', 1), ('b', 2))
+    ]
+    out = tmp_path / 'compare.html'
+    _, notes = compare_runs_to_page(*folders, out, bootstrap=50)
+    assert '2 images cannot be shown' in notes[-1]
+    page = Page(out)
+    won, lost = (figure for figure in page.figures if figure['images'])
+    for figure, name, colors in (
+        (won, '1.png', (MISSED, FOUND)),
+        (lost, '2.png', (FOUND, MISSED)),
+    ):
+        assert name in figure['text']
+        pictures = dict(figure['images'])
+        for run, color in zip('AB', colors, strict=True):
+            pixels = decode(pictures[f'errors of {run} of {name}'])
+            for each in (FOUND, MISSED):
+                near = np.abs(pixels.astype(int) - each).max(2) < 40
+                assert near.any() == (each == color)
 
 
 def test_other_labels_and_images(runs, tmp_path):
