@@ -2,9 +2,10 @@
 
 Images of one drive resemble one another, so whole sequences are drawn, with
 replacement, and each time a score is computed from the sums of their counts.
-The intervals are percentiles of these scores, moved outwards where sequences
-are few: Hesterberg, "What Teachers Should Know About the Bootstrap" (The
-American Statistician 69, 2015), section 4.3, the expanded percentile interval.
+How these scores scatter is the standard error of intervals by Student's t,
+wider where sequences are few, as are the p-values: Hesterberg, "What Teachers
+Should Know About the Bootstrap" (The American Statistician 69, 2015), section
+4.4, t with bootstrap standard error.
 
 Shapes: N images, K sequences, R resamples, C classes.
 """
@@ -19,6 +20,7 @@ import numpy as np
 from mmseg_ext.report.scores import Pixels, class_iou, mean_iou
 
 __all__ = [
+    'FEWEST',
     'LEVEL',
     'RESAMPLES',
     'Estimates',
@@ -32,6 +34,7 @@ __all__ = [
     'probability_above',
     'resample_sums',
     'resample_weights',
+    'score_intervals',
     'score_run',
     'stars',
 ]
@@ -41,6 +44,9 @@ LEVEL = 0.95
 
 #: How many resamples are drawn where nothing else is asked for.
 RESAMPLES = 2000
+
+#: How many say how scores scatter, at least.
+FEWEST = 100
 
 #: Weights that are held at a time at most: 32 MB.
 _WEIGHTS = 4 << 20
@@ -108,10 +114,10 @@ def score_run(
     hits, unions = np.split(sums, 2, axis=1)
     drawn = mean_iou(hits, unions, included), class_iou(hits, unions)
     return (
-        Estimates(
-            mean_iou(hit, union, included), *intervals(drawn[0], number)
+        score_intervals(
+            np.asarray(mean_iou(hit, union, included)), drawn[0], number
         ),
-        Estimates(class_iou(hit, union), *intervals(drawn[1], having)),
+        score_intervals(class_iou(hit, union), drawn[1], having),
     )
 
 
@@ -168,7 +174,7 @@ def gains(
         drawn: float64 (R, ...), the same of each resample.
         number: See :func:`intervals`.
     """
-    low, high = intervals(drawn, number)
+    low, high = intervals(value, drawn, number)
     return Gains(
         Estimates(value, low, high),
         np.where(np.isnan(low), np.nan, probability_above(drawn)),
@@ -265,12 +271,16 @@ def _draws(
 
 
 def intervals(
-    drawn: np.ndarray, number: int | np.ndarray, level: float = LEVEL
+    value: np.ndarray,
+    drawn: np.ndarray,
+    number: int | np.ndarray,
+    level: float = LEVEL,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the ends of intervals.
 
     Args:
-        drawn: float64 (R, ...), a score of each resample; those that are NaN
+        value: float64 (...), scores or differences.
+        drawn: float64 (R, ...), the same of each resample; those that are NaN
             are left out.
         number: Sequences that a score is made from, int, or (...).
         level: How often an interval holds the true value.
@@ -279,25 +289,40 @@ def intervals(
         Two of shape (...); NaN where no resample has a score, or it is made
         from fewer than two sequences.
     """
-    shape = drawn.shape[1:]
-    numbers = np.broadcast_to(number, shape).ravel()
-    outside = _NORMAL.inv_cdf((1 - level) / 2)
-    columns = drawn.reshape(len(drawn), numbers.size).T
-    ends = np.full((len(columns), 2), np.nan)
-    for column, end, count in zip(
-        columns, ends, numbers.tolist(), strict=True
-    ):
-        defined = column[~np.isnan(column)]
-        if defined.size and count > 1:
-            end_t = _spread(count) * _t_of_normal(outside, count - 1)
-            share = _NORMAL.cdf(end_t)
-            end[:] = np.quantile(defined, (share, 1 - share))
-    return ends[:, 0].reshape(shape), ends[:, 1].reshape(shape)
+    error, freedom = _errors(drawn, number)
+    half = _t_of_normal(_NORMAL.inv_cdf((1 + level) / 2), freedom) * error
+    return value - half, value + half
 
 
-def _spread(number: int) -> float:
-    """Return how much too near resamples are: K scatter as K - 1 do."""
-    return math.sqrt(number / (number - 1))
+def score_intervals(
+    value: np.ndarray, drawn: np.ndarray, number: int | np.ndarray
+) -> Estimates:
+    """Return scores with intervals that stay within 0 and 1.
+
+    Args:
+        value: float64 (...), 0 to 1.
+        drawn: See :func:`intervals`.
+        number: See :func:`intervals`.
+    """
+    ends = intervals(value, drawn, number)
+    return Estimates(value, *(np.clip(end, 0, 1) for end in ends))
+
+
+def _errors(
+    drawn: np.ndarray, number: int | np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return standard errors, and their degrees of freedom, (...) each.
+
+    Of K sequences resamples scatter as K - 1 do.
+    """
+    known = ~np.isnan(drawn)
+    many = known.sum(0)
+    counts = np.broadcast_to(number, many.shape).astype(np.float64)
+    counts = np.where((counts > 1) & (many > 0), counts, np.nan)
+    with np.errstate(invalid='ignore'):
+        mean = np.where(known, drawn, 0).sum(0) / many
+        variance = (np.where(known, drawn - mean, 0) ** 2).sum(0) / many
+    return np.sqrt(variance * counts / (counts - 1)), counts - 1
 
 
 def probability_above(drawn: np.ndarray) -> np.ndarray:
@@ -319,60 +344,38 @@ def p_values(
 ) -> np.ndarray:
     """Return two-sided p-values of differences, by Student's t.
 
-    How many resamples are beyond 0 would say no more than 1 / R, which the
-    correction for many classes makes meaningless. So it is asked how many of
-    their deviations a difference is away from 0.
-
     Args:
         value: float64 (...), differences.
         drawn: float64 (R, ...), the same of each resample; NaN is left out.
         number: See :func:`intervals`.
 
     Returns:
-        float64 (...), 0 to 1; NaN where there is no interval.
+        float64 (...), 0 to 1; below 0.05 where 0 is outside of the interval
+        of 95 %, NaN where there is none.
     """
-    shape = np.shape(value)
-    numbers = np.broadcast_to(number, shape).ravel()
-    columns = drawn.reshape(len(drawn), numbers.size).T
-    found = [
-        _p_value(each, column[~np.isnan(column)], count)
-        for each, column, count in zip(
-            np.ravel(value).tolist(), columns, numbers.tolist(), strict=True
-        )
-    ]
-    return np.array(found, np.float64).reshape(shape)
+    error, freedom = _errors(drawn, number)
+    with np.errstate(invalid='ignore', divide='ignore'):
+        away = np.where(value == 0, error * 0, np.abs(value) / error)
+        normal = _normal_of_t(away, freedom)
+    found = [math.erfc(each / math.sqrt(2)) for each in np.ravel(normal)]
+    return np.array(found, np.float64).reshape(np.shape(value))
 
 
-def _p_value(value: float, drawn: np.ndarray, number: int) -> float:
-    """Return the p-value of one difference."""
-    if math.isnan(value) or number < 2 or not drawn.size:
-        return math.nan
-    if value == 0:
-        return 1.0
-    deviation = float(drawn.std()) * _spread(number)
-    if deviation == 0:
-        return 0.0
-    normal = _normal_of_t(abs(value) / deviation, number - 1)
-    return math.erfc(normal / math.sqrt(2))
-
-
-def _t_of_normal(value: float, freedom: int) -> float:
-    """Return the quantile of Student's t beside one of the normal.
+def _t_of_normal(value: float, freedom: np.ndarray) -> np.ndarray:
+    """Return quantiles of Student's t beside one of the normal, above 0.
 
     Wallace, "Bounds on normal approximations to Student's and the chi-square
     distributions" (Annals of Mathematical Statistics 30, 1959): within 1 %
     from 4 degrees of freedom on.
     """
     scaled = value * (8 * freedom + 3) / (8 * freedom + 1)
-    root = math.sqrt(freedom * math.expm1(scaled**2 / freedom))
-    return math.copysign(root, value)
+    return np.sqrt(freedom * np.expm1(scaled**2 / freedom))
 
 
-def _normal_of_t(value: float, freedom: int) -> float:
+def _normal_of_t(value: np.ndarray, freedom: np.ndarray) -> np.ndarray:
     """Return the inverse of :func:`_t_of_normal`."""
-    root = math.sqrt(freedom * math.log1p(value**2 / freedom))
-    scaled = root * (8 * freedom + 1) / (8 * freedom + 3)
-    return math.copysign(scaled, value)
+    root = np.sqrt(freedom * np.log1p(value**2 / freedom))
+    return root * (8 * freedom + 1) / (8 * freedom + 3)
 
 
 def holm(p_value: np.ndarray) -> np.ndarray:

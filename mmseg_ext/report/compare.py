@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmseg_ext.formats.run_records import Meta, read_meta
-from mmseg_ext.report.bootstrap import RESAMPLES
+from mmseg_ext.report.bootstrap import FEWEST, RESAMPLES
 from mmseg_ext.report.compare_instances import compare_instances
 from mmseg_ext.report.compare_semantic import compare_semantic
 from mmseg_ext.report.comparison import Comparison, Draws, differ
@@ -37,7 +37,7 @@ def compare(
         run_a: Run directory of A.
         run_b: That of B, on the same images.
         cluster: How names tell sequences; see :func:`find_sequences`.
-        bootstrap: How many resamples are drawn, 1 or more.
+        bootstrap: How many resamples are drawn, 100 or more.
         seed: Of the draws, 0 or more.
         exclude: Classes that the means leave out.
 
@@ -46,7 +46,10 @@ def compare(
             directory is none or broken, or an argument does not fit.
         OSError: A file cannot be read.
     """
-    for name, value, least in (('bootstrap', bootstrap, 1), ('seed', seed, 0)):
+    for name, value, least in (
+        ('bootstrap', bootstrap, FEWEST),
+        ('seed', seed, 0),
+    ):
         if value < least:
             raise ValueError(f'{name}={value}: expected {least} or more')
     folders = Path(run_a), Path(run_b)

@@ -11,12 +11,11 @@ import numpy as np
 from mmseg_ext.formats.instance_records import Instances, read_instances
 from mmseg_ext.formats.run_records import Meta
 from mmseg_ext.report.bootstrap import (
-    Estimates,
     count_clusters,
     gains,
     holm,
-    intervals,
     resample_weights,
+    score_intervals,
 )
 from mmseg_ext.report.comparison import (
     Comparison,
@@ -88,7 +87,7 @@ def compare_instances(
     class_gains = gains(values[1] - values[0], drawn[1] - drawn[0], having)
     estimates = [
         [
-            Estimates(value, *intervals(each, count))
+            score_intervals(np.asarray(value), each, count)
             for value, each in zip(first, second, strict=True)
         ]
         for first, second, count in (

@@ -19,8 +19,8 @@ from mmseg_ext.report.bootstrap import (
     RESAMPLES,
     Estimates,
     count_clusters,
-    intervals,
     resample_weights,
+    score_intervals,
 )
 
 __all__ = [
@@ -510,6 +510,6 @@ def bootstrap_scores(
     having = count_clusters(scores.objects, clusters)
     mean = mean_where_known(drawn, axis=1)
     return (
-        Estimates(scores.ap[:2], *intervals(mean, number)),
-        Estimates(scores.class_ap[:, :2], *intervals(drawn, having[:, None])),
+        score_intervals(scores.ap[:2], mean, number),
+        score_intervals(scores.class_ap[:, :2], drawn, having[:, None]),
     )

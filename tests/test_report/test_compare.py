@@ -151,7 +151,7 @@ def test_what_cannot_be_compared(runs, tmp_path):
     with pytest.raises(FileNotFoundError, match='no run directory'):
         compare(folder_a, tmp_path)
     for options, message in (
-        ({'bootstrap': 0}, 'bootstrap=0: expected 1 or more'),
+        ({'bootstrap': 0}, 'bootstrap=0: expected 100 or more'),
         ({'seed': -1}, 'seed=-1: expected 0 or more'),
         ({'cluster': '('}, 'no regular expression'),
     ):
@@ -174,7 +174,7 @@ def test_what_cannot_be_compared(runs, tmp_path):
 def test_notes(runs, tmp_path, rng):
     """Of what makes the numbers mean less than they seem to."""
     folder_a, _, labels, first, _ = runs
-    text = '\n'.join(compare(folder_a, folder_a, bootstrap=20).notes)
+    text = '\n'.join(compare(folder_a, folder_a, bootstrap=100).notes)
     assert 'Each image is taken by itself' in text
     assert 'same checkpoint' not in text
     found = compare(folder_a, folder_a, '^')

@@ -211,7 +211,7 @@ def test_pictures_show_what_was_won_and_lost(rng, tmp_path):
         for name, missed in (('a', 1), ('b', 2))
     ]
     out = tmp_path / 'compare.html'
-    _, notes = compare_runs_to_page(*folders, out, bootstrap=50)
+    _, notes = compare_runs_to_page(*folders, out, bootstrap=100)
     assert '2 images cannot be shown' in notes[-1]
     page = Page(out)
     won, lost = (figure for figure in page.figures if figure['images'])
@@ -223,9 +223,11 @@ def test_pictures_show_what_was_won_and_lost(rng, tmp_path):
         pictures = dict(figure['images'])
         for run, color in zip('AB', colors, strict=True):
             pixels = decode(pictures[f'errors of {run} of {name}'])
-            for each in (FOUND, MISSED):
-                near = np.abs(pixels.astype(int) - each).max(2) < 40
-                assert near.any() == (each == color)
+            # Lines are thin, and WebP mixes them with what is beside them.
+            away = [
+                np.abs(pixels - each).max(2).min() for each in (FOUND, MISSED)
+            ]
+            assert (away[0] < away[1]) == (color == FOUND)
 
 
 def test_other_labels_and_images(runs, tmp_path):
