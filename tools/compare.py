@@ -33,8 +33,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--cluster',
         metavar='REGEX',
-        help='what tells the sequence in the names of images: its groups, or '
-        "all that it matches, such as '^[^/]+' for the first folder "
+        help='what tells the sequence in the names of images, which are paths '
+        'below the data root: its groups, or all that it matches, such as '
+        "'.*/' for folders "
         '(default: as the data set has it, else each image by itself)',
     )
     parser.add_argument(
@@ -42,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=int,
         metavar='N',
         default=constant('mmseg_ext.report.bootstrap:RESAMPLES'),
-        help='number of resamples (default: %(default)s)',
+        help='number of resamples, 100 or more (default: %(default)s)',
     )
     parser.add_argument(
         '--seed',

@@ -55,7 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--images',
         type=int,
-        default=constant('mmseg_ext.report.semantic:IMAGES'),
+        default=constant('mmseg_ext.report.frame:IMAGES'),
         metavar='NUM',
         help='show so many of the worst images, as far as the page stays '
         'below 6 MB (default: %(default)s)',
@@ -69,8 +69,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--cluster',
         metavar='REGEX',
-        help='what in the names of images tells sequences, such as ^[^/]+ for '
-        'folders: images of one are drawn together for the intervals '
+        help='what tells the sequence in the names of images, which are paths '
+        'below the data root: its groups, or all that it matches, such as '
+        "'.*/' for folders; images of one are drawn together for intervals "
         '(default: as the data set has it, else each image by itself)',
     )
     parser.add_argument(
@@ -94,7 +95,6 @@ def write(cfg_options: list[str] | None, **options: object) -> object:
     """Write the page, with changes of the config as they were typed."""
     run = load('mmseg_ext.report.write:write_report')
     if options['run_dir'] is not None:
-        # They are of a test.
         options.pop('work_dir')
         return run(**options)
     pairs = load('mmseg_ext.launch.configs:parse_pairs')(cfg_options or ())
@@ -107,6 +107,11 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.run_dir is None and (args.config is None or not args.checkpoint):
         parser.error('expected CONFIG and CHECKPOINT, or --from RUN_DIR')
+    if args.run_dir is not None and (args.work_dir or args.cfg_options):
+        parser.error(
+            '--work-dir and --cfg-options are of a test; --from is one that '
+            'was done'
+        )
     written = call(parser, write, **vars(args))
     for note in written.notes:
         print(f'note: {note}')

@@ -85,6 +85,10 @@ def next_steps(files: Any) -> Iterator[str]:
         # Inferencers prepare images as the config does for tests.
         steps.append(spell('test', files.config, files.checkpoint))
         steps.append(f'python -c {shlex.quote(code)}')
+    if files.record:
+        steps.append(
+            spell('report', '--from', files.record, '--out', 'report.html')
+        )
     steps.append(spell('plot', files.work_dir))
     if files.tensorboard:
         steps.append(f'tensorboard --logdir {shlex.quote(files.tensorboard)}')

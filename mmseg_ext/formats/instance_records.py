@@ -116,6 +116,18 @@ class Instances:
             each.segmentation for each in (*self.labels, *self.detections)
         )
 
+    @property
+    def maskless(self) -> str:
+        """A sentence where some have masks and others none; else empty."""
+        every = (*self.labels, *self.detections)
+        without = sum(not each.segmentation for each in every)
+        if without in (0, len(every)):
+            return ''
+        return (
+            f'{without} of {len(every)} labels and detections have no mask, '
+            'so that boxes are scored'
+        )
+
 
 def write_instances(
     folder: str | os.PathLike[str],
@@ -215,6 +227,10 @@ def _decode(path: Path, kind: type[Kind]) -> Kind:
     """Read a file as what it should be."""
     try:
         return decode_json(read_file(path, most=None), kind)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f'{path} is not there, so the record is not whole: evaluate again'
+        ) from None
     except ValueError as error:
         raise ValueError(
             f'{path} cannot be read ({error}): it is cut off or was changed; '
@@ -236,6 +252,8 @@ def _faults(
         yield f'is of category {row.category_id}, which {ANNOTATIONS} lacks'
     if len(row.bbox) != 4:
         yield 'has no box'
+    elif min(row.bbox[2:]) < 0:
+        yield f'has a box of negative size, {row.bbox}'
     image = instances.images[images[row.image_id]]
     try:
         check_mask(row.segmentation, (image.height, image.width))

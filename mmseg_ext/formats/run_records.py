@@ -179,15 +179,25 @@ def read_meta(folder: str | os.PathLike[str]) -> Meta:
     """
     path = Path(folder, META)
     if not path.is_file():
+        inside = f'records/*/{META}'
+        within = [
+            *Path(folder).glob(inside),
+            *Path(folder).glob(f'*/{inside}'),
+        ]
+        newest = max(within, key=os.path.getmtime, default=None)
+        where = f'; there is {newest.parent}' if newest else ''
         raise FileNotFoundError(
             f'{folder}: no {META}, so it is no run directory, or its run was '
             'stopped; expected what `mmseg-ext report` or EvaluationRecord '
-            'has written'
+            f'has written{where}'
         )
     try:
         meta = decode_json(read_file(path), Meta)
     except ValueError as error:
-        raise ValueError(f'{path}: {error}') from None
+        raise ValueError(
+            f'{path} cannot be read ({error}): it is cut off or was changed; '
+            'evaluate again'
+        ) from None
     if meta.task not in ('semantic', 'instance'):
         raise ValueError(
             f"{path}: task {meta.task!r}; expected 'semantic' or 'instance'"
@@ -319,6 +329,11 @@ def read_maps(
         OSError: It is not there, or cannot be read.
     """
     path = map_path(folder, index)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'{path} is not there; of validations the newest alone keeps its '
+            'label maps'
+        )
     both: Any = decode_image(read_file(path), os.fspath(path), -1)
     if both.ndim != 2 or len(both) % 2:
         raise ValueError(

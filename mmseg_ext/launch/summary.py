@@ -18,7 +18,9 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
 
-from mmseg_ext.engine.hooks import RunPicturesHook
+from mmseg_ext.engine.hooks import EvaluationRecordHook, RunPicturesHook
+from mmseg_ext.engine.hooks.evaluation_record_hook import RECORDS
+from mmseg_ext.formats.run_records import META
 from mmseg_ext.launch.configs import TEST_KEYS, scope_of
 from mmseg_ext.launch.errors import type_name
 from mmseg_ext.launch.progress import headlines, span
@@ -63,6 +65,7 @@ class RunFiles(NamedTuple):
         checkpoint: The best checkpoint, or else the last; None without any.
         tensorboard: The folder for TensorBoard, if it was written.
         tests: Whether the config has all that a test needs.
+        record: The newest run directory of ``EvaluationRecord``, if any.
     """
 
     config: str
@@ -72,6 +75,7 @@ class RunFiles(NamedTuple):
     checkpoint: str | None
     tensorboard: str | None
     tests: bool
+    record: str | None
 
 
 @contextmanager
@@ -188,6 +192,7 @@ def files_of(runner: Runner) -> RunFiles:
         next(iter([*best, *last]), None),
         _path(events[0].parent) if events else None,
         all(runner.cfg.get(key) is not None for key in TEST_KEYS),
+        next(iter(_records(runner)), None),
     )
 
 
@@ -565,6 +570,8 @@ def _written(runner: Runner) -> list[tuple[str, str]]:
     for path in sorted(log_dir.rglob('*')):
         if path.suffix.lower() in _PICTURES and path.is_file():
             first = path.relative_to(log_dir).parts[0]
+            if first == RECORDS:
+                continue
             pictures.setdefault(first, []).append(path)
     logs = sorted(log_dir.glob('*.log'))
     curves = [p for p in log_dir.glob('vis_data/scalars.json') if _size(p)]
@@ -578,7 +585,19 @@ def _written(runner: Runner) -> list[tuple[str, str]]:
         *_column('scalars', [_path(path) for path in curves]),
         *_column('pictures', found),
         *_column('curves', [_path(path) for path in _drawn(runner)]),
+        *_column('record', _records(runner)),
         *_column('log', [_path(path) for path in logs]),
+    ]
+
+
+def _records(runner: Runner) -> list[str]:
+    """Return the newest run directory of each hook that records."""
+    return [
+        _path(hook.folder)
+        for hook in runner.hooks
+        if isinstance(hook, EvaluationRecordHook)
+        and hook.folder
+        and Path(hook.folder, META).is_file()
     ]
 
 

@@ -170,11 +170,13 @@ def gains(
     """Return differences with what the resamples say of them.
 
     Args:
-        value: float64 (...), B minus A.
+        value: float64 (...), B minus A, -1 to 1.
         drawn: float64 (R, ...), the same of each resample.
         number: See :func:`intervals`.
     """
-    low, high = intervals(value, drawn, number)
+    low, high = (
+        np.clip(end, -1, 1) for end in intervals(value, drawn, number)
+    )
     return Gains(
         Estimates(value, low, high),
         np.where(np.isnan(low), np.nan, probability_above(drawn)),

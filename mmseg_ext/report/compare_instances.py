@@ -3,9 +3,11 @@
 Matches are made once, image by image; a resample weighs the images anew.
 """
 
+import hashlib
 from collections import Counter
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from mmseg_ext.formats.instance_records import Instances, read_instances
@@ -129,7 +131,10 @@ def compare_instances(
             ]
         ),
         detected=(detected[0], detected[1]),
-        notes=notes_of(metas, sequences),
+        notes=[
+            *notes_of(folders, metas, sequences),
+            *filter(None, (each.maskless for each in both)),
+        ],
     )
 
 
@@ -138,7 +143,7 @@ def _check_labels(
     both: tuple[Instances, Instances],
     order: np.ndarray,
 ) -> None:
-    """Refuse labels that differ: sizes of images, classes, boxes, crowds."""
+    """Refuse labels that differ: sizes of images, and all that scores need."""
     tables = [_labels(each) for each in both]
     for index, image in enumerate(both[0].images):
         other = both[1].images[order[index]]
@@ -151,8 +156,12 @@ def _check_labels(
         first, second = tables[0][index], tables[1][order[index]]
         if first != second:
             lost, new = first - second, second - first
-            values = [next(iter(each), None) for each in (lost, new)]
-            what = f'a label of {image.file_name} (class, box, crowd)'
+            keys = [next(iter(each), None) for each in (lost, new)]
+            what = f'a label of {image.file_name} (class, box, area, crowd)'
+            values = [key and key[:-1] for key in keys]
+            if values[0] == values[1]:
+                what = f'the mask of {what}'
+                values = [key and key[-1] for key in keys]
             raise differ(folders, what, (values[0], values[1]))
 
 
@@ -162,6 +171,8 @@ def _labels(instances: Instances) -> list[Counter[tuple[object, ...]]]:
         Counter() for _ in instances.images
     ]
     for label in instances.labels:
-        key = label.category_id, *label.bbox, label.iscrowd
-        tables[label.image_id][key] += 1
+        mask = msgspec.json.encode(label.segmentation)
+        digest = f'SHA-256 {hashlib.sha256(mask).hexdigest()[:12]}'
+        key = label.category_id, *label.bbox, label.area, label.iscrowd
+        tables[label.image_id][(*key, digest)] += 1
     return tables

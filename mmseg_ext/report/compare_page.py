@@ -19,7 +19,7 @@ from mmseg_ext.report.compare import compare
 from mmseg_ext.report.compare_pictures import draw_changes, draw_detections
 from mmseg_ext.report.comparison import Comparison
 from mmseg_ext.report.instance_numbers import MEANINGS
-from mmseg_ext.report.pictures import class_colors
+from mmseg_ext.report.pictures import KIND_COLORS, class_colors
 from mmseg_ext.visualization import web_page
 from mmseg_ext.visualization.web_page import (
     Bar,
@@ -92,6 +92,8 @@ def verdict(comparison: Comparison) -> str:
     if math.isnan(value):
         return f'There is no {name} in one of the runs, so none is better.'
     before, after = (float(each.value) for each in comparison.means)
+    if value == 0:
+        return f'No difference: {name} is {_percent(before)} % in both.'
     change = (
         f'{name} goes from {_percent(before)} to {_percent(after)} %, '
         f'{_signed(value)} points'
@@ -100,7 +102,7 @@ def verdict(comparison: Comparison) -> str:
         return f'{change}; whether that is by chance cannot be told.'
     change += f' (95 % interval {_signed(low)} to {_signed(high)})'
     if low <= 0 <= high:
-        return f'No difference that could not be by chance: {change}.'
+        return f'The difference may be by chance: {change}.'
     return f'B is {"better" if value > 0 else "worse"}: {change}.'
 
 
@@ -167,7 +169,7 @@ def _names(comparison: Comparison) -> list[str]:
     paths = [run.folder.absolute() for run in comparison.runs]
     names = [path.name for path in paths]
     if names[0] == names[1]:
-        names = ['/'.join(path.parts[-4:]) for path in paths]
+        names = [os.path.join(*path.parts[-4:]) for path in paths]
     return names
 
 
@@ -332,16 +334,18 @@ def _classes(comparison: Comparison) -> Table:
     heads = ['class', f'{score} of A, %', f'{score} of B, %', 'difference']
     heads += ['from', 'to', 'B is better', 'p, corrected']
     return Table(
-        f'{score} of the classes; differences in points with 95 % intervals; '
-        'p after the correction of Holm, * below 0.05, ** below 0.01, *** '
-        'below 0.001',
+        f'{score} of the classes; differences in points, which are hundredths '
+        'of the score, with 95 % intervals; p is the chance of such a '
+        "difference if there was none, after Holm's correction for many "
+        'classes: * below 0.05, ** below 0.01, *** below 0.001',
         heads,
         rows,
     )
 
 
 def _p_text(value: float) -> str:
-    return f'{value:.4f} {stars(value)}'.rstrip()
+    text = '< 0.0001' if value < 0.0001 else f'{value:.4f}'
+    return f'{text} {stars(value)}'.rstrip()
 
 
 def _kind_chart(comparison: Comparison) -> BarChart | None:
@@ -364,6 +368,7 @@ def _kind_chart(comparison: Comparison) -> BarChart | None:
         KINDS,
         bars,
         stacked=True,
+        colors=KIND_COLORS,
     )
 
 

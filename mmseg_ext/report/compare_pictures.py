@@ -60,7 +60,7 @@ def draw_changes(
             photo = None
         pictures.append(_picture(comparison, number, name, photo, maps))
     for errors, what in (
-        (mapless, 'images are not shown, for want of their label maps'),
+        (mapless, 'images are not shown for want of their label maps'),
         (unread, 'images are shown without the photograph'),
     ):
         if errors:

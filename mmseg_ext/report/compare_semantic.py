@@ -95,7 +95,7 @@ def compare_semantic(
                 for pixels, each in zip((first, second), counts, strict=True)
             ]
         ),
-        notes=notes_of(metas, sequences),
+        notes=notes_of(folders, metas, sequences),
     )
 
 

@@ -14,7 +14,7 @@ from mmseg_ext.formats.instance_records import Instances
 from mmseg_ext.formats.run_records import Meta
 from mmseg_ext.report.bootstrap import Estimates, Gains
 from mmseg_ext.report.instance_scores import Shown
-from mmseg_ext.report.sequences import Sequences
+from mmseg_ext.report.sequences import Sequences, interval_text
 
 __all__ = [
     'Comparison',
@@ -156,21 +156,20 @@ def find_images(
     return np.array([places[name] for name in first], np.int64)
 
 
-def notes_of(metas: tuple[Meta, Meta], sequences: Sequences) -> list[str]:
+def notes_of(
+    folders: tuple[Path, Path], metas: tuple[Meta, Meta], sequences: Sequences
+) -> list[str]:
     """Return what whoever reads the numbers should know.
 
     Args:
+        folders: Of both runs.
         metas: Of both runs.
         sequences: Of their images.
     """
-    notes = [sequences.text]
+    notes = [interval_text(sequences)]
+    if folders[0].resolve() == folders[1].resolve():
+        notes.append('Both are one run directory.')
     checkpoints = {meta.checkpoint_hash for meta in metas}
     if len(checkpoints) == 1 and checkpoints != {''}:
         notes.append('Both runs are of the same checkpoint.')
-    if sequences.number < 2:
-        notes.append(
-            'One sequence alone says nothing about others, so there are no '
-            'intervals: compare on more sequences, or name shorter ones by '
-            '--cluster.'
-        )
     return notes

@@ -53,8 +53,8 @@ MEANINGS = {
     ),
     'Both': ('class and place', 'of another class, overlapping too little'),
     'Dupe': ('twice', 'a second detection of what another one found'),
-    'Bkg': ('invented', 'on nothing (overlap below 0.1)'),
-    'Miss': ('missed', 'an object that no detection is near'),
+    'Bkg': ('on nothing', 'overlapping no object (below 0.1)'),
+    'Miss': ('not seen', 'an object that no detection is near'),
 }
 
 #: What kinds of scores are called.

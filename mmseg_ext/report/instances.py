@@ -1,6 +1,7 @@
 """The page of a detector's run: one HTML file, to be opened and sent on."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from mmseg_ext.formats.instance_records import Instances, read_instances
 from mmseg_ext.formats.run_records import Meta, read_meta
 from mmseg_ext.report import instance_numbers as numbers
 from mmseg_ext.report.bootstrap import RESAMPLES
+from mmseg_ext.report.frame import IMAGES, curve_pictures, facts, title
 from mmseg_ext.report.instance_pictures import InstanceAlbum
 from mmseg_ext.report.instance_scores import (
     Mistake,
@@ -18,8 +20,7 @@ from mmseg_ext.report.instance_scores import (
     score,
     score_shown,
 )
-from mmseg_ext.report.semantic import IMAGES, curve_pictures
-from mmseg_ext.report.sequences import find_sequences
+from mmseg_ext.report.sequences import find_sequences, interval_text
 from mmseg_ext.visualization import web_page
 from mmseg_ext.visualization.web_page import Picture
 
@@ -34,6 +35,12 @@ _SUSPECT_ROOM, _CONFUSION_ROOM, _WORST_ROOM = 800_000, 400_000, 3_500_000
 #: Parts of images that are shown of missing and of wrong labels each, and of
 #: confusions.
 _SUSPECTS, _CONFUSIONS = 12, 10
+
+#: What is counted object by object.
+_SHOWN = (
+    'Found is what a detection with a score of at least {:.2f} overlaps by '
+    'half or more; with that score or a higher one F1 is best.'
+)
 
 #: Detections times resamples, so that the intervals take a few seconds at
 #: most, and the fewest resamples that give any.
@@ -112,30 +119,23 @@ def instance_sections(
     least = min(scores.best_score, _SURE)
     shown = score_shown(instances, len(names), scores.kind, least)
     drawn = _DRAWS // max(len(instances.detections), 1)
-    resamples = min(resamples, max(drawn, _FEWEST))
-    clusters, _, sequences = find_sequences(
+    drawn = min(resamples, max(drawn, _FEWEST))
+    sequences = find_sequences(
         [image.file_name for image in instances.images], meta.dataset, cluster
     )
-    mean, classes = bootstrap_scores(scores, clusters, resamples, seed)
+    mean, classes = bootstrap_scores(scores, sequences.clusters, drawn, seed)
     pairs = numbers.confusions(shown)
     album = _Pages(meta, instances, shown, images)
     suspects = album.suspects()
     confused = album.confused(pairs)
     worst = album.worst()
     return {
-        'name': os.path.basename(meta.config)
-        or os.path.basename(os.path.abspath(folder)),
-        'meta': meta,
-        'folder': os.fspath(folder),
+        'name': title(meta),
+        'facts': [*facts(meta), *_counts(instances)],
         'kind': 'masks' if scores.kind == 'segm' else 'boxes',
-        'least': f'{shown.least:.2f}',
+        'shown': _SHOWN.format(shown.least),
         'sure': f'{_SURE:.2f}',
-        'sequences': sequences,
-        'counts': [
-            ('images', meta.images),
-            ('objects', len(instances.labels)),
-            ('detections', len(instances.detections)),
-        ],
+        'sequences': interval_text(sequences),
         'chips': numbers.chips(scores, mean, shown),
         'scores': numbers.score_table(all_scores),
         'class_chart': numbers.class_chart(names, classes),
@@ -155,8 +155,35 @@ def instance_sections(
         'missing': suspects['missing'],
         'wrong': suspects['wrong'],
         'suspects': album.suspect_counts,
-        'notes': album.notes(),
+        'notes': [
+            *_scoring_notes(instances, drawn, resamples),
+            *album.notes(),
+        ],
     }
+
+
+def _counts(instances: Instances) -> Iterator[tuple[str, str]]:
+    """Yield how much was labeled, and found."""
+    crowds = sum(bool(label.iscrowd) for label in instances.labels)
+    yield 'objects', f'{len(instances.labels) - crowds:,}'
+    if crowds:
+        yield 'crowds', f'{crowds:,}, on which detections do not count'
+    yield 'detections', f'{len(instances.detections):,} of all scores'
+
+
+def _scoring_notes(
+    instances: Instances, drawn: int, resamples: int
+) -> Iterator[str]:
+    """Yield what is another way than one expects."""
+    if not instances.labels:
+        yield 'No object is labeled, so there are no scores.'
+    if instances.maskless:
+        yield instances.maskless
+    if drawn < resamples:
+        yield (
+            f'Intervals are from {drawn:,} resamples in place of '
+            f'{resamples:,}, as there are many detections.'
+        )
 
 
 class _Pages:

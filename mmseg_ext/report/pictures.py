@@ -10,23 +10,18 @@ import cv2
 import numpy as np
 
 from mmseg_ext.evaluation.errors import find_errors
-from mmseg_ext.formats.run_records import (
-    KINDS,
-    Counts,
-    Meta,
-    map_path,
-    read_maps,
-)
+from mmseg_ext.formats.run_records import KINDS, Counts, Meta, read_maps
 from mmseg_ext.utils.files import read_file
 from mmseg_ext.utils.images import decode_image
 from mmseg_ext.visualization.contact_sheets import distinct_color
 from mmseg_ext.visualization.patterns import IGNORED, squares
 from mmseg_ext.visualization.web_page import Picture, hex_color, webp_uri
 
-__all__ = ['Album', 'Pictures', 'class_colors', 'open_image']
+__all__ = ['KIND_COLORS', 'Album', 'Pictures', 'class_colors', 'open_image']
 
-#: Colors of wrong pixels by kind, from light to dark.
+#: Colors of kinds of errors, from light to dark.
 _KIND_COLORS = ((240, 190, 20), (235, 105, 25), (175, 15, 70))
+KIND_COLORS = [hex_color(color) for color in _KIND_COLORS]
 
 #: Grays of an image where the prediction is right, from what is black to
 #: what is white.
@@ -145,7 +140,7 @@ class Album(Pictures):
         room: Characters that all pictures may take.
 
     Attributes:
-        without_maps: Names of images of which the run kept no maps.
+        without_maps: Why images have no maps, by their names.
     """
 
     def __init__(
@@ -158,7 +153,7 @@ class Album(Pictures):
         super().__init__(room)
         self._folder, self._meta, self._counts = folder, meta, counts
         self._colors = class_colors(meta)
-        self.without_maps: list[str] = []
+        self.without_maps: dict[str, str] = {}
         # Parts of an image are often shown one after the other.
         self._views = lru_cache(maxsize=4)(self._read)
 
@@ -166,11 +161,11 @@ class Album(Pictures):
         """Return a sentence for what could not be shown."""
         notes = super().notes()
         if self.without_maps:
+            name, fault = next(iter(self.without_maps.items()))
+            number = len(self.without_maps)
             notes.append(
-                f'{map_path(self._folder, 0).parent}: the label maps of '
-                f'{len(self.without_maps)} images are not there, such as of '
-                f'{self.without_maps[0]}; of validations the newest alone '
-                'keeps them'
+                f'{number} image{"s" * (number > 1)} cannot be shown with '
+                f'label and prediction, such as {name}: {fault}'
             )
         return notes
 
@@ -199,8 +194,7 @@ class Album(Pictures):
                 self._errors(views),
             ]
             legend = self._legend(views.label, views.prediction)
-            colors = map(hex_color, _KIND_COLORS)
-            legend += zip(colors, KINDS, strict=True)
+            legend += zip(KIND_COLORS, KINDS, strict=True)
         return self._picture(index, heads, drawn, note, views)._replace(
             legend=legend, id=id
         )
@@ -278,8 +272,8 @@ class Album(Pictures):
         fault = ''
         try:
             label, prediction = read_maps(self._folder, index)
-        except (OSError, ValueError):
-            self.without_maps.append(name)
+        except (OSError, ValueError) as error:
+            self.without_maps[name] = str(error)
         try:
             image = open_image(
                 str(self._counts.paths[index]), name, self._meta.data_root
@@ -301,7 +295,7 @@ class Album(Pictures):
         labels = _fit(labels, side, cv2.INTER_NEAREST)
         number = len(self._colors)
         table = np.vstack([self._colors, np.zeros((1, 3), np.uint8)])
-        painted = table[np.minimum(labels, number)]
+        painted = table[np.minimum(labels.astype(np.intp), number)]
         ignored = self._ignored(labels)
         if ignored.any():
             painted[ignored] = squares(labels.shape, IGNORED)[ignored]

@@ -1,6 +1,5 @@
 """The page of a semantic run: where its errors are."""
 
-import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,21 +15,16 @@ from mmseg_ext.formats.run_records import (
     read_meta,
 )
 from mmseg_ext.report.bootstrap import RESAMPLES
+from mmseg_ext.report.frame import IMAGES, curve_pictures, facts, title
 from mmseg_ext.report.pictures import Album
 from mmseg_ext.report.semantic_numbers import Numbers
-from mmseg_ext.report.sequences import find_sequences
-from mmseg_ext.utils.images import decode_image
+from mmseg_ext.report.sequences import find_sequences, interval_text
 from mmseg_ext.visualization import web_page
-from mmseg_ext.visualization.curves import draw_curves, encode_figure
-from mmseg_ext.visualization.logs import read_work_dir
-from mmseg_ext.visualization.web_page import Picture, webp_uri
+from mmseg_ext.visualization.web_page import Picture
 
-__all__ = ['IMAGES', 'curve_pictures', 'write_page']
+__all__ = ['write_page']
 
 _TEMPLATE = Path(__file__).with_name('templates') / 'report.html'
-
-#: Images that are shown where nothing else is asked for.
-IMAGES = 60
 
 #: Confusions of which parts of images are shown, parts of each, and suspects.
 _PAIRS, _PARTS, _SUSPECTS = 10, 2, 24
@@ -95,10 +89,10 @@ def write_page(
     web_page.write_page(
         path,
         _TEMPLATE,
-        name=_title(meta),
-        facts=list(_facts(meta, counts)),
+        name=title(meta),
+        facts=[*facts(meta), *_edge_fact(meta, counts)],
         chips=numbers.chips(),
-        sequences=sequences.text,
+        sequences=interval_text(sequences),
         notes=notes,
         kinds=numbers.kinds(),
         kind_chart=numbers.kind_chart(),
@@ -113,28 +107,13 @@ def write_page(
         calibration=calibration,
         suspects=suspects,
         suspect_number=len(counts.suspects),
-        curves=curves,
+        training=curves,
     )
     return notes
 
 
-def _title(meta: Meta) -> str:
-    """Return what the page is about, in a few words."""
-    config = Path(meta.config).stem or 'a model'
-    return f'{config} on {meta.dataset or "its data"}'
-
-
-def _facts(meta: Meta, counts: Counts) -> Iterator[tuple[str, str]]:
-    """Yield whose run it is."""
-    yield 'data', f'{meta.dataset or "unknown"}, {meta.split}'
-    number = len(counts.names)
-    yield 'images', f'{number:,} of {len(meta.classes)} classes'
-    if meta.config:
-        yield 'config', _hashed(meta.config, meta.config_hash)
-    if meta.checkpoint:
-        yield 'checkpoint', _hashed(meta.checkpoint, meta.checkpoint_hash)
-    if meta.iteration is not None:
-        yield 'iteration', f'{meta.iteration:,}'
+def _edge_fact(meta: Meta, counts: Counts) -> Iterator[tuple[str, str]]:
+    """Yield how far from an edge errors are those of a boundary."""
     widths = [
         boundary_width((height, width), meta.boundary_share)
         for height, width in np.unique(counts.sizes, axis=0).tolist()
@@ -146,10 +125,6 @@ def _facts(meta: Meta, counts: Counts) -> Iterator[tuple[str, str]]:
             'near an edge',
             f'{some} pixels, {100 * meta.boundary_share:g} % of the diagonal',
         )
-
-
-def _hashed(path: str, digest: str) -> str:
-    return f'{path} (SHA-256 {digest[:12]}…)' if digest else path
 
 
 def _confusions(
@@ -195,48 +170,3 @@ def _worst(
         if picture is None:
             return
         yield index, picture
-
-
-def curve_pictures(
-    meta: Meta, work_dir: str | os.PathLike[str] | None = None
-) -> tuple[list[Picture], list[str]]:
-    """Return the curves of the training that a run is of.
-
-    Args:
-        meta: Of the run.
-        work_dir: Of the training; by default that of the run, or of its
-            checkpoint.
-
-    Returns:
-        A picture, if there are curves, and what was left out.
-
-    Raises:
-        OSError: ``work_dir`` was given, and there are none.
-        ValueError: ``work_dir`` was given, and a file in it is broken.
-    """
-    folders = [meta.work_dir, os.path.dirname(meta.checkpoint)]
-    for folder in [work_dir] if work_dir else filter(None, folders):
-        try:
-            log = read_work_dir(folder)
-        except (OSError, ValueError):
-            if work_dir:
-                raise
-            continue
-        if not (log.history.losses or log.history.scores):
-            continue
-        data = encode_figure(draw_curves(log.history))
-        name = os.fspath(folder)
-        drawn = decode_image(data, name)[..., ::-1]
-        last = [
-            f'{key} {curve.values[-1]:.4g} at the end'
-            for key, curve in log.history.scores.items()
-            if curve.values and math.isfinite(curve.values[-1])
-        ]
-        text = 'Losses, scores and learning rate over the training'
-        picture = Picture(
-            [webp_uri(drawn, exact=True)],
-            [': '.join([text, *([', '.join(last)] if last else [])])],
-            name,
-        )
-        return [picture], list(log.notes)
-    return [], []

@@ -8,7 +8,7 @@ import numpy as np
 from mmseg_ext.evaluation.errors import boundary_iou, kind_shares, mended_iou
 from mmseg_ext.formats.run_records import BINS, KINDS, Counts, Meta
 from mmseg_ext.report.bootstrap import Estimates, score_run
-from mmseg_ext.report.pictures import class_colors
+from mmseg_ext.report.pictures import KIND_COLORS, class_colors
 from mmseg_ext.report.scores import (
     count_pixels,
     image_iou,
@@ -41,6 +41,9 @@ MEANINGS = dict(
 #: Classes of a chart and of the matrix, rows of the table of images, and dots
 #: of a diagram at most.
 _CHART, _MATRIX, _ROWS, _DOTS = 60, 40, 2000, 2000
+
+#: The color of what is right, beside those of errors.
+_RIGHT = '#8fa6bf'
 
 #: Confusions that are listed.
 _PAIRS = 30
@@ -148,7 +151,7 @@ class Numbers:
             )
             rows.append(
                 [
-                    Cell(kind),
+                    Cell(kind, color=KIND_COLORS[k]),
                     Cell(MEANINGS[kind], kind='wide'),
                     _percent(cost),
                     _percent(gain),
@@ -191,6 +194,7 @@ class Numbers:
             bars,
             '%',
             stacked=True,
+            colors=[_RIGHT, *KIND_COLORS],
         )
 
     def class_chart(self) -> IntervalChart | None:
@@ -228,7 +232,10 @@ class Numbers:
                 _percent(self._labeled[k] / total),
                 number_cell(self._with_class[k]),
             ]
-            for k, name in enumerate(self._meta.classes)
+            for k, name in sorted(
+                enumerate(self._meta.classes),
+                key=lambda each: math.isnan(self.classes.value[each[0]]),
+            )
         ]
         heads = [
             *('class', 'IoU', '95 % interval', 'boundary IoU', *KINDS),

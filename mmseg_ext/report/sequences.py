@@ -12,7 +12,7 @@ import numpy as np
 
 from mmseg_ext.utils.text import normal_form
 
-__all__ = ['FEWEST', 'Sequences', 'find_sequences']
+__all__ = ['FEWEST', 'Sequences', 'find_sequences', 'interval_text']
 
 #: With fewer sequences than these, those of our data sets are cut into pieces.
 FEWEST = 10
@@ -68,10 +68,11 @@ def find_sequences(
         found = _search(names, _compiled(pattern))
         missing = [n for n, key in zip(names, found, strict=True) if not key]
         if missing:
+            others = f' and {len(missing) - 1:,} more' * (len(missing) > 1)
             raise ValueError(
-                f'cluster={pattern!r} is not in the name {missing[0]!r}, nor '
-                f'in those of {len(missing) - 1} more images; expected a '
-                'regular expression that is in all of them'
+                f'cluster={pattern!r} is not in the name {missing[0]!r}'
+                f'{others}; expected a regular expression that is in the '
+                'names of all images'
             )
         return _count(found, 'sequences, as --cluster names them')
     for what, (kind, known) in _KNOWN.items():
@@ -108,6 +109,8 @@ def _count(found: Sequence[tuple[str | None, ...]], what: str) -> Sequences:
     """Number sequences in the order in which they come."""
     numbers = {key: index for index, key in enumerate(dict.fromkeys(found))}
     index = np.array([numbers[key] for key in found], np.int64)
+    if len(numbers) == 1:
+        what = what.replace('sequences', 'sequence', 1)
     return Sequences(
         index, len(numbers), f'The images are of {len(numbers)} {what}.'
     )
@@ -115,7 +118,7 @@ def _count(found: Sequence[tuple[str | None, ...]], what: str) -> Sequences:
 
 def _at_least(names: Sequence[str], found: Sequences) -> Sequences:
     """Cut sequences into pieces where there are few."""
-    if found.number >= FEWEST:
+    if found.number >= FEWEST or len(names) < 2:
         return found
     pieces = np.empty(len(names), np.int64)
     number = 0
@@ -125,16 +128,28 @@ def _at_least(names: Sequence[str], found: Sequences) -> Sequences:
         count = min(len(order), -(-FEWEST * len(order) // len(names)))
         pieces[order] = number + np.arange(len(order)) * count // len(order)
         number += count
-    text = found.text.removesuffix('.').replace(
-        f'of {found.number} sequences', _as_few(found.number), 1
-    )
     return Sequences(
         pieces,
         number,
-        f'{text}, too few, and were cut into {number} pieces of consecutive '
-        'images: the intervals are about these drives, not about others.',
+        f'{found.text.removesuffix(".")}, too few, and were cut into {number} '
+        'pieces of consecutive images: intervals are about these drives, not '
+        'about others.',
     )
 
 
-def _as_few(number: int) -> str:
-    return f'of {number} sequence' + 's' * (number != 1)
+def interval_text(sequences: Sequences) -> str:
+    """Return what intervals are about, in sentences.
+
+    Args:
+        sequences: That are drawn for them.
+    """
+    if sequences.number < 2:
+        return (
+            f'{sequences.text} One sequence alone says nothing about others, '
+            'so there are no intervals: take more sequences, or name shorter '
+            'ones by --cluster.'
+        )
+    return (
+        'Intervals of 95 % say how far scores vary with the choice of '
+        f'sequences. {sequences.text}'
+    )

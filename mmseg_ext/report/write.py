@@ -10,8 +10,10 @@ from mmseg_ext.formats.run_records import read_meta
 from mmseg_ext.launch.configs import check_output
 from mmseg_ext.launch.runs import LaunchError, run_test
 from mmseg_ext.report import instances, semantic
-from mmseg_ext.report.semantic import IMAGES
+from mmseg_ext.report.frame import IMAGES
+from mmseg_ext.report.sequences import find_sequences
 from mmseg_ext.utils.arguments import require
+from mmseg_ext.visualization.logs import read_work_dir
 
 __all__ = ['Written', 'write_report']
 
@@ -68,6 +70,11 @@ def write_report(
     """
     require('images', images, images >= 0, '0 or more')
     check_output('out', os.fspath(out), folder=False)
+    # A test may take an hour: what can be checked is checked before.
+    find_sequences([], pattern=cluster)
+    if curves:
+        read_work_dir(curves)
+    tested = run_dir is None
     if run_dir is None:
         run_dir = _test(config, checkpoint, probs, options)
     elif config or checkpoint or probs:
@@ -78,7 +85,15 @@ def write_report(
     meta = read_meta(run_dir)
     if not meta.images:
         raise ValueError(f'{os.fspath(run_dir)}: it has no images to report')
-    notes = _PAGES[meta.task](run_dir, out, images, cluster, curves)
+    try:
+        notes = _PAGES[meta.task](run_dir, out, images, cluster, curves)
+    except (OSError, ValueError) as error:
+        if not tested:
+            raise
+        raise ValueError(
+            f'{error}; the test is done, and taken up by '
+            f'run_dir={os.fspath(run_dir)!r}'
+        ) from error
     return Written(Path(run_dir), meta.images, notes)
 
 

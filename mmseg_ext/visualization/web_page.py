@@ -150,6 +150,8 @@ class BarChart(NamedTuple):
         log: Whether the scale is logarithmic.
         stacked: Whether the bars of a name are one, in pieces; the texts
             then tell in words what the pieces are.
+        colors: One for each series, as ``'#rrggbb'``; none for those that
+            all charts have.
     """
 
     title: str
@@ -158,6 +160,7 @@ class BarChart(NamedTuple):
     unit: str = ''
     log: bool = False
     stacked: bool = False
+    colors: Sequence[str] = ()
 
     @property
     def ends(self) -> tuple[float, float]:

@@ -76,6 +76,11 @@ def other(**fields):
         ),
         pytest.param(other(bbox=[]), 'instance 0 has no box', id='no box'),
         pytest.param(other(bbox=[1, 2]), 'bbox of 2 numbers', id='half a box'),
+        pytest.param(
+            other(bbox=[10, 10, -5, 5]),
+            'instance 0 has a box of negative size, [10.0, 10.0, -5.0, 5.0]',
+            id='negative box',
+        ),
         pytest.param(other(score=1.5), 'Expected `float` <= 1', id='score'),
         pytest.param(other(score='1'), 'Expected `float`', id='text'),
         pytest.param(
@@ -131,5 +136,18 @@ def test_a_file_cut_off(tmp_path, name):
     with pytest.raises(ValueError, match='it is cut off or was changed'):
         read_instances(tmp_path, meta)
     (tmp_path / name).unlink()
-    with pytest.raises(FileNotFoundError, match=name):
+    with pytest.raises(FileNotFoundError, match=f'{name} is not there, so'):
         read_instances(tmp_path, meta)
+
+
+def test_masks_that_some_lack(tmp_path):
+    """Boxes are scored then, and it is said."""
+    content = instances(
+        [label(0, 0, BOX, True), label(1, 0, BOX)],
+        [detection(0, 0, BOX, masks=True)],
+    )
+    read = read_instances(tmp_path, write_instance_run(tmp_path, content))
+    assert not read.has_masks
+    assert read.maskless.startswith('1 of 3 labels and detections')
+    boxes = instances([label(0, 0, BOX)], [detection(0, 0, BOX)])
+    assert boxes.maskless == ''

@@ -6,9 +6,11 @@ import io
 
 import numpy as np
 import pytest
+from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from mmseg_ext.formats.coco import MaskCode
 from mmseg_ext.formats.instance_records import (
     Detection,
     Instances,
@@ -32,8 +34,8 @@ TIDE = {
     'place': 'Loc',
     'class and place': 'Both',
     'twice': 'Dupe',
-    'invented': 'Bkg',
-    'missed': 'Miss',
+    'on nothing': 'Bkg',
+    'not seen': 'Miss',
 }
 
 
@@ -230,6 +232,13 @@ def test_pictures_show_what_was_won_and_lost(rng, tmp_path):
             assert (away[0] < away[1]) == (color == FOUND)
 
 
+def rle(rows):
+    """Return a mask as wide as the image, in COCO's code."""
+    mask = np.zeros((100, 100), np.uint8, order='F')
+    mask[rows] = 1
+    return coco_mask.encode(mask)['counts'].decode()
+
+
 def test_other_labels_and_images(runs, tmp_path):
     folder_a, _, labels, first, _ = runs
     moved = copy.deepcopy(labels)
@@ -238,6 +247,18 @@ def test_other_labels_and_images(runs, tmp_path):
     name = f'{labels[5].image_id}.png'
     with pytest.raises(ValueError, match=f'a label of {name} .class, box'):
         compare(folder_a, other)
+    masks = [
+        MaskCode((100, 100), rle(area))
+        for area in (slice(10, 20), slice(10, 21))
+    ]
+    folders = []
+    for number, mask in enumerate(masks):
+        masked = copy.deepcopy(labels)
+        masked[5].segmentation = mask
+        masked[5].area = 100
+        folders.append(write(tmp_path / f'm{number}', masked, first))
+    with pytest.raises(ValueError, match=f'the mask of a label of {name}'):
+        compare(*folders)
     content = (other / 'annotations.json').read_text()
     (other / 'annotations.json').write_text(
         content.replace('"3.png"', '"other.png"')

@@ -88,8 +88,8 @@ def test_errors_and_confusions(tmp_path):
         'place': '0',
         'class and place': '0',
         'twice': '0',
-        'invented': '1',
-        'missed': '1',
+        'on nothing': '1',
+        'not seen': '1',
     }
     assert page.table('label', 'missed') == [
         ['nail', '2', '0', '1'],

@@ -3,6 +3,7 @@
 import json
 import re
 
+import cv2
 import numpy as np
 import pytest
 
@@ -177,13 +178,50 @@ def test_images_and_maps_that_are_gone(run, tmp_path):
     page, notes = page_of(run)
     assert len(notes) == 2
     assert notes[0].startswith('1 image cannot be shown, such as 0.png: ')
-    assert 'the label maps of 1 images are not there' in notes[1]
+    assert 'such as 2.png: ' in notes[1]
     assert 'cannot be shown' in page.text
     shown = {f['id']: f['images'] for f in page.figures if f['id']}
     assert [alt.split()[0] for alt, _ in shown['image-0']] == [
         *('label', 'prediction', 'errors')
     ]
     assert [alt.split()[0] for alt, _ in shown['image-2']] == ['image']
+
+
+def test_maps_that_are_gone_are_counted_once(run):
+    """However many parts of the image would be shown."""
+    for number in range(3):
+        map_path(run, number).unlink(missing_ok=True)
+    _, notes = page_of(run)
+    # The third has no error to show.
+    assert [note.split()[0] for note in notes] == ['2']
+
+
+def test_classes_that_are_not_there_come_last(tmp_path):
+    label = np.full((20, 20), 2, np.uint8)
+    label[:9] = 1
+    write_semantic_run(tmp_path / 'run', [(label, label)])
+    page, _ = page_of(tmp_path / 'run')
+    rows = page.table('class', 'IoU', 'boundary IoU')
+    assert [row[0] for row in rows] == ['wall', 'road', 'sky']
+
+
+def test_more_classes_than_maps_of_8_bits_hold(tmp_path):
+    """As where a record was made with fewer classes, and meta changed."""
+    label = np.zeros((20, 20), np.uint8)
+    label[:9] = 255
+    names = tuple(f'c{number}' for number in range(300))
+    write_semantic_run(
+        tmp_path / 'run',
+        [(label, np.full_like(label, 1))],
+        names,
+        ignore_index=65535,
+    )
+    path = map_path(tmp_path / 'run', 0)
+    both = cv2.imread(str(path), -1)
+    cv2.imwrite(str(path), both.astype(np.uint8))
+    page, notes = page_of(tmp_path / 'run')
+    assert notes == []
+    assert page.figures
 
 
 def test_data_that_was_moved(run, tmp_path):
@@ -284,7 +322,7 @@ def test_curves_of_the_training(run, tmp_path):
     alt, source = page.figures[-1]['images'][0]
     assert 'mIoU 52.5 at the end' in alt
     assert decode(source).shape[2] == 3
-    assert 'curves' in page.ids
+    assert 'training' in page.ids
     with pytest.raises(FileNotFoundError, match='expected the work dir'):
         page_of(run, work_dir=tmp_path / 'data')
 

@@ -95,7 +95,7 @@ def test_a_pattern_names_them(pattern, clusters):
 def test_patterns_that_do_not_fit():
     with pytest.raises(ValueError, match=r"cluster='\(' is no regular expr"):
         find_sequences(['a'], '', '(')
-    message = r"cluster='x' is not in the name 'b', nor in those of 1 more"
+    message = r"cluster='x' is not in the name 'b' and 1 more; expected"
     with pytest.raises(ValueError, match=message):
         find_sequences(['ax', 'b', 'c'], '', 'x')
 

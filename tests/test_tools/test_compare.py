@@ -39,7 +39,7 @@ def test_it_tells_which_is_better(runs, main, tmp_path, capsys):
     told = capsys.readouterr()
     assert told.out.startswith('B is better: mIoU goes from')
     assert told.out.splitlines()[-1] == str(out)
-    assert 'note: The images are of 6 sequences' in told.err
+    assert 'The images are of 6 sequences' in told.err
     assert '--cluster names them' in out.read_text()
     assert 'class 2 (excluded)' in out.read_text()
 

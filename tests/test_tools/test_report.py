@@ -1,4 +1,5 @@
 import runpy
+import shutil
 
 import numpy as np
 import pytest
@@ -51,7 +52,7 @@ def test_a_checkpoint(trained, tmp_path, capsys):
     meta = read_meta(folder)
     assert read_counts(folder, meta).confidence[:, 0].sum() == 4 * 64 * 64
     page = out.read_text()
-    for part in ('sky', 'Calibration', 'seq0/0.png', 'id="curves"'):
+    for part in ('sky', 'Calibration', 'seq0/0.png', 'id="training"'):
         assert part in page
     before = out.read_bytes()
     report('--from', folder, '--out', out, '--images', '60')
@@ -80,6 +81,12 @@ def test_what_does_not_fit(run, trained, tmp_path, capsys):
     assert 'is a folder: expected a file' in message
     message = error_of(capsys, report, '--from', tmp_path, *out)
     assert 'no meta.json' in message
+    whole = tmp_path / 'work' / '20260101_120000' / 'records' / 'test'
+    shutil.copytree(run, whole)
+    message = error_of(capsys, report, '--from', tmp_path / 'work', *out)
+    assert f'there is {whole}' in message
+    message = error_of(capsys, report, '--from', run, '--work-dir', 'a', *out)
+    assert message.startswith('--work-dir and --cfg-options are of a test')
     message = error_of(capsys, report, '--from', run, *out, '--images', '-1')
     assert message.startswith('--images -1')
     message = error_of(capsys, report, '--from', run, *out, '--cluster', '[')
@@ -88,6 +95,24 @@ def test_what_does_not_fit(run, trained, tmp_path, capsys):
     message = error_of(capsys, report, *gone, *out)
     assert 'gone.pth' in message
     assert not (tmp_path / 'a.html').exists()
+
+
+def test_a_test_is_not_done_or_not_lost_for_an_option(
+    trained, tmp_path, capsys
+):
+    work = tmp_path / 'work'
+    end = '--out', tmp_path / 'a.html', '--work-dir', work
+    gone = '--curves', tmp_path / 'gone'
+    assert 'gone' in error_of(capsys, report, *trained, *end, *gone)
+    wrong = '--cluster', '('
+    message = error_of(capsys, report, *trained, *end, *wrong)
+    assert 'is no regular expression' in message
+    assert not work.exists()
+    wrong = '--cluster', 'zzz'
+    message = error_of(capsys, report, *trained, *end, *wrong)
+    [folder] = work.glob('*/records/test')
+    assert f'the test is done, and taken up by --from {folder}' in message
+    report('--from', folder, '--out', tmp_path / 'a.html')
 
 
 def test_a_checkpoint_that_does_not_fit(trained, tmp_path, capsys):
