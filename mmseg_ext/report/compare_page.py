@@ -249,8 +249,8 @@ def _runs(comparison: Comparison) -> Table:
                 Cell(meta.checkpoint, kind='path'),
                 Cell(meta.checkpoint_hash[:12], kind='code'),
                 Cell(meta.config, kind='path'),
-                Cell(meta.dataset),
-                Cell(meta.split),
+                Cell(meta.dataset, kind='code'),
+                Cell(meta.split, kind='code'),
                 Cell('')
                 if meta.iteration is None
                 else number_cell(meta.iteration),

@@ -39,7 +39,7 @@ _SUSPECTS, _CONFUSIONS = 12, 10
 #: What is counted object by object.
 _SHOWN = (
     'Found is what a detection with a score of at least {:.2f} overlaps by '
-    'half or more; with that score or a higher one F1 is best.'
+    'half or more.'
 )
 
 #: Detections times resamples, so that the intervals take a few seconds at

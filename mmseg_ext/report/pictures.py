@@ -19,8 +19,9 @@ from mmseg_ext.visualization.web_page import Picture, hex_color, webp_uri
 
 __all__ = ['KIND_COLORS', 'Album', 'Pictures', 'class_colors', 'open_image']
 
-#: Colors of kinds of errors, from light to dark.
 _KIND_COLORS = ((240, 190, 20), (235, 105, 25), (175, 15, 70))
+
+#: Colors of kinds of errors, from light to dark, as ``'#rrggbb'``.
 KIND_COLORS = [hex_color(color) for color in _KIND_COLORS]
 
 #: Grays of an image where the prediction is right, from what is black to
