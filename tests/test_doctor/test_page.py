@@ -424,7 +424,7 @@ def test_thousands_of_findings_leave_a_page_that_opens(healthy, out):
     findings = [BAD.found(f'value {n}', 'train', file) for n in range(3000)]
     page = page_of(case, findings, out)
     assert len(page.table('file', 'what was found')) == 500
-    assert '2500 more are not shown here.' in page.text
+    assert '2,500 more are not shown here.' in page.text
     assert out.stat().st_size < 2_000_000
 
 
