@@ -9,6 +9,7 @@ class. Once the package is imported, configs anywhere inherit ours by
 """
 
 import difflib
+import importlib.util
 from pathlib import Path
 
 from mmengine.config import Config
@@ -52,14 +53,16 @@ def inherit_from_anywhere() -> None:
 
     mmengine would look in what is installed under the name, which a source
     tree or an editable install is not. It would also mark each part with the
-    scope, under which the classes of MMDet are not found.
+    scope, under which the classes of MMDet are not found. For a config of
+    another package it would first read all of that package's metafiles.
     """
     upstream = Config._get_cfg_path
 
     def get_cfg_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
         package, _, name = cfg_path.partition('::')
         if package != SCOPE or not name:
-            return upstream(cfg_path, filename)
+            found = _installed_config(package, name)
+            return (found, package) if found else upstream(cfg_path, filename)
         root = configs_folder()
         if not (root / name).is_file():
             names = [
@@ -73,6 +76,17 @@ def inherit_from_anywhere() -> None:
         return str(root / name), None
 
     Config._get_cfg_path = staticmethod(get_cfg_path)
+
+
+def _installed_config(package: str, name: str) -> str | None:
+    """Return a config that another package brings along, where it lies."""
+    if not name or package not in MODULE2PACKAGE:
+        return None
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        return None
+    path = Path(spec.origin).parent / '.mim' / 'configs' / name
+    return str(path) if path.is_file() else None
 
 
 inherit_from_anywhere()

@@ -1,8 +1,11 @@
 """Fixtures that several folders of tests use."""
 
+import gc
 import importlib
+import re
 import signal
 import sys
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -14,6 +17,7 @@ wait_passively()
 
 import pytest
 import torch
+from mmengine.config import config
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 
@@ -28,6 +32,43 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def _one_thread():
     """Networks this small run many times slower on contending threads."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _no_old_garbage():
+    """Keep what is there out of collections, which mmengine has many of.
+
+    It collects with each data set, through all modules and tests. What the
+    file before left behind ends here, with its processes that load images.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _entries_are_formatted_once():
+    """Mmengine formats a config three times a run: half of a short one.
+
+    No entry of it depends on another, and most are as in the last test.
+    """
+    upstream = config.FormatCode
+
+    @cache
+    def format_entry(entry, style, options):
+        return upstream(entry, style_config=dict(style), **dict(options))
+
+    def format_code(text, style_config, **options):
+        style = tuple(style_config.items())
+        parts = [
+            format_entry(entry, style, tuple(options.items()))
+            for entry in re.split(r'^(?=\w+=)', text, flags=re.MULTILINE)
+            if entry
+        ]
+        return ''.join(part for part, _ in parts), any(c for _, c in parts)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(config, 'FormatCode', format_code)
+        yield
 
 
 @pytest.fixture(scope='session')

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from mmdet.apis import DetInferencer
-from mmengine.config import Config
+from mmengine.config import Config, utils
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.infer import BaseInferencer
 from mmengine.registry import DefaultScope, Registry, init_default_scope
@@ -214,6 +214,29 @@ def test_config_inherits_from_any_folder(tmp_path, name, kind):
     expected.train_dataloader.pop('batch_size')
     assert own.to_dict() == expected.to_dict()
     assert "_scope_='mmseg_ext'" not in own.pretty_text
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'mmseg::_base_/default_runtime.py',
+        'mmseg::fcn/fcn_r50-d8_4xb4-80k_ade20k-512x512.py',
+        'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py',
+    ],
+)
+def test_configs_of_others_are_found_without_metafiles(name, monkeypatch):
+    scope, _, below = name.partition('::')
+    package = Path(get_installed_path(MODULE2PACKAGE[scope]))
+    read = []
+    monkeypatch.setattr(utils, 'load', read.append)
+    found = Config._get_cfg_path(name, '')
+    assert found == (str(package / '.mim/configs' / below), scope)
+    assert not read
+
+
+def test_configs_that_others_do_not_have():
+    with pytest.raises(FileNotFoundError, match=r'_base_/none\.py'):
+        Config._get_cfg_path('mmseg::_base_/none.py', '')
 
 
 def test_base_that_is_not_there(tmp_path):
