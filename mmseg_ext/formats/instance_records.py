@@ -34,6 +34,9 @@ __all__ = [
 
 Kind = TypeVar('Kind')
 
+#: Pixels that OpenCV reads of an image at most.
+_PIXELS = 1 << 30
+
 
 class RecordedImage(msgspec.Struct):
     """An image.
@@ -205,6 +208,13 @@ def read_instances(folder: str | os.PathLike[str], meta: Meta) -> Instances:
             f'{path}: two images or two categories have one id; expected one '
             'for each: evaluate again'
         )
+    for image in labels.images:
+        if image.width * image.height > _PIXELS:
+            raise ValueError(
+                f'{path}: image {image.file_name} of {image.width}x'
+                f'{image.height} is larger than any that can be read; it was '
+                'changed: evaluate again'
+            )
     found = _decode(Path(folder, DETECTIONS), list[Detection])
     result = Instances(labels.images, labels.annotations, found)
     all_rows: dict[str, Sequence[Label | Detection]] = {

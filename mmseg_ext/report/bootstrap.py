@@ -26,12 +26,12 @@ __all__ = [
     'Estimates',
     'Gains',
     'compare_runs',
+    'count_any',
     'count_clusters',
     'gains',
     'holm',
     'intervals',
     'p_values',
-    'probability_above',
     'resample_sums',
     'resample_weights',
     'score_intervals',
@@ -73,10 +73,10 @@ class Gains(NamedTuple):
 
     Attributes:
         difference: B minus A, with its interval.
-        better: float64 of the same shape, the share of resamples in which B
-            is better; a draw counts half.
+        better: float64 of the same shape, the probability that B is better.
         p_value: float64 of the same shape, two-sided, of the hypothesis that
-            there is no difference.
+            there is no difference: half of it is the chance that the other
+            run is better.
     """
 
     difference: Estimates
@@ -108,7 +108,7 @@ def score_run(
     """
     values = np.hstack([pixels.hit, pixels.union])
     sums = resample_sums(values, clusters, resamples, seed)
-    number = len(np.unique(clusters))
+    number = count_any(pixels.union, clusters, included)
     having = count_clusters(pixels.union, clusters)
     hit, union = pixels.hit.sum(0), pixels.union.sum(0)
     hits, unions = np.split(sums, 2, axis=1)
@@ -146,8 +146,9 @@ def compare_runs(
     """
     arrays = (before.hit, before.union, after.hit, after.union)
     sums = resample_sums(np.hstack(arrays), clusters, resamples, seed)
-    number = len(np.unique(clusters))
-    having = count_clusters(before.union + after.union, clusters)
+    union = before.union + after.union
+    number = count_any(union, clusters, included)
+    having = count_clusters(union, clusters)
     total = [array.sum(0) for array in arrays]
     drawn = np.split(sums, 4, axis=1)
     mean = [
@@ -177,10 +178,11 @@ def gains(
     low, high = (
         np.clip(end, -1, 1) for end in intervals(value, drawn, number)
     )
+    p_value = p_values(value, drawn, number)
     return Gains(
         Estimates(value, low, high),
-        np.where(np.isnan(low), np.nan, probability_above(drawn)),
-        p_values(value, drawn, number),
+        np.where(np.asarray(value) > 0, 1 - p_value / 2, p_value / 2),
+        p_value,
     )
 
 
@@ -198,6 +200,22 @@ def count_clusters(counts: np.ndarray, clusters: np.ndarray) -> np.ndarray:
     present = np.zeros((len(names), counts.shape[1]), bool)
     np.logical_or.at(present, index, counts > 0)
     return present.sum(0)
+
+
+def count_any(
+    counts: np.ndarray,
+    clusters: np.ndarray,
+    included: np.ndarray | None = None,
+) -> int:
+    """Return the sequences that a mean over classes is made from.
+
+    Args:
+        counts: See :func:`count_clusters`.
+        clusters: The same.
+        included: bool (C,), the classes of the mean; all by default.
+    """
+    chosen = counts if included is None else counts[:, included]
+    return int(count_clusters(chosen.sum(1, keepdims=True), clusters)[0])
 
 
 def resample_weights(
@@ -325,20 +343,6 @@ def _errors(
         mean = np.where(known, drawn, 0).sum(0) / many
         variance = (np.where(known, drawn - mean, 0) ** 2).sum(0) / many
     return np.sqrt(variance * counts / (counts - 1)), counts - 1
-
-
-def probability_above(drawn: np.ndarray) -> np.ndarray:
-    """Return the share of resamples above 0; a draw counts half.
-
-    Args:
-        drawn: float64 (R, ...); NaN is left out.
-
-    Returns:
-        float64 (...), 0 to 1, NaN where all are NaN.
-    """
-    with np.errstate(invalid='ignore'):
-        defined = (~np.isnan(drawn)).sum(0)
-        return ((drawn > 0).sum(0) + (drawn == 0).sum(0) / 2) / defined
 
 
 def p_values(

@@ -15,7 +15,6 @@ __all__ = ['compare']
 
 #: What has to be the same in two runs, and what it is.
 _SAME = {
-    'task': 'the task',
     'classes': 'the number of classes',
     'ignore_index': 'the label that is ignored',
     'boundary_share': 'the width of boundaries',
@@ -64,6 +63,8 @@ def compare(
 def _check_metas(folders: tuple[Path, Path], metas: tuple[Meta, Meta]) -> None:
     """Refuse runs that cannot be compared, as far as their metas tell."""
     one, other = metas
+    if one.task != other.task:
+        raise differ(folders, 'the task', (one.task, other.task))
     for index, (first, second) in enumerate(
         zip(one.classes, other.classes, strict=False)
     ):

@@ -13,6 +13,7 @@ import numpy as np
 from mmseg_ext.formats.instance_records import Instances, read_instances
 from mmseg_ext.formats.run_records import Meta
 from mmseg_ext.report.bootstrap import (
+    count_any,
     count_clusters,
     gains,
     holm,
@@ -84,7 +85,7 @@ def compare_instances(
     mean_draws = [
         mean_where_known(each[:, included], axis=1) for each in drawn
     ]
-    number = sequences.number
+    number = count_any(scores[0].objects, sequences.clusters, included)
     having = count_clusters(scores[0].objects, sequences.clusters)
     class_gains = gains(values[1] - values[0], drawn[1] - drawn[0], having)
     estimates = [
@@ -100,7 +101,7 @@ def compare_instances(
     detected = [
         Detected(
             each,
-            score_shown(each, classes, kind, result.best_score),
+            score_shown(each, classes, kind, result.least_shown),
             result.errors,
         )
         for each, result in zip(both, scores, strict=True)
@@ -134,6 +135,9 @@ def compare_instances(
         notes=[
             *notes_of(folders, metas, sequences),
             *filter(None, (each.maskless for each in both)),
+            'F1 and pictures have the detections with a score of at least '
+            f'{scores[0].least_shown:.2f} in A and '
+            f'{scores[1].least_shown:.2f} in B.',
         ],
     )
 
@@ -160,7 +164,7 @@ def _check_labels(
             what = f'a label of {image.file_name} (class, box, area, crowd)'
             values = [key and key[:-1] for key in keys]
             if values[0] == values[1]:
-                what = f'the mask of {what}'
+                what = f'the mask of a label of {image.file_name}'
                 values = [key and key[-1] for key in keys]
             raise differ(folders, what, (values[0], values[1]))
 

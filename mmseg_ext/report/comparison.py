@@ -3,6 +3,7 @@
 Shapes: N images, C classes, K kinds of errors.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,8 +148,15 @@ def find_images(
         int64 (N,), their numbers in B.
 
     Raises:
-        ValueError: One is not there.
+        ValueError: One is not there, or there twice.
     """
+    for folder, names in zip(folders, (first, second), strict=True):
+        twice = [name for name, n in Counter(names).items() if n > 1]
+        if twice:
+            raise ValueError(
+                f'{folder}: two images are called {twice[0]}, so it is not '
+                'known which are compared; expected another name for each'
+            )
     places = {name: index for index, name in enumerate(second)}
     for index, name in enumerate(first):
         if name not in places:

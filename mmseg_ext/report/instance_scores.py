@@ -18,6 +18,7 @@ from mmseg_ext.formats.instance_records import Detection, Instances
 from mmseg_ext.report.bootstrap import (
     RESAMPLES,
     Estimates,
+    count_any,
     count_clusters,
     resample_weights,
     score_intervals,
@@ -49,7 +50,7 @@ _RECALLS = np.linspace(0, 1, 101)
 #: A match as good as that is right, where images and confusions are counted.
 _IOU = 0.5
 
-#: A detection that no score makes better is shown from here on.
+#: Detections with this score are shown, whichever score is best.
 _SCORE = 0.5
 
 #: Objects in an image, by which images are told apart.
@@ -191,6 +192,11 @@ class Scores:
         """The score from which on F1 of all classes is best at IoU 0.5."""
         best = _best_score(self.matches)
         return _SCORE if np.isnan(best) else best
+
+    @property
+    def least_shown(self) -> float:
+        """The score from which on detections are shown."""
+        return min(self.best_score, _SCORE)
 
 
 def mean_where_known(values: np.ndarray, axis: int = 0) -> np.ndarray:
@@ -506,7 +512,7 @@ def bootstrap_scores(
     """
     weights = resample_weights(clusters, resamples, seed)
     drawn = resample_scores(scores.matches, weights)
-    number = len(np.unique(clusters))
+    number = count_any(scores.objects, clusters)
     having = count_clusters(scores.objects, clusters)
     mean = mean_where_known(drawn, axis=1)
     return (

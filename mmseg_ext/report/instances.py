@@ -46,8 +46,7 @@ _SHOWN = (
 #: most, and the fewest resamples that give any.
 _DRAWS, _FEWEST = 20_000_000, 200
 
-#: A label is suspect where a detection with this score says otherwise, so that
-#: at least those with this score are shown.
+#: A label is suspect where a detection with this score says otherwise.
 _SURE = 0.5
 
 
@@ -116,8 +115,7 @@ def instance_sections(
     kinds = ['segm', 'bbox'] if instances.has_masks else ['bbox']
     all_scores = [score(instances, len(names), kind) for kind in kinds]
     scores = all_scores[0]
-    least = min(scores.best_score, _SURE)
-    shown = score_shown(instances, len(names), scores.kind, least)
+    shown = score_shown(instances, len(names), scores.kind, scores.least_shown)
     drawn = _DRAWS // max(len(instances.detections), 1)
     drawn = min(resamples, max(drawn, _FEWEST))
     sequences = find_sequences(
@@ -175,7 +173,7 @@ def _scoring_notes(
     instances: Instances, drawn: int, resamples: int
 ) -> Iterator[str]:
     """Yield what is another way than one expects."""
-    if not instances.labels:
+    if all(label.iscrowd for label in instances.labels):
         yield 'No object is labeled, so there are no scores.'
     if instances.maskless:
         yield instances.maskless

@@ -106,6 +106,16 @@ def other(**fields):
         pytest.param(
             (
                 'annotations.json',
+                lambda file: file['images'][1].update(
+                    width=60_000, height=60_000
+                ),
+            ),
+            'image 1.png of 60000x60000 is larger than any',
+            id='huge',
+        ),
+        pytest.param(
+            (
+                'annotations.json',
                 lambda file: file['images'][1].update(id=0),
             ),
             'two images or two categories have one id',

@@ -261,6 +261,11 @@ def test_other_labels_and_images(runs, tmp_path):
         compare(*folders)
     content = (other / 'annotations.json').read_text()
     (other / 'annotations.json').write_text(
+        content.replace('"3.png"', '"4.png"')
+    )
+    with pytest.raises(ValueError, match='two images are called 4'):
+        compare(folder_a, other)
+    (other / 'annotations.json').write_text(
         content.replace('"3.png"', '"other.png"')
     )
     with pytest.raises(ValueError, match=r"image 3 is '3\.png' in the first"):
