@@ -22,6 +22,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 
 from helpers.browser import PROGRAMS, Browser, find_browser
+from helpers.garbage import collect_garbage
 
 # Shells start what runs in the background with Ctrl-C ignored, and all that it
 # starts in turn. Tests of stopped tools want it as in the foreground.
@@ -41,7 +42,7 @@ def _no_old_garbage():
     It collects with each data set, through all modules and tests. What the
     file before left behind ends here, with its processes that load images.
     """
-    gc.collect()
+    collect_garbage()
     gc.freeze()
 
 

@@ -1,6 +1,5 @@
 """The command line: from a folder in each format to a model that learns."""
 
-import gc
 import json
 import runpy
 
@@ -9,6 +8,7 @@ import pytest
 from mmengine import DefaultScope
 
 from helpers.exports import write_scenes
+from helpers.garbage import collect_garbage
 from mmseg_ext.formats.exports import format_of, formats
 from mmseg_ext.planning import init
 from test_tools.tiny_runs import TOOLS, run_tool
@@ -45,7 +45,7 @@ def no_measure(monkeypatch):
 def no_loaders():
     """End the processes of a run before others are copies of this one."""
     yield
-    gc.collect()
+    collect_garbage()
 
 
 @pytest.mark.usefixtures('no_measure', 'no_loaders')
