@@ -23,6 +23,11 @@ def report(*argv):
         main([str(part) for part in argv])
 
 
+def run_name(name):
+    """Tell a run apart from another one of the same second."""
+    return '--cfg-options', f'experiment_name={name}'
+
+
 @pytest.fixture
 def run(tmp_path):
     label = np.zeros((8, 9), np.uint8)
@@ -42,7 +47,8 @@ def trained(tmp_path_factory):
 
 def test_a_checkpoint(trained, tmp_path, capsys):
     out, work = tmp_path / 'pages' / 'a.html', tmp_path / 'work'
-    report(*trained, '--out', out, '--work-dir', work, '--probs')
+    name = run_name('one')
+    report(*trained, '--out', out, '--work-dir', work, '--probs', *name)
     [folder] = work.glob('*/records/test')
     lines = capsys.readouterr().out.splitlines()
     assert lines[-2:] == [
@@ -109,7 +115,8 @@ def test_a_test_is_not_done_or_not_lost_for_an_option(
     assert 'is no regular expression' in message
     assert not work.exists()
     wrong = '--cluster', 'zzz'
-    message = error_of(capsys, report, *trained, *end, *wrong)
+    name = run_name('two')
+    message = error_of(capsys, report, *trained, *end, *wrong, *name)
     [folder] = work.glob('*/records/test')
     assert f'the test is done, and taken up by --from {folder}' in message
     report('--from', folder, '--out', tmp_path / 'a.html')
@@ -127,6 +134,7 @@ def test_a_checkpoint_that_does_not_fit(trained, tmp_path, capsys):
         capsys,
         report,
         *(other, checkpoint, '--out', out, '--work-dir', tmp_path / 'work'),
+        *run_name('three'),
     )
     assert 'decode_head' in message
     assert not out.exists()
